@@ -1,0 +1,8 @@
+//! The project's own file: one `.safetensors` with weights, graph and everything needed to use
+//! them.
+
+mod model;
+mod preprocessing;
+
+pub use model::{Head, InputKind, InputSpec, Manifest, Model, Provenance};
+pub use preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};

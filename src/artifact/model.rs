@@ -1,0 +1,89 @@
+//! What an artifact says about a model beside its graph: inputs, labels, how the answer is read,
+//! where it came from. Plain data; `predict` acts on it.
+
+use serde::{Deserialize, Serialize};
+
+use super::preprocessing::Preprocessing;
+use crate::graph::Graph;
+
+/// A classifier ready to run: what `import` makes, an artifact stores and `predict` loads.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The computation, ending in logits.
+    pub graph: Graph,
+    /// Everything else.
+    pub manifest: Manifest,
+}
+
+/// The part of a [`Model`] that is not the graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// One entry for each input of the graph, in its order.
+    pub inputs: Vec<InputSpec>,
+    /// Class names, in the order of the outputs.
+    pub labels: Vec<String>,
+    /// How logits become probabilities.
+    pub head: Head,
+    /// Where the model came from.
+    pub provenance: Provenance,
+}
+
+/// An input of the graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputSpec {
+    /// The graph's input node.
+    pub name: String,
+    /// What the user gives for it.
+    #[serde(flatten)]
+    pub kind: InputKind,
+}
+
+/// What an input is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum InputKind {
+    /// The photo.
+    Image {
+        /// How pixels become the input.
+        preprocessing: Preprocessing,
+    },
+    /// Numbers given with `--input NAME=v,...`.
+    Vector {
+        /// Used when the user gives none; without it the input is required.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        default: Option<Vec<f32>>,
+    },
+}
+
+/// How logits become probabilities. The graph ends before this function, so that explanations
+/// start from logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// Softmax over the outputs: one of the classes.
+    Softmax,
+    /// One output, sigmoid: the probability of the second of two labels.
+    BinarySigmoid,
+    /// A sigmoid for each output: classes do not exclude each other.
+    MultiLabelSigmoid,
+    /// The source had no final activation; softmax is applied, and `inspect` says so.
+    Logits,
+    /// The graph's output is a probability already (its last op is neither softmax nor sigmoid).
+    Probabilities,
+}
+
+/// Where a model came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// File name (no folder) of the source.
+    pub source_file: String,
+    /// Its SHA-256, in hexadecimal.
+    pub source_sha256: String,
+    /// Format and version: `keras 3.3.3 (.keras)`.
+    pub source_format: String,
+    /// This tool's version.
+    pub tool_version: String,
+    /// Options of the import that shaped the artifact, as `--name value`.
+    #[serde(default)]
+    pub options: Vec<String>,
+}

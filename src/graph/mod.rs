@@ -1,0 +1,351 @@
+//! The intermediate representation: a list of nodes in execution order, each making one value.
+//!
+//! An importer pushes nodes through [`Graph::push`], which infers and checks every shape, so a
+//! graph that exists has known shapes throughout and every input stands before its use. Passes
+//! (`pass`) are functions from graph to graph. `Node::layers` remembers which layers of the source model
+//! a node stands for, also after folding and fusing, so that people can name what they trained.
+//!
+//! Not here: execution (`engine`, `reference`), files (`artifact`, `import`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::tensor::{Shape, Tensor};
+
+mod op;
+mod shape;
+
+pub use op::{
+    BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Padding,
+    PoolKind, ResizeKind, Window,
+};
+pub use shape::ShapeError;
+
+/// Index of a node, and of the value it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub usize);
+
+/// At which point inside a fused node a source layer's own output stood. The order is that of
+/// evaluation; every point but `Output` is gone from the stored value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "at")]
+pub enum Stage {
+    /// The node's value is the layer's output.
+    Output,
+    /// Before the activation that follows the residual add.
+    BeforePostActivation,
+    /// Before the residual add.
+    BeforeResidual,
+    /// Before the epilogue's activation: the biased sum.
+    BeforeActivation,
+    /// Before a folded `ScaleShift`: the biased sum is `scale * output + shift`.
+    BeforeAffine {
+        /// Key of the scale.
+        scale: String,
+        /// Key of the shift.
+        shift: String,
+    },
+}
+
+/// A layer of the source model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceLayer {
+    /// Its path, names of enclosing models first: `backbone/block1a_expand_conv`.
+    pub name: String,
+    /// Its class in the source framework: `Conv2D`.
+    pub class: String,
+    /// Where its output is in the node.
+    pub stage: Stage,
+}
+
+/// One operation and the value it makes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Unique in the graph. For `Op::Input` the input's name.
+    pub name: String,
+    /// What is done.
+    #[serde(flatten)]
+    pub op: Op,
+    /// To which values.
+    pub inputs: Vec<NodeId>,
+    /// Shape of the result.
+    pub shape: Shape,
+    /// Source layers it stands for, in order of evaluation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<SourceLayer>,
+}
+
+/// A classifier as data: nodes, weights, and which value is the answer.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The model's name in its source.
+    pub name: String,
+    nodes: Vec<Node>,
+    output: NodeId,
+    /// Weights by key.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// Why a node cannot stand in a graph.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// Its inputs do not fit its op.
+    #[error("node `{node}` ({op}): {source}")]
+    Shape {
+        /// The node.
+        node: String,
+        /// Its op.
+        op: &'static str,
+        /// What does not fit.
+        source: ShapeError,
+    },
+    /// Another node has the name.
+    #[error("two nodes are named `{0}`")]
+    DuplicateName(String),
+    /// An input is not an earlier node.
+    #[error("node `{node}` reads node {input}, which does not stand before it")]
+    Order {
+        /// The node.
+        node: String,
+        /// The index it reads.
+        input: usize,
+    },
+    /// A stored shape contradicts the inferred one.
+    #[error("node `{node}`: expected shape {expected}, got {got}")]
+    StoredShape {
+        /// The node.
+        node: String,
+        /// Inferred from its inputs.
+        expected: Shape,
+        /// As stored.
+        got: Shape,
+    },
+    /// There is no node.
+    #[error("the graph has no nodes")]
+    Empty,
+    /// The output index names no node.
+    #[error("the output is node {output}, but there are {len} nodes")]
+    Output {
+        /// The index.
+        output: usize,
+        /// Number of nodes.
+        len: usize,
+    },
+}
+
+impl Graph {
+    /// An empty graph. Its output is the node pushed last, until [`Graph::set_output`].
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            nodes: Vec::new(),
+            output: NodeId(0),
+            tensors: BTreeMap::new(),
+        }
+    }
+
+    /// Rebuilds a graph from stored parts, checking order, names, tensors and every shape.
+    ///
+    /// # Errors
+    /// [`GraphError`] for the first thing that does not fit.
+    pub fn from_parts(
+        name: String,
+        nodes: Vec<Node>,
+        output: NodeId,
+        tensors: BTreeMap<String, Tensor>,
+    ) -> Result<Self, GraphError> {
+        let len = nodes.len();
+        if len == 0 {
+            return Err(GraphError::Empty);
+        }
+        let mut graph = Self {
+            name,
+            nodes: Vec::with_capacity(len),
+            output,
+            tensors,
+        };
+        for node in nodes {
+            graph.push_node(node)?;
+        }
+        graph.set_output(output)?;
+        Ok(graph)
+    }
+
+    /// Appends an input of the given shape.
+    ///
+    /// # Errors
+    /// [`GraphError::DuplicateName`], or a shape with zero or too many elements.
+    pub fn push_input(
+        &mut self,
+        name: impl Into<String>,
+        shape: Shape,
+    ) -> Result<NodeId, GraphError> {
+        let node = Node {
+            name: name.into(),
+            op: Op::Input,
+            inputs: vec![],
+            shape,
+            layers: vec![],
+        };
+        self.push_node(node)
+    }
+
+    /// Appends a node, inferring its shape. Tensors the op names must be in `self.tensors`.
+    ///
+    /// # Errors
+    /// [`GraphError`] if inputs, attributes and tensors do not fit together.
+    pub fn push(
+        &mut self,
+        name: impl Into<String>,
+        op: Op,
+        inputs: &[NodeId],
+    ) -> Result<NodeId, GraphError> {
+        let name = name.into();
+        let shape = self.infer(&name, &op, inputs)?;
+        self.push_node(Node {
+            name,
+            op,
+            inputs: inputs.to_vec(),
+            shape,
+            layers: vec![],
+        })
+    }
+
+    /// Appends a node that already has a shape, which is checked against the inferred one.
+    ///
+    /// # Errors
+    /// As [`Graph::push`].
+    pub fn push_node(&mut self, node: Node) -> Result<NodeId, GraphError> {
+        // A linear scan would make large graphs quadratic; models have a few hundred nodes.
+        if self.nodes.iter().any(|n| n.name == node.name) {
+            return Err(GraphError::DuplicateName(node.name));
+        }
+        let expected = if matches!(node.op, Op::Input) {
+            shape::check_size(&node.shape).map_err(|source| GraphError::Shape {
+                node: node.name.clone(),
+                op: node.op.name(),
+                source,
+            })?;
+            node.shape.clone()
+        } else {
+            self.infer(&node.name, &node.op, &node.inputs)?
+        };
+        if expected != node.shape {
+            return Err(GraphError::StoredShape {
+                node: node.name,
+                expected,
+                got: node.shape,
+            });
+        }
+        let id = NodeId(self.nodes.len());
+        self.nodes.push(node);
+        self.output = id;
+        Ok(id)
+    }
+
+    fn infer(&self, name: &str, op: &Op, inputs: &[NodeId]) -> Result<Shape, GraphError> {
+        let mut shapes = Vec::with_capacity(inputs.len());
+        for &NodeId(input) in inputs {
+            let node = self.nodes.get(input).ok_or_else(|| GraphError::Order {
+                node: name.to_owned(),
+                input,
+            })?;
+            shapes.push(&node.shape);
+        }
+        shape::infer(op, &shapes, &self.tensors).map_err(|source| GraphError::Shape {
+            node: name.to_owned(),
+            op: op.name(),
+            source,
+        })
+    }
+
+    /// Declares which value is the answer.
+    ///
+    /// # Errors
+    /// [`GraphError::Output`] if there is no such node.
+    pub fn set_output(&mut self, output: NodeId) -> Result<(), GraphError> {
+        if output.0 >= self.nodes.len() {
+            return Err(GraphError::Output {
+                output: output.0,
+                len: self.nodes.len(),
+            });
+        }
+        self.output = output;
+        Ok(())
+    }
+
+    /// Nodes in execution order.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// One node. Panics on an id of another graph, as slice indexing does.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// A node's source layers, to append to.
+    pub fn layers_mut(&mut self, id: NodeId) -> &mut Vec<SourceLayer> {
+        &mut self.nodes[id.0].layers
+    }
+
+    /// The answer's node.
+    #[must_use]
+    pub fn output(&self) -> NodeId {
+        self.output
+    }
+
+    /// Ids in execution order.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId)
+    }
+
+    /// The inputs, in the order of the graph.
+    pub fn inputs(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| matches!(node.op, Op::Input))
+            .map(|(i, node)| (NodeId(i), node))
+    }
+
+    /// The node that stands for a source layer or has the name, with the layer's stage.
+    /// A path matches whole, or by its last segments (`block14_sepconv2_act` finds
+    /// `backbone/block14_sepconv2_act`) where that is unambiguous.
+    #[must_use]
+    pub fn find_layer(&self, name: &str) -> Vec<(NodeId, Stage)> {
+        let suffix = format!("/{name}");
+        let mut exact = Vec::new();
+        let mut partial = Vec::new();
+        for (id, node) in self.ids().zip(&self.nodes) {
+            for layer in &node.layers {
+                if layer.name == name {
+                    exact.push((id, layer.stage.clone()));
+                } else if layer.name.ends_with(&suffix) {
+                    partial.push((id, layer.stage.clone()));
+                }
+            }
+            if node.name == name && exact.is_empty() {
+                exact.push((id, Stage::Output));
+            }
+        }
+        if exact.is_empty() { partial } else { exact }
+    }
+
+    /// For each node, the nodes that read it.
+    #[must_use]
+    pub fn users(&self) -> Vec<Vec<NodeId>> {
+        let mut users = vec![Vec::new(); self.nodes.len()];
+        for (id, node) in self.ids().zip(&self.nodes) {
+            for input in &node.inputs {
+                users[input.0].push(id);
+            }
+        }
+        users
+    }
+}

@@ -1,0 +1,339 @@
+//! The operators of the graph and their attributes.
+//!
+//! Names follow ONNX where it has the op; attributes are resolved (explicit padding, no `same`).
+//! Layouts: activations `HWC` (one image), convolution kernels `HWIO`, depthwise kernels `HWC`
+//! (`[kh, kw, c_in * multiplier]`, output channel `c * multiplier + m`, as Keras orders them),
+//! dense kernels `[in, out]`. After `pass::pack` kernels are packed; see [`KernelLayout`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::activation::Activation;
+use crate::tensor::Shape;
+
+/// Zero rows and columns added around an `HWC` value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Padding {
+    /// Rows above.
+    pub top: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+impl Padding {
+    /// Whether nothing is added.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// A sliding window over rows and columns, each pair `[vertical, horizontal]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Taps.
+    pub kernel: [usize; 2],
+    /// Steps between output elements.
+    pub strides: [usize; 2],
+    /// Distance between taps.
+    pub dilations: [usize; 2],
+    /// Padding around the input.
+    pub padding: Padding,
+}
+
+impl Window {
+    /// Output rows and columns for an input of `h x w`; `None` if no window fits.
+    #[must_use]
+    pub fn output(&self, h: usize, w: usize) -> Option<[usize; 2]> {
+        let one = |len: usize, before: usize, after: usize, axis: usize| {
+            let span = (self.kernel[axis].checked_sub(1)?)
+                .checked_mul(self.dilations[axis])?
+                .checked_add(1)?;
+            let padded = len.checked_add(before)?.checked_add(after)?;
+            padded
+                .checked_sub(span)?
+                .checked_div(self.strides[axis])?
+                .checked_add(1)
+        };
+        let p = self.padding;
+        Some([one(h, p.top, p.bottom, 0)?, one(w, p.left, p.right, 1)?])
+    }
+}
+
+/// How a kernel tensor is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KernelLayout {
+    /// As the op documents (`HWIO`, `HWC`, `[in, out]`).
+    #[default]
+    Plain,
+    /// Matrix kernels: `[groups * ceil(n / 16), k, 16]`, where `k` runs over taps then input
+    /// channels of the group and `n` is the group's output channels. Depthwise kernels:
+    /// `[kh, kw, c rounded up to 16]`. Filled up with zeros. One layout for every ISA.
+    Panel16,
+}
+
+/// A weight matrix or depthwise kernel: a tensor of the graph and how it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Key in `Graph::tensors`.
+    pub tensor: String,
+    /// Its storage.
+    #[serde(default)]
+    pub layout: KernelLayout,
+}
+
+impl Kernel {
+    /// A kernel in the plain layout.
+    #[must_use]
+    pub fn plain(tensor: impl Into<String>) -> Self {
+        Self {
+            tensor: tensor.into(),
+            layout: KernelLayout::Plain,
+        }
+    }
+}
+
+/// What a weighted op does to its sum before it is stored:
+/// `post(activation(sum + bias) + residual)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Epilogue {
+    /// Applied to the biased sum.
+    #[serde(default)]
+    pub activation: Activation,
+    /// When present, the node's last input is added, then this activation is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Activation>,
+}
+
+/// Attributes of [`Op::Conv2d`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conv2d {
+    /// Where the taps lie.
+    pub window: Window,
+    /// Channel groups; input and output channels are multiples of it.
+    pub groups: usize,
+    /// Output channels.
+    pub filters: usize,
+    /// `HWIO` weights, `I` being the input channels of one group.
+    pub kernel: Kernel,
+    /// `[filters]`, padded with zeros to a multiple of 16 once packed.
+    pub bias: Option<String>,
+    /// What follows the sum.
+    #[serde(default)]
+    pub epilogue: Epilogue,
+}
+
+/// Attributes of [`Op::DepthwiseConv2d`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DepthwiseConv2d {
+    /// Where the taps lie.
+    pub window: Window,
+    /// Output channels for each input channel.
+    pub multiplier: usize,
+    /// `[kh, kw, c_in * multiplier]` weights.
+    pub kernel: Kernel,
+    /// One per output channel, padded with zeros to a multiple of 16 once packed.
+    pub bias: Option<String>,
+    /// What follows the sum. The residual is not fused here.
+    #[serde(default)]
+    pub activation: Activation,
+}
+
+/// Attributes of [`Op::Dense`]: `y[.., n] = x[.., k] W[k, n] + bias`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dense {
+    /// Output features.
+    pub units: usize,
+    /// `[k, n]` weights.
+    pub kernel: Kernel,
+    /// `[n]`, padded with zeros to a multiple of 16 once packed.
+    pub bias: Option<String>,
+    /// What follows the sum.
+    #[serde(default)]
+    pub epilogue: Epilogue,
+}
+
+/// Elementwise op of two values, with NumPy broadcasting (ranks equal, or the shorter one
+/// stands for trailing axes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BinaryOp {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a * b`
+    Mul,
+    /// `a / b`
+    Div,
+    /// The larger.
+    Max,
+    /// The smaller.
+    Min,
+}
+
+/// What a pooling window keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolKind {
+    /// The largest element; padding never wins.
+    Max,
+    /// The mean of the elements inside the input; padding is not counted (Keras' rule).
+    Average,
+}
+
+/// How [`Op::Resize`] reads between pixels. Coordinates are half-pixel, without antialias,
+/// as in `tf.image.resize` and Keras' `UpSampling2D`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeKind {
+    /// `floor((i + 0.5) * in / out)`.
+    Nearest,
+    /// Two taps an axis.
+    Bilinear,
+}
+
+/// One operator. Inputs are listed in `Node::inputs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "op")]
+pub enum Op {
+    /// A value the caller gives; the node's name is the input's name.
+    Input,
+    /// 2-D convolution (cross-correlation). Inputs: `x [H, W, C]`, then the residual if fused.
+    Conv2d(Conv2d),
+    /// One filter (or `multiplier`) per channel. Inputs: `x [H, W, C]`.
+    DepthwiseConv2d(DepthwiseConv2d),
+    /// Matrix product over the last axis. Inputs: `x [.., k]`, then the residual if fused.
+    Dense(Dense),
+    /// `x * scale[c] + shift[c]` along the last axis: batch normalization at inference,
+    /// `Normalization`, `Rescaling`. Both tensors have `c` elements, or one for all channels.
+    ScaleShift {
+        /// Key of the scale.
+        scale: String,
+        /// Key of the shift.
+        shift: String,
+    },
+    /// Elementwise function.
+    Activation(Activation),
+    /// `x` where positive, else `alpha * x`; alpha broadcasts over leading axes.
+    PRelu {
+        /// Key of alpha, shape `[C]`, `[1, 1, C]` or `[H, W, C]`.
+        alpha: String,
+    },
+    /// Over the last axis.
+    Softmax,
+    /// Elementwise op of two values.
+    Binary {
+        /// Which.
+        kind: BinaryOp,
+        /// Applied to the result.
+        #[serde(default)]
+        activation: Activation,
+    },
+    /// Joins values along an axis (0 = rows).
+    Concat {
+        /// The axis, counted from the front without a batch axis.
+        axis: usize,
+    },
+    /// Pooling by a sliding window.
+    Pool2d {
+        /// What is kept.
+        kind: PoolKind,
+        /// Where.
+        window: Window,
+    },
+    /// Pools all rows and columns of `[H, W, C]` to `[C]`, or `[1, 1, C]` with `keep_dims`.
+    GlobalPool {
+        /// What is kept.
+        kind: PoolKind,
+        /// Whether the axes stay, with extent 1.
+        keep_dims: bool,
+    },
+    /// Zero padding of `[H, W, C]`.
+    Pad(Padding),
+    /// Removes rows and columns of `[H, W, C]`.
+    Crop(Padding),
+    /// Same elements in row-major order, another shape. `Flatten` is one of these.
+    Reshape {
+        /// The new shape.
+        shape: Shape,
+    },
+    /// Permutes axes: output axis `i` is input axis `permutation[i]`.
+    Transpose {
+        /// The permutation.
+        permutation: Vec<usize>,
+    },
+    /// Resizes rows and columns of `[H, W, C]`.
+    Resize {
+        /// How.
+        kind: ResizeKind,
+        /// Output rows and columns.
+        size: [usize; 2],
+    },
+}
+
+impl Op {
+    /// The op's name as ONNX spells it, or its own where ONNX has none.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input => "Input",
+            Self::Conv2d(_) => "Conv",
+            Self::DepthwiseConv2d(_) => "DepthwiseConv",
+            Self::Dense(_) => "Gemm",
+            Self::ScaleShift { .. } => "ScaleShift",
+            Self::Activation(_) => "Activation",
+            Self::PRelu { .. } => "PRelu",
+            Self::Softmax => "Softmax",
+            Self::Binary { kind, .. } => match kind {
+                BinaryOp::Add => "Add",
+                BinaryOp::Sub => "Sub",
+                BinaryOp::Mul => "Mul",
+                BinaryOp::Div => "Div",
+                BinaryOp::Max => "Max",
+                BinaryOp::Min => "Min",
+            },
+            Self::Concat { .. } => "Concat",
+            Self::Pool2d {
+                kind: PoolKind::Max,
+                ..
+            } => "MaxPool",
+            Self::Pool2d {
+                kind: PoolKind::Average,
+                ..
+            } => "AveragePool",
+            Self::GlobalPool {
+                kind: PoolKind::Max,
+                ..
+            } => "GlobalMaxPool",
+            Self::GlobalPool {
+                kind: PoolKind::Average,
+                ..
+            } => "GlobalAveragePool",
+            Self::Pad(_) => "Pad",
+            Self::Crop(_) => "Crop",
+            Self::Reshape { .. } => "Reshape",
+            Self::Transpose { .. } => "Transpose",
+            Self::Resize { .. } => "Resize",
+        }
+    }
+
+    /// Keys of the tensors the op reads.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<&str> {
+        match self {
+            Self::Conv2d(Conv2d { kernel, bias, .. })
+            | Self::DepthwiseConv2d(DepthwiseConv2d { kernel, bias, .. })
+            | Self::Dense(Dense { kernel, bias, .. }) => std::iter::once(kernel.tensor.as_str())
+                .chain(bias.as_deref())
+                .collect(),
+            Self::ScaleShift { scale, shift } => vec![scale, shift],
+            Self::PRelu { alpha } => vec![alpha],
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Compute kernels: arithmetic on raw rows of memory, chosen by instruction set at run time.
+//!
+//! A folder an operation, in it `mod.rs` (contract, and the one place that chooses),
+//! `reference.rs` (naive: documentation, oracle, fallback) and a file an instruction set. Kernels
+//! know shapes and pointers, no graph. An operation is *prepared* once, at planning time: its
+//! geometry, weights and instruction set become a value that implements [`PreparedOp`]; running
+//! it allocates nothing.
+//!
+//! Activations are `HWC`, tightly packed, one image. Weights are in the `Panel16` layout of
+//! `graph::KernelLayout`: `[groups * ceil(n / 16), k, 16]`, filled up with zeros, read in place
+//! from the mapped artifact by every tier. Vectors over channels (bias, scale) are padded with
+//! zeros to a multiple of 16.
+
+mod isa;
+
+pub use isa::{Avx2, Avx512, Isa, IsaError};
+
+/// An operation with its geometry and weights, ready to run on any memory of the right size.
+///
+/// One call is split into tasks so that threads can share it. Tasks of one call may run in any
+/// order and at the same time: each writes its own part of the output and nothing else.
+pub trait PreparedOp: Send + Sync {
+    /// `{op}_{dtype}_{tile}_{isa}`, as benches and profiles print it.
+    fn kernel_name(&self) -> &'static str;
+
+    /// Elements of each input, in order.
+    fn input_lens(&self) -> Vec<usize>;
+
+    /// Elements of the output.
+    fn output_len(&self) -> usize;
+
+    /// Whether the output may be the very memory of input 0 (elementwise operations).
+    fn in_place(&self) -> bool {
+        false
+    }
+
+    /// Floats of scratch that each thread needs.
+    fn scratch_len(&self) -> usize {
+        0
+    }
+
+    /// Into how many tasks a call is best split for so many threads; at least one.
+    fn tasks(&self, threads: usize) -> usize;
+
+    /// Runs task `task` of `tasks` (a number that [`PreparedOp::tasks`] returned).
+    ///
+    /// # Safety
+    /// `inputs[i]` is valid for reads of `input_lens()[i]` floats, `output` for reads and writes
+    /// of `output_len()` floats, `scratch` for reads and writes of `scratch_len()` floats (its
+    /// content is undefined on entry). No input overlaps the output, except input 0 being exactly
+    /// the output where `in_place()`. No two threads run the same task of one call, or share
+    /// scratch, at the same time.
+    unsafe fn run(
+        &self,
+        task: usize,
+        tasks: usize,
+        inputs: &[*const f32],
+        output: *mut f32,
+        scratch: *mut f32,
+    );
+}
