@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::tensor::{Shape, Tensor};
 
 mod op;
+pub mod pass;
 mod shape;
 
 pub use op::{

@@ -12,8 +12,10 @@
 //! zeros to a multiple of 16.
 
 mod isa;
+mod program;
 
 pub use isa::{Avx2, Avx512, Isa, IsaError};
+pub use program::{Memory, Program, ProgramError, SLACK, Threads};
 
 /// An operation with its geometry and weights, ready to run on any memory of the right size.
 ///

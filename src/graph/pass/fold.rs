@@ -1,0 +1,192 @@
+//! Folding: arithmetic that is done once, at import, instead of for every photo.
+
+use super::draft::Draft;
+use crate::activation::Activation;
+use crate::graph::{
+    Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, GraphError, KernelLayout, NodeId, Op,
+    PoolKind, Stage,
+};
+use crate::tensor::{AlignedF32, Tensor};
+
+/// Moves a `Pad` into the padding of the convolution that alone reads it, and into a max pooling
+/// of values that are never negative (there a zero from padding never wins against a real
+/// element). The padding layer's name moves to its input, which differs by the border only.
+///
+/// # Errors
+/// [`GraphError`] if the rewritten graph does not check.
+pub fn fold_padding(graph: Graph) -> Result<Graph, GraphError> {
+    let mut draft = Draft::new(graph);
+    for id in draft.ids() {
+        let Some(&pad) = draft.node(id).inputs.first() else {
+            continue;
+        };
+        let Op::Pad(padding) = draft.node(pad).op else {
+            continue;
+        };
+        let x = draft.node(pad).inputs[0];
+        if !draft.only_feeds(pad, id) {
+            continue;
+        }
+        let max_pool_of_non_negative = non_negative(&draft, x);
+        let window = match &mut draft.node_mut(id).op {
+            Op::Conv2d(Conv2d { window, .. })
+            | Op::DepthwiseConv2d(DepthwiseConv2d { window, .. }) => window,
+            Op::Pool2d {
+                kind: PoolKind::Max,
+                window,
+            } if max_pool_of_non_negative => window,
+            _ => continue,
+        };
+        let mut sum = window.padding;
+        sum.top += padding.top;
+        sum.left += padding.left;
+        sum.bottom += padding.bottom;
+        sum.right += padding.right;
+        // A window wholly inside the padding would have no element to take the maximum of.
+        let [kh, kw] = window.kernel;
+        if max_pool_of_non_negative
+            && (sum.top >= kh || sum.bottom >= kh || sum.left >= kw || sum.right >= kw)
+        {
+            continue;
+        }
+        window.padding = sum;
+        draft.node_mut(id).inputs[0] = x;
+        draft.append_layers(pad, x);
+    }
+    draft.finish()
+}
+
+fn non_negative(draft: &Draft, id: NodeId) -> bool {
+    let node = draft.node(id);
+    match node.op {
+        Op::Activation(Activation::Relu | Activation::Relu6 | Activation::Sigmoid) => true,
+        Op::Pool2d { .. } | Op::Reshape { .. } | Op::Crop(_) => non_negative(draft, node.inputs[0]),
+        _ => false,
+    }
+}
+
+/// Folds `ScaleShift` (batch normalization) into the convolution or dense layer before it:
+/// `s * (W x + b) + t = (s W) x + (s b + t)`, in f64 and rounded once.
+///
+/// # Errors
+/// [`GraphError`] if the rewritten graph does not check.
+pub fn fold_scale_shift(graph: Graph) -> Result<Graph, GraphError> {
+    let mut draft = Draft::new(graph);
+    for id in draft.ids() {
+        let Op::ScaleShift { scale, shift } = &draft.node(id).op else {
+            continue;
+        };
+        let (scale_key, shift_key) = (scale.clone(), shift.clone());
+        let producer = draft.node(id).inputs[0];
+        if !draft.only_feeds(producer, id) {
+            continue;
+        }
+        let Some((kernel, bias)) = plain_weights(&draft, producer) else {
+            continue;
+        };
+        let n = draft.node(id).shape.channels();
+        let (Some(scale), Some(shift)) = (
+            channel_values(&draft, &scale_key, n),
+            channel_values(&draft, &shift_key, n),
+        ) else {
+            continue;
+        };
+        // A second affine on top of a folded one would leave the inner layers' stages wrong.
+        let folded_before = draft
+            .node(producer)
+            .layers
+            .iter()
+            .any(|layer| matches!(layer.stage, Stage::BeforeAffine { .. }));
+        if folded_before {
+            continue;
+        }
+        let name = draft.node(producer).name.clone();
+        let Some((new_kernel, new_bias)) = scaled(&draft, &kernel, bias.as_deref(), &scale, &shift)
+        else {
+            continue;
+        };
+        let kernel = draft.store(producer, format!("{name}.kernel"), new_kernel);
+        let bias = draft.store(producer, format!("{name}.bias"), new_bias);
+        match &mut draft.node_mut(producer).op {
+            Op::Conv2d(Conv2d {
+                kernel: k, bias: b, ..
+            })
+            | Op::DepthwiseConv2d(DepthwiseConv2d {
+                kernel: k, bias: b, ..
+            })
+            | Op::Dense(Dense {
+                kernel: k, bias: b, ..
+            }) => {
+                k.tensor = kernel;
+                *b = Some(bias);
+            }
+            _ => {}
+        }
+        let stage = Stage::BeforeAffine {
+            scale: scale_key,
+            shift: shift_key,
+        };
+        Draft::demote_layers(&mut draft.node_mut(producer).layers, &stage);
+        draft.append_layers(id, producer);
+        draft.redirect(id, producer);
+    }
+    draft.finish()
+}
+
+/// Kernel and bias keys of a node whose stored sum is nothing but the biased sum.
+fn plain_weights(draft: &Draft, id: NodeId) -> Option<(String, Option<String>)> {
+    let bare = Epilogue::default();
+    let (kernel, bias) = match &draft.node(id).op {
+        Op::Conv2d(conv) if conv.epilogue == bare => (&conv.kernel, &conv.bias),
+        Op::Dense(dense) if dense.epilogue == bare => (&dense.kernel, &dense.bias),
+        Op::DepthwiseConv2d(conv) if conv.activation == Activation::Linear => {
+            (&conv.kernel, &conv.bias)
+        }
+        _ => return None,
+    };
+    (kernel.layout == KernelLayout::Plain).then(|| (kernel.tensor.clone(), bias.clone()))
+}
+
+fn channel_values(draft: &Draft, key: &str, n: usize) -> Option<Vec<f32>> {
+    let values = draft.tensors.get(key)?.as_f32()?;
+    match values.len() {
+        1 => Some(vec![values[0]; n]),
+        len if len == n => Some(values.to_vec()),
+        _ => None,
+    }
+}
+
+/// `kernel * scale` and `bias * scale + shift`; the output channel is the kernel's last axis.
+fn scaled(
+    draft: &Draft,
+    kernel: &str,
+    bias: Option<&str>,
+    scale: &[f32],
+    shift: &[f32],
+) -> Option<(Tensor, Tensor)> {
+    let n = scale.len();
+    let tensor = draft.tensors.get(kernel)?;
+    let mut weights = AlignedF32::zeroed(tensor.shape().len());
+    let rows = weights.as_mut_slice().chunks_exact_mut(n);
+    for (to, from) in rows.zip(tensor.as_f32()?.chunks_exact(n)) {
+        for ((to, &from), &s) in to.iter_mut().zip(from).zip(scale) {
+            // One rounding: the product of two f32 is exact in f64.
+            *to = round(f64::from(from) * f64::from(s));
+        }
+    }
+    let old = match bias {
+        Some(key) => draft.tensors.get(key)?.as_f32()?.to_vec(),
+        None => vec![0.0; n],
+    };
+    let sums = old.iter().zip(scale).zip(shift);
+    let sums: Vec<f32> = sums
+        .map(|((&b, &s), &t)| round(f64::from(b) * f64::from(s) + f64::from(t)))
+        .collect();
+    let weights = Tensor::from_aligned(tensor.shape().clone(), weights).ok()?;
+    Some((weights, Tensor::from_f32([n], &sums).ok()?))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "weights are stored as f32")]
+fn round(value: f64) -> f32 {
+    value as f32
+}

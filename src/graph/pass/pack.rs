@@ -1,0 +1,126 @@
+//! Brings weights into the layout that every kernel reads in place.
+
+use std::collections::BTreeSet;
+
+use super::draft::Draft;
+use crate::graph::{Conv2d, Dense, DepthwiseConv2d, Graph, GraphError, KernelLayout, NodeId, Op};
+use crate::panel;
+use crate::tensor::{PANEL, Tensor};
+
+/// Packs every f32 kernel to [`KernelLayout::Panel16`] and fills channel vectors up to a multiple
+/// of 16. Tensors that two nodes share stay shared.
+///
+/// # Errors
+/// [`GraphError`] if the rewritten graph does not check.
+pub fn pack_weights(graph: Graph) -> Result<Graph, GraphError> {
+    let mut draft = Draft::new(graph);
+    let mut done = BTreeSet::new();
+    for id in draft.ids() {
+        match draft.node(id).op.clone() {
+            Op::Conv2d(Conv2d {
+                window,
+                groups,
+                filters,
+                kernel,
+                bias,
+                ..
+            }) if kernel.layout == KernelLayout::Plain && groups > 0 => {
+                let c = draft.node(draft.node(id).inputs[0]).shape.channels();
+                let k = window.kernel[0] * window.kernel[1] * c / groups;
+                pack_matrix(
+                    &mut draft,
+                    &mut done,
+                    &kernel.tensor,
+                    [groups, k, filters / groups],
+                );
+                finish_node(&mut draft, &mut done, id, bias.as_deref(), filters);
+            }
+            Op::Dense(Dense {
+                units,
+                kernel,
+                bias,
+                ..
+            }) if kernel.layout == KernelLayout::Plain => {
+                let k = draft.node(draft.node(id).inputs[0]).shape.channels();
+                pack_matrix(&mut draft, &mut done, &kernel.tensor, [1, k, units]);
+                finish_node(&mut draft, &mut done, id, bias.as_deref(), units);
+            }
+            Op::DepthwiseConv2d(DepthwiseConv2d { kernel, bias, .. })
+                if kernel.layout == KernelLayout::Plain =>
+            {
+                let n = draft.node(id).shape.channels();
+                pad_tensor(&mut draft, &mut done, &kernel.tensor, n);
+                finish_node(&mut draft, &mut done, id, bias.as_deref(), n);
+            }
+            Op::ScaleShift { scale, shift } => {
+                let n = draft.node(id).shape.channels();
+                for key in [scale, shift] {
+                    let scalar = draft
+                        .tensors
+                        .get(&key)
+                        .is_some_and(|t| t.shape().len() == 1);
+                    if !scalar {
+                        pad_tensor(&mut draft, &mut done, &key, n);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    draft.finish()
+}
+
+fn finish_node(
+    draft: &mut Draft,
+    done: &mut BTreeSet<String>,
+    id: NodeId,
+    bias: Option<&str>,
+    n: usize,
+) {
+    if let Some(bias) = bias {
+        pad_tensor(draft, done, bias, n);
+    }
+    match &mut draft.node_mut(id).op {
+        Op::Conv2d(Conv2d { kernel, .. })
+        | Op::DepthwiseConv2d(DepthwiseConv2d { kernel, .. })
+        | Op::Dense(Dense { kernel, .. }) => kernel.layout = KernelLayout::Panel16,
+        _ => {}
+    }
+}
+
+fn pack_matrix(
+    draft: &mut Draft,
+    done: &mut BTreeSet<String>,
+    key: &str,
+    [groups, k, n]: [usize; 3],
+) {
+    if !done.insert(key.to_owned()) {
+        return;
+    }
+    let packed = draft
+        .tensors
+        .get(key)
+        .and_then(Tensor::as_f32)
+        .and_then(|plain| {
+            let buffer = panel::pack(plain, groups, k, n);
+            Tensor::from_aligned([groups * n.div_ceil(PANEL), k, PANEL], buffer).ok()
+        });
+    if let Some(packed) = packed {
+        draft.tensors.insert(key.to_owned(), packed);
+    }
+}
+
+fn pad_tensor(draft: &mut Draft, done: &mut BTreeSet<String>, key: &str, channels: usize) {
+    if !done.insert(key.to_owned()) {
+        return;
+    }
+    let padded = draft.tensors.get(key).and_then(|tensor| {
+        let mut dims = tensor.shape().dims().to_vec();
+        *dims.last_mut()? = channels.next_multiple_of(PANEL);
+        let buffer = panel::pad_rows(tensor.as_f32()?, channels);
+        Tensor::from_aligned(crate::tensor::Shape::new(&dims), buffer).ok()
+    });
+    if let Some(padded) = padded {
+        draft.tensors.insert(key.to_owned(), padded);
+    }
+}

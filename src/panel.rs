@@ -1,0 +1,114 @@
+//! The packed weight layout, one for every instruction set.
+//!
+//! A matrix `[k, n]` becomes `[ceil(n / 16), k, 16]`: panels of 16 output channels, in each the
+//! 16 weights of one `k` side by side, which is one AVX-512 register, two of AVX2, four of NEON.
+//! Channels past `n` are zero. Groups follow one another, each filled up to whole panels.
+
+use crate::tensor::{AlignedF32, PANEL};
+
+/// Packs the row-major matrix `[k, groups * n]` (`HWIO` flattened) of a grouped convolution into
+/// `[groups * ceil(n / 16), k, 16]`. `n` counts the output channels of one group.
+///
+/// # Panics
+/// If `plain` does not have `k * groups * n` elements.
+#[must_use]
+pub fn pack(plain: &[f32], groups: usize, k: usize, n: usize) -> AlignedF32 {
+    assert_eq!(
+        plain.len(),
+        k * groups * n,
+        "a [{k}, {groups} * {n}] matrix"
+    );
+    let panels = n.div_ceil(PANEL);
+    let mut packed = AlignedF32::zeroed(groups * panels * k * PANEL);
+    let out = packed.as_mut_slice();
+    for (index, row) in out.chunks_exact_mut(PANEL).enumerate() {
+        let (block, k_index) = (index / k, index % k);
+        let (group, panel) = (block / panels, block % panels);
+        let first = panel * PANEL;
+        let lanes = PANEL.min(n - first);
+        let start = k_index * groups * n + group * n + first;
+        row[..lanes].copy_from_slice(&plain[start..start + lanes]);
+    }
+    packed
+}
+
+/// The inverse of [`pack`].
+///
+/// # Panics
+/// If `packed` does not have `groups * ceil(n / 16) * k * 16` elements.
+#[must_use]
+pub fn unpack(packed: &[f32], groups: usize, k: usize, n: usize) -> Vec<f32> {
+    let panels = n.div_ceil(PANEL);
+    assert_eq!(
+        packed.len(),
+        groups * panels * k * PANEL,
+        "panels of a [{k}, {groups} * {n}]"
+    );
+    let mut plain = vec![0.0; k * groups * n];
+    for (index, row) in packed.chunks_exact(PANEL).enumerate() {
+        let (block, k_index) = (index / k, index % k);
+        let (group, panel) = (block / panels, block % panels);
+        let first = panel * PANEL;
+        let lanes = PANEL.min(n - first);
+        let start = k_index * groups * n + group * n + first;
+        plain[start..start + lanes].copy_from_slice(&row[..lanes]);
+    }
+    plain
+}
+
+/// Rows of `channels` floats, each filled up with zeros to a multiple of 16: depthwise kernels
+/// (`rows` taps) and channel vectors (one row).
+///
+/// # Panics
+/// If `plain` is not whole rows of `channels`.
+#[must_use]
+pub fn pad_rows(plain: &[f32], channels: usize) -> AlignedF32 {
+    assert!(
+        plain.len().is_multiple_of(channels),
+        "whole rows of {channels}"
+    );
+    let padded = channels.next_multiple_of(PANEL);
+    let mut out = AlignedF32::zeroed(plain.len() / channels * padded);
+    let rows = out.as_mut_slice().chunks_exact_mut(padded);
+    for (to, from) in rows.zip(plain.chunks_exact(channels)) {
+        to[..channels].copy_from_slice(from);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unpack_undoes_pack() {
+        for (groups, k, n) in [(1, 1, 1), (1, 3, 16), (1, 5, 17), (2, 4, 3), (3, 2, 40)] {
+            let plain: Vec<f32> = (0..groups * k * n).map(|i| 1.0 + i as f32).collect();
+            let packed = pack(&plain, groups, k, n);
+            assert_eq!(
+                unpack(packed.as_slice(), groups, k, n),
+                plain,
+                "{groups} {k} {n}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_panel_holds_sixteen_channels_of_one_k_and_zeros_past_the_end() {
+        let plain: Vec<f32> = (0..2 * 18).map(|i| i as f32).collect();
+        let packed = pack(&plain, 1, 2, 18);
+        let packed = packed.as_slice();
+        assert_eq!(packed.len(), 2 * 2 * 16);
+        assert_eq!(packed[16], 18.0, "panel 0, k 1, channel 0");
+        assert_eq!(packed[32..35], [16.0, 17.0, 0.0], "panel 1, k 0");
+        assert_eq!(packed[48..51], [34.0, 35.0, 0.0], "panel 1, k 1");
+    }
+
+    #[test]
+    fn rows_are_filled_up() {
+        let padded = pad_rows(&[1.0, 2.0, 3.0, 4.0], 2);
+        assert_eq!(padded.as_slice().len(), 32);
+        assert_eq!(padded.as_slice()[..3], [1.0, 2.0, 0.0]);
+        assert_eq!(padded.as_slice()[16..18], [3.0, 4.0]);
+    }
+}
