@@ -15,7 +15,7 @@ mod isa;
 mod program;
 
 pub use isa::{Avx2, Avx512, Isa, IsaError};
-pub use program::{Memory, Program, ProgramError, SLACK, Threads};
+pub use program::{MAX_INPUTS, Memory, Program, ProgramError, SLACK, Threads};
 
 /// An operation with its geometry and weights, ready to run on any memory of the right size.
 ///

@@ -20,6 +20,9 @@ pub const SLACK: usize = 16;
 /// usual wait at a barrier, shorter than a time slice.
 const SPINS: u32 = 2_000;
 
+/// Inputs that one call may have.
+pub const MAX_INPUTS: usize = 64;
+
 /// Why a call was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProgramError {
@@ -31,6 +34,14 @@ pub enum ProgramError {
         /// How many it takes.
         expected: usize,
         /// How many were given.
+        got: usize,
+    },
+    /// More operands than [`MAX_INPUTS`].
+    #[error("`{kernel}` has {got} inputs; at most {MAX_INPUTS} are supported")]
+    TooManyInputs {
+        /// The operation.
+        kernel: &'static str,
+        /// How many it has.
         got: usize,
     },
     /// An operand leaves the memory.
@@ -102,6 +113,12 @@ impl Program {
                 got: inputs.len(),
             });
         }
+        if inputs.len() > MAX_INPUTS {
+            return Err(ProgramError::TooManyInputs {
+                kernel,
+                got: inputs.len(),
+            });
+        }
         let place = |start: usize, len: usize| {
             let end = start.saturating_add(len);
             if end.saturating_add(SLACK) > self.memory_len {
@@ -152,7 +169,18 @@ impl Program {
         self.scratch_len
     }
 
-    /// Runs every call in order. With `times`, element `i` gets the time of call `i`.
+    /// Distance between two threads' scratch: whole cache lines, so that none is shared.
+    fn scratch_stride(&self) -> usize {
+        (self.scratch_len + SLACK).next_multiple_of(SLACK)
+    }
+
+    /// Bytes that [`Memory::new`] allocates for so many threads.
+    #[must_use]
+    pub fn memory_bytes(&self, threads: usize) -> usize {
+        (self.memory_len + self.scratch_stride() * threads) * size_of::<f32>()
+    }
+
+    /// Runs every call in order, allocating nothing of its own. With `times`, element `i` gets the time of call `i`.
     ///
     /// # Panics
     /// If `memory` was made for another program or number of threads.
@@ -163,9 +191,9 @@ impl Program {
             "memory of another program"
         );
         assert_eq!(
-            memory.scratch.len(),
+            memory.threads,
             threads.count(),
-            "one scratch for each thread"
+            "memory of another number of threads"
         );
         for next in &mut memory.next_task {
             *next.get_mut() = 0;
@@ -173,11 +201,7 @@ impl Program {
         let round = Round {
             program: self,
             values: Raw(memory.values.as_mut_slice().as_mut_ptr()),
-            scratch: memory
-                .scratch
-                .iter_mut()
-                .map(|s| Raw(s.as_mut_slice().as_mut_ptr()))
-                .collect(),
+            scratch: Raw(memory.scratch.as_mut_slice().as_mut_ptr()),
             next_task: &memory.next_task,
             arrived: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
@@ -197,7 +221,8 @@ impl Program {
 /// What a program computes in: all operands, each thread's scratch, and the task counters.
 pub struct Memory {
     values: AlignedF32,
-    scratch: Vec<AlignedF32>,
+    scratch: AlignedF32,
+    threads: usize,
     next_task: Vec<AtomicUsize>,
 }
 
@@ -205,10 +230,10 @@ impl Memory {
     /// Memory for a program and a number of threads, all zeros.
     #[must_use]
     pub fn new(program: &Program, threads: &Threads) -> Self {
-        let scratch = || AlignedF32::zeroed(program.scratch_len + SLACK);
         Self {
             values: AlignedF32::zeroed(program.memory_len),
-            scratch: (0..threads.count()).map(|_| scratch()).collect(),
+            scratch: AlignedF32::zeroed(program.scratch_stride() * threads.count()),
+            threads: threads.count(),
             next_task: program.calls.iter().map(|_| AtomicUsize::new(0)).collect(),
         }
     }
@@ -271,7 +296,7 @@ unsafe impl Sync for Raw {}
 struct Round<'a> {
     program: &'a Program,
     values: Raw,
-    scratch: Vec<Raw>,
+    scratch: Raw,
     next_task: &'a [AtomicUsize],
     arrived: AtomicUsize,
     failed: AtomicBool,
@@ -284,14 +309,16 @@ impl Round<'_> {
         // A kernel that panics would leave the others waiting at the barrier for ever.
         let alarm = Alarm(&self.failed);
         let mut since = times.is_some().then(Instant::now);
-        let mut inputs = Vec::with_capacity(self.max_inputs());
+        let mut pointers = [std::ptr::null(); MAX_INPUTS];
+        // SAFETY: `Memory::new` allocated one stride of scratch for each thread.
+        let scratch = unsafe { self.scratch.0.add(thread * self.program.scratch_stride()) };
         for (index, call) in self.program.calls.iter().enumerate() {
-            inputs.clear();
-            inputs.extend(call.inputs.iter().map(|&at| {
+            let inputs = &mut pointers[..call.inputs.len()];
+            for (pointer, &at) in inputs.iter_mut().zip(&call.inputs) {
                 // SAFETY: `push` checked that the operand lies inside the memory, whose length
                 // `run` compared.
-                unsafe { self.values.0.add(at) }.cast_const()
-            }));
+                *pointer = unsafe { self.values.0.add(at) }.cast_const();
+            }
             let tasks = call.op.tasks(self.threads);
             loop {
                 let task = self.next_task[index].fetch_add(1, Ordering::Relaxed);
@@ -303,8 +330,7 @@ impl Round<'_> {
                 // the program's largest `scratch_len`; the barrier below orders calls.
                 unsafe {
                     let output = self.values.0.add(call.output);
-                    call.op
-                        .run(task, tasks, &inputs, output, self.scratch[thread].0);
+                    call.op.run(task, tasks, inputs, output, scratch);
                 }
             }
             if !self.wait(index) {
@@ -319,15 +345,6 @@ impl Round<'_> {
             }
         }
         std::mem::forget(alarm);
-    }
-
-    fn max_inputs(&self) -> usize {
-        self.program
-            .calls
-            .iter()
-            .map(|call| call.inputs.len())
-            .max()
-            .unwrap_or(0)
     }
 
     /// Waits until every thread has done call `index`; false if one has failed.

@@ -84,14 +84,14 @@ impl Draft {
     }
 
     /// Stores a tensor under `key`, or a variant of it where another node reads that key.
-    pub(super) fn store(&mut self, owner: NodeId, key: String, tensor: Tensor) -> String {
+    pub(super) fn store(&mut self, owner: NodeId, key: &str, tensor: Tensor) -> String {
         let taken = |draft: &Self, key: &str| {
             draft.tensors.contains_key(key)
                 && draft
                     .ids()
                     .any(|id| id != owner && draft.keys(id).any(|k| k == key))
         };
-        let mut free = key.clone();
+        let mut free = key.to_owned();
         let mut n = 1;
         while taken(self, &free) {
             free = format!("{key}:{n}");
@@ -129,10 +129,8 @@ impl Draft {
     pub(super) fn finish(mut self) -> Result<Graph, GraphError> {
         let live = self.live();
         let mut number = vec![NodeId(usize::MAX); self.nodes.len()];
-        let mut next = 0;
-        for id in self.ids().filter(|id| live[id.0]) {
+        for (next, id) in self.ids().filter(|id| live[id.0]).enumerate() {
             number[id.0] = NodeId(next);
-            next += 1;
         }
         let keys: BTreeSet<String> = self
             .ids()

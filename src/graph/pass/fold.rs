@@ -105,8 +105,8 @@ pub fn fold_scale_shift(graph: Graph) -> Result<Graph, GraphError> {
         else {
             continue;
         };
-        let kernel = draft.store(producer, format!("{name}.kernel"), new_kernel);
-        let bias = draft.store(producer, format!("{name}.bias"), new_bias);
+        let kernel = draft.store(producer, &format!("{name}.kernel"), new_kernel);
+        let bias = draft.store(producer, &format!("{name}.bias"), new_bias);
         match &mut draft.node_mut(producer).op {
             Op::Conv2d(Conv2d {
                 kernel: k, bias: b, ..
