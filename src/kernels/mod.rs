@@ -11,8 +11,15 @@
 //! from the mapped artifact by every tier. Vectors over channels (bias, scale) are padded with
 //! zeros to a multiple of 16.
 
+pub mod activation_f32;
+pub mod conv_f32;
+pub mod dense_f32;
+mod error;
+pub mod gemm_f32;
 mod isa;
+pub mod pack;
 
+pub use error::KernelError;
 pub use isa::{Avx2, Avx512, Isa, IsaError};
 
 /// An operation with its geometry and weights, ready to run on any memory of the right size.
