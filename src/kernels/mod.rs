@@ -11,9 +11,16 @@
 //! from the mapped artifact by every tier. Vectors over channels (bias, scale) are padded with
 //! zeros to a multiple of 16.
 
+pub mod activation_f32;
+pub mod conv_f32;
+pub mod dense_f32;
+mod error;
+pub mod gemm_f32;
 mod isa;
+pub mod pack;
 mod program;
 
+pub use error::KernelError;
 pub use isa::{Avx2, Avx512, Isa, IsaError};
 pub use program::{MAX_INPUTS, Memory, Program, ProgramError, SLACK, Threads};
 

@@ -1,0 +1,101 @@
+//! Convolution of an `HWC` image in f32, as an implicit matrix product.
+//!
+//! Row `m` of A is the window under output pixel `m`, column `n` of B one filter. No copy of the
+//! windows is made: tiles read the image through pointers, and padded taps read a row of zeros.
+//! A 1x1 convolution with stride 1 reads its pixels in place, one run each.
+//!
+//! Not here: depthwise convolution, where each channel has its own filter and there is no
+//! matrix.
+
+mod reference;
+
+pub use super::gemm_f32::ConvGeometry;
+pub use reference::conv_f32_reference;
+
+use super::gemm_f32::{Epilogue, Gemm, Source};
+use super::{Isa, KernelError, PreparedOp};
+use crate::activation::Activation;
+use crate::tensor::Tensor;
+
+/// What a convolution is prepared from.
+#[derive(Clone, Debug)]
+pub struct ConvParams {
+    /// The input and the window over it.
+    pub geometry: ConvGeometry,
+    /// Output channels, a multiple of the groups.
+    pub filters: usize,
+    /// `[groups * ceil(n / 16), k, 16]` f32, where `n` is the output channels of a group and `k`
+    /// runs over taps, then input channels of the group.
+    pub weights: Tensor,
+    /// `[filters rounded up to 16]` f32.
+    pub bias: Option<Tensor>,
+    /// Applied to the biased sum.
+    pub activation: Activation,
+    /// When present, input 1 (of the output's shape) is added, then this is applied.
+    pub residual: Option<Activation>,
+}
+
+/// A convolution, ready to run.
+pub struct ConvF32(Gemm);
+
+impl ConvF32 {
+    /// Prepares a convolution. Weights are used in place.
+    ///
+    /// # Errors
+    /// [`KernelError`] if the window does not fit the input, or weights or bias do not fit the
+    /// geometry.
+    pub fn prepare(isa: Isa, params: &ConvParams) -> Result<Self, KernelError> {
+        let epilogue = Epilogue {
+            activation: params.activation,
+            residual: params.residual,
+        };
+        Gemm::prepare(
+            isa,
+            Source::new(params.geometry)?,
+            params.filters,
+            &params.weights,
+            params.bias.as_ref(),
+            epilogue,
+        )
+        .map(Self)
+    }
+}
+
+impl PreparedOp for ConvF32 {
+    fn kernel_name(&self) -> &'static str {
+        let [conv, pointwise, _, _] = self.0.tier().names;
+        if self.0.source().is_pointwise() {
+            pointwise
+        } else {
+            conv
+        }
+    }
+
+    fn input_lens(&self) -> Vec<usize> {
+        self.0.input_lens()
+    }
+
+    fn output_len(&self) -> usize {
+        self.0.output_len()
+    }
+
+    fn scratch_len(&self) -> usize {
+        self.0.scratch_len()
+    }
+
+    fn tasks(&self, threads: usize) -> usize {
+        self.0.tasks(threads)
+    }
+
+    unsafe fn run(
+        &self,
+        task: usize,
+        tasks: usize,
+        inputs: &[*const f32],
+        output: *mut f32,
+        scratch: *mut f32,
+    ) {
+        // SAFETY: the caller keeps the trait's contract, which is that of `Gemm::run`.
+        unsafe { self.0.run(task, tasks, inputs, output, scratch) }
+    }
+}

@@ -1,0 +1,63 @@
+//! The convolution as its definition says, in f64: documentation and oracle.
+
+use super::ConvParams;
+use crate::kernels::KernelError;
+use crate::tensor::PANEL;
+
+/// Sums in f64; the activations are [`crate::activation::Activation::apply`]. Returns each
+/// output with `Σ|x * w| + |bias|`, from which the error bound of a sum in f32 follows.
+///
+/// # Errors
+/// [`KernelError`] if the window does not fit its input.
+///
+/// # Panics
+/// If `inputs` or the tensors do not have the lengths that the geometry asks for.
+pub fn conv_f32_reference(
+    params: &ConvParams,
+    inputs: &[&[f32]],
+) -> Result<Vec<(f32, f64)>, KernelError> {
+    let g = &params.geometry;
+    let [out_h, out_w] = g.output().ok_or_else(|| KernelError::Geometry {
+        what: "the window",
+        got: format!("{g:?}"),
+        rule: "it must fit the padded input",
+    })?;
+    let [in_h, in_w, c] = g.input;
+    let [kh, kw] = g.kernel;
+    let (cg, ng) = (c / g.groups, params.filters / g.groups);
+    let k = kh * kw * cg;
+    let weights = params.weights.as_f32().unwrap_or_default();
+    let bias = params.bias.as_ref().and_then(|b| b.as_f32());
+    let mut output = Vec::with_capacity(out_h * out_w * params.filters);
+    for (oy, ox) in (0..out_h).flat_map(|oy| (0..out_w).map(move |ox| (oy, ox))) {
+        for filter in 0..params.filters {
+            let (group, n) = (filter / ng, filter % ng);
+            let panel = group * ng.div_ceil(PANEL) + n / PANEL;
+            let mut sum = bias.map_or(0.0, |b| f64::from(b[filter]));
+            let mut magnitude = sum.abs();
+            for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
+                let y = (oy * g.strides[0] + ky * g.dilations[0]).checked_sub(g.padding[0]);
+                let x = (ox * g.strides[1] + kx * g.dilations[1]).checked_sub(g.padding[1]);
+                let (Some(y), Some(x)) = (y, x) else { continue };
+                if y >= in_h || x >= in_w {
+                    continue;
+                }
+                for i in 0..cg {
+                    let value = inputs[0][(y * in_w + x) * c + group * cg + i];
+                    let t = (ky * kw + kx) * cg + i;
+                    let weight = weights[(panel * k + t) * PANEL + n % PANEL];
+                    let product = f64::from(value) * f64::from(weight);
+                    sum += product;
+                    magnitude += product.abs();
+                }
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "rounded once, at the end")]
+            let mut value = params.activation.apply(sum as f32);
+            if let Some(post) = params.residual {
+                value = post.apply(value + inputs[1][output.len()]);
+            }
+            output.push((value, magnitude));
+        }
+    }
+    Ok(output)
+}

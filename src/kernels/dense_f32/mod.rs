@@ -1,0 +1,100 @@
+//! Dense layers in f32: `y[rows, n] = x[rows, k] W[k, n] + bias`.
+//!
+//! The tiles of `gemm_f32`. A single row (a classifier's head, squeeze-and-excite) has a kernel
+//! of its own, because it is limited by how fast weights arrive rather than by arithmetic.
+
+use super::gemm_f32::{ConvGeometry, Epilogue, Gemm, Source};
+use super::{Isa, KernelError, PreparedOp};
+use crate::activation::Activation;
+use crate::tensor::Tensor;
+
+/// What a dense layer is prepared from.
+#[derive(Clone, Debug)]
+pub struct DenseParams {
+    /// Rows of the input: the product of all extents but the last.
+    pub rows: usize,
+    /// Input features, `k`.
+    pub features: usize,
+    /// Output features, `n`.
+    pub units: usize,
+    /// `[ceil(n / 16), k, 16]` f32.
+    pub weights: Tensor,
+    /// `[n rounded up to 16]` f32.
+    pub bias: Option<Tensor>,
+    /// Applied to the biased sum.
+    pub activation: Activation,
+    /// When present, input 1 (of the output's shape) is added, then this is applied.
+    pub residual: Option<Activation>,
+}
+
+/// A dense layer, ready to run.
+pub struct DenseF32(Gemm);
+
+impl DenseF32 {
+    /// Prepares a dense layer. Weights are used in place.
+    ///
+    /// # Errors
+    /// [`KernelError`] if an extent is zero, or weights or bias do not fit the others.
+    pub fn prepare(isa: Isa, params: &DenseParams) -> Result<Self, KernelError> {
+        let geometry = ConvGeometry {
+            input: [params.rows, 1, params.features],
+            kernel: [1, 1],
+            strides: [1, 1],
+            dilations: [1, 1],
+            padding: [0; 4],
+            groups: 1,
+        };
+        let epilogue = Epilogue {
+            activation: params.activation,
+            residual: params.residual,
+        };
+        Gemm::prepare(
+            isa,
+            Source::new(geometry)?,
+            params.units,
+            &params.weights,
+            params.bias.as_ref(),
+            epilogue,
+        )
+        .map(Self)
+    }
+}
+
+impl PreparedOp for DenseF32 {
+    fn kernel_name(&self) -> &'static str {
+        let [_, _, matrix, single_row] = self.0.tier().names;
+        if self.0.is_single_row() {
+            single_row
+        } else {
+            matrix
+        }
+    }
+
+    fn input_lens(&self) -> Vec<usize> {
+        self.0.input_lens()
+    }
+
+    fn output_len(&self) -> usize {
+        self.0.output_len()
+    }
+
+    fn scratch_len(&self) -> usize {
+        self.0.scratch_len()
+    }
+
+    fn tasks(&self, threads: usize) -> usize {
+        self.0.tasks(threads)
+    }
+
+    unsafe fn run(
+        &self,
+        task: usize,
+        tasks: usize,
+        inputs: &[*const f32],
+        output: *mut f32,
+        scratch: *mut f32,
+    ) {
+        // SAFETY: the caller keeps the trait's contract, which is that of `Gemm::run`.
+        unsafe { self.0.run(task, tasks, inputs, output, scratch) }
+    }
+}

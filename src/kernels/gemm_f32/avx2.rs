@@ -1,0 +1,200 @@
+//! Tiles of up to 6 x 16 in AVX2 with fused multiply-add.
+
+use std::arch::x86_64::{
+    __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
+    _mm256_min_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+};
+
+use super::{Clamp, Tier, TileArgs, TileFn, copy_head};
+use crate::kernels::Avx2;
+use crate::tensor::PANEL;
+
+/// Lanes of a register; a panel takes two.
+const LANES: usize = 8;
+
+static TIER: Tier = Tier {
+    tiles: &[&[
+        tile::<1> as TileFn,
+        tile::<2>,
+        tile::<3>,
+        tile::<4>,
+        tile::<5>,
+        tile::<6>,
+    ]],
+    single_row,
+    names: [
+        "conv_f32_6x16_avx2",
+        "conv1x1_f32_6x16_avx2",
+        "dense_f32_6x16_avx2",
+        "dense_f32_1x16_avx2",
+    ],
+};
+
+/// The token proves that the functions of this tier may be called.
+pub(super) fn tier(_: Avx2) -> &'static Tier {
+    &TIER
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile<const ROWS: usize>(args: &TileArgs) {
+    // SAFETY: the caller keeps the contract of `TileArgs`: a bias of 16 floats, `runs` times
+    // `ROWS` pointers to `run_len` floats, and a panel of `runs * run_len` rows of 16 floats.
+    unsafe {
+        let bias = [
+            _mm256_loadu_ps(args.bias),
+            _mm256_loadu_ps(args.bias.add(LANES)),
+        ];
+        let mut sums = [bias; ROWS];
+        let mut weights = args.panels;
+        for run in 0..args.runs {
+            let pointers = args.pointers.add(run * ROWS).cast::<[*const f32; ROWS]>();
+            let rows = pointers.read();
+            let mut t = 0;
+            while t + 4 <= args.run_len {
+                for u in 0..4 {
+                    step(&mut sums, &rows, t + u, weights.add(u * PANEL));
+                }
+                weights = weights.add(4 * PANEL);
+                t += 4;
+            }
+            while t < args.run_len {
+                step(&mut sums, &rows, t, weights);
+                weights = weights.add(PANEL);
+                t += 1;
+            }
+        }
+        store(&mut sums, args);
+    }
+}
+
+/// One step of the reduction for all rows.
+///
+/// # Safety
+/// `weights` holds 16 floats, each of `rows` more than `t`.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn step<const ROWS: usize>(
+    sums: &mut [[__m256; 2]; ROWS],
+    rows: &[*const f32; ROWS],
+    t: usize,
+    weights: *const f32,
+) {
+    // SAFETY: the caller's bounds.
+    unsafe {
+        let w = [
+            _mm256_loadu_ps(weights),
+            _mm256_loadu_ps(weights.add(LANES)),
+        ];
+        for i in 0..ROWS {
+            let x = _mm256_broadcast_ss(&*rows[i].add(t));
+            sums[i][0] = _mm256_fmadd_ps(x, w[0], sums[i][0]);
+            sums[i][1] = _mm256_fmadd_ps(x, w[1], sums[i][1]);
+        }
+    }
+}
+
+/// A single row: four partial sums over `t mod 4`, eight chains of additions in flight.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn single_row(args: &TileArgs) {
+    // SAFETY: the caller keeps the contract of `TileArgs` for one row and one panel.
+    unsafe {
+        let zero = [_mm256_setzero_ps(); 2];
+        let bias = [
+            _mm256_loadu_ps(args.bias),
+            _mm256_loadu_ps(args.bias.add(LANES)),
+        ];
+        let mut partial = [bias, zero, zero, zero];
+        let mut weights = args.panels;
+        for run in 0..args.runs {
+            let row = *args.pointers.add(run);
+            let mut t = 0;
+            while t + 4 <= args.run_len {
+                for (u, sums) in partial.iter_mut().enumerate() {
+                    let x = _mm256_broadcast_ss(&*row.add(t + u));
+                    let w = weights.add(u * PANEL);
+                    sums[0] = _mm256_fmadd_ps(x, _mm256_loadu_ps(w), sums[0]);
+                    sums[1] = _mm256_fmadd_ps(x, _mm256_loadu_ps(w.add(LANES)), sums[1]);
+                }
+                weights = weights.add(4 * PANEL);
+                t += 4;
+            }
+            while t < args.run_len {
+                let x = _mm256_broadcast_ss(&*row.add(t));
+                partial[0][0] = _mm256_fmadd_ps(x, _mm256_loadu_ps(weights), partial[0][0]);
+                partial[0][1] =
+                    _mm256_fmadd_ps(x, _mm256_loadu_ps(weights.add(LANES)), partial[0][1]);
+                weights = weights.add(PANEL);
+                t += 1;
+            }
+        }
+        let mut sums = [[
+            _mm256_add_ps(
+                _mm256_add_ps(partial[0][0], partial[1][0]),
+                _mm256_add_ps(partial[2][0], partial[3][0]),
+            ),
+            _mm256_add_ps(
+                _mm256_add_ps(partial[0][1], partial[1][1]),
+                _mm256_add_ps(partial[2][1], partial[3][1]),
+            ),
+        ]];
+        store(&mut sums, args);
+    }
+}
+
+/// The epilogue: clamp, residual, clamp, and the store of the tile's channels.
+///
+/// # Safety
+/// `args.out` and, unless null, `args.residual` hold `ROWS` rows of `args.channels` floats at
+/// distance `args.stride`.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn store<const ROWS: usize>(sums: &mut [[__m256; 2]; ROWS], args: &TileArgs) {
+    clamp(sums, args.clamp);
+    let channels = args.channels;
+    // SAFETY: the caller's bounds; whole registers are only used where all their lanes are
+    // channels of the tile.
+    unsafe {
+        if !args.residual.is_null() {
+            for (i, row) in sums.iter_mut().enumerate() {
+                let residual = args.residual.add(i * args.stride);
+                if channels == PANEL {
+                    row[0] = _mm256_add_ps(row[0], _mm256_loadu_ps(residual));
+                    row[1] = _mm256_add_ps(row[1], _mm256_loadu_ps(residual.add(LANES)));
+                } else {
+                    let mut head = [0.0; PANEL];
+                    copy_head(residual, head.as_mut_ptr(), channels);
+                    row[0] = _mm256_add_ps(row[0], _mm256_loadu_ps(head.as_ptr()));
+                    row[1] = _mm256_add_ps(row[1], _mm256_loadu_ps(head.as_ptr().add(LANES)));
+                }
+            }
+            clamp(sums, args.post);
+        }
+        for (i, row) in sums.iter().enumerate() {
+            let out = args.out.add(i * args.stride);
+            if channels == PANEL {
+                _mm256_storeu_ps(out, row[0]);
+                _mm256_storeu_ps(out.add(LANES), row[1]);
+            } else if channels == LANES {
+                // Half panels are common (728 = 45.5 x 16), and a masked store is slow on AMD.
+                _mm256_storeu_ps(out, row[0]);
+            } else {
+                let mut head = [0.0; PANEL];
+                _mm256_storeu_ps(head.as_mut_ptr(), row[0]);
+                _mm256_storeu_ps(head.as_mut_ptr().add(LANES), row[1]);
+                copy_head(head.as_ptr(), out, channels);
+            }
+        }
+    }
+}
+
+/// The operand order lets NaN through: `min` and `max` return their second operand then.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn clamp<const ROWS: usize>(sums: &mut [[__m256; 2]; ROWS], clamp: Clamp) {
+    let (low, high) = (_mm256_set1_ps(clamp.low), _mm256_set1_ps(clamp.high));
+    for row in sums {
+        for lane in row {
+            *lane = _mm256_min_ps(high, _mm256_max_ps(low, *lane));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Tiles of up to 14 x 32 in AVX-512.
+
+use std::arch::x86_64::{
+    __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
+};
+
+use super::{Clamp, Tier, TileArgs, TileFn};
+use crate::kernels::Avx512;
+use crate::tensor::PANEL;
+
+/// The tile functions of `$panels` panels for 1 to 14 rows.
+macro_rules! tiles {
+    ($panels:literal: $($rows:literal)*) => { &[$(tile::<$rows, $panels> as TileFn),*] };
+}
+
+static TIER: Tier = Tier {
+    tiles: &[
+        tiles!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        tiles!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+    ],
+    single_row,
+    names: [
+        "conv_f32_14x32_avx512",
+        "conv1x1_f32_14x32_avx512",
+        "dense_f32_14x32_avx512",
+        "dense_f32_1x16_avx512",
+    ],
+};
+
+/// The token proves that the functions of this tier may be called.
+pub(super) fn tier(_: Avx512) -> &'static Tier {
+    &TIER
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn tile<const ROWS: usize, const PANELS: usize>(args: &TileArgs) {
+    let panel_len = args.runs * args.run_len * PANEL;
+    // SAFETY: the caller keeps the contract of `TileArgs`: `PANELS` times 16 floats of bias,
+    // `runs` times `ROWS` pointers to `run_len` floats, and `PANELS` panels of `panel_len`
+    // floats one after the other.
+    unsafe {
+        let mut bias = [_mm512_setzero_ps(); PANELS];
+        for (p, b) in bias.iter_mut().enumerate() {
+            *b = _mm512_loadu_ps(args.bias.add(p * PANEL));
+        }
+        let mut sums = [bias; ROWS];
+        let mut weights = args.panels;
+        for run in 0..args.runs {
+            let pointers = args.pointers.add(run * ROWS).cast::<[*const f32; ROWS]>();
+            let rows = pointers.read();
+            for t in 0..args.run_len {
+                let mut w = [_mm512_setzero_ps(); PANELS];
+                for (p, w) in w.iter_mut().enumerate() {
+                    *w = _mm512_loadu_ps(weights.add(p * panel_len));
+                }
+                for (sums, row) in sums.iter_mut().zip(&rows) {
+                    let x = _mm512_set1_ps(*row.add(t));
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        *sum = _mm512_fmadd_ps(x, w, *sum);
+                    }
+                }
+                weights = weights.add(PANEL);
+            }
+        }
+        store(&mut sums, args);
+    }
+}
+
+/// A single row: eight partial sums over `t mod 8`, enough for two ports with a latency of 4.
+#[target_feature(enable = "avx512f")]
+unsafe fn single_row(args: &TileArgs) {
+    const CHAINS: usize = 8;
+    // SAFETY: the caller keeps the contract of `TileArgs` for one row and one panel.
+    unsafe {
+        let mut partial = [_mm512_setzero_ps(); CHAINS];
+        partial[0] = _mm512_loadu_ps(args.bias);
+        let mut weights = args.panels;
+        for run in 0..args.runs {
+            let row = *args.pointers.add(run);
+            let mut t = 0;
+            while t + CHAINS <= args.run_len {
+                for (u, sum) in partial.iter_mut().enumerate() {
+                    let w = _mm512_loadu_ps(weights.add(u * PANEL));
+                    *sum = _mm512_fmadd_ps(_mm512_set1_ps(*row.add(t + u)), w, *sum);
+                }
+                weights = weights.add(CHAINS * PANEL);
+                t += CHAINS;
+            }
+            while t < args.run_len {
+                let w = _mm512_loadu_ps(weights);
+                partial[0] = _mm512_fmadd_ps(_mm512_set1_ps(*row.add(t)), w, partial[0]);
+                weights = weights.add(PANEL);
+                t += 1;
+            }
+        }
+        let mut sum = partial[0];
+        for part in &partial[1..] {
+            sum = _mm512_add_ps(sum, *part);
+        }
+        store(&mut [[sum]], args);
+    }
+}
+
+/// The epilogue: clamp, residual, clamp, and the store of the tile's channels.
+///
+/// # Safety
+/// `args.out` and, unless null, `args.residual` hold `ROWS` rows of `args.channels` floats at
+/// distance `args.stride`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn store<const ROWS: usize, const PANELS: usize>(
+    sums: &mut [[__m512; PANELS]; ROWS],
+    args: &TileArgs,
+) {
+    clamp(sums, args.clamp);
+    let mut masks: [__mmask16; PANELS] = [0; PANELS];
+    for (p, mask) in masks.iter_mut().enumerate() {
+        *mask = match args.channels.saturating_sub(p * PANEL) {
+            left @ 0..PANEL => (1 << left) - 1,
+            _ => !0,
+        };
+    }
+    // SAFETY: the caller's bounds; lanes past `channels` are masked out, and a masked lane is
+    // neither read nor written. The offsets may pass the end of a row only by `wrapping_add`.
+    unsafe {
+        if !args.residual.is_null() {
+            for (i, row) in sums.iter_mut().enumerate() {
+                let residual = args.residual.add(i * args.stride);
+                for (p, sum) in row.iter_mut().enumerate() {
+                    let at = residual.wrapping_add(p * PANEL);
+                    *sum = _mm512_add_ps(*sum, _mm512_maskz_loadu_ps(masks[p], at));
+                }
+            }
+            clamp(sums, args.post);
+        }
+        for (i, row) in sums.iter().enumerate() {
+            let out = args.out.add(i * args.stride);
+            for (p, sum) in row.iter().enumerate() {
+                _mm512_mask_storeu_ps(out.wrapping_add(p * PANEL), masks[p], *sum);
+            }
+        }
+    }
+}
+
+/// The operand order lets NaN through: `min` and `max` return their second operand then.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn clamp<const ROWS: usize, const PANELS: usize>(
+    sums: &mut [[__m512; PANELS]; ROWS],
+    clamp: Clamp,
+) {
+    let (low, high) = (_mm512_set1_ps(clamp.low), _mm512_set1_ps(clamp.high));
+    for row in sums {
+        for lane in row {
+            *lane = _mm512_min_ps(high, _mm512_max_ps(low, *lane));
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The loops around the register tiles: blocks of rows, panels, tiles, and the split into tasks.
+//!
+//! For each block of rows, small enough that its inputs stay in the second-level cache, every
+//! weight panel is read from memory once and multiplied with all tiles of the block while it is
+//! in the first- or second-level cache.
+//!
+//! The division of the result's rows into tiles is fixed when the operation is prepared, and a
+//! task is a range of whole tiles by a range of whole panels. Each element of the result is
+//! therefore computed by the same instructions whatever the number of tasks.
+
+use super::super::activation_f32;
+use super::super::{Isa, KernelError};
+use super::source::Source;
+use super::{Clamp, Tier, TileArgs};
+use crate::activation::Activation;
+use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor};
+
+/// Bytes of input that a block of rows may take: half of a 512 KiB second-level cache.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// Tiles of a block, at most: bounds the pointer table.
+const BLOCK_TILES: usize = 64;
+
+/// Multiply-adds below which a task is not worth a hand-over: some 50 us of one core.
+const TASK_MACS: usize = 2_500_000;
+
+/// Tasks for each thread: enough that one slow thread costs a tenth of the call.
+const TASKS_PER_THREAD: usize = 6;
+
+/// Tiles that a task should have before rows are split further rather than panels: each task
+/// reads its weights once for every block.
+const TASK_TILES: usize = 8;
+
+/// What follows the sum; `post(activation(sum + bias) + residual)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::kernels) struct Epilogue {
+    pub(in crate::kernels) activation: Activation,
+    pub(in crate::kernels) residual: Option<Activation>,
+}
+
+/// A matrix product with the rows of a [`Source`], per group, prepared to run.
+pub(in crate::kernels) struct Gemm {
+    isa: Isa,
+    tier: &'static Tier,
+    source: Source,
+    weights: Tensor,
+    /// Whole panels per group.
+    bias: AlignedF32,
+    /// Output channels of a group.
+    n: usize,
+    epilogue: Epilogue,
+    /// The epilogue's activations as clamps, unless one is not a clamp.
+    clamps: Option<[Clamp; 2]>,
+    /// Tiles that the rows are divided into; their heights differ by at most one.
+    tiles: usize,
+    block_tiles: usize,
+}
+
+impl Gemm {
+    pub(in crate::kernels) fn prepare(
+        isa: Isa,
+        source: Source,
+        filters: usize,
+        weights: &Tensor,
+        bias: Option<&Tensor>,
+        epilogue: Epilogue,
+    ) -> Result<Self, KernelError> {
+        let groups = source.groups();
+        let n = filters / groups;
+        if n == 0 || !filters.is_multiple_of(groups) {
+            return Err(KernelError::Geometry {
+                what: "filters",
+                got: filters.to_string(),
+                rule: "it must be a positive multiple of the groups",
+            });
+        }
+        if source.rows().checked_mul(filters).is_none() {
+            return Err(KernelError::Geometry {
+                what: "filters",
+                got: filters.to_string(),
+                rule: "the output must be addressable",
+            });
+        }
+        let panels = n.div_ceil(PANEL);
+        let expected = Shape::from([groups.saturating_mul(panels), source.k(), PANEL]);
+        check(weights, "weights", &expected)?;
+        let mut padded = AlignedF32::zeroed(groups * panels * PANEL);
+        if let Some(bias) = bias {
+            let values = check(bias, "bias", &[filters.next_multiple_of(PANEL)].into())?;
+            for (to, from) in padded
+                .as_mut_slice()
+                .chunks_exact_mut(panels * PANEL)
+                .zip(values.chunks(n))
+            {
+                to[..n].copy_from_slice(&from[..n]);
+            }
+        }
+        let tier = Tier::of(isa);
+        let tiles = source.rows().div_ceil(tier.rows());
+        let tile_bytes = tier.rows().saturating_mul(source.row_bytes());
+        Ok(Self {
+            isa,
+            tier,
+            weights: weights.clone(),
+            bias: padded,
+            n,
+            epilogue,
+            clamps: clamps(epilogue),
+            tiles,
+            block_tiles: (BLOCK_BYTES / tile_bytes.max(1)).clamp(1, BLOCK_TILES.min(tiles)),
+            source,
+        })
+    }
+
+    fn filters(&self) -> usize {
+        self.n * self.source.groups()
+    }
+
+    fn group_panels(&self) -> usize {
+        self.n.div_ceil(PANEL)
+    }
+
+    pub(in crate::kernels) fn is_single_row(&self) -> bool {
+        self.source.rows() == 1
+    }
+
+    pub(in crate::kernels) fn tier(&self) -> &'static Tier {
+        self.tier
+    }
+
+    pub(in crate::kernels) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(in crate::kernels) fn input_lens(&self) -> Vec<usize> {
+        let mut lens = vec![self.source.input_len()];
+        if self.epilogue.residual.is_some() {
+            lens.push(self.output_len());
+        }
+        lens
+    }
+
+    pub(in crate::kernels) fn output_len(&self) -> usize {
+        self.source.rows() * self.filters()
+    }
+
+    /// Words of the pointer table, and up to a word of alignment.
+    pub(in crate::kernels) fn scratch_len(&self) -> usize {
+        let pointers = self.block_tiles * self.tier.rows() * self.source.max_runs();
+        let words = pointers + self.block_tiles + 1;
+        words * size_of::<usize>() / size_of::<f32>()
+    }
+
+    pub(in crate::kernels) fn tasks(&self, threads: usize) -> usize {
+        if threads <= 1 {
+            return 1;
+        }
+        let channels = self.source.groups() * self.group_panels() * PANEL;
+        let macs = self.source.rows() * self.source.k() * channels;
+        let wanted = (threads * TASKS_PER_THREAD).min(macs / TASK_MACS).max(1);
+        let rows = (self.tiles / TASK_TILES).clamp(1, wanted);
+        let panels = (wanted / rows).clamp(1, self.group_panels() * self.source.groups());
+        rows * panels
+    }
+
+    /// Parts that rows and panels are cut into for so many tasks.
+    fn grid(&self, tasks: usize) -> [usize; 2] {
+        let mut rows = (self.tiles / TASK_TILES).clamp(1, tasks);
+        while !tasks.is_multiple_of(rows) {
+            rows -= 1;
+        }
+        [rows, tasks / rows]
+    }
+
+    /// First row of a tile.
+    fn tile_start(&self, tile: usize) -> usize {
+        let rows = self.source.rows();
+        tile * (rows / self.tiles) + tile.min(rows % self.tiles)
+    }
+
+    /// # Safety
+    /// That of `PreparedOp::run`.
+    pub(in crate::kernels) unsafe fn run(
+        &self,
+        task: usize,
+        tasks: usize,
+        inputs: &[*const f32],
+        output: *mut f32,
+        scratch: *mut f32,
+    ) {
+        let [row_parts, panel_parts] = self.grid(tasks);
+        let part = |whole: usize, i: usize, parts: usize| whole * i / parts;
+        let (i, j) = (task / panel_parts, task % panel_parts);
+        let tiles = part(self.tiles, i, row_parts)..part(self.tiles, i + 1, row_parts);
+        let all_panels = self.group_panels() * self.source.groups();
+        let panels = part(all_panels, j, panel_parts)..part(all_panels, j + 1, panel_parts);
+        if tiles.is_empty() || panels.is_empty() {
+            return;
+        }
+        let call = Call {
+            gemm: self,
+            input: inputs[0],
+            residual: match self.epilogue.residual {
+                Some(_) => inputs[1],
+                None => std::ptr::null(),
+            },
+            output,
+            weights: self.weights.as_f32().unwrap_or_default().as_ptr(),
+        };
+        let padding = scratch.cast::<u8>().align_offset(align_of::<usize>());
+        // SAFETY: `scratch_len` counts a word more than the table for this.
+        let table = unsafe { scratch.cast::<u8>().add(padding).cast::<usize>() };
+        let groups = panels.start / self.group_panels()..=(panels.end - 1) / self.group_panels();
+        for start in tiles.clone().step_by(self.block_tiles) {
+            let block = start..tiles.end.min(start + self.block_tiles);
+            for group in groups.clone() {
+                let first = group * self.group_panels();
+                let last = first + self.group_panels();
+                let panels = panels.start.max(first)..panels.end.min(last);
+                // SAFETY: the caller's pointers; the table has room for a block.
+                unsafe { call.block(block.clone(), group, panels, table) };
+            }
+        }
+    }
+}
+
+/// The memory of one call.
+struct Call<'a> {
+    gemm: &'a Gemm,
+    input: *const f32,
+    residual: *const f32,
+    output: *mut f32,
+    weights: *const f32,
+}
+
+impl Call<'_> {
+    /// Tiles `tiles` by panels `panels`, all of group `group`.
+    ///
+    /// # Safety
+    /// The pointers are those of `PreparedOp::run`; `table` has room for a block's pointers.
+    unsafe fn block(
+        &self,
+        tiles: std::ops::Range<usize>,
+        group: usize,
+        panels: std::ops::Range<usize>,
+        table: *mut usize,
+    ) {
+        let gemm = self.gemm;
+        let (source, tier, n) = (&gemm.source, gemm.tier, gemm.n);
+        let stride = gemm.filters();
+        let max_pointers = tier.rows() * source.max_runs();
+        // The table: runs of each tile, then the pointers of each tile.
+        let (run_counts, pointers) = (table, table.wrapping_add(gemm.block_tiles));
+        let pointers = pointers.cast::<*const f32>();
+        for (i, tile) in tiles.clone().enumerate() {
+            let rows = gemm.tile_start(tile)..gemm.tile_start(tile + 1);
+            // SAFETY: a block has at most `block_tiles` tiles of `max_pointers` pointers.
+            unsafe {
+                let runs = source.fill(self.input, group, rows, pointers.add(i * max_pointers));
+                run_counts.add(i).write(runs);
+            }
+        }
+        let [clamp, post] = gemm.clamps.unwrap_or([Clamp::NONE; 2]);
+        let fused_residual = gemm.clamps.is_some() && !self.residual.is_null();
+        let first_panel = group * gemm.group_panels();
+        let mut panel = panels.start;
+        while panel < panels.end {
+            let width = tier.panels().min(panels.end - panel);
+            let channel = (panel - first_panel) * PANEL;
+            let channels = (width * PANEL).min(n - channel);
+            for (i, tile) in tiles.clone().enumerate() {
+                let start = gemm.tile_start(tile);
+                let rows = gemm.tile_start(tile + 1) - start;
+                let offset = start * stride + group * n + channel;
+                // SAFETY: the table was filled above for these tiles; `prepare` checked that
+                // the weights hold `k` rows of 16 for every panel and the bias 16 for each;
+                // `offset` is the tile's first element in an output of `rows * filters`.
+                unsafe {
+                    let runs = *run_counts.add(i);
+                    let args = TileArgs {
+                        pointers: pointers.add(i * max_pointers),
+                        runs,
+                        run_len: source.k() / runs,
+                        panels: self.weights.add(panel * source.k() * PANEL),
+                        bias: gemm.bias.as_slice().as_ptr().add(panel * PANEL),
+                        out: self.output.add(offset),
+                        residual: if fused_residual {
+                            self.residual.add(offset)
+                        } else {
+                            std::ptr::null()
+                        },
+                        stride,
+                        channels,
+                        clamp,
+                        post,
+                    };
+                    if gemm.is_single_row() {
+                        for p in 0..width {
+                            tier.single_row()(&args.panel(p, source.k()));
+                        }
+                    } else {
+                        tier.tile(rows, width)(&args);
+                    }
+                }
+            }
+            panel += width;
+        }
+        if gemm.clamps.is_none() {
+            let rows = gemm.tile_start(tiles.start)..gemm.tile_start(tiles.end);
+            let first = (panels.start - first_panel) * PANEL;
+            let last = ((panels.end - first_panel) * PANEL).min(n);
+            // SAFETY: these elements were written above, by this task.
+            unsafe { self.finish(rows, group * n + first..group * n + last) };
+        }
+    }
+
+    /// The epilogue where it is not a clamp, on rows that are still in the cache.
+    ///
+    /// # Safety
+    /// Rows and channels lie in the output, were written, and belong to this task.
+    unsafe fn finish(&self, rows: std::ops::Range<usize>, channels: std::ops::Range<usize>) {
+        let gemm = self.gemm;
+        let stride = gemm.filters();
+        // Whole rows are one stretch of memory.
+        let (count, len) = if channels.len() == stride {
+            (1, rows.len() * stride)
+        } else {
+            (rows.len(), channels.len())
+        };
+        for i in 0..count {
+            let offset = (rows.start + i) * stride + channels.start;
+            // SAFETY: the stretch belongs to this task; the residual has the output's shape
+            // and does not overlap it.
+            let row = unsafe { std::slice::from_raw_parts_mut(self.output.add(offset), len) };
+            activation_f32::apply(gemm.isa, gemm.epilogue.activation, row);
+            if let Some(post) = gemm.epilogue.residual {
+                // SAFETY: as above.
+                let residual =
+                    unsafe { std::slice::from_raw_parts(self.residual.add(offset), len) };
+                for (x, r) in row.iter_mut().zip(residual) {
+                    *x += r;
+                }
+                activation_f32::apply(gemm.isa, post, row);
+            }
+        }
+    }
+}
+
+/// The epilogue's two activations as clamps; `None` if one of them is none.
+fn clamps(epilogue: Epilogue) -> Option<[Clamp; 2]> {
+    let clamp = |activation| match activation {
+        Activation::Linear => Some(Clamp::NONE),
+        Activation::Relu => Some(Clamp {
+            low: 0.0,
+            high: f32::INFINITY,
+        }),
+        Activation::Relu6 => Some(Clamp {
+            low: 0.0,
+            high: 6.0,
+        }),
+        _ => None,
+    };
+    Some([
+        clamp(epilogue.activation)?,
+        clamp(epilogue.residual.unwrap_or_default())?,
+    ])
+}
+
+fn check<'a>(
+    tensor: &'a Tensor,
+    what: &'static str,
+    expected: &Shape,
+) -> Result<&'a [f32], KernelError> {
+    let Some(values) = tensor.as_f32() else {
+        return Err(KernelError::TensorDType {
+            what,
+            expected: DType::F32,
+            got: tensor.dtype(),
+        });
+    };
+    if tensor.shape() != expected {
+        return Err(KernelError::TensorShape {
+            what,
+            expected: expected.clone(),
+            got: tensor.shape().clone(),
+        });
+    }
+    Ok(values)
+}

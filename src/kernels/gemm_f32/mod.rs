@@ -1,0 +1,156 @@
+//! Register tiles: a few rows of A times one or two 16-channel weight panels, in f32.
+//!
+//! A tile is up to `rows` rows by `panels * 16` output channels. Rows are given by pointers, as a
+//! list of *runs* (stretches of contiguous input floats), so that one kernel serves dense layers
+//! (one run), 1x1 convolutions (one run) and k x k convolutions (a run per tap, or per kernel row)
+//! alike. The weights of a panel are read once, front to back. Sums stay in registers for the
+//! whole reduction and start from the bias; every element of the result is accumulated in the
+//! same order whichever tile computes it, so results do not depend on how a call was split.
+//!
+//! Why these sizes: AVX2 has 16 registers, 12 of which hold 6 x 16 sums, two the weights, one the
+//! broadcast input (two FMA ports with a latency of 4 need 8 chains in flight). AVX-512 has 32:
+//! 14 x 32 sums, two weights, a broadcast. SSE2, which the portable tier is compiled to on
+//! x86-64, has 16 of four lanes: 2 x 16 sums, four weights, the inputs and a product.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod blocked;
+mod portable;
+mod source;
+
+pub(super) use blocked::{Epilogue, Gemm};
+pub use source::ConvGeometry;
+pub(super) use source::Source;
+
+use super::Isa;
+use crate::tensor::PANEL;
+
+/// The bounds of a clamp, the activation that tiles apply in registers. NaN passes through.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Clamp {
+    pub(super) low: f32,
+    pub(super) high: f32,
+}
+
+impl Clamp {
+    /// Changes nothing.
+    pub(super) const NONE: Self = Self {
+        low: f32::NEG_INFINITY,
+        high: f32::INFINITY,
+    };
+}
+
+/// What one call of a [`TileFn`] computes.
+///
+/// For each row `i` of the tile and each channel `j < channels`:
+/// `sum = bias[j] + Σ_run Σ_t pointers[run][i][t] * panels[run * run_len + t][j]`, then
+/// `out[i * stride + j] = post(clamp(sum) + residual[i * stride + j])`, or `clamp(sum)` without a
+/// residual.
+pub(super) struct TileArgs {
+    /// `runs` times as many pointers as the tile has rows, each to `run_len` floats.
+    pub(super) pointers: *const *const f32,
+    /// Runs of a row.
+    pub(super) runs: usize,
+    /// Floats of a run.
+    pub(super) run_len: usize,
+    /// The first panel, `runs * run_len` rows of 16 weights; the next panel follows it.
+    pub(super) panels: *const f32,
+    /// One value per channel of the tile, whole panels.
+    pub(super) bias: *const f32,
+    /// Element `[0, 0]` of the result.
+    pub(super) out: *mut f32,
+    /// Element `[0, 0]` of the residual, which has the result's stride; null for none.
+    pub(super) residual: *const f32,
+    /// Floats from a row of the result to the next.
+    pub(super) stride: usize,
+    /// Channels of the result: from 1 to 16 a panel. No other element is read or written.
+    pub(super) channels: usize,
+    /// Applied to the biased sum.
+    pub(super) clamp: Clamp,
+    /// Applied after the residual.
+    pub(super) post: Clamp,
+}
+
+impl TileArgs {
+    /// The same tile for its panel `panel` alone, of panels with `k` rows.
+    fn panel(&self, panel: usize, k: usize) -> Self {
+        let skip = panel * PANEL;
+        Self {
+            panels: self.panels.wrapping_add(skip * k),
+            bias: self.bias.wrapping_add(skip),
+            out: self.out.wrapping_add(skip),
+            residual: if self.residual.is_null() {
+                self.residual
+            } else {
+                self.residual.wrapping_add(skip)
+            },
+            channels: (self.channels - skip).min(PANEL),
+            ..*self
+        }
+    }
+}
+
+/// Computes one tile.
+///
+/// # Safety
+/// Every pointer of [`TileArgs`] is valid for the extent documented there, for as many rows and
+/// panels as the function is meant for, and the CPU has the function's instruction set.
+pub(super) type TileFn = unsafe fn(&TileArgs);
+
+/// The tile functions of a tier.
+pub(super) struct Tier {
+    /// `[panels - 1][rows - 1]`; all inner slices have the same length.
+    tiles: &'static [&'static [TileFn]],
+    /// One row by one panel, with several partial sums: for a single row, where the latency of
+    /// one chain of additions would be the limit.
+    single_row: TileFn,
+    /// Names of the convolution, 1x1 convolution, dense and single-row dense kernels.
+    pub(super) names: [&'static str; 4],
+}
+
+impl Tier {
+    /// The tier of `isa`.
+    pub(super) fn of(isa: Isa) -> &'static Self {
+        match isa {
+            Isa::Portable => &portable::TIER,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(token) => avx2::tier(token),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => avx512::tier(token),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => &portable::TIER,
+        }
+    }
+
+    /// Rows of the largest tile.
+    pub(super) fn rows(&self) -> usize {
+        self.tiles[0].len()
+    }
+
+    /// Panels of the largest tile.
+    pub(super) fn panels(&self) -> usize {
+        self.tiles.len()
+    }
+
+    /// The function for tiles of exactly `rows` rows and `panels` panels.
+    pub(super) fn tile(&self, rows: usize, panels: usize) -> TileFn {
+        self.tiles[panels - 1][rows - 1]
+    }
+
+    /// The function for a result of a single row, one panel a call.
+    pub(super) fn single_row(&self) -> TileFn {
+        self.single_row
+    }
+}
+
+/// Copies the `len` channels of an incomplete panel.
+///
+/// # Safety
+/// `from` holds `len` floats, `to` has room for them, and they do not overlap.
+#[inline(always)]
+unsafe fn copy_head(from: *const f32, to: *mut f32, len: usize) {
+    // SAFETY: the caller's bounds.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, len) }
+}
