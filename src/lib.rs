@@ -6,4 +6,6 @@ pub mod activation;
 pub mod artifact;
 pub mod graph;
 pub mod kernels;
+pub mod memory;
 pub mod tensor;
+pub mod units;
