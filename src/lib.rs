@@ -6,5 +6,7 @@ pub mod activation;
 pub mod artifact;
 pub mod graph;
 pub mod kernels;
+pub mod memory;
 pub mod panel;
 pub mod tensor;
+pub mod units;

@@ -1,8 +1,26 @@
 //! The project's own file: one `.safetensors` with weights, graph and everything needed to use
-//! them.
+//! them. `docs/artifact-format.md` specifies it.
+//!
+//! [`write`] makes one and [`load`] opens one, mapped, without copying weights. A file that loads
+//! is whole: every shape is inferred again, every tensor lies inside the file on a 64-byte
+//! boundary and is read by a node, and inputs, labels and head fit the graph. [`atomic`] is how
+//! every file of this program is written.
 
+pub mod atomic;
+mod error;
+mod file;
+mod foreign;
+mod header;
 mod model;
 mod preprocessing;
+mod validate;
 
+#[cfg(test)]
+mod tests;
+
+pub use error::{ArtifactError, ByteCount};
+pub use file::{load, load_static, sha256_of_file, write, write_with_progress};
+pub use foreign::Foreign;
+pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 pub use model::{Head, InputKind, InputSpec, Manifest, Model, Provenance};
 pub use preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};

@@ -16,12 +16,14 @@ use crate::tensor::{Shape, Tensor};
 mod op;
 pub mod pass;
 mod shape;
+mod stats;
 
 pub use op::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Padding,
     PoolKind, ResizeKind, Window,
 };
 pub use shape::ShapeError;
+pub use stats::NodeStats;
 
 /// Index of a node, and of the value it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

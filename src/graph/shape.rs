@@ -129,7 +129,10 @@ impl<'a> Context<'a> {
             }
             Op::Pad(p) => {
                 let [h, w, c] = image(self.one()?)?;
-                Ok([h + p.top + p.bottom, w + p.left + p.right, c].into())
+                // A stored graph can hold any number: too large a sum is refused by its size.
+                let rows = h.saturating_add(p.top).saturating_add(p.bottom);
+                let columns = w.saturating_add(p.left).saturating_add(p.right);
+                Ok([rows, columns, c].into())
             }
             Op::Crop(p) => {
                 let x = self.one()?;
@@ -266,7 +269,7 @@ impl<'a> Context<'a> {
         self.matrix(
             &conv.kernel,
             &[kh, kw, cin, conv.filters],
-            [groups, kh * kw * cin, n],
+            [groups, kh.saturating_mul(kw).saturating_mul(cin), n],
         )?;
         self.bias(conv.bias.as_ref(), conv.filters, conv.kernel.layout)?;
         let [h, w] = slide(&conv.window, x)?;
@@ -282,7 +285,7 @@ impl<'a> Context<'a> {
         let [kh, kw] = conv.window.kernel;
         let stored = match conv.kernel.layout {
             KernelLayout::Plain => n,
-            KernelLayout::Panel16 => n.next_multiple_of(PANEL),
+            KernelLayout::Panel16 => n.div_ceil(PANEL).saturating_mul(PANEL),
         };
         self.expect_tensor(&conv.kernel.tensor, &[kh, kw, stored])?;
         self.bias(conv.bias.as_ref(), n, conv.kernel.layout)?;

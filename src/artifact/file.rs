@@ -1,0 +1,187 @@
+//! Reading and writing the artifact file.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use super::atomic;
+use super::error::ArtifactError;
+use super::foreign::Foreign;
+use super::header::{self, Entry, Piece};
+use super::model::Model;
+use crate::tensor::{ALIGNMENT, Tensor, TensorError};
+
+/// Bytes handed to the operating system at a time, and between two calls of a progress function.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Writes `model` to `path`, atomically. The same model gives the same bytes. Returns the file's
+/// size in bytes.
+///
+/// # Errors
+/// [`ArtifactError`] if the manifest does not fit the graph or the file cannot be written; `path`
+/// is then as it was before.
+pub fn write(path: &Path, model: &Model) -> Result<u64, ArtifactError> {
+    write_with_progress(path, model, &mut |_, _| {})
+}
+
+/// [`write`], calling `progress` with bytes done and bytes in all. Weights are streamed: no copy
+/// of them is held.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_with_progress(
+    path: &Path,
+    model: &Model,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, ArtifactError> {
+    model.validate()?;
+    let (header, pieces) = header::encode(model)?;
+    let total = header.len() + pieces.iter().map(Piece::bytes).sum::<usize>();
+    atomic::write(path, |out| {
+        out.write_all(&header)?;
+        let mut done = header.len();
+        for piece in &pieces {
+            match piece {
+                Piece::Tensor(tensor) => {
+                    for chunk in tensor.bytes().chunks(CHUNK_BYTES) {
+                        out.write_all(chunk)?;
+                        done += chunk.len();
+                        progress(done as u64, total as u64);
+                    }
+                }
+                Piece::Filler(bytes) => {
+                    out.write_all(&[0; ALIGNMENT][..*bytes])?;
+                    done += bytes;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(total as u64)
+}
+
+/// Opens an artifact. The file is mapped, and its weights are used where they lie.
+///
+/// The file must not be shortened or overwritten in place while the model is in use; replacing it
+/// by a rename, as [`write`] does, is safe.
+///
+/// # Errors
+/// [`ArtifactError`] for the first thing in the file that does not hold.
+pub fn load(path: &Path) -> Result<Model, ArtifactError> {
+    let file = File::open(path).map_err(ArtifactError::Io)?;
+    let metadata = file.metadata().map_err(ArtifactError::Io)?;
+    if !metadata.is_file() {
+        return Err(ArtifactError::NotAFile);
+    }
+    if metadata.len() == 0 {
+        // An empty file cannot be mapped.
+        return Err(ArtifactError::Foreign(Foreign::Empty));
+    }
+    // SAFETY: the map is private and read-only. Nobody in this process writes the file; that no
+    // other process shortens it is the documented duty of the caller, and cannot be enforced.
+    let map = unsafe { Mmap::map(&file) }.map_err(ArtifactError::Io)?;
+    let map = Arc::new(map);
+    decode(&map, |entry| {
+        Tensor::from_mapped(
+            entry.dtype,
+            entry.shape.clone(),
+            Arc::clone(&map),
+            entry.range.clone(),
+        )
+    })
+}
+
+/// Opens an artifact that lies in memory for good: the embedded model.
+///
+/// # Errors
+/// As [`load`]; [`ArtifactError::Misaligned`] if `bytes` does not start on a 64-byte boundary.
+pub fn load_static(bytes: &'static [u8]) -> Result<Model, ArtifactError> {
+    if !(bytes.as_ptr() as usize).is_multiple_of(ALIGNMENT) {
+        return Err(ArtifactError::Misaligned {
+            tensor: "(the embedded file)".into(),
+            offset: (bytes.as_ptr() as usize % ALIGNMENT) as u64,
+        });
+    }
+    decode(bytes, |entry| {
+        Tensor::from_static(entry.dtype, entry.shape.clone(), bytes, entry.range.clone())
+    })
+}
+
+fn decode(
+    bytes: &[u8],
+    view: impl Fn(&Entry) -> Result<Tensor, TensorError>,
+) -> Result<Model, ArtifactError> {
+    if let Some(foreign) = Foreign::sniff(bytes) {
+        return Err(ArtifactError::Foreign(foreign));
+    }
+    let header = header::decode(bytes)?;
+    let read: HashSet<&str> = header
+        .graph
+        .nodes()
+        .iter()
+        .flat_map(|node| node.op.tensors())
+        .collect();
+    let mut tensors = BTreeMap::new();
+    for entry in &header.tensors {
+        if !read.contains(entry.name.as_str()) {
+            return Err(ArtifactError::UnreadTensor(entry.name.clone()));
+        }
+        let tensor = view(entry).map_err(|source| ArtifactError::Tensor {
+            tensor: entry.name.clone(),
+            source,
+        })?;
+        tensors.insert(entry.name.clone(), tensor);
+    }
+    let model = Model {
+        graph: header.graph.with_tensors(tensors)?,
+        manifest: header.manifest,
+    };
+    model.validate()?;
+    Ok(model)
+}
+
+impl Piece<'_> {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Tensor(tensor) => tensor.bytes().len(),
+            Self::Filler(bytes) => *bytes,
+        }
+    }
+}
+
+/// The SHA-256 of a file, in hexadecimal, calling `progress` with bytes done and bytes in all.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn sha256_of_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<String> {
+    use sha2::{Digest, Sha256};
+    use std::fmt::Write as _;
+    use std::io::Read;
+
+    let mut file = File::open(path)?;
+    let total = file.metadata()?.len();
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut done = 0;
+    loop {
+        let n = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&buffer[..n]);
+        done += n as u64;
+        progress(done, total);
+    }
+    let mut text = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
