@@ -8,5 +8,6 @@ pub mod graph;
 pub mod kernels;
 pub mod memory;
 pub mod panel;
+pub mod reference;
 pub mod tensor;
 pub mod units;
