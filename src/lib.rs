@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod artifact;
+pub mod explain;
 pub mod graph;
 pub mod kernels;
 pub mod memory;

@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::tensor::{Shape, Tensor};
 
+mod expose;
 mod op;
 pub mod pass;
 mod shape;
 mod stats;
 
+pub use expose::{ExposeError, expose};
 pub use op::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Padding,
     PoolKind, ResizeKind, Window,
@@ -333,11 +335,15 @@ impl Graph {
                     partial.push((id, layer.stage.clone()));
                 }
             }
-            if node.name == name && exact.is_empty() {
-                exact.push((id, Stage::Output));
-            }
         }
-        if exact.is_empty() { partial } else { exact }
+        if !exact.is_empty() {
+            return exact;
+        }
+        if partial.is_empty() {
+            let named = self.ids().filter(|&id| self.node(id).name == name);
+            return named.map(|id| (id, Stage::Output)).collect();
+        }
+        partial
     }
 
     /// For each node, the nodes that read it.

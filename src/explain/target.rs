@@ -1,0 +1,216 @@
+//! Which feature map is explained, and what the head behind it needs.
+
+use super::ExplainError;
+use crate::graph::{Graph, NodeId, Op, Stage, expose};
+
+/// A feature map of a graph, as a node that can be kept and read.
+#[derive(Clone, Debug)]
+pub struct Target {
+    graph: Graph,
+    node: NodeId,
+    layer: String,
+    size: [usize; 2],
+    frontier: Vec<NodeId>,
+}
+
+impl Target {
+    /// The feature map of `layer` (a name, or the end of one), or of [`default_layer`].
+    ///
+    /// # Errors
+    /// [`ExplainError`] if there is no such layer, or it has no rows and columns.
+    pub fn find(graph: &Graph, layer: Option<&str>) -> Result<Self, ExplainError> {
+        let (graph, node, layer) = match layer {
+            None => {
+                let node = default_layer(graph).ok_or(ExplainError::NoMap)?;
+                (graph.clone(), node, display_name(graph, node))
+            }
+            Some(name) => {
+                let (id, stage) = one_layer(graph, name)?;
+                check_spatial(graph, id, name)?;
+                let (graph, node) =
+                    expose(graph, id, &stage).map_err(|source| ExplainError::Expose {
+                        name: name.to_owned(),
+                        source,
+                    })?;
+                (graph, node, name.to_owned())
+            }
+        };
+        let [h, w, _] = check_spatial(&graph, node, &layer)?;
+        let frontier =
+            frontier(&graph, node).ok_or_else(|| ExplainError::NotUpstream(layer.clone()))?;
+        Ok(Self {
+            graph,
+            node,
+            layer,
+            size: [h, w],
+            frontier,
+        })
+    }
+
+    /// The graph to run: the model's, with the asked layer as a node of its own.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The feature map's node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The layer's name.
+    #[must_use]
+    pub fn layer(&self) -> &str {
+        &self.layer
+    }
+
+    /// Rows and columns.
+    #[must_use]
+    pub fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// Values besides the feature map that the head reads: side branches.
+    #[must_use]
+    pub fn frontier(&self) -> &[NodeId] {
+        &self.frontier
+    }
+
+    /// What the engine must keep: the feature map and the frontier.
+    #[must_use]
+    pub fn keep(&self) -> Vec<NodeId> {
+        std::iter::once(self.node)
+            .chain(self.frontier.iter().copied())
+            .collect()
+    }
+}
+
+/// The last convolutional feature map: the last value of rows and columns that the answer depends
+/// on, and that is not merely another one pooled, padded, cropped or resized. It is what Keras'
+/// users choose by hand: `top_activation`, `block14_sepconv2_act`, `conv5_block3_out`.
+#[must_use]
+pub fn default_layer(graph: &Graph) -> Option<NodeId> {
+    let upstream = upstream(graph);
+    graph.ids().rev().find(|&id| {
+        let node = graph.node(id);
+        let moved_only = matches!(
+            node.op,
+            Op::Input
+                | Op::Pool2d { .. }
+                | Op::GlobalPool { .. }
+                | Op::Pad(_)
+                | Op::Crop(_)
+                | Op::Reshape { .. }
+                | Op::Transpose { .. }
+                | Op::Resize { .. }
+        );
+        let spatial = node.shape.hwc().is_some_and(|[h, w, _]| h * w > 1);
+        upstream[id.0] && spatial && !moved_only
+    })
+}
+
+/// The name people know a node's value by: its last source layer, or its own.
+fn display_name(graph: &Graph, id: NodeId) -> String {
+    let node = graph.node(id);
+    let mut layers = node.layers.iter().rev();
+    let layer = layers.find(|layer| layer.stage == Stage::Output);
+    layer.map_or_else(|| node.name.clone(), |layer| layer.name.clone())
+}
+
+fn one_layer(graph: &Graph, name: &str) -> Result<(NodeId, Stage), ExplainError> {
+    let mut found = graph.find_layer(name);
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(ExplainError::UnknownLayer {
+            name: name.to_owned(),
+            nearest: nearest(graph, name),
+        }),
+        _ => {
+            let found = found.iter().flat_map(|(id, _)| &graph.node(*id).layers);
+            let ends = found.filter(|l| l.name == name || l.name.ends_with(&format!("/{name}")));
+            let found = ends.map(|layer| format!("`{}`", layer.name)).collect();
+            Err(ExplainError::AmbiguousLayer {
+                name: name.to_owned(),
+                found,
+            })
+        }
+    }
+}
+
+fn check_spatial(graph: &Graph, id: NodeId, name: &str) -> Result<[usize; 3], ExplainError> {
+    let shape = &graph.node(id).shape;
+    let spatial = shape.hwc().filter(|[h, w, _]| h * w > 1);
+    spatial.ok_or_else(|| ExplainError::NotSpatial {
+        name: name.to_owned(),
+        shape: shape.clone(),
+    })
+}
+
+/// For each node whether the output depends on it.
+fn upstream(graph: &Graph) -> Vec<bool> {
+    let mut upstream = vec![false; graph.nodes().len()];
+    upstream[graph.output().0] = true;
+    for id in graph.ids().rev() {
+        if upstream[id.0] {
+            for input in &graph.node(id).inputs {
+                upstream[input.0] = true;
+            }
+        }
+    }
+    upstream
+}
+
+/// Values that the nodes between `target` and the output read from elsewhere; `None` if the
+/// output does not depend on `target`.
+fn frontier(graph: &Graph, target: NodeId) -> Option<Vec<NodeId>> {
+    let upstream = upstream(graph);
+    let mut downstream = vec![false; graph.nodes().len()];
+    downstream[target.0] = true;
+    let mut frontier = Vec::new();
+    for id in graph.ids().filter(|&id| id > target) {
+        let inputs = &graph.node(id).inputs;
+        if inputs.iter().any(|input| downstream[input.0]) {
+            downstream[id.0] = true;
+            if upstream[id.0] {
+                frontier.extend(inputs.iter().copied());
+            }
+        }
+    }
+    frontier.retain(|input| !downstream[input.0]);
+    frontier.sort_unstable();
+    frontier.dedup();
+    downstream[graph.output().0].then_some(frontier)
+}
+
+/// Up to three layers whose names are most like `name`.
+fn nearest(graph: &Graph, name: &str) -> Vec<String> {
+    let layers = graph.nodes().iter().flat_map(|node| &node.layers);
+    let mut scored: Vec<(usize, String)> = layers
+        .map(|layer| {
+            let short = layer.name.rsplit('/').next().unwrap_or(&layer.name);
+            (distance(short, name), format!("`{}`", layer.name))
+        })
+        .filter(|(distance, _)| *distance <= name.len() / 2 + 1)
+        .collect();
+    scored.sort();
+    scored.dedup();
+    scored.truncate(3);
+    scored.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let replaced = corner + usize::from(x != y);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,288 @@
+//! Maps by hand, on a network small enough to know where the class lies.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::activation::Activation;
+use crate::graph::{
+    BinaryOp, Conv2d, Dense, Epilogue, Kernel, Op, Padding, PoolKind, SourceLayer, Stage, Window,
+    pass,
+};
+use crate::tensor::{Shape, Tensor as Weights};
+
+fn weights(graph: &mut Graph, key: &str, shape: &[usize], values: &[f32]) -> String {
+    graph.tensors.insert(
+        key.to_owned(),
+        Weights::from_f32(Shape::new(shape), values).unwrap(),
+    );
+    key.to_owned()
+}
+
+fn push(graph: &mut Graph, name: &str, op: Op, inputs: &[NodeId]) -> NodeId {
+    let id = graph.push(name, op, inputs).unwrap();
+    let stage = Stage::Output;
+    let layer = SourceLayer {
+        name: format!("net/{name}"),
+        class: "Layer".to_owned(),
+        stage,
+    };
+    graph.layers_mut(id).push(layer);
+    id
+}
+
+/// Class 0 counts red, class 1 counts green; a side input adds to both. Batch normalization
+/// doubles red and halves green, so folding is not the identity.
+fn network() -> Graph {
+    let mut g = Graph::new("colours");
+    let image = g.push_input("image", [6, 6, 3].into()).unwrap();
+    let side = g.push_input("side", [2].into()).unwrap();
+    let kernel = weights(
+        &mut g,
+        "conv.kernel",
+        &[1, 1, 3, 2],
+        &[1., 0., 0., 1., 0., 0.],
+    );
+    let padding = Padding::default();
+    let window = Window {
+        kernel: [1, 1],
+        strides: [1, 1],
+        dilations: [1, 1],
+        padding,
+    };
+    let conv = Conv2d {
+        window,
+        groups: 1,
+        filters: 2,
+        kernel: Kernel::plain(kernel),
+        bias: None,
+        epilogue: Epilogue::default(),
+    };
+    let x = push(&mut g, "conv", Op::Conv2d(conv), &[image]);
+    let scale = weights(&mut g, "bn.scale", &[2], &[2.0, 0.5]);
+    let shift = weights(&mut g, "bn.shift", &[2], &[0.25, -0.25]);
+    let x = push(&mut g, "bn", Op::ScaleShift { scale, shift }, &[x]);
+    let x = push(&mut g, "relu", Op::Activation(Activation::Relu), &[x]);
+    let mean = Op::GlobalPool {
+        kind: PoolKind::Average,
+        keep_dims: false,
+    };
+    let x = push(&mut g, "mean", mean, &[x]);
+    let kernel = weights(&mut g, "side.kernel", &[2, 2], &[1.0, 0.0, 0.0, 1.0]);
+    let epilogue = Epilogue::default();
+    let dense = |kernel| Dense {
+        units: 2,
+        kernel: Kernel::plain(kernel),
+        bias: None,
+        epilogue,
+    };
+    let y = push(&mut g, "side_dense", Op::Dense(dense(kernel)), &[side]);
+    let sum = Op::Binary {
+        kind: BinaryOp::Mul,
+        activation: Activation::Linear,
+    };
+    let x = push(&mut g, "gate", sum, &[x, y]);
+    let kernel = weights(&mut g, "head.kernel", &[2, 2], &[3.0, -1.0, -1.0, 3.0]);
+    push(&mut g, "head", Op::Dense(dense(kernel)), &[x]);
+    g
+}
+
+/// Black, but for a red patch at rows 1..3, columns 3..5, and a green one at rows 4..6,
+/// columns 0..2.
+fn picture() -> Vec<f32> {
+    let mut pixels = vec![0.0; 6 * 6 * 3];
+    for (rows, columns, channel) in [(1..3, 3..5, 0), (4..6, 0..2, 1)] {
+        for row in rows {
+            for column in columns.clone() {
+                pixels[(row * 6 + column) * 3 + channel] = 1.0;
+            }
+        }
+    }
+    pixels
+}
+
+fn map_of(target: &Target, method: Method, output: usize) -> HeatMap {
+    let image = picture();
+    let inputs = BTreeMap::from([("image", image.as_slice()), ("side", &[1.0, 2.0])]);
+    let keep = target.keep();
+    let values = Reference::new(target.graph())
+        .run_all(&inputs, &keep)
+        .unwrap();
+    let values: BTreeMap<NodeId, Vec<f32>> = keep.into_iter().zip(values).collect();
+    explain(
+        target,
+        method,
+        Score {
+            output,
+            negated: false,
+        },
+        &|id| values[&id].as_slice(),
+    )
+    .unwrap()
+}
+
+fn hottest(map: &HeatMap) -> (usize, usize) {
+    let cells = map.intensity.iter().enumerate();
+    let most = cells.max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+    (most / map.width, most % map.width)
+}
+
+#[test]
+fn the_hottest_cell_lies_in_the_planted_patch() {
+    let target = Target::find(&network(), None).unwrap();
+    assert_eq!(target.layer(), "net/relu");
+    for method in [
+        Method::GradCam,
+        Method::GradCamPlusPlus,
+        Method::LayerCam,
+        Method::HiResCam,
+    ] {
+        let (row, column) = hottest(&map_of(&target, method, 0));
+        assert!(
+            (1..3).contains(&row) && (3..5).contains(&column),
+            "{method:?}: red"
+        );
+        let (row, column) = hottest(&map_of(&target, method, 1));
+        assert!(
+            (4..6).contains(&row) && (0..2).contains(&column),
+            "{method:?}: green"
+        );
+    }
+}
+
+#[test]
+fn gradcam_is_the_sum_done_by_hand() {
+    let map = map_of(&Target::find(&network(), None).unwrap(), Method::GradCam, 0);
+    // Mean gradients: 3 * 1 / 36 for red; -1 * 2 / 36 for green, whose gate is 2.
+    let red = 2.25 * 3.0 / 36.0;
+    let green = -0.25 * 2.0 / 36.0;
+    let black = 0.25 * 3.0 / 36.0;
+    let close = |a: f32, b: f32| (a - b).abs() < 1e-6;
+    assert!(close(map.raw[6 + 3], red));
+    assert!(close(map.raw[4 * 6], black + green));
+    assert!(close(map.raw[0], black));
+    assert!(close(map.intensity[6 + 3], 1.0) && close(map.intensity[0], 0.25 / 2.25));
+}
+
+#[test]
+fn eigencam_is_the_first_singular_component() {
+    // Singular values 5 (channel 0 alone) and 1.
+    let activation = [3.0, 0.0, 4.0, 0.0, 0.0, 1.0];
+    let map = Method::EigenCam.map(&activation, &[], 2);
+    let error = map
+        .iter()
+        .zip([3.0, 4.0, 0.0])
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(error < 1e-4, "{map:?}");
+}
+
+#[test]
+fn gradcam_plus_plus_weighs_as_in_the_paper() {
+    // One channel, A = [1, 3], G = [2, 0]: a = 4 / (8 + 4 * 8) = 0.1, weight 0.1 * 2.
+    let map = Method::GradCamPlusPlus.map(&[1.0, 3.0], &[2.0, 0.0], 1);
+    assert!(
+        (map[0] - 0.2).abs() < 1e-6 && (map[1] - 0.6).abs() < 1e-6,
+        "{map:?}"
+    );
+}
+
+#[test]
+fn layers_inside_fused_nodes_are_read_as_if_they_had_never_been_fused() {
+    let plain = network();
+    let fused = pass::optimize(plain.clone()).unwrap();
+    assert!(fused.nodes().len() < plain.nodes().len());
+    for layer in ["conv", "bn", "relu"] {
+        let expected = map_of(
+            &Target::find(&plain, Some(layer)).unwrap(),
+            Method::GradCam,
+            0,
+        );
+        let target = Target::find(&fused, Some(layer)).unwrap();
+        let got = map_of(&target, Method::GradCam, 0);
+        for (a, b) in expected.raw.iter().zip(&got.raw) {
+            assert!((a - b).abs() < 1e-6, "{layer}: {a} against {b}");
+        }
+        assert_eq!(target.layer(), layer);
+    }
+}
+
+#[test]
+fn wrong_layers_are_named_with_what_was_meant() {
+    let find = |layer| Target::find(&network(), Some(layer)).unwrap_err();
+    let unknown = find("relo");
+    assert!(
+        unknown.to_string().contains("did you mean `net/relu`"),
+        "{unknown}"
+    );
+    assert_eq!(find("head").kind(), "not_spatial");
+    assert_eq!(find("side_dense").kind(), "not_spatial");
+    let mut flat = Graph::new("flat");
+    let x = flat.push_input("x", [4].into()).unwrap();
+    flat.push("y", Op::Softmax, &[x]).unwrap();
+    assert_eq!(Target::find(&flat, None).unwrap_err().kind(), "no_map");
+}
+
+#[test]
+fn a_map_without_support_is_blank() {
+    let map = HeatMap::new(1, 3, vec![-1.0, 0.0, f32::NAN]);
+    assert!(map.is_blank());
+    assert_eq!(HeatMap::new(1, 2, vec![1.0, 4.0]).intensity, [0.25, 1.0]);
+}
+
+#[test]
+fn the_overlay_blends_inside_the_region_only() {
+    let map = HeatMap::new(1, 2, vec![0.0, 1.0]);
+    let photo = vec![100; 3 * 4 * 2];
+    let region = Region {
+        left: 0.0,
+        top: 1.0,
+        width: 4.0,
+        height: 1.0,
+    };
+    let style = Overlay {
+        colormap: Colormap::Jet,
+        alpha: 0.5,
+    };
+    let drawn = overlay(&photo, [4, 2], &map, region, style);
+    assert_eq!(drawn[..12], photo[..12], "the row above the region");
+    // jet(0) is (0, 0, 127) and jet(1) is (127, 0, 0) in matplotlib.
+    assert_eq!(drawn[12..15], [50, 50, 114]);
+    assert_eq!(drawn[21..24], [114, 50, 50]);
+}
+
+#[test]
+fn colours_are_matplotlibs() {
+    for (map, at, color) in [
+        (Colormap::Jet, 0.5, [124, 255, 121]),
+        (Colormap::Viridis, 0.0, [68, 1, 84]),
+        (Colormap::Viridis, 1.0, [253, 231, 36]),
+        (Colormap::Turbo, 0.5, [164, 252, 59]),
+    ] {
+        assert_eq!(map.color(at), color, "{map:?} at {at}");
+    }
+}
+
+#[test]
+fn a_png_reads_back() {
+    let pixels: Vec<u8> = (0..3 * 5 * 4).collect();
+    let png = encode_png(&pixels, [5, 4]).unwrap();
+    let read = image::load_from_memory(&png).unwrap().to_rgb8();
+    assert_eq!(
+        (read.width(), read.height(), read.into_raw()),
+        (5, 4, pixels)
+    );
+}
+
+#[test]
+fn npy_is_what_numpy_writes() {
+    // numpy.save of numpy.array([[1, 2, 3]], dtype="<f4").
+    let bytes = npy_bytes(1, 3, &[1.0, 2.0, 3.0]);
+    assert_eq!(&bytes[..10], b"\x93NUMPY\x01\x00\x76\x00");
+    assert_eq!(
+        &bytes[10..69],
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }"
+    );
+    assert_eq!(bytes[127], b'\n');
+    assert_eq!(bytes.len(), 128 + 12);
+    assert_eq!(bytes[128..132], 1.0f32.to_le_bytes());
+}
