@@ -180,6 +180,14 @@ fn prepare(line: &'static str, isa: Isa) -> Row {
 /// A pointer that threads may share: each task writes its own part.
 #[derive(Clone, Copy)]
 struct Shared(*mut f32);
+
+impl Shared {
+    /// A method, so that closures capture the whole value and with it `Sync`.
+    fn pointer(self) -> *mut f32 {
+        self.0
+    }
+}
+
 // SAFETY: `PreparedOp::run` is told different tasks by different threads.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
@@ -197,10 +205,9 @@ fn time(row: &mut Row, threads: usize) -> f64 {
     let inputs: &[AlignedF32] = inputs;
     let output = Shared(output.as_mut_slice().as_mut_ptr());
     let work = || {
-        let output = output;
-        let output: Shared = output;
         let inputs: Vec<_> = inputs.iter().map(|b| b.as_slice().as_ptr()).collect();
         let mut scratch = AlignedF32::zeroed(op.scratch_len());
+        let scratch = scratch.as_mut_slice().as_mut_ptr();
         start.wait();
         let begin = Instant::now();
         loop {
@@ -209,15 +216,7 @@ fn time(row: &mut Row, threads: usize) -> f64 {
                 break;
             }
             // SAFETY: buffers were made to the op's own lengths; tasks are handed out once.
-            unsafe {
-                op.run(
-                    task,
-                    tasks,
-                    &inputs,
-                    output.0,
-                    scratch.as_mut_slice().as_mut_ptr(),
-                )
-            };
+            unsafe { op.run(task, tasks, &inputs, output.pointer(), scratch) };
         }
         begin.elapsed().as_secs_f64()
     };

@@ -113,16 +113,16 @@ mod tests {
             k: 2,
             n: 17,
         };
-        let plain: Vec<f32> = (0..68u8).map(f32::from).collect();
+        let plain: Vec<u32> = (0..68).collect();
         let packed = pack_matrix(&plain, extents);
         assert_eq!(packed.len(), 4 * 2 * 16);
         let at = |panel: usize, t: usize, lane: usize| packed[(panel * 2 + t) * 16 + lane];
-        assert_eq!(at(0, 0, 3), 3.0);
-        assert_eq!(at(0, 1, 0), 34.0);
-        assert_eq!(at(1, 0, 0), 16.0);
-        assert_eq!(at(1, 0, 1), 0.0);
-        assert_eq!(at(2, 1, 15), 34.0 + 17.0 + 15.0);
-        assert_eq!(at(3, 1, 0), 67.0);
+        assert_eq!(at(0, 0, 3), 3);
+        assert_eq!(at(0, 1, 0), 34);
+        assert_eq!(at(1, 0, 0), 16);
+        assert_eq!(at(1, 0, 1), 0);
+        assert_eq!(at(2, 1, 15), 34 + 17 + 15);
+        assert_eq!(at(3, 1, 0), 67);
     }
 
     #[test]

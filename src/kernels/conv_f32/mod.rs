@@ -8,6 +8,8 @@
 //! matrix.
 
 mod reference;
+#[cfg(test)]
+mod tests;
 
 pub use super::gemm_f32::ConvGeometry;
 pub use reference::conv_f32_reference;

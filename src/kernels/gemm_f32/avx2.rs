@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm256_min_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
-use super::{Clamp, Tier, TileArgs, TileFn, copy_head};
+use super::{AHEAD, Clamp, Tier, TileArgs, TileFn, copy_head, prefetch};
 use crate::kernels::Avx2;
 use crate::tensor::PANEL;
 
@@ -35,6 +35,21 @@ pub(super) fn tier(_: Avx2) -> &'static Tier {
     &TIER
 }
 
+/// One step of the reduction for all rows. A macro, because sums only stay in registers if this
+/// is inlined, and `inline(always)` does not go with `target_feature`.
+macro_rules! step {
+    ($sums:ident, $rows:ident, $t:expr, $weights:expr) => {{
+        let w: *const f32 = $weights;
+        prefetch(w.wrapping_add(AHEAD));
+        let w = [_mm256_loadu_ps(w), _mm256_loadu_ps(w.add(LANES))];
+        for (sum, row) in $sums.iter_mut().zip(&$rows) {
+            let x = _mm256_broadcast_ss(&*row.add($t));
+            sum[0] = _mm256_fmadd_ps(x, w[0], sum[0]);
+            sum[1] = _mm256_fmadd_ps(x, w[1], sum[1]);
+        }
+    }};
+}
+
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile<const ROWS: usize>(args: &TileArgs) {
     // SAFETY: the caller keeps the contract of `TileArgs`: a bias of 16 floats, `runs` times
@@ -52,44 +67,18 @@ unsafe fn tile<const ROWS: usize>(args: &TileArgs) {
             let mut t = 0;
             while t + 4 <= args.run_len {
                 for u in 0..4 {
-                    step(&mut sums, &rows, t + u, weights.add(u * PANEL));
+                    step!(sums, rows, t + u, weights.add(u * PANEL));
                 }
                 weights = weights.add(4 * PANEL);
                 t += 4;
             }
             while t < args.run_len {
-                step(&mut sums, &rows, t, weights);
+                step!(sums, rows, t, weights);
                 weights = weights.add(PANEL);
                 t += 1;
             }
         }
-        store(&mut sums, args);
-    }
-}
-
-/// One step of the reduction for all rows.
-///
-/// # Safety
-/// `weights` holds 16 floats, each of `rows` more than `t`.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-unsafe fn step<const ROWS: usize>(
-    sums: &mut [[__m256; 2]; ROWS],
-    rows: &[*const f32; ROWS],
-    t: usize,
-    weights: *const f32,
-) {
-    // SAFETY: the caller's bounds.
-    unsafe {
-        let w = [
-            _mm256_loadu_ps(weights),
-            _mm256_loadu_ps(weights.add(LANES)),
-        ];
-        for i in 0..ROWS {
-            let x = _mm256_broadcast_ss(&*rows[i].add(t));
-            sums[i][0] = _mm256_fmadd_ps(x, w[0], sums[i][0]);
-            sums[i][1] = _mm256_fmadd_ps(x, w[1], sums[i][1]);
-        }
+        store(sums, args);
     }
 }
 
@@ -112,6 +101,7 @@ unsafe fn single_row(args: &TileArgs) {
                 for (u, sums) in partial.iter_mut().enumerate() {
                     let x = _mm256_broadcast_ss(&*row.add(t + u));
                     let w = weights.add(u * PANEL);
+                    prefetch(w.wrapping_add(AHEAD));
                     sums[0] = _mm256_fmadd_ps(x, _mm256_loadu_ps(w), sums[0]);
                     sums[1] = _mm256_fmadd_ps(x, _mm256_loadu_ps(w.add(LANES)), sums[1]);
                 }
@@ -127,7 +117,7 @@ unsafe fn single_row(args: &TileArgs) {
                 t += 1;
             }
         }
-        let mut sums = [[
+        let sums = [[
             _mm256_add_ps(
                 _mm256_add_ps(partial[0][0], partial[1][0]),
                 _mm256_add_ps(partial[2][0], partial[3][0]),
@@ -137,7 +127,7 @@ unsafe fn single_row(args: &TileArgs) {
                 _mm256_add_ps(partial[2][1], partial[3][1]),
             ),
         ]];
-        store(&mut sums, args);
+        store(sums, args);
     }
 }
 
@@ -148,8 +138,8 @@ unsafe fn single_row(args: &TileArgs) {
 /// distance `args.stride`.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn store<const ROWS: usize>(sums: &mut [[__m256; 2]; ROWS], args: &TileArgs) {
-    clamp(sums, args.clamp);
+unsafe fn store<const ROWS: usize>(sums: [[__m256; 2]; ROWS], args: &TileArgs) {
+    let mut sums = clamp(sums, args.clamp);
     let channels = args.channels;
     // SAFETY: the caller's bounds; whole registers are only used where all their lanes are
     // channels of the tile.
@@ -167,7 +157,7 @@ unsafe fn store<const ROWS: usize>(sums: &mut [[__m256; 2]; ROWS], args: &TileAr
                     row[1] = _mm256_add_ps(row[1], _mm256_loadu_ps(head.as_ptr().add(LANES)));
                 }
             }
-            clamp(sums, args.post);
+            sums = clamp(sums, args.post);
         }
         for (i, row) in sums.iter().enumerate() {
             let out = args.out.add(i * args.stride);
@@ -190,11 +180,12 @@ unsafe fn store<const ROWS: usize>(sums: &mut [[__m256; 2]; ROWS], args: &TileAr
 /// The operand order lets NaN through: `min` and `max` return their second operand then.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn clamp<const ROWS: usize>(sums: &mut [[__m256; 2]; ROWS], clamp: Clamp) {
+fn clamp<const ROWS: usize>(mut sums: [[__m256; 2]; ROWS], clamp: Clamp) -> [[__m256; 2]; ROWS] {
     let (low, high) = (_mm256_set1_ps(clamp.low), _mm256_set1_ps(clamp.high));
-    for row in sums {
+    for row in &mut sums {
         for lane in row {
             *lane = _mm256_min_ps(high, _mm256_max_ps(low, *lane));
         }
     }
+    sums
 }

@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
-use super::{Clamp, Tier, TileArgs, TileFn};
+use super::{AHEAD, Clamp, Tier, TileArgs, TileFn, prefetch};
 use crate::kernels::Avx512;
 use crate::tensor::PANEL;
 
@@ -52,6 +52,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(args: &TileArgs) {
             for t in 0..args.run_len {
                 let mut w = [_mm512_setzero_ps(); PANELS];
                 for (p, w) in w.iter_mut().enumerate() {
+                    prefetch(weights.wrapping_add(p * panel_len + AHEAD));
                     *w = _mm512_loadu_ps(weights.add(p * panel_len));
                 }
                 for (sums, row) in sums.iter_mut().zip(&rows) {
@@ -63,7 +64,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(args: &TileArgs) {
                 weights = weights.add(PANEL);
             }
         }
-        store(&mut sums, args);
+        store(sums, args);
     }
 }
 
@@ -81,6 +82,7 @@ unsafe fn single_row(args: &TileArgs) {
             let mut t = 0;
             while t + CHAINS <= args.run_len {
                 for (u, sum) in partial.iter_mut().enumerate() {
+                    prefetch(weights.wrapping_add(u * PANEL + AHEAD));
                     let w = _mm512_loadu_ps(weights.add(u * PANEL));
                     *sum = _mm512_fmadd_ps(_mm512_set1_ps(*row.add(t + u)), w, *sum);
                 }
@@ -98,7 +100,7 @@ unsafe fn single_row(args: &TileArgs) {
         for part in &partial[1..] {
             sum = _mm512_add_ps(sum, *part);
         }
-        store(&mut [[sum]], args);
+        store([[sum]], args);
     }
 }
 
@@ -110,10 +112,10 @@ unsafe fn single_row(args: &TileArgs) {
 #[target_feature(enable = "avx512f")]
 #[inline]
 unsafe fn store<const ROWS: usize, const PANELS: usize>(
-    sums: &mut [[__m512; PANELS]; ROWS],
+    sums: [[__m512; PANELS]; ROWS],
     args: &TileArgs,
 ) {
-    clamp(sums, args.clamp);
+    let mut sums = clamp(sums, args.clamp);
     let mut masks: [__mmask16; PANELS] = [0; PANELS];
     for (p, mask) in masks.iter_mut().enumerate() {
         *mask = match args.channels.saturating_sub(p * PANEL) {
@@ -132,7 +134,7 @@ unsafe fn store<const ROWS: usize, const PANELS: usize>(
                     *sum = _mm512_add_ps(*sum, _mm512_maskz_loadu_ps(masks[p], at));
                 }
             }
-            clamp(sums, args.post);
+            sums = clamp(sums, args.post);
         }
         for (i, row) in sums.iter().enumerate() {
             let out = args.out.add(i * args.stride);
@@ -147,13 +149,14 @@ unsafe fn store<const ROWS: usize, const PANELS: usize>(
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn clamp<const ROWS: usize, const PANELS: usize>(
-    sums: &mut [[__m512; PANELS]; ROWS],
+    mut sums: [[__m512; PANELS]; ROWS],
     clamp: Clamp,
-) {
+) -> [[__m512; PANELS]; ROWS] {
     let (low, high) = (_mm512_set1_ps(clamp.low), _mm512_set1_ps(clamp.high));
-    for row in sums {
+    for row in &mut sums {
         for lane in row {
             *lane = _mm512_min_ps(high, _mm512_max_ps(low, *lane));
         }
     }
+    sums
 }

@@ -145,11 +145,29 @@ impl Tier {
     }
 }
 
+/// How far ahead of their use weights are fetched, in floats: 2 KiB, some 200 cycles of a tile,
+/// covers the third-level cache. Past a panel's end this is the start of the next one. Measured
+/// on Zen 3: 5 to 10 % on layers of 8x8 and 7x7 pixels, where weights are used least often.
+const AHEAD: usize = 512;
+
+/// Asks for the cache line of `at`, which may be any address.
+#[inline]
+fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64, and a prefetch of a bad address does nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Copies the `len` channels of an incomplete panel.
 ///
 /// # Safety
 /// `from` holds `len` floats, `to` has room for them, and they do not overlap.
-#[inline(always)]
+#[inline]
 unsafe fn copy_head(from: *const f32, to: *mut f32, len: usize) {
     // SAFETY: the caller's bounds.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) }

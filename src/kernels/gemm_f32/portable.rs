@@ -51,7 +51,7 @@ unsafe fn tile<const ROWS: usize>(args: &TileArgs) {
 }
 
 /// Unlike `f32::max` and `min`, lets NaN through, as the other tiers do.
-#[inline(always)]
+#[inline]
 fn clamp(sums: &mut [f32; PANEL], clamp: Clamp) {
     for s in sums {
         let raised = if clamp.low > *s { clamp.low } else { *s };

@@ -116,13 +116,6 @@ impl Source {
         self.geometry.is_pointwise()
     }
 
-    /// Bytes of input that a further row of A brings into the cache, roughly: neighbours share
-    /// all taps but `stride` columns.
-    pub(in crate::kernels) fn row_bytes(&self) -> usize {
-        let g = &self.geometry;
-        g.kernel[0] * g.strides[1].min(g.kernel[1]) * self.group_channels() * size_of::<f32>()
-    }
-
     /// Runs of a row, at most.
     pub(in crate::kernels) fn max_runs(&self) -> usize {
         let g = &self.geometry;
@@ -134,22 +127,41 @@ impl Source {
         }
     }
 
+    /// Positions of the window.
+    pub(in crate::kernels) fn taps(&self) -> usize {
+        self.geometry.kernel[0] * self.geometry.kernel[1]
+    }
+
+    /// Runs of the rows of a tile: one for each row of the kernel where all pixels under the
+    /// window lie side by side in the image, for every row of the tile; else one for each tap.
+    pub(in crate::kernels) fn runs(&self, mut rows: std::ops::Range<usize>) -> usize {
+        let g = &self.geometry;
+        let [kh, kw] = g.kernel;
+        let joined = self.joins_taps
+            && (g.padding[1] + g.padding[3] == 0
+                || rows.all(|row| {
+                    let x = row % self.output[1] * g.strides[1];
+                    x >= g.padding[1] && x - g.padding[1] + (kw - 1) * g.dilations[1] < g.input[1]
+                }));
+        if joined { kh } else { kh * kw }
+    }
+
     fn group_channels(&self) -> usize {
         self.geometry.input[2] / self.geometry.groups
     }
 
-    /// Writes the pointers of a tile, `[runs][rows]`, and returns the number of runs.
+    /// Writes the pointers of a tile, `[runs][rows]`.
     ///
     /// # Safety
     /// `input` is valid for `input_len()` floats, `rows` lies in the output, and `pointers` has
-    /// room for `max_runs() * rows.len()`.
+    /// room for `runs(rows) * rows.len()`.
     pub(in crate::kernels) unsafe fn fill(
         &self,
         input: *const f32,
         group: usize,
         rows: std::ops::Range<usize>,
         pointers: *mut *const f32,
-    ) -> usize {
+    ) {
         let g = &self.geometry;
         let [_, w, c] = g.input;
         let input = input.wrapping_add(group * self.group_channels());
@@ -159,17 +171,11 @@ impl Source {
                 // SAFETY: one run; the caller's room.
                 unsafe { pointers.add(i).write(input.wrapping_add(row * c)) };
             }
-            return 1;
+            return;
         }
-        let [kh, kw] = g.kernel;
-        // Whether all pixels under the window's rows lie in the image, for every row of the tile.
+        let kh = g.kernel[0];
         let left = |row: usize| row % self.output[1] * g.strides[1];
-        let joined = self.joins_taps
-            && rows.clone().all(|row| {
-                left(row) >= g.padding[1]
-                    && left(row) - g.padding[1] + (kw - 1) * g.dilations[1] < w
-            });
-        let per_row = if joined { 1 } else { kw };
+        let per_row = self.runs(rows.clone()) / kh;
         for (i, row) in rows.enumerate() {
             let top = row / self.output[1] * g.strides[0];
             for ky in 0..kh {
@@ -183,11 +189,10 @@ impl Source {
                     } else {
                         self.zeros.as_slice().as_ptr()
                     };
-                    // SAFETY: `at < max_runs * count`; the caller's room.
+                    // SAFETY: `at < runs * count`; the caller's room.
                     unsafe { pointers.add(at).write(pointer) };
                 }
             }
         }
-        kh * per_row
     }
 }

@@ -1,0 +1,337 @@
+//! Every tier against the reference, with poisoned memory around everything.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::kernels::dense_f32::{DenseF32, DenseParams};
+use crate::kernels::pack::{MatrixExtents, pack_matrix, pad_channels};
+use crate::tensor::DType;
+
+/// Floats of poison before and after every buffer.
+const GUARD: usize = 48;
+
+/// A NaN that no computation makes: what is still there after a call was not written.
+const POISON: u32 = 0x7fc0_dead;
+
+/// Values between guards of poison, deliberately off the alignment that allocators give.
+struct Guarded {
+    buffer: Vec<f32>,
+    len: usize,
+}
+
+impl Guarded {
+    fn new(values: &[f32]) -> Self {
+        let mut buffer = vec![f32::from_bits(POISON); values.len() + 2 * GUARD + 1];
+        buffer[GUARD + 1..][..values.len()].copy_from_slice(values);
+        Self {
+            buffer,
+            len: values.len(),
+        }
+    }
+
+    fn poison(len: usize) -> Self {
+        Self::new(&vec![f32::from_bits(POISON); len])
+    }
+
+    fn values(&self) -> &[f32] {
+        &self.buffer[GUARD + 1..][..self.len]
+    }
+
+    fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.buffer[GUARD + 1..].as_mut_ptr()
+    }
+
+    /// Whether nothing outside the values was written.
+    fn intact(&self) -> bool {
+        let (before, rest) = self.buffer.split_at(GUARD + 1);
+        let after = &rest[self.len..];
+        (before.iter().chain(after)).all(|v| v.to_bits() == POISON)
+    }
+}
+
+/// Runs all tasks, last first, and checks the guards.
+fn run(op: &dyn PreparedOp, tasks: usize, inputs: &[&[f32]]) -> Vec<f32> {
+    let lens: Vec<_> = inputs.iter().map(|i| i.len()).collect();
+    assert_eq!(op.input_lens(), lens);
+    let inputs: Vec<_> = inputs.iter().map(|i| Guarded::new(i)).collect();
+    let pointers: Vec<_> = inputs.iter().map(|i| i.values().as_ptr()).collect();
+    let mut output = Guarded::poison(op.output_len());
+    for task in (0..tasks).rev() {
+        let mut scratch = Guarded::poison(op.scratch_len());
+        // SAFETY: the buffers have the lengths that the operation asks for.
+        unsafe {
+            op.run(
+                task,
+                tasks,
+                &pointers,
+                output.as_mut_ptr(),
+                scratch.as_mut_ptr(),
+            );
+        }
+        assert!(scratch.intact(), "scratch overflow");
+    }
+    assert!(output.intact(), "output overflow");
+    output.values().to_vec()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+fn random(rng: &mut ChaCha8Rng, len: usize) -> Vec<f32> {
+    (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// Parameters with random weights; `None` if the window does not fit.
+fn params(
+    rng: &mut ChaCha8Rng,
+    geometry: ConvGeometry,
+    filters: usize,
+    [activation, residual]: [Option<Activation>; 2],
+) -> Option<ConvParams> {
+    geometry.output()?;
+    let taps: usize = geometry.kernel.iter().product();
+    let extents = MatrixExtents {
+        groups: geometry.groups,
+        k: taps * geometry.input[2] / geometry.groups,
+        n: filters / geometry.groups,
+    };
+    let plain = random(rng, extents.k * filters);
+    let weights = Tensor::from_f32(extents.packed(), &pack_matrix(&plain, extents)).unwrap();
+    let bias = rng.random_bool(0.8).then(|| {
+        let padded = pad_channels(&random(rng, filters), filters);
+        Tensor::from_f32([padded.len()], &padded).unwrap()
+    });
+    Some(ConvParams {
+        geometry,
+        filters,
+        weights,
+        bias,
+        activation: activation.unwrap_or_default(),
+        residual,
+    })
+}
+
+/// Checks every tier against the reference, and every split into tasks against one task.
+fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
+    let g = &params.geometry;
+    let [out_h, out_w] = g.output().unwrap();
+    let input = random(rng, g.input.iter().product());
+    let residual = random(rng, out_h * out_w * params.filters);
+    let mut inputs = vec![input.as_slice()];
+    if params.residual.is_some() {
+        inputs.push(&residual);
+    }
+    let expected = conv_f32_reference(params, &inputs).unwrap();
+    let k = g.kernel[0] * g.kernel[1] * g.input[2] / g.groups;
+    let is_clamp =
+        |a: Activation| matches!(a, Activation::Linear | Activation::Relu | Activation::Relu6);
+    // The activation kernels' own error, documented with them.
+    let slack = if is_clamp(params.activation) && is_clamp(params.residual.unwrap_or_default()) {
+        0.0
+    } else {
+        4e-6
+    };
+    for isa in Isa::available() {
+        let ops: Vec<Box<dyn PreparedOp>> = {
+            let mut ops: Vec<Box<dyn PreparedOp>> =
+                vec![Box::new(ConvF32::prepare(isa, params).unwrap())];
+            if g.kernel == [1, 1] && g.strides == [1, 1] && g.padding == [0; 4] && g.groups == 1 {
+                let dense = DenseParams {
+                    rows: g.input[0] * g.input[1],
+                    features: g.input[2],
+                    units: params.filters,
+                    weights: params.weights.clone(),
+                    bias: params.bias.clone(),
+                    activation: params.activation,
+                    residual: params.residual,
+                };
+                ops.push(Box::new(DenseF32::prepare(isa, &dense).unwrap()));
+            }
+            ops
+        };
+        for op in ops {
+            let name = op.kernel_name();
+            let got = run(op.as_ref(), 1, &inputs);
+            assert_eq!(got.len(), expected.len());
+            for (i, (&got, &(want, magnitude))) in got.iter().zip(&expected).enumerate() {
+                // A sum of k products and a bias in any order errs by at most k + 1 roundings
+                // of the sum of magnitudes (Higham 2002, section 4.2); no activation here is
+                // steeper than 1.1; the residual's addition and the result round once each.
+                let unit = f64::from(f32::EPSILON) / 2.0;
+                let want = f64::from(want);
+                let bound = 1.1 * (k + 2) as f64 * unit * magnitude
+                    + 4.0 * unit * (want.abs() + 1.0)
+                    + slack * want.abs().max(1.0);
+                let error = (f64::from(got) - want).abs();
+                assert!(
+                    error <= bound,
+                    "{label}: {name}: element {i}: expected {want}, got {got} \
+                     (error {error:e}, bound {bound:e}) for {params:?}"
+                );
+            }
+            for tasks in [2, 3, 5, 8, 24, op.tasks(2), op.tasks(7)] {
+                let split = run(op.as_ref(), tasks, &inputs);
+                assert!(
+                    bits(&split) == bits(&got),
+                    "{label}: {name}: {tasks} tasks differ from one for {params:?}"
+                );
+            }
+        }
+    }
+}
+
+fn pointwise(rows: usize, k: usize) -> ConvGeometry {
+    ConvGeometry {
+        input: [rows, 1, k],
+        kernel: [1, 1],
+        strides: [1, 1],
+        dilations: [1, 1],
+        padding: [0; 4],
+        groups: 1,
+    }
+}
+
+const CLAMPED: [Option<Activation>; 2] = [Some(Activation::Relu), None];
+
+#[test]
+fn tiles_of_every_height_and_width_agree_with_the_reference() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    // All remainders of 2, 6 and 14 rows, and of 16 and 32 channels around their multiples.
+    for rows in 1..=29 {
+        for n in [1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48] {
+            let k = [1, 2, 3, 4, 5, 7, 8, 9, 19][rng.random_range(0..9)];
+            let residual = rng.random_bool(0.5).then_some(Activation::Relu6);
+            let activations = [Some(Activation::Linear), residual];
+            let params = params(&mut rng, pointwise(rows, k), n, activations).unwrap();
+            check(&mut rng, &params, &format!("seed 1, {rows} x {n} x {k}"));
+        }
+    }
+}
+
+#[test]
+fn long_reductions_and_several_chunks_agree_with_the_reference() {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    // A panel of k = 1500 takes 96 kB, so 130 channels are several chunks.
+    for (rows, k, n) in [
+        (1, 1500, 130),
+        (13, 1500, 130),
+        (40, 728, 728),
+        (3, 4099, 20),
+    ] {
+        let params = params(&mut rng, pointwise(rows, k), n, CLAMPED).unwrap();
+        check(&mut rng, &params, &format!("seed 2, {rows} x {n} x {k}"));
+    }
+}
+
+#[test]
+fn random_windows_agree_with_the_reference() {
+    let activations = [
+        Activation::Linear,
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::Silu,
+        Activation::LeakyRelu { slope: 0.1 },
+    ];
+    let mut tried = 0;
+    for seed in 100..400 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let pick =
+            |rng: &mut ChaCha8Rng, choices: &[usize]| choices[rng.random_range(0..choices.len())];
+        let pair = |rng: &mut ChaCha8Rng, most: usize| {
+            [rng.random_range(1..=most), rng.random_range(1..=most)]
+        };
+        let groups = pick(&mut rng, &[1, 1, 1, 2, 3]);
+        let [h, w] = pair(&mut rng, 9);
+        let geometry = ConvGeometry {
+            input: [h, w, groups * pick(&mut rng, &[1, 2, 3, 5, 16, 17])],
+            kernel: pair(&mut rng, 4),
+            strides: pair(&mut rng, 3),
+            dilations: pair(&mut rng, 2),
+            padding: std::array::from_fn(|_| rng.random_range(0..=2)),
+            groups,
+        };
+        let filters = groups * pick(&mut rng, &[1, 7, 8, 16, 17, 24, 33]);
+        let choose = |rng: &mut ChaCha8Rng| activations[rng.random_range(0..activations.len())];
+        let residual = rng.random_bool(0.4).then(|| choose(&mut rng));
+        let activations = [Some(choose(&mut rng)), residual];
+        if let Some(params) = params(&mut rng, geometry, filters, activations) {
+            check(&mut rng, &params, &format!("seed {seed}"));
+            tried += 1;
+        }
+    }
+    assert!(tried > 200, "only {tried} of 300 windows fit");
+}
+
+#[test]
+fn nan_is_not_hidden_by_a_clamp() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let activations = [Some(Activation::Relu6), Some(Activation::Relu)];
+    for rows in [1, 7] {
+        let params = params(&mut rng, pointwise(rows, 5), 20, activations).unwrap();
+        let mut input = random(&mut rng, rows * 5);
+        input[rows * 5 - 2] = f32::NAN;
+        let residual = random(&mut rng, rows * 20);
+        for isa in Isa::available() {
+            let op = ConvF32::prepare(isa, &params).unwrap();
+            let got = run(&op, 1, &[&input, &residual]);
+            let (clean, touched) = got.split_at((rows - 1) * 20);
+            assert!(clean.iter().all(|v| v.is_finite()), "{isa}");
+            assert!(touched.iter().all(|v| v.is_nan()), "{isa}");
+        }
+    }
+}
+
+#[test]
+fn a_large_call_is_split_for_all_threads_and_a_small_one_is_not() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for isa in Isa::available() {
+        let mut tasks = |rows, k, n, threads| {
+            let params = params(&mut rng, pointwise(rows, k), n, CLAMPED).unwrap();
+            ConvF32::prepare(isa, &params).unwrap().tasks(threads)
+        };
+        assert_eq!(tasks(256, 728, 728, 1), 1);
+        assert!(tasks(256, 728, 728, 2) >= 8);
+        // One row of tiles can only be split over channels.
+        assert!(tasks(2, 2048, 4096, 2) >= 4);
+        assert_eq!(tasks(1, 64, 16, 8), 1);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let good = params(&mut rng, pointwise(4, 8), 20, CLAMPED).unwrap();
+    let error = |change: &dyn Fn(&mut ConvParams)| {
+        let mut params = good.clone();
+        change(&mut params);
+        let error = ConvF32::prepare(Isa::Portable, &params).err().unwrap();
+        (error.kind(), error.to_string())
+    };
+    let (kind, text) = error(&|p| p.filters = 40);
+    assert_eq!(kind, "tensor_shape");
+    assert_eq!(text, "weights: expected shape [3, 8, 16], got [2, 8, 16]");
+    let (_, text) = error(&|p| p.bias = Some(Tensor::from_f32([20], &[0.0; 20]).unwrap()));
+    assert_eq!(text, "bias: expected shape [32], got [20]");
+    let (kind, text) = error(&|p| {
+        let bytes = vec![0; 2 * 8 * 16 * 2];
+        p.weights = Tensor::from_bytes(DType::F16, [2, 8, 16], bytes).unwrap();
+    });
+    assert_eq!(kind, "tensor_dtype");
+    assert_eq!(text, "weights: expected f32, got f16");
+    for change in [
+        &(|p: &mut ConvParams| p.geometry.groups = 0) as &dyn Fn(&mut ConvParams),
+        &|p| p.geometry.groups = 3,
+        &|p| p.geometry.kernel = [5, 1],
+        &|p| p.geometry.kernel = [0, 1],
+        &|p| p.geometry.strides = [0, 1],
+        &|p| p.geometry.dilations = [1, 0],
+        &|p| p.geometry.padding = [usize::MAX, 0, 1, 0],
+        &|p| p.geometry.input = [usize::MAX, 2, 8],
+        &|p| p.filters = 0,
+        &|p| p.filters = usize::MAX,
+    ] {
+        assert!(matches!(error(change).0, "geometry" | "tensor_shape"));
+    }
+}
