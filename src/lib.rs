@@ -5,5 +5,6 @@
 pub mod activation;
 pub mod artifact;
 pub mod graph;
+pub mod import;
 pub mod kernels;
 pub mod tensor;
