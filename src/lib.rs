@@ -6,6 +6,7 @@ pub mod activation;
 pub mod artifact;
 pub mod explain;
 pub mod graph;
+pub mod import;
 pub mod kernels;
 pub mod memory;
 pub mod panel;

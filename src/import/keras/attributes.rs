@@ -1,0 +1,338 @@
+//! Typed, strict access to a layer's attributes.
+//!
+//! Each attribute that is read is remembered, and [`Attributes::finish`] refuses the layer if one
+//! is left over that could change its result: an option of a newer Keras is an error, never
+//! ignored.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::config::{LayerConfig, invalid};
+use crate::import::ImportError;
+
+/// Attributes without influence on inference.
+const TRAINING_ONLY: &[&str] = &[
+    "autocast",
+    "dynamic",
+    "name",
+    "trainable",
+    // The shape that the layer was built for; the graph infers its own.
+    "batch_input_shape",
+    "batch_shape",
+    "input_shape",
+    "input_dim",
+];
+const TRAINING_ONLY_SUFFIXES: &[&str] = &["_initializer", "_regularizer", "_constraint"];
+
+const DTYPES: &[&str] = &[
+    "float16",
+    "float32",
+    "float64",
+    "bfloat16",
+    "mixed_float16",
+    "mixed_bfloat16",
+];
+
+pub(super) struct Attributes<'a> {
+    layer: &'a LayerConfig,
+    seen: RefCell<BTreeSet<&'a str>>,
+}
+
+impl<'a> Attributes<'a> {
+    pub(super) fn new(layer: &'a LayerConfig) -> Self {
+        Self {
+            layer,
+            seen: RefCell::default(),
+        }
+    }
+
+    /// The value, unless absent or null.
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
+        let (key, value) = self.layer.attributes.get_key_value(name)?;
+        self.seen.borrow_mut().insert(key);
+        (!value.is_null()).then_some(value)
+    }
+
+    /// Says that these do not matter for the layer.
+    pub(super) fn ignore(&self, names: &[&str]) {
+        for name in names {
+            self.get(name);
+        }
+    }
+
+    fn required(&self, name: &str) -> Result<&'a Value, ImportError> {
+        self.get(name).ok_or_else(|| {
+            invalid(
+                &self.layer.place(),
+                format!("attribute `{name}` is missing"),
+            )
+        })
+    }
+
+    pub(super) fn refuse<T>(
+        &self,
+        attribute: &str,
+        value: &Value,
+        expected: &str,
+    ) -> Result<T, ImportError> {
+        let mut shown = match value {
+            Value::String(s) => s.clone(),
+            other => other.to_string(),
+        };
+        if shown.len() > 80 {
+            shown = shown.chars().take(77).chain("...".chars()).collect();
+        }
+        Err(ImportError::UnsupportedValue {
+            path: self.layer.path.clone(),
+            class: self.layer.class.clone(),
+            attribute: attribute.to_owned(),
+            value: shown,
+            expected: expected.to_owned(),
+        })
+    }
+
+    /// A count above zero.
+    pub(super) fn count(&self, name: &str) -> Result<usize, ImportError> {
+        let value = self.required(name)?;
+        match as_count(value) {
+            Some(n) if n > 0 => Ok(n),
+            _ => self.refuse(name, value, "a whole number above 0"),
+        }
+    }
+
+    pub(super) fn count_or(&self, name: &str, default: usize) -> Result<usize, ImportError> {
+        match self.get(name) {
+            Some(_) => self.count(name),
+            None => Ok(default),
+        }
+    }
+
+    pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, ImportError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Value::Bool(b)) => Ok(*b),
+            Some(other) => self.refuse(name, other, "true or false"),
+        }
+    }
+
+    /// A number; old Keras 2 wrapped it as `{"type": "ndarray", "value": 0.3}`.
+    pub(super) fn number(&self, name: &str) -> Result<Option<f64>, ImportError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        match numbers(value).as_deref() {
+            Some([n]) => Ok(Some(*n)),
+            _ => self.refuse(name, value, "one number"),
+        }
+    }
+
+    /// A number or a list of numbers.
+    pub(super) fn numbers(&self, name: &str) -> Result<Option<Vec<f64>>, ImportError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        match numbers(value) {
+            Some(list) => Ok(Some(list)),
+            None => self.refuse(name, value, "numbers"),
+        }
+    }
+
+    /// `[vertical, horizontal]`, or one number for both; above zero.
+    pub(super) fn pair(
+        &self,
+        name: &str,
+        default: Option<[usize; 2]>,
+    ) -> Result<[usize; 2], ImportError> {
+        let value = match (self.get(name), default) {
+            (Some(value), _) => value,
+            (None, Some(default)) => return Ok(default),
+            (None, None) => self.required(name)?,
+        };
+        let pair = match value {
+            Value::Array(items) => match items.as_slice() {
+                [v, h] => as_count(v).zip(as_count(h)),
+                _ => None,
+            },
+            one => as_count(one).map(|n| (n, n)),
+        };
+        match pair {
+            Some((v, h)) if v > 0 && h > 0 => Ok([v, h]),
+            _ => self.refuse(name, value, "two whole numbers above 0"),
+        }
+    }
+
+    /// `[[top, bottom], [left, right]]`, `[vertical, horizontal]` or one number.
+    pub(super) fn border(&self, name: &str) -> Result<[[usize; 2]; 2], ImportError> {
+        let value = self.required(name)?;
+        let side = |v: &Value| match v {
+            Value::Array(items) => match items.as_slice() {
+                [a, b] => Some([as_count(a)?, as_count(b)?]),
+                _ => None,
+            },
+            one => as_count(one).map(|n| [n, n]),
+        };
+        let border = match value {
+            Value::Array(items) => match items.as_slice() {
+                [v, h] => side(v).zip(side(h)).map(|(v, h)| [v, h]),
+                _ => None,
+            },
+            one => side(one).map(|s| [s, s]),
+        };
+        match border {
+            // Bounds the sum; the graph bounds the resulting area.
+            Some(border) if border.iter().flatten().all(|&n| n < 1 << 24) => Ok(border),
+            _ => self.refuse(name, value, "[[top, bottom], [left, right]]"),
+        }
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, ImportError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(s)) => Ok(Some(s)),
+            Some(other) => self.refuse(name, other, "text"),
+        }
+    }
+
+    /// Refuses `channels_first`.
+    pub(super) fn channels_last(&self) -> Result<(), ImportError> {
+        match self.get("data_format") {
+            None => Ok(()),
+            Some(Value::String(s)) if s == "channels_last" => Ok(()),
+            Some(other) => self.refuse("data_format", other, "`channels_last`"),
+        }
+    }
+
+    /// An axis counted with the batch axis, or from the end; the result is without the batch
+    /// axis. `rank` is the value's, without the batch axis.
+    pub(super) fn axis(&self, name: &str, rank: usize) -> Result<usize, ImportError> {
+        let value = self.required(name)?;
+        match axis(value, rank) {
+            Some(axis) => Ok(axis),
+            None => self.refuse(name, value, "an axis other than the batch axis"),
+        }
+    }
+
+    /// The last axis, given as a number or a list of one number.
+    pub(super) fn last_axis(&self, name: &str, rank: usize) -> Result<(), ImportError> {
+        let Some(value) = self.get(name) else {
+            return Ok(());
+        };
+        let one = match value {
+            Value::Array(items) if items.len() == 1 => &items[0],
+            other => other,
+        };
+        match axis(one, rank) {
+            Some(axis) if axis + 1 == rank => Ok(()),
+            _ => self.refuse(name, value, "the last axis"),
+        }
+    }
+
+    /// Refuses the attribute unless it is absent, null, false or an empty list.
+    pub(super) fn must_be_off(&self, name: &str) -> Result<(), ImportError> {
+        match self.get(name) {
+            None | Some(Value::Bool(false)) => Ok(()),
+            Some(Value::Array(items)) if items.is_empty() => Ok(()),
+            Some(other) => self.refuse(name, other, "nothing or false"),
+        }
+    }
+
+    /// Refuses what was not read and could matter.
+    pub(super) fn finish(&self) -> Result<(), ImportError> {
+        self.dtype()?;
+        let seen = self.seen.borrow();
+        for (key, value) in &self.layer.attributes {
+            let harmless = seen.contains(key.as_str())
+                || TRAINING_ONLY.contains(&key.as_str())
+                || TRAINING_ONLY_SUFFIXES.iter().any(|s| key.ends_with(s))
+                || matches!(value, Value::Null | Value::Bool(false));
+            if !harmless {
+                return self.refuse(key, value, "no such attribute");
+            }
+        }
+        Ok(())
+    }
+
+    /// Weights and arithmetic are f32 whatever the policy; a quantized one is another model.
+    fn dtype(&self) -> Result<(), ImportError> {
+        let Some(value) = self.get("dtype") else {
+            return Ok(());
+        };
+        let name = match value {
+            Value::Object(map) => map.get("config").and_then(|c| c.get("name")),
+            other => Some(other),
+        };
+        match name.and_then(Value::as_str) {
+            Some(name) if DTYPES.contains(&name) => Ok(()),
+            _ => self.refuse("dtype", value, "a floating-point policy"),
+        }
+    }
+}
+
+fn as_count(value: &Value) -> Option<usize> {
+    usize::try_from(value.as_u64()?).ok()
+}
+
+/// See [`Attributes::axis`].
+pub(super) fn axis(value: &Value, rank: usize) -> Option<usize> {
+    let axis = value.as_i64()?;
+    let with_batch = i64::try_from(rank).ok()?.checked_add(1)?;
+    let from_front = if axis < 0 { axis + with_batch } else { axis };
+    (1..with_batch)
+        .contains(&from_front)
+        .then(|| usize::try_from(from_front - 1).ok())?
+}
+
+/// All numbers of a number, of nested lists, or of a serialised array, in row-major order.
+pub(super) fn numbers(value: &Value) -> Option<Vec<f64>> {
+    fn walk(value: &Value, into: &mut Vec<f64>) -> Option<()> {
+        match value {
+            Value::Number(n) => {
+                into.push(n.as_f64()?);
+                Some(())
+            }
+            Value::Array(items) => items.iter().try_for_each(|v| walk(v, into)),
+            Value::Object(map) => {
+                let inner = map
+                    .get("value")
+                    .or_else(|| map.get("config").and_then(|c| c.get("value")))?;
+                walk(inner, into)
+            }
+            _ => None,
+        }
+    }
+    let mut into = Vec::new();
+    walk(value, &mut into)?;
+    Some(into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn axes_count_the_batch_and_never_name_it() {
+        for (value, rank, expected) in [
+            (json!(-1), 3, Some(2)),
+            (json!(3), 3, Some(2)),
+            (json!(1), 3, Some(0)),
+            (json!(0), 3, None),
+            (json!(-4), 3, None),
+            (json!(4), 3, None),
+            (json!("3"), 3, None),
+        ] {
+            assert_eq!(axis(&value, rank), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_found_in_every_wrapping() {
+        let numpy = json!({"class_name": "__numpy__", "config": {"value": [[1, 2.5]]}});
+        assert_eq!(numbers(&numpy), Some(vec![1.0, 2.5]));
+        let old = json!({"type": "ndarray", "value": 0.3});
+        assert_eq!(numbers(&old), Some(vec![0.3]));
+        assert_eq!(numbers(&json!("x")), None);
+    }
+}

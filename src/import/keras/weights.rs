@@ -1,0 +1,565 @@
+//! Which dataset is which variable of which layer.
+//!
+//! Keras has written weights in three ways:
+//! 1. `layers/<group>/vars/<i>` (`.keras`, `.weights.h5`), models nested as
+//!    `layers/functional/layers/...`. The group is the class in snake case with a counter over the
+//!    layers of that class in their container (`conv2d`, `conv2d_1`), or the layer's own name.
+//!    Keras 2.13 wrote `_layer_checkpoint_dependencies` for `layers`.
+//! 2. `<layer>/<weight name>` with the names listed in attributes (`.h5`); a nested model's
+//!    weights stand in one list under the outermost model's layer: trainable ones first.
+//! 3. As 2 under `model_weights` (`.h5` with configuration).
+//!
+//! Here every convention becomes one map from a layer's path to its datasets. Weights that belong
+//! to no layer are an error: they mean that file and configuration are of two models.
+//!
+//! Source: `saving_lib.py` and `legacy_h5_format.py` in `keras/src/saving`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::config::{LayerConfig, ModelConfig, is_model};
+use super::hdf5::WeightSource;
+use super::layers::{Variable, variables};
+use crate::import::ImportError;
+
+/// For each layer's path, its variables' names and datasets, in the order of Keras.
+#[derive(Debug, Default)]
+pub(super) struct WeightMap {
+    of: BTreeMap<String, Vec<(&'static str, String)>>,
+}
+
+impl WeightMap {
+    /// The dataset of a layer's variable.
+    pub(super) fn dataset(&self, layer: &LayerConfig, variable: &str) -> Result<&str, ImportError> {
+        self.of
+            .get(&layer.path)
+            .and_then(|list| list.iter().find(|(name, _)| *name == variable))
+            .map(|(_, dataset)| dataset.as_str())
+            .ok_or_else(|| missing(layer, variable, String::new()))
+    }
+
+    /// All datasets that the model uses.
+    pub(super) fn datasets(&self) -> BTreeSet<&str> {
+        self.of
+            .values()
+            .flatten()
+            .map(|(_, dataset)| dataset.as_str())
+            .collect()
+    }
+}
+
+/// How a file names its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `layers/<group>/vars/<i>`.
+    Nested,
+    /// `layer_names` and `weight_names` attributes, under a group or at the root.
+    Listed { root: &'static str },
+}
+
+impl Layout {
+    /// Of an HDF5 file; `None` if it is none of Keras'.
+    pub(super) fn find(source: &dyn WeightSource) -> Result<Option<Self>, ImportError> {
+        for root in ["model_weights", ""] {
+            if source.strings(root, "layer_names")?.is_some() {
+                return Ok(Some(Self::Listed { root }));
+            }
+        }
+        let nested = CONTAINERS.iter().any(|c| source.has_group(c));
+        Ok(nested.then_some(Self::Nested))
+    }
+}
+
+const CONTAINERS: [&str; 2] = ["layers", "_layer_checkpoint_dependencies"];
+
+pub(super) fn resolve(
+    model: &ModelConfig,
+    source: &dyn WeightSource,
+    layout: Layout,
+) -> Result<WeightMap, ImportError> {
+    let mut resolver = Resolver {
+        source,
+        map: WeightMap::default(),
+        shared: BTreeMap::new(),
+        elsewhere: Vec::new(),
+    };
+    match layout {
+        Layout::Nested => resolver.nested(model, "")?,
+        Layout::Listed { root } => resolver.listed(model, root)?,
+    }
+    resolver.finish()
+}
+
+struct Resolver<'a> {
+    source: &'a dyn WeightSource,
+    map: WeightMap,
+    /// Path of the layer that has the weights of a shared layer.
+    shared: BTreeMap<u64, String>,
+    /// Shared layers whose weights stand under another model.
+    elsewhere: Vec<&'a LayerConfig>,
+}
+
+impl<'a> Resolver<'a> {
+    fn finish(mut self) -> Result<WeightMap, ImportError> {
+        for layer in std::mem::take(&mut self.elsewhere) {
+            let found = layer
+                .shared_id
+                .and_then(|id| self.shared.get(&id))
+                .and_then(|path| self.map.of.get(path))
+                .cloned();
+            let Some(found) = found else {
+                let first = variables(layer)?.first().map_or("", |v| v.name);
+                return Err(missing(layer, first, String::new()));
+            };
+            self.map.of.insert(layer.path.clone(), found);
+        }
+        Ok(self.map)
+    }
+
+    fn assign(&mut self, layer: &LayerConfig, found: Vec<(&'static str, String)>) {
+        if let Some(id) = layer.shared_id {
+            self.shared.entry(id).or_insert_with(|| layer.path.clone());
+        }
+        self.map.of.insert(layer.path.clone(), found);
+    }
+
+    // `layers/<group>/vars/<i>`
+
+    fn nested(&mut self, model: &'a ModelConfig, base: &str) -> Result<(), ImportError> {
+        let container = CONTAINERS
+            .iter()
+            .map(|c| join(base, c))
+            .find(|c| self.source.has_group(c))
+            .unwrap_or_else(|| join(base, CONTAINERS[0]));
+        let mut counters: BTreeMap<String, usize> = BTreeMap::new();
+        let mut needed = Vec::new();
+        for layer in &model.layers {
+            if layer.operation {
+                continue;
+            }
+            let snake = snake_case(&layer.class);
+            let count = counters.entry(snake.clone()).or_insert(0);
+            let by_class = match *count {
+                0 => snake,
+                n => format!("{snake}_{n}"),
+            };
+            *count += 1;
+            if has_weights(layer)? {
+                needed.push((layer, by_class));
+            }
+        }
+        let exists = |group: &str| self.source.has_group(&join(&container, group));
+        let shared = |layer: &LayerConfig| layer.shared_id.is_some();
+        // Counting by class is what published Keras versions do, so it comes first; names are
+        // usually generated by the same rule, and then both give the same answer.
+        let by_class = needed.iter().all(|(l, g)| exists(g) || shared(l));
+        let by_name = !by_class && needed.iter().all(|(l, _)| exists(&l.name) || shared(l));
+        for (layer, class_group) in needed {
+            let group = if by_name { &layer.name } else { &class_group };
+            let path = join(&container, group);
+            match &layer.model {
+                Some(_) if !self.source.has_group(&path) && !shared(layer) => {
+                    return Err(self.missing_group(layer, &path));
+                }
+                Some(model) => self.nested(model, &path)?,
+                None => self.leaf(layer, &path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn missing_group(&self, layer: &LayerConfig, path: &str) -> ImportError {
+        let first = first_variable(layer).unwrap_or("weights");
+        let _ = self;
+        missing(layer, first, format!(": there is no group `{path}`"))
+    }
+
+    fn leaf(&mut self, layer: &'a LayerConfig, path: &str) -> Result<(), ImportError> {
+        if !self.source.has_group(path) {
+            if layer.shared_id.is_some() {
+                self.elsewhere.push(layer);
+                return Ok(());
+            }
+            return Err(self.missing_group(layer, path));
+        }
+        let found: Vec<_> = variables(layer)?
+            .iter()
+            .enumerate()
+            .map(|(i, v)| (v.name, format!("{path}/vars/{i}")))
+            .collect();
+        if let Some((name, dataset)) = found
+            .iter()
+            .find(|(_, dataset)| self.source.shape(dataset).is_none())
+        {
+            let looked_for = format!(": there is no dataset `{dataset}`");
+            return Err(missing(layer, name, looked_for));
+        }
+        self.assign(layer, found);
+        Ok(())
+    }
+
+    // `layer_names` and `weight_names`
+
+    fn listed(&mut self, model: &'a ModelConfig, root: &str) -> Result<(), ImportError> {
+        let names = self
+            .source
+            .strings(root, "layer_names")?
+            .unwrap_or_default();
+        let mut groups = Vec::new();
+        for name in names {
+            let group = join(root, &name);
+            let weights = self
+                .source
+                .strings(&group, "weight_names")?
+                .unwrap_or_default()
+                .iter()
+                .map(|weight| join(&group, weight))
+                .filter(|path| !self.is_state(path))
+                .collect::<Vec<_>>();
+            groups.push((name, weights));
+        }
+        groups.retain(|(_, weights)| !weights.is_empty());
+        let mut needed = Vec::new();
+        for layer in &model.layers {
+            if has_weights(layer)? {
+                needed.push(layer);
+            }
+        }
+        let by_name = needed
+            .iter()
+            .all(|l| groups.iter().any(|(name, _)| *name == l.name));
+        // Names generated in another session differ; Keras then goes by order.
+        let by_order = !by_name && needed.len() == groups.len();
+        for (i, layer) in needed.into_iter().enumerate() {
+            let group = if by_order {
+                groups.get(i)
+            } else {
+                groups.iter().find(|(name, _)| *name == layer.name)
+            };
+            let Some((_, weights)) = group else {
+                let first = first_variable(layer).unwrap_or("weights");
+                let looked_for = format!(": there is no group `{}`", join(root, &layer.name));
+                return Err(missing(layer, first, looked_for));
+            };
+            self.listed_layer(layer, weights)?;
+        }
+        Ok(())
+    }
+
+    /// States of random generators are listed as weights by some versions.
+    fn is_state(&self, path: &str) -> bool {
+        let last = path.rsplit('/').next().unwrap_or_default();
+        last.starts_with("StateVar")
+            || path.contains("seed_generator")
+            || (self.source.is_integer(path) && !last.starts_with("count"))
+    }
+
+    fn listed_layer(
+        &mut self,
+        layer: &'a LayerConfig,
+        weights: &[String],
+    ) -> Result<(), ImportError> {
+        let mut leaves = Vec::new();
+        collect_leaves(layer, &mut leaves, &mut BTreeSet::new())?;
+        let expected: usize = leaves.iter().map(|(_, v)| v.len()).sum();
+        if expected != weights.len() {
+            let name = leaves
+                .iter()
+                .flat_map(|(leaf, v)| v.iter().map(|v| (*leaf, v.name)))
+                .nth(weights.len());
+            return Err(match name {
+                Some((leaf, variable)) => missing(
+                    leaf,
+                    variable,
+                    format!(": `{}` lists {} of {expected}", layer.name, weights.len()),
+                ),
+                None => ImportError::UnusedWeights {
+                    weight: weights[expected].clone(),
+                },
+            });
+        }
+        let orders = [
+            by_layer_names(&leaves, weights),
+            by_trainability(&leaves, weights),
+            in_layer_order(&leaves, weights),
+        ];
+        let Some(found) = orders.into_iter().flatten().next() else {
+            let (leaf, v) = leaves[0].clone();
+            let first = v.first().map_or("weights", |v| v.name);
+            let looked_for = format!(
+                ": the {expected} weight names of `{}` do not match its layers",
+                layer.name
+            );
+            return Err(missing(leaf, first, looked_for));
+        };
+        for ((leaf, variables), datasets) in leaves.iter().zip(found) {
+            let list = variables.iter().map(|v| v.name).zip(datasets).collect();
+            self.assign(leaf, list);
+        }
+        let mut all = Vec::new();
+        collect_all(layer, &mut all);
+        for leaf in all {
+            if !self.map.of.contains_key(&leaf.path) && has_weights(leaf)? {
+                self.elsewhere.push(leaf);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Datasets that belong to a layer of some model but to none of this one.
+pub(super) fn check_unused(
+    source: &dyn WeightSource,
+    layout: Layout,
+    map: &WeightMap,
+) -> Result<(), ImportError> {
+    let used = map.datasets();
+    let unused = source.paths().find(|path| {
+        let of_a_layer = match layout {
+            Layout::Nested => CONTAINERS
+                .iter()
+                .any(|c| path.starts_with(c) && path[c.len()..].starts_with('/')),
+            Layout::Listed { root: "" } => !path.starts_with("optimizer_weights/"),
+            Layout::Listed { root } => path
+                .strip_prefix(root)
+                .is_some_and(|rest| rest.starts_with('/')),
+        };
+        of_a_layer
+            && !used.contains(path)
+            && !source.is_integer(path)
+            && !path.contains("seed_generator")
+            && !path.contains("StateVar")
+    });
+    match unused {
+        Some(path) => Err(ImportError::UnusedWeights {
+            weight: path.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+type Leaf<'a> = (&'a LayerConfig, Vec<Variable>);
+
+/// The weighted layers of a layer or nested model, in order, shared ones once.
+fn collect_leaves<'a>(
+    layer: &'a LayerConfig,
+    into: &mut Vec<Leaf<'a>>,
+    shared: &mut BTreeSet<u64>,
+) -> Result<(), ImportError> {
+    if let Some(id) = layer.shared_id
+        && !shared.insert(id)
+    {
+        return Ok(());
+    }
+    if let Some(model) = &layer.model {
+        return model
+            .layers
+            .iter()
+            .try_for_each(|l| collect_leaves(l, into, shared));
+    }
+    let list = variables(layer)?;
+    if !list.is_empty() {
+        into.push((layer, list));
+    }
+    Ok(())
+}
+
+fn collect_all<'a>(layer: &'a LayerConfig, into: &mut Vec<&'a LayerConfig>) {
+    match &layer.model {
+        Some(model) => model.layers.iter().for_each(|l| collect_all(l, into)),
+        None => into.push(layer),
+    }
+}
+
+/// Assigns by names such as `backbone/conv1/kernel:0`, if each names one weight. Layer names in
+/// weight names can be stale (renamed layers), so the answer counts only when it is complete.
+fn by_layer_names(leaves: &[Leaf], weights: &[String]) -> Option<Vec<Vec<String>>> {
+    let mut index: BTreeMap<(&str, &str), Vec<&String>> = BTreeMap::new();
+    for weight in weights {
+        let (head, variable) = weight.rsplit_once('/')?;
+        let segment = head.rsplit('/').next().unwrap_or(head);
+        index
+            .entry((segment, canonical(variable)))
+            .or_default()
+            .push(weight);
+    }
+    let mut used = BTreeSet::new();
+    let mut find = |layer: &str, variable: &str| {
+        let segment = layer.rsplit('/').next().unwrap_or(layer);
+        let middle = format!("/{layer}/");
+        let mut found = index
+            .get(&(segment, variable))?
+            .iter()
+            .filter(|weight| weight.contains(&middle));
+        let one = *found.next()?;
+        (found.next().is_none() && used.insert(one)).then(|| one.clone())
+    };
+    // A single layer's names need no check: its own list is in order.
+    if leaves.len() == 1 {
+        return None;
+    }
+    leaves
+        .iter()
+        .map(|(layer, variables)| {
+            variables
+                .iter()
+                .map(|v| find(&layer.name, v.name))
+                .collect()
+        })
+        .collect()
+}
+
+/// All trainable weights in order of the layers, then all others; a frozen layer has no trainable
+/// ones.
+fn by_trainability(leaves: &[Leaf], weights: &[String]) -> Option<Vec<Vec<String>>> {
+    let mut order = Vec::new();
+    for trainable in [true, false] {
+        for (i, (layer, variables)) in leaves.iter().enumerate() {
+            for (j, v) in variables.iter().enumerate() {
+                if (v.trainable && layer.trainable()) == trainable {
+                    order.push((i, j));
+                }
+            }
+        }
+    }
+    arrange(leaves, weights, &order)
+}
+
+/// Layer after layer: Keras 3 with the whole nested model frozen.
+fn in_layer_order(leaves: &[Leaf], weights: &[String]) -> Option<Vec<Vec<String>>> {
+    let order: Vec<_> = leaves
+        .iter()
+        .enumerate()
+        .flat_map(|(i, (_, variables))| (0..variables.len()).map(move |j| (i, j)))
+        .collect();
+    arrange(leaves, weights, &order)
+}
+
+/// The weights by layer and variable, provided that each bears its variable's name.
+fn arrange(
+    leaves: &[Leaf],
+    weights: &[String],
+    order: &[(usize, usize)],
+) -> Option<Vec<Vec<String>>> {
+    let mut out: Vec<Vec<String>> = leaves
+        .iter()
+        .map(|(_, v)| vec![String::new(); v.len()])
+        .collect();
+    for (&(i, j), weight) in order.iter().zip(weights) {
+        let last = weight.rsplit('/').next()?;
+        if canonical(last) != leaves[i].1[j].name {
+            return None;
+        }
+        out[i][j].clone_from(weight);
+    }
+    Some(out)
+}
+
+/// `kernel` for `kernel:0`, and today's name for that of Keras 1 and early 2.
+fn canonical(weight: &str) -> &str {
+    match weight.split(':').next().unwrap_or_default() {
+        "running_mean" => "moving_mean",
+        "running_std" => "moving_variance",
+        name => name,
+    }
+}
+
+fn has_weights(layer: &LayerConfig) -> Result<bool, ImportError> {
+    match &layer.model {
+        Some(model) => {
+            for layer in &model.layers {
+                if has_weights(layer)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        None => Ok(!variables(layer)?.is_empty()),
+    }
+}
+
+fn first_variable(layer: &LayerConfig) -> Option<&'static str> {
+    variables(layer).ok()?.first().map(|v| v.name)
+}
+
+fn missing(layer: &LayerConfig, weight: &str, looked_for: String) -> ImportError {
+    ImportError::MissingWeights {
+        path: layer.path.clone(),
+        class: layer.class.clone(),
+        weight: weight.to_owned(),
+        looked_for,
+    }
+}
+
+fn join(base: &str, name: &str) -> String {
+    if base.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{base}/{name}")
+    }
+}
+
+/// `keras.src.utils.naming.to_snake_case`: two substitutions, `(.)([A-Z][a-z]+)` to `\1_\2`, then
+/// `([a-z])([A-Z])` to `\1_\2`, then lower case.
+fn snake_case(class: &str) -> String {
+    // `Model` is how old configurations call what the weights call `functional`.
+    let class = if class == "Model" && is_model(class) {
+        "Functional"
+    } else {
+        class
+    };
+    let chars: Vec<char> = class
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
+    let mut first = String::new();
+    let mut i = 0;
+    while i < chars.len() {
+        first.push(chars[i]);
+        let word = chars[i + 1..]
+            .iter()
+            .skip(1)
+            .take_while(|c| c.is_ascii_lowercase())
+            .count();
+        if chars.get(i + 1).is_some_and(char::is_ascii_uppercase) && word > 0 {
+            first.push('_');
+            first.extend(&chars[i + 1..i + 2 + word]);
+            i += 2 + word;
+        } else {
+            i += 1;
+        }
+    }
+    let mut second = String::new();
+    let mut previous = ' ';
+    for c in first.chars() {
+        if previous.is_ascii_lowercase() && c.is_ascii_uppercase() {
+            second.push('_');
+        }
+        second.push(c.to_ascii_lowercase());
+        previous = c;
+    }
+    second
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snake_case_is_that_of_keras() {
+        for (class, expected) in [
+            ("Conv2D", "conv2d"),
+            ("SeparableConv2D", "separable_conv2d"),
+            ("BatchNormalization", "batch_normalization"),
+            ("GlobalAveragePooling2D", "global_average_pooling2d"),
+            ("PReLU", "p_re_lu"),
+            ("ELU", "elu"),
+            ("Functional", "functional"),
+            ("Model", "functional"),
+            ("Sequential", "sequential"),
+            ("UpSampling2D", "up_sampling2d"),
+            ("ZeroPadding2D", "zero_padding2d"),
+        ] {
+            assert_eq!(snake_case(class), expected);
+        }
+    }
+}
