@@ -11,9 +11,18 @@
 //! from the mapped artifact by every tier. Vectors over channels (bias, scale) are padded with
 //! zeros to a multiple of 16.
 
+pub mod activation_f32;
+mod error;
+#[cfg(test)]
+mod harness;
 mod isa;
+mod split;
+mod vector;
+mod window;
 
+pub use error::KernelError;
 pub use isa::{Avx2, Avx512, Isa, IsaError};
+pub use window::SlidingWindow;
 
 /// An operation with its geometry and weights, ready to run on any memory of the right size.
 ///
@@ -58,4 +67,17 @@ pub trait PreparedOp: Send + Sync {
         output: *mut f32,
         scratch: *mut f32,
     );
+}
+
+/// Refuses values without elements, or with more than memory can hold.
+fn check_len(what: &'static str, len: usize) -> Result<(), KernelError> {
+    let bytes = len.checked_mul(4).and_then(|b| isize::try_from(b).ok());
+    if len > 0 && bytes.is_some() {
+        return Ok(());
+    }
+    Err(KernelError::Geometry {
+        what,
+        got: format!("{len} elements"),
+        rule: "a value has at least one element and fits into memory",
+    })
 }
