@@ -12,6 +12,7 @@
 //! zeros to a multiple of 16.
 
 pub mod activation_f32;
+pub mod depthwise_f32;
 mod error;
 #[cfg(test)]
 mod harness;
@@ -23,6 +24,8 @@ mod window;
 pub use error::KernelError;
 pub use isa::{Avx2, Avx512, Isa, IsaError};
 pub use window::SlidingWindow;
+
+use crate::tensor::{DType, Shape, Tensor};
 
 /// An operation with its geometry and weights, ready to run on any memory of the right size.
 ///
@@ -80,4 +83,23 @@ fn check_len(what: &'static str, len: usize) -> Result<(), KernelError> {
         got: format!("{len} elements"),
         rule: "a value has at least one element and fits into memory",
     })
+}
+
+/// Refuses a weight tensor that is not f32 of the given shape.
+fn check_tensor(what: &'static str, got: &Tensor, expected: &[usize]) -> Result<(), KernelError> {
+    if got.dtype() != DType::F32 {
+        return Err(KernelError::TensorDType {
+            what,
+            expected: DType::F32,
+            got: got.dtype(),
+        });
+    }
+    if got.shape().dims() != expected {
+        return Err(KernelError::TensorShape {
+            what,
+            expected: Shape::new(expected),
+            got: got.shape().clone(),
+        });
+    }
+    Ok(())
 }

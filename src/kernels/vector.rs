@@ -120,6 +120,26 @@ pub(super) unsafe fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     }
 }
 
+/// As [`dispatch`], for kernels that the portable tier does not use and that are not worth
+/// compiling for it.
+///
+/// # Safety
+/// As [`dispatch`].
+pub(super) unsafe fn dispatch_vectors<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the token proves AVX2 and FMA; the rest is the caller's.
+        Isa::Avx2(_) => unsafe { x86::run_avx2(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the token proves AVX-512 F, BW, DQ and VL; the rest is the caller's.
+        Isa::Avx512(_) => unsafe { x86::run_avx512(kernel) },
+        _ => {
+            drop(kernel);
+            unreachable!("the portable tier has its own kernel")
+        }
+    }
+}
+
 /// Kernel names of the three tiers, and the choice between them.
 macro_rules! kernel_name {
     ($isa:expr, $op:literal) => {
