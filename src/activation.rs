@@ -112,10 +112,12 @@ impl Activation {
                 const SCALE: f64 = 1.050_700_987_355_480_5;
                 SCALE * if v > 0.0 { v } else { ALPHA * v.exp_m1() }
             }
-            Self::Gelu => 0.5 * v * (1.0 + libm::erf(v / std::f64::consts::SQRT_2)),
+            // `erfc` and not `1 + erf`, which cancels in the left tail.
+            Self::Gelu => 0.5 * v * libm::erfc(-v / std::f64::consts::SQRT_2),
             Self::GeluTanh => {
                 let inner = (2.0 / std::f64::consts::PI).sqrt() * (v + 0.044_715 * v.powi(3));
-                0.5 * v * (1.0 + inner.tanh())
+                // (1 + tanh(t)) / 2, without its cancellation in the left tail.
+                v * sigmoid(2.0 * inner)
             }
             Self::Softplus => softplus(v),
             Self::Softsign => v / (1.0 + v.abs()),

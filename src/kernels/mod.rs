@@ -14,15 +14,24 @@
 pub mod activation_f32;
 pub mod conv_f32;
 pub mod dense_f32;
+pub mod depthwise_f32;
 mod error;
 pub mod gemm_f32;
+#[cfg(test)]
+mod harness;
 mod isa;
 pub mod pack;
 mod program;
+mod split;
+mod vector;
+mod window;
 
 pub use error::KernelError;
 pub use isa::{Avx2, Avx512, Isa, IsaError};
 pub use program::{MAX_INPUTS, Memory, Program, ProgramError, SLACK, Threads};
+pub use window::SlidingWindow;
+
+use crate::tensor::{DType, Shape, Tensor};
 
 /// An operation with its geometry and weights, ready to run on any memory of the right size.
 ///
@@ -67,4 +76,36 @@ pub trait PreparedOp: Send + Sync {
         output: *mut f32,
         scratch: *mut f32,
     );
+}
+
+/// Refuses values without elements, or with more than memory can hold.
+fn check_len(what: &'static str, len: usize) -> Result<(), KernelError> {
+    let bytes = len.checked_mul(4).and_then(|b| isize::try_from(b).ok());
+    if len > 0 && bytes.is_some() {
+        return Ok(());
+    }
+    Err(KernelError::Geometry {
+        what,
+        got: format!("{len} elements"),
+        rule: "a value has at least one element and fits into memory",
+    })
+}
+
+/// Refuses a weight tensor that is not f32 of the given shape.
+fn check_tensor(what: &'static str, got: &Tensor, expected: &[usize]) -> Result<(), KernelError> {
+    if got.dtype() != DType::F32 {
+        return Err(KernelError::TensorDType {
+            what,
+            expected: DType::F32,
+            got: got.dtype(),
+        });
+    }
+    if got.shape().dims() != expected {
+        return Err(KernelError::TensorShape {
+            what,
+            expected: Shape::new(expected),
+            got: got.shape().clone(),
+        });
+    }
+    Ok(())
 }

@@ -1,0 +1,137 @@
+//! What the tests of row kernels share: numbers, guarded runs, comparison.
+
+use rand::{Rng, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use super::PreparedOp;
+
+/// Floats before and after a buffer that must not be touched.
+const GUARD: usize = 64;
+
+/// `len` numbers of -4 to 4, the same for the same seed.
+pub(super) fn numbers(seed: u64, len: usize) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| rng.random_range(-4.0..4.0)).collect()
+}
+
+/// A buffer between guard zones of NaN, at an odd address as far as vectors are concerned.
+struct Guarded {
+    memory: Vec<f32>,
+    len: usize,
+}
+
+/// The NaN of guard zones and of memory not yet written.
+const POISON: u32 = 0x7fc0_dead;
+
+impl Guarded {
+    fn new(len: usize) -> Self {
+        Self {
+            memory: vec![f32::from_bits(POISON); len + 2 * GUARD + 1],
+            len,
+        }
+    }
+
+    fn with(values: &[f32]) -> Self {
+        let mut guarded = Self::new(values.len());
+        guarded.memory[GUARD + 1..][..values.len()].copy_from_slice(values);
+        guarded
+    }
+
+    fn values(&self) -> &[f32] {
+        &self.memory[GUARD + 1..][..self.len]
+    }
+
+    fn pointer(&mut self) -> *mut f32 {
+        self.memory[GUARD + 1..].as_mut_ptr()
+    }
+
+    fn assert_intact(&self, name: &str) {
+        let outside = self.memory[..=GUARD]
+            .iter()
+            .chain(&self.memory[GUARD + 1 + self.len..]);
+        for v in outside {
+            assert_eq!(v.to_bits(), POISON, "{name} wrote outside its memory");
+        }
+    }
+}
+
+/// Runs `op` as one task, then as several splits in shuffled orders, then in place where it can;
+/// demands intact guard zones and inputs, a wholly written output, and the same bits every time.
+pub(super) fn run(op: &dyn PreparedOp, inputs: &[&[f32]]) -> Vec<f32> {
+    let name = op.kernel_name();
+    let lens: Vec<_> = inputs.iter().map(|input| input.len()).collect();
+    assert_eq!(op.input_lens(), lens, "{name}: inputs");
+    let mut splits: Vec<usize> = [1, 2, 3, 8].map(|threads| op.tasks(threads)).to_vec();
+    assert_eq!(splits[0], 1, "{name}: one thread, one task");
+    // Small test shapes are one task by their own choice: the contract holds for any number.
+    splits.extend([2, 3, 5, 17]);
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut first: Option<Vec<f32>> = None;
+    for tasks in splits {
+        for in_place in [false, true] {
+            if in_place && !op.in_place() {
+                continue;
+            }
+            let mut guarded: Vec<_> = inputs.iter().map(|input| Guarded::with(input)).collect();
+            let pointers: Vec<_> = guarded.iter_mut().map(Guarded::pointer).collect();
+            let mut output = Guarded::new(op.output_len());
+            let to = if in_place {
+                pointers[0]
+            } else {
+                output.pointer()
+            };
+            let constant: Vec<_> = pointers.iter().map(|p| p.cast_const()).collect();
+            let mut order: Vec<_> = (0..tasks).collect();
+            order.shuffle(&mut rng);
+            for task in order {
+                let mut scratch = Guarded::new(op.scratch_len());
+                // SAFETY: the buffers have the lengths the op asks for; one thread.
+                unsafe { op.run(task, tasks, &constant, to, scratch.pointer()) };
+                scratch.assert_intact(name);
+            }
+            output.assert_intact(name);
+            for (i, (after, before)) in guarded.iter().zip(inputs).enumerate() {
+                after.assert_intact(name);
+                if !(in_place && i == 0) {
+                    assert_bits(after.values(), before);
+                }
+            }
+            let got = if in_place {
+                guarded[0].values()
+            } else {
+                output.values()
+            };
+            assert!(
+                in_place || got.iter().all(|v| v.to_bits() != POISON),
+                "{name}: an output element was not written with {tasks} tasks"
+            );
+            match &first {
+                Some(first) => assert_bits(got, first),
+                None => first = Some(got.to_vec()),
+            }
+        }
+    }
+    first.unwrap_or_default()
+}
+
+/// Demands equal bits (any NaN equals any NaN).
+pub(super) fn assert_bits(got: &[f32], expected: &[f32]) {
+    assert_eq!(got.len(), expected.len());
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        let same = g.to_bits() == e.to_bits() || (g.is_nan() && e.is_nan());
+        assert!(same, "element {i}: {g:e}, not {e:e}");
+    }
+}
+
+/// Demands `|got - expected| <= tolerance` for each element.
+pub(super) fn assert_close(got: &[f32], expected: &[f64], tolerance: impl Fn(usize) -> f64) {
+    assert_eq!(got.len(), expected.len());
+    for (i, (&g, &e)) in got.iter().zip(expected).enumerate() {
+        let error = (f64::from(g) - e).abs();
+        assert!(
+            error <= tolerance(i),
+            "element {i}: {g:e}, not {e:e}: off by {error:e}, allowed {:e}",
+            tolerance(i)
+        );
+    }
+}

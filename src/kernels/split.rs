@@ -1,0 +1,55 @@
+//! How a call is divided into tasks: enough work in each to be worth handing over, a few for
+//! every thread so that a slow one does not hold up the rest, and one when the call is tiny.
+
+use std::ops::Range;
+
+/// Nanoseconds of work that a hand-over to another thread should buy.
+const TASK_NS: usize = 25_000;
+
+/// Tasks a thread, so that the last one to finish is not far behind.
+const TASKS_A_THREAD: usize = 4;
+
+/// How many tasks to make of `units` indivisible parts that take `work_ns` together.
+pub(super) fn tasks(threads: usize, units: usize, work_ns: usize) -> usize {
+    if threads <= 1 {
+        return 1;
+    }
+    let most = threads.saturating_mul(TASKS_A_THREAD).min(units);
+    (work_ns / TASK_NS).min(most).max(1)
+}
+
+/// The units of one task: all tasks together cover `0..units` once, sizes differ by one at most.
+pub(super) fn range(task: usize, tasks: usize, units: usize) -> Range<usize> {
+    let at = |i: usize| units / tasks * i + (units % tasks).min(i);
+    at(task)..at(task + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_cover_the_units_once() {
+        for units in [0, 1, 5, 16, 17, 123] {
+            for tasks in 1..=20 {
+                let mut next = 0;
+                for task in 0..tasks {
+                    let range = range(task, tasks, units);
+                    assert_eq!(range.start, next);
+                    assert!(range.len() <= units.div_ceil(tasks));
+                    next = range.end;
+                }
+                assert_eq!(next, units);
+            }
+        }
+    }
+
+    #[test]
+    fn small_calls_stay_whole_and_large_ones_spread() {
+        assert_eq!(tasks(8, 100, 10_000), 1);
+        assert_eq!(tasks(1, 100, 10_000_000), 1);
+        assert_eq!(tasks(2, 100, 10_000_000), 8);
+        assert_eq!(tasks(2, 3, 10_000_000), 3);
+        assert_eq!(tasks(4, 100, 80_000), 3);
+    }
+}

@@ -1,0 +1,629 @@
+//! The vectors that row kernels are written in, and the choice between them.
+//!
+//! A row kernel (depthwise, pooling, elementwise, ...) is one generic body over [`Vector`], and
+//! runs on every tier: what changes between tiers is the number of lanes, and whether
+//! multiply-add rounds once ([`F32x8`], [`F32x16`]) or twice ([`Portable`]). [`dispatch`] is the
+//! one place that chooses.
+//!
+//! A value of a vector type proves that the CPU has its instructions, because every way to make
+//! a first one is `unsafe`. Arithmetic on vectors is therefore safe, as on numbers.
+//!
+//! Every method is `inline(always)`, and so is every [`Kernel::run`]: only code that ends up
+//! inside an entry point with `target_feature` is compiled with those features.
+
+use super::Isa;
+
+/// Lanes of `f32`.
+pub(super) trait Vector: Copy {
+    /// How many.
+    const LANES: usize;
+
+    /// `value` in every lane.
+    ///
+    /// # Safety
+    /// The CPU has the type's instructions.
+    unsafe fn broadcast(value: f32) -> Self;
+
+    /// The floats at `from`, which needs no alignment.
+    ///
+    /// # Safety
+    /// As [`Vector::broadcast`], and `LANES` floats can be read at `from`.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// The first `n` floats at `from`, then zeros.
+    ///
+    /// # Safety
+    /// As [`Vector::broadcast`], `n <= LANES`, and `n` floats can be read at `from`.
+    unsafe fn load_first(from: *const f32, n: usize) -> Self;
+
+    /// Writes every lane, at any alignment.
+    ///
+    /// # Safety
+    /// `LANES` floats can be written at `to`.
+    unsafe fn store(self, to: *mut f32);
+
+    /// Writes the first `n` lanes.
+    ///
+    /// # Safety
+    /// `n <= LANES`, and `n` floats can be written at `to`.
+    unsafe fn store_first(self, to: *mut f32, n: usize);
+
+    /// `value` in every lane.
+    fn like(self, value: f32) -> Self;
+    /// `self + other`
+    fn add(self, other: Self) -> Self;
+    /// `self - other`
+    fn sub(self, other: Self) -> Self;
+    /// `self * other`
+    fn mul(self, other: Self) -> Self;
+    /// `self / other`
+    fn div(self, other: Self) -> Self;
+    /// `self * factor + addend`, rounded once or twice, as the tier can.
+    fn fma(self, factor: Self, addend: Self) -> Self;
+    /// `self > other ? self : other`, so `other` where either is NaN.
+    fn max(self, other: Self) -> Self;
+    /// `self < other ? self : other`, so `other` where either is NaN.
+    fn min(self, other: Self) -> Self;
+    /// `a > b ? self : otherwise`
+    fn where_greater(self, a: Self, b: Self, otherwise: Self) -> Self;
+    /// Bitwise or.
+    fn or(self, other: Self) -> Self;
+    /// `|self|`
+    fn abs(self) -> Self;
+    /// `|self|` with the sign of `other`.
+    fn with_sign_of(self, other: Self) -> Self;
+    /// The bits of each lane, moved up by 23: a small integer becomes an exponent.
+    fn shift_to_exponent(self) -> Self;
+
+    /// `max(self, bound)`, NaN where `self` is NaN.
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        bound.max(self)
+    }
+
+    /// `min(self, bound)`, NaN where `self` is NaN.
+    #[inline(always)]
+    fn at_most(self, bound: Self) -> Self {
+        bound.min(self)
+    }
+}
+
+/// A computation on vectors of any width: its arguments, and what to do with them.
+pub(super) trait Kernel {
+    /// What it returns.
+    type Output;
+
+    /// Runs it. Implementations must be `inline(always)`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, and what the arguments' type asks for.
+    unsafe fn run<V: Vector>(self) -> Self::Output;
+}
+
+/// Runs `kernel` with the vectors of `isa`.
+///
+/// # Safety
+/// What the kernel's type asks for. The instructions are proven by `isa`.
+pub(super) unsafe fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa {
+        // SAFETY: plain Rust runs everywhere; the rest is the caller's.
+        Isa::Portable => unsafe { kernel.run::<Portable>() },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the token proves AVX2 and FMA; the rest is the caller's.
+        Isa::Avx2(_) => unsafe { x86::run_avx2(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the token proves AVX-512 F, BW, DQ and VL; the rest is the caller's.
+        Isa::Avx512(_) => unsafe { x86::run_avx512(kernel) },
+        #[cfg(not(target_arch = "x86_64"))]
+        // SAFETY: the tokens do not exist here, and plain Rust runs everywhere.
+        Isa::Avx2(_) | Isa::Avx512(_) => unsafe { kernel.run::<Portable>() },
+    }
+}
+
+/// As [`dispatch`], for kernels that the portable tier does not use and that are not worth
+/// compiling for it.
+///
+/// # Safety
+/// As [`dispatch`].
+pub(super) unsafe fn dispatch_vectors<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the token proves AVX2 and FMA; the rest is the caller's.
+        Isa::Avx2(_) => unsafe { x86::run_avx2(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the token proves AVX-512 F, BW, DQ and VL; the rest is the caller's.
+        Isa::Avx512(_) => unsafe { x86::run_avx512(kernel) },
+        _ => {
+            drop(kernel);
+            unreachable!("the portable tier has its own kernel")
+        }
+    }
+}
+
+/// Kernel names of the three tiers, and the choice between them.
+macro_rules! kernel_name {
+    ($isa:expr, $op:literal) => {
+        match $isa {
+            $crate::kernels::Isa::Portable => concat!($op, "_portable"),
+            $crate::kernels::Isa::Avx2(_) => concat!($op, "_avx2"),
+            $crate::kernels::Isa::Avx512(_) => concat!($op, "_avx512"),
+        }
+    };
+}
+pub(super) use kernel_name;
+
+/// Eight lanes of plain Rust, which LLVM maps to what the target has.
+#[derive(Clone, Copy)]
+pub(super) struct Portable([f32; 8]);
+
+impl Portable {
+    #[inline(always)]
+    fn map(self, f: impl Fn(f32) -> f32) -> Self {
+        Self(self.0.map(f))
+    }
+
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    }
+}
+
+impl Vector for Portable {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn broadcast(value: f32) -> Self {
+        Self([value; 8])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller promises eight readable floats.
+        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> Self {
+        let mut lanes = [0.0; 8];
+        for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+            // SAFETY: the caller promises `n` readable floats.
+            *lane = unsafe { *from.add(i) };
+        }
+        Self(lanes)
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller promises eight writable floats.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        for (i, &lane) in self.0.iter().enumerate().take(n) {
+            // SAFETY: the caller promises `n` writable floats.
+            unsafe { *to.add(i) = lane }
+        }
+    }
+
+    #[inline(always)]
+    fn like(self, value: f32) -> Self {
+        Self([value; 8])
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn fma(self, factor: Self, addend: Self) -> Self {
+        // `f32::mul_add` is a call into libm on CPUs without the instruction.
+        self.mul(factor).add(addend)
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn where_greater(self, a: Self, b: Self, otherwise: Self) -> Self {
+        Self(std::array::from_fn(|i| {
+            if a.0[i] > b.0[i] {
+                self.0[i]
+            } else {
+                otherwise.0[i]
+            }
+        }))
+    }
+
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        self.zip(other, |a, b| f32::from_bits(a.to_bits() | b.to_bits()))
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Self {
+        self.map(f32::abs)
+    }
+
+    #[inline(always)]
+    fn with_sign_of(self, other: Self) -> Self {
+        self.zip(other, f32::copysign)
+    }
+
+    #[inline(always)]
+    fn shift_to_exponent(self) -> Self {
+        self.map(|v| f32::from_bits(v.to_bits() << 23))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256, __m256i, __m512, __mmask16, _CMP_GT_OQ, _mm_castps_si128, _mm_cvtss_f32,
+        _mm_movehl_ps, _mm_storel_epi64, _mm_storeu_ps, _mm256_add_ps, _mm256_and_ps,
+        _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128,
+        _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps,
+        _mm256_mul_ps, _mm256_or_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+        _mm256_sub_ps, _mm512_abs_ps, _mm512_add_ps, _mm512_and_ps, _mm512_castps_si512,
+        _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
+        _mm512_min_ps, _mm512_mul_ps, _mm512_or_ps, _mm512_set1_ps, _mm512_slli_epi32,
+        _mm512_storeu_ps, _mm512_sub_ps,
+    };
+
+    use super::{Kernel, Vector};
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+        // SAFETY: the features are enabled here; the rest is the caller's.
+        unsafe { kernel.run::<F32x8>() }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+        // SAFETY: the features are enabled here; the rest is the caller's.
+        unsafe { kernel.run::<F32x16>() }
+    }
+
+    /// A method of intrinsics alone.
+    macro_rules! arithmetic {
+        ($name:ident, $($arg:ident),* => $body:expr) => {
+            #[inline(always)]
+            fn $name(self, $($arg: Self),*) -> Self {
+                $(let $arg = $arg.0;)*
+                #[allow(unused_variables, reason = "the macro binds what a body may need")]
+                let this = self.0;
+                // SAFETY: a value of this type proves that the CPU has the instructions.
+                Self(unsafe { $body(this) })
+            }
+        };
+    }
+
+    /// Lane masks of `_mm256_maskload_ps`: eight ones and eight zeros, read from the middle.
+    static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    /// Eight lanes: AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub(in crate::kernels) struct F32x8(__m256);
+
+    impl Vector for F32x8 {
+        const LANES: usize = 8;
+
+        #[inline(always)]
+        unsafe fn broadcast(value: f32) -> Self {
+            // SAFETY: the caller promises AVX2.
+            Self(unsafe { _mm256_set1_ps(value) })
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the caller promises AVX2 and eight readable floats.
+            Self(unsafe { _mm256_loadu_ps(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> Self {
+            debug_assert!(n <= 8);
+            // SAFETY: the caller promises AVX2 and `n <= 8` readable floats; masked lanes are not
+            // touched; the mask's eight integers end inside `MASKS`.
+            Self(unsafe {
+                let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast::<__m256i>());
+                _mm256_maskload_ps(from, mask)
+            })
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the caller promises eight writable floats.
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, n: usize) {
+            debug_assert!(n <= 8);
+            // Not `_mm256_maskstore_ps`: AMD's cores before Zen 4 run it as 42 micro-operations.
+            let mut at = to;
+            // SAFETY: the steps write 8 or the binary digits of `n`, `n` floats together, which
+            // the caller promises to be writable.
+            unsafe {
+                if n == 8 {
+                    return _mm256_storeu_ps(to, self.0);
+                }
+                let mut half = _mm256_castps256_ps128(self.0);
+                if n & 4 != 0 {
+                    _mm_storeu_ps(at, half);
+                    half = _mm256_extractf128_ps::<1>(self.0);
+                    at = at.add(4);
+                }
+                if n & 2 != 0 {
+                    _mm_storel_epi64(at.cast(), _mm_castps_si128(half));
+                    half = _mm_movehl_ps(half, half);
+                    at = at.add(2);
+                }
+                if n & 1 != 0 {
+                    *at = _mm_cvtss_f32(half);
+                }
+            }
+        }
+
+        #[inline(always)]
+        fn like(self, value: f32) -> Self {
+            // SAFETY: `self` proves that the CPU has AVX2.
+            Self(unsafe { _mm256_set1_ps(value) })
+        }
+
+        arithmetic!(add, other => |a| _mm256_add_ps(a, other));
+        arithmetic!(sub, other => |a| _mm256_sub_ps(a, other));
+        arithmetic!(mul, other => |a| _mm256_mul_ps(a, other));
+        arithmetic!(div, other => |a| _mm256_div_ps(a, other));
+        arithmetic!(fma, factor, addend => |a| _mm256_fmadd_ps(a, factor, addend));
+        arithmetic!(max, other => |a| _mm256_max_ps(a, other));
+        arithmetic!(min, other => |a| _mm256_min_ps(a, other));
+        arithmetic!(or, other => |a| _mm256_or_ps(a, other));
+        arithmetic!(where_greater, a, b, otherwise => |this| {
+            _mm256_blendv_ps(otherwise, this, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b))
+        });
+        arithmetic!(abs, => |a| _mm256_andnot_ps(_mm256_set1_ps(-0.0), a));
+        arithmetic!(with_sign_of, other => |a| {
+            let sign = _mm256_set1_ps(-0.0);
+            _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, other))
+        });
+        arithmetic!(shift_to_exponent, => |a| {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a)))
+        });
+    }
+
+    /// Sixteen lanes: AVX-512.
+    #[derive(Clone, Copy)]
+    pub(in crate::kernels) struct F32x16(__m512);
+
+    /// The first `n <= 16` lanes.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the mask has sixteen bits, bit 16 falls off by design"
+    )]
+    fn first(n: usize) -> __mmask16 {
+        debug_assert!(n <= 16);
+        ((1_u32 << n) - 1) as __mmask16
+    }
+
+    impl Vector for F32x16 {
+        const LANES: usize = 16;
+
+        #[inline(always)]
+        unsafe fn broadcast(value: f32) -> Self {
+            // SAFETY: the caller promises AVX-512.
+            Self(unsafe { _mm512_set1_ps(value) })
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the caller promises AVX-512 and sixteen readable floats.
+            Self(unsafe { _mm512_loadu_ps(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> Self {
+            // SAFETY: the caller promises AVX-512 and `n` readable floats; masked lanes are not
+            // touched.
+            Self(unsafe { _mm512_maskz_loadu_ps(first(n), from) })
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the caller promises sixteen writable floats.
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, n: usize) {
+            // SAFETY: the caller promises `n` writable floats; masked lanes are not touched.
+            unsafe { _mm512_mask_storeu_ps(to, first(n), self.0) }
+        }
+
+        #[inline(always)]
+        fn like(self, value: f32) -> Self {
+            // SAFETY: `self` proves that the CPU has AVX-512.
+            Self(unsafe { _mm512_set1_ps(value) })
+        }
+
+        arithmetic!(add, other => |a| _mm512_add_ps(a, other));
+        arithmetic!(sub, other => |a| _mm512_sub_ps(a, other));
+        arithmetic!(mul, other => |a| _mm512_mul_ps(a, other));
+        arithmetic!(div, other => |a| _mm512_div_ps(a, other));
+        arithmetic!(fma, factor, addend => |a| _mm512_fmadd_ps(a, factor, addend));
+        arithmetic!(max, other => |a| _mm512_max_ps(a, other));
+        arithmetic!(min, other => |a| _mm512_min_ps(a, other));
+        arithmetic!(or, other => |a| _mm512_or_ps(a, other));
+        arithmetic!(where_greater, a, b, otherwise => |this| {
+            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), otherwise, this)
+        });
+        arithmetic!(abs, => |a| _mm512_abs_ps(a));
+        arithmetic!(with_sign_of, other => |a| {
+            let sign = _mm512_and_ps(_mm512_set1_ps(-0.0), other);
+            _mm512_or_ps(_mm512_abs_ps(a), sign)
+        });
+        arithmetic!(shift_to_exponent, => |a| {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs each method on lanes `a`, `b`, `c` and returns what it made, a row a method.
+    struct Methods<'a> {
+        a: &'a [f32; 16],
+        b: &'a [f32; 16],
+        c: &'a [f32; 16],
+    }
+
+    impl Kernel for Methods<'_> {
+        type Output = Vec<Vec<f32>>;
+
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) -> Self::Output {
+            let mut made = vec![vec![]; 12];
+            for at in (0..16).step_by(V::LANES) {
+                // SAFETY: the arrays hold sixteen lanes, a multiple of `LANES`.
+                let [a, b, c] =
+                    [self.a, self.b, self.c].map(|v| unsafe { V::load(v.as_ptr().add(at)) });
+                let rows = [
+                    a.add(b),
+                    a.sub(b),
+                    a.mul(b),
+                    a.div(b),
+                    a.fma(b, c),
+                    a.max(b),
+                    a.min(b),
+                    a.where_greater(b, c, a.like(9.0)),
+                    a.or(b),
+                    a.abs(),
+                    a.with_sign_of(b),
+                    a.abs().like(5.0).shift_to_exponent(),
+                ];
+                for (row, value) in made.iter_mut().zip(rows) {
+                    let mut lanes = [0.0; 16];
+                    // SAFETY: sixteen floats are enough for every tier.
+                    unsafe { value.store(lanes.as_mut_ptr()) };
+                    row.extend_from_slice(&lanes[..V::LANES]);
+                }
+            }
+            made
+        }
+    }
+
+    #[test]
+    fn every_tier_computes_alike() {
+        let nan = f32::NAN;
+        let a = [
+            1.0, -2.5, 0.0, -0.0, nan, 3.0, 7.5, -1.0, 2.0, 4.0, 1e30, -1e30, 5.0, 6.0, 0.5, -8.0,
+        ];
+        let b = [
+            2.0, -3.5, 1.0, -4.0, 1.0, nan, 7.5, 2.0, -2.0, 8.0, 1e8, 1e-8, -5.0, 0.25, 4.0, 2.0,
+        ];
+        let c = [
+            1.0, -9.0, 2.0, -4.0, 0.0, 0.0, 8.0, -2.0, -6.0, 1.0, 0.0, 0.0, 1.0, 1.0, 8.0, 1.0,
+        ];
+        let bits = |rows: &[Vec<f32>]| -> Vec<Vec<u32>> {
+            let of = |v: &f32| if v.is_nan() { 1 } else { v.to_bits() };
+            rows.iter().map(|r| r.iter().map(of).collect()).collect()
+        };
+        for isa in Isa::available() {
+            // SAFETY: the kernel asks for nothing but the arrays it borrows.
+            let got = unsafe {
+                dispatch(
+                    isa,
+                    Methods {
+                        a: &a,
+                        b: &b,
+                        c: &c,
+                    },
+                )
+            };
+            // The operands make every sum and product exact, so that fused and unfused agree.
+            let by_lane = |f: &dyn Fn(f32, f32, f32) -> f32| -> Vec<f32> {
+                (0..16).map(|i| f(a[i], b[i], c[i])).collect()
+            };
+            let expected = vec![
+                by_lane(&|a, b, _| a + b),
+                by_lane(&|a, b, _| a - b),
+                by_lane(&|a, b, _| a * b),
+                by_lane(&|a, b, _| a / b),
+                by_lane(&|a, b, c| a * b + c),
+                by_lane(&|a, b, _| if a > b { a } else { b }),
+                by_lane(&|a, b, _| if a < b { a } else { b }),
+                by_lane(&|a, b, c| if b > c { a } else { 9.0 }),
+                by_lane(&|a, b, _| f32::from_bits(a.to_bits() | b.to_bits())),
+                by_lane(&|a, _, _| a.abs()),
+                by_lane(&|a, b, _| a.copysign(b)),
+                by_lane(&|_, _, _| f32::from_bits(5.0_f32.to_bits() << 23)),
+            ];
+            assert_eq!(bits(&got), bits(&expected), "{isa}");
+        }
+    }
+
+    struct Partial<'a> {
+        from: &'a [f32],
+        to: &'a mut [f32],
+        n: usize,
+    }
+
+    impl Kernel for Partial<'_> {
+        type Output = usize;
+
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) -> usize {
+            let n = self.n.min(V::LANES);
+            // SAFETY: both slices hold at least `n` floats.
+            unsafe { V::load_first(self.from.as_ptr(), n).store_first(self.to.as_mut_ptr(), n) };
+            V::LANES
+        }
+    }
+
+    #[test]
+    fn partial_loads_and_stores_touch_only_their_lanes() {
+        let from: Vec<f32> = (1_u8..=16).map(f32::from).collect();
+        for isa in Isa::available() {
+            for n in 0..=16 {
+                let mut to = [f32::NAN; 17];
+                let partial = Partial {
+                    from: &from[..n],
+                    to: &mut to,
+                    n,
+                };
+                // SAFETY: the slices hold `n` floats and more.
+                let n = n.min(unsafe { dispatch(isa, partial) });
+                assert_eq!(to[..n], from[..n], "{isa}, first {n}");
+                assert!(to[n..].iter().all(|v| v.is_nan()), "{isa}, first {n}");
+            }
+        }
+    }
+}
