@@ -3,6 +3,8 @@
 
 mod model;
 mod preprocessing;
+mod presets;
 
 pub use model::{Head, InputKind, InputSpec, Manifest, Model, Provenance};
-pub use preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
+pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
+pub use presets::{PRESETS, Preset};
