@@ -6,4 +6,5 @@ pub mod activation;
 pub mod artifact;
 pub mod graph;
 pub mod kernels;
+pub mod predict;
 pub mod tensor;

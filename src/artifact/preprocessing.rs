@@ -181,7 +181,7 @@ impl PreprocessingError {
 }
 
 /// Longest side that a recipe may ask for before the crop.
-const MAX_SHORT_SIDE: u32 = 16_384;
+const MAX_SHORT_SIDE: u32 = 4_096;
 
 impl Preprocessing {
     /// Checks the numbers and that the recipe makes an input of `[height, width, channels]`.

@@ -738,7 +738,7 @@ mod tests {
                 "recipe_does_not_fit_input",
                 "smaller than",
             ),
-            case("short_side: 100000", "bad_field", "at most 16384"),
+            case("short_side: 100000", "bad_field", "at most 4096"),
             case("background: '#12345é'", "bad_field", "#rrggbb"),
             case("background: [256, 0, 0]", "bad_field", "0..=255"),
             case("channels: gray", "recipe_does_not_fit_input", "makes 1"),
