@@ -348,6 +348,12 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
             decode_with(Format::Png, decoder, limits)
         }
         Format::WebP => {
+            // Its decoder calls a missing end a corrupt bitstream.
+            let length = bytes.get(4..).and_then(|rest| rest.first_chunk());
+            let length = length.map_or(u32::MAX, |b| u32::from_le_bytes(*b));
+            if (bytes.len() as u64) < u64::from(length) + 8 {
+                return Err(DecodeError::Truncated(Format::WebP));
+            }
             let decoder =
                 WebPDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::WebP, e))?;
             decode_with(Format::WebP, decoder, limits)
