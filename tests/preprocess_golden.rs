@@ -2,6 +2,7 @@
 //! `fixtures/golden/preprocess`, written by `scripts/golden_preprocess.py` (versions beside it).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use dermal::artifact::Preprocessing;
@@ -37,9 +38,9 @@ fn source(pattern: &str, [w, h]: [usize; 2], seed: u64) -> Photo {
             "edges" => 0,
             other => panic!("pattern {other}"),
         };
-        pixels.push((value % 256) as u8);
+        pixels.push(value.to_le_bytes()[0]);
     }
-    Photo::new(w, h, pixels).unwrap()
+    Photo::new(w, h, pixels).expect("three bytes a pixel")
 }
 
 #[derive(Deserialize, Debug)]
@@ -60,16 +61,21 @@ struct Case {
 fn run(case: &Case) -> Vec<f32> {
     let mut yaml = format!("filter: {}\nresize: {}\n", case.filter, case.resize);
     if let Some(side) = case.short_side {
-        yaml += &format!("short_side: {side}\n");
+        writeln!(yaml, "short_side: {side}").expect("a string takes any text");
     }
     let input = [case.to[1], case.to[0], if case.gray { 1 } else { 3 }];
-    let recipe = Preprocessing::from_yaml(&yaml, input).unwrap();
+    let recipe = Preprocessing::from_yaml(&yaml, input).expect("a recipe of the script");
     let mut output = vec![f32::NAN; input.iter().product()];
     let photo = source(&case.pattern, case.size, case.seed);
-    preprocess(&photo, &recipe, input, &mut output).unwrap();
+    preprocess(&photo, &recipe, input, &mut output).expect("validated");
     output
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "asserted to be bytes"
+)]
 fn as_bytes(values: &[f32]) -> Vec<u8> {
     let bytes = values.iter().map(|&v| {
         assert!(v.fract() == 0.0 && (0.0..=255.0).contains(&v), "{v}");
@@ -238,6 +244,7 @@ fn limits_hold_before_pixels_are_allocated() {
     assert_eq!(error.kind(), "too_many_pixels");
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "an index of a small file")]
 #[test]
 fn damaged_photos_never_panic() {
     let limits = Limits {
@@ -270,7 +277,7 @@ fn damaged_photos_never_panic() {
             let mut damaged = whole.clone();
             for i in 0..=round % 4 {
                 let random = splitmix64((round << 8) + i);
-                let at = random as usize % damaged.len();
+                let at = (random % damaged.len() as u64) as usize;
                 damaged[at] ^= 1 << (random >> 61);
             }
             let error = decode::decode(&damaged, &limits).err();

@@ -3,8 +3,11 @@
 
 mod model;
 mod preprocessing;
+mod preprocessing_yaml;
 mod presets;
+mod suggest;
 
 pub use model::{Head, InputKind, InputSpec, Manifest, Model, Provenance};
 pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
 pub use presets::{PRESETS, Preset};
+pub(crate) use suggest::nearest;

@@ -2,8 +2,8 @@
 //!
 //! Order: orient (EXIF), drop alpha (or lay the photo over `background`), to one channel if
 //! `channels` is `gray`, resize and crop, then for each channel `(pixel * scale - mean[c]) /
-//! std[c]`, then channel order. `predict` does it; [`super::presets`] names the common recipes
-//! and reads a user's own from YAML.
+//! std[c]`, then channel order. `predict` does it; [`super::PRESETS`] names the common
+//! recipes; [`Preprocessing::from_yaml`] reads a user's own.
 
 use serde::{Deserialize, Serialize};
 
@@ -202,7 +202,7 @@ impl Preprocessing {
         if self.channels.count() != channels {
             return Err(unfit(format!(
                 "`channels: {}` makes {}",
-                super::presets::name_of(self.channels),
+                super::preprocessing_yaml::name_of(self.channels),
                 self.channels.count()
             )));
         }

@@ -152,6 +152,7 @@ fn look_up(table: &[[f32; 256]; 3], order: ChannelOrder, row: &[u8], output: &mu
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers, exact in f32")]
 mod tests {
     use super::*;
 

@@ -282,10 +282,10 @@ mod tests {
                     let (first, weights) = taps.of(i);
                     assert!(first + weights.len() <= len);
                     let sum: i64 = weights.iter().map(|&w| i64::from(w)).sum();
-                    let off = (sum - (1 << PRECISION_BITS)).abs();
+                    let off = (sum - (1 << PRECISION_BITS)).unsigned_abs();
                     // Each weight is rounded by at most a half.
                     assert!(
-                        off <= weights.len() as i64 / 2 + 1,
+                        off <= weights.len() as u64 / 2 + 1,
                         "{kernel:?} {len} to {to}: output {i} is off by {off}"
                     );
                 }
