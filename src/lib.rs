@@ -10,6 +10,7 @@ pub mod import;
 pub mod kernels;
 pub mod memory;
 pub mod panel;
+pub mod predict;
 pub mod reference;
 pub mod tensor;
 pub mod units;

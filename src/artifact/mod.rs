@@ -13,6 +13,9 @@ mod foreign;
 mod header;
 mod model;
 mod preprocessing;
+mod preprocessing_yaml;
+mod presets;
+mod suggest;
 mod validate;
 
 #[cfg(test)]
@@ -23,4 +26,6 @@ pub use file::{load, load_static, sha256_of_file, write, write_with_progress};
 pub use foreign::Foreign;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 pub use model::{Head, InputKind, InputSpec, Manifest, Model, Provenance};
-pub use preprocessing::{ChannelOrder, Filter, Preprocessing, Resize};
+pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
+pub use presets::{PRESETS, Preset};
+pub(crate) use suggest::nearest;

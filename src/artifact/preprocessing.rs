@@ -1,7 +1,9 @@
 //! How a photo becomes the model's input, as data that travels in the artifact.
 //!
-//! Order: orient (EXIF), convert to RGB over `background`, resize, crop, then for each channel
-//! `(pixel * scale - mean[c]) / std[c]`, then channel order. `predict` does it.
+//! Order: orient (EXIF), drop alpha (or lay the photo over `background`), to one channel if
+//! `channels` is `gray`, resize and crop, then for each channel `(pixel * scale - mean[c]) /
+//! std[c]`, then channel order. `predict` does it; [`super::PRESETS`] names the common
+//! recipes; [`Preprocessing::from_yaml`] reads a user's own.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,40 +11,43 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
-    /// The preset it came from, if any.
+    /// The preset it came from, if any. Only for people: the other fields say it all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
     /// How the photo is brought to the input's size.
     pub resize: Resize,
     /// Between pixels.
     pub filter: Filter,
-    /// Multiplies each pixel.
-    pub scale: f32,
-    /// Subtracted after `scale`, R G B.
-    pub mean: [f32; 3],
-    /// Divides last, R G B.
-    pub std: [f32; 3],
+    /// Multiplies each pixel. `f64`, so that 1/255 is not rounded twice.
+    pub scale: f64,
+    /// Subtracted after `scale`, R G B whatever `channels` says; the first for `gray`.
+    pub mean: [f64; 3],
+    /// Divides last, R G B whatever `channels` says; the first for `gray`.
+    pub std: [f64; 3],
     /// Order of the channels in the input.
     #[serde(default)]
     pub channels: ChannelOrder,
-    /// Colour under transparent pixels.
-    #[serde(default)]
-    pub background: [u8; 3],
+    /// Colour under transparent pixels, R G B. Without it alpha is ignored, as Pillow's
+    /// `convert("RGB")`, Keras' `load_img` and `tf.io.decode_image(channels=3)` do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<[u8; 3]>,
 }
 
 /// How a photo is brought to the input's rows and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "mode")]
 pub enum Resize {
-    /// To the input's size, ignoring the aspect ratio (Keras' `load_img(target_size=...)`).
+    /// To the input's size, ignoring the aspect ratio (Keras' `load_img(target_size=...)` and
+    /// `image_dataset_from_directory`).
     Stretch,
-    /// Short side to `short_side` pixels, then the middle cut out (torchvision).
+    /// Short side to `short_side` pixels, then the middle cut out (torchvision's
+    /// `Resize(short_side)`, `CenterCrop(input)`).
     ShortSideCenterCrop {
-        /// Length of the short side before the crop.
+        /// Length of the short side before the crop; at least the input's longer side.
         short_side: u32,
     },
     /// The largest middle rectangle of the input's aspect ratio, then resized
-    /// (Keras' `smart_resize`, `crop_to_aspect_ratio`).
+    /// (Keras' `smart_resize`, `crop_to_aspect_ratio`, `keep_aspect_ratio`).
     CropToAspect,
 }
 
@@ -75,4 +80,179 @@ pub enum ChannelOrder {
     Bgr,
     /// One luma channel, Pillow's `convert("L")`.
     Gray,
+}
+
+impl ChannelOrder {
+    /// Channels of the input.
+    #[must_use]
+    pub const fn count(self) -> usize {
+        match self {
+            Self::Rgb | Self::Bgr => 3,
+            Self::Gray => 1,
+        }
+    }
+}
+
+/// Why a recipe cannot be used.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+pub enum PreprocessingError {
+    /// No preset has the name.
+    #[error("there is no preprocessing preset `{name}`")]
+    UnknownPreset {
+        /// The name asked for.
+        name: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A field of the YAML file does not exist.
+    #[error("unknown field `{field}`")]
+    UnknownField {
+        /// The field.
+        field: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A field holds something else than it should.
+    #[error("field `{field}`: expected {expected}, got {got}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What it takes.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+    /// The text is not YAML.
+    #[error("not valid YAML: {0}")]
+    Yaml(String),
+    /// The file is far larger than a recipe.
+    #[error("a preprocessing file has at most {limit} bytes, got {got}")]
+    TooLong {
+        /// Bytes allowed.
+        limit: usize,
+        /// Bytes at hand.
+        got: usize,
+    },
+    /// The recipe does not fit the model's input.
+    #[error("the model's input is {height}x{width} with {channels} channels: {problem}")]
+    Input {
+        /// Rows of the input.
+        height: usize,
+        /// Columns of the input.
+        width: usize,
+        /// Channels of the input.
+        channels: usize,
+        /// What does not fit.
+        problem: String,
+    },
+}
+
+impl PreprocessingError {
+    /// A stable name of the error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownPreset { .. } => "unknown_preset",
+            Self::UnknownField { .. } => "unknown_field",
+            Self::Field { .. } => "bad_field",
+            Self::Yaml(_) => "bad_yaml",
+            Self::TooLong { .. } => "file_too_long",
+            Self::Input { .. } => "recipe_does_not_fit_input",
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::UnknownPreset { hint, .. } | Self::UnknownField { hint, .. } => hint.clone(),
+            Self::Field { .. } | Self::Yaml(_) => {
+                "docs/preprocessing.md lists the fields and their values".to_owned()
+            }
+            Self::TooLong { .. } => {
+                "give a short YAML file such as `preset: keras-xception`".to_owned()
+            }
+            Self::Input { .. } => {
+                "choose another preset, or override the field with --preprocess FILE.yaml"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// Longest side that a recipe may ask for before the crop.
+const MAX_SHORT_SIDE: u32 = 4_096;
+
+impl Preprocessing {
+    /// Checks the numbers and that the recipe makes an input of `[height, width, channels]`.
+    ///
+    /// # Errors
+    /// [`PreprocessingError::Field`] or [`PreprocessingError::Input`].
+    pub fn validate(&self, input: [usize; 3]) -> Result<(), PreprocessingError> {
+        let [height, width, channels] = input;
+        let unfit = |problem: String| PreprocessingError::Input {
+            height,
+            width,
+            channels,
+            problem,
+        };
+        if height == 0 || width == 0 {
+            return Err(unfit("it has no pixels".to_owned()));
+        }
+        if self.channels.count() != channels {
+            return Err(unfit(format!(
+                "`channels: {}` makes {}",
+                super::preprocessing_yaml::name_of(self.channels),
+                self.channels.count()
+            )));
+        }
+        let number = |field, expected: &str, ok: bool, got: f64| {
+            if ok {
+                return Ok(());
+            }
+            Err(PreprocessingError::Field {
+                field,
+                expected: expected.to_owned(),
+                got: got.to_string(),
+            })
+        };
+        number(
+            "scale",
+            "a finite number other than 0",
+            usable_divisor(self.scale),
+            self.scale,
+        )?;
+        for mean in self.mean {
+            number("mean", "a number of at most 1e6", mean.abs() <= 1e6, mean)?;
+        }
+        for std in self.std {
+            number(
+                "std",
+                "a finite number other than 0",
+                usable_divisor(std),
+                std,
+            )?;
+        }
+        if let Resize::ShortSideCenterCrop { short_side } = self.resize {
+            if short_side > MAX_SHORT_SIDE {
+                return Err(PreprocessingError::Field {
+                    field: "short_side",
+                    expected: format!("at most {MAX_SHORT_SIDE}"),
+                    got: short_side.to_string(),
+                });
+            }
+            // torchvision pads with black where the crop is larger; nobody trains on that.
+            if (short_side as usize) < height.max(width) {
+                return Err(unfit(format!(
+                    "`short_side: {short_side}` is smaller than the part that is cut out"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Far from overflow and underflow in `f32`, in which the input is stored.
+fn usable_divisor(value: f64) -> bool {
+    (1e-9..=1e9).contains(&value.abs())
 }

@@ -1,0 +1,602 @@
+//! A photo's bytes to upright RGB pixels: JPEG, PNG, WebP, BMP, recognised by content.
+//!
+//! Every file is hostile: size in bytes, in pixels and in memory is checked from the header,
+//! before anything is allocated for pixels. What a file may cost is in [`Limits`].
+//!
+//! Pixels are those of Pillow's `ImageOps.exif_transpose(image).convert("RGB")`, which is also
+//! what Keras and torchvision feed to models, except that those do not turn the photo. JPEG is
+//! decoded by this project (see `jpeg`), the rest by the `image` crate. Samples of 16 bits keep
+//! their upper byte. Alpha is kept aside: [`crate::artifact::Preprocessing`] says whether it
+//! counts. Colour profiles are ignored, as the frameworks do.
+
+use std::fs::File;
+use std::io::{Cursor, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
+use image::{ColorType, ImageDecoder, ImageError};
+
+use super::jpeg::{self, JpegError};
+use super::orient;
+
+/// What one photo may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Pixels. Default 50 million: phones write 12 to 50, cameras 18 to 45; 50 million are 150 MB
+    /// as RGB.
+    pub max_pixels: u64,
+    /// Bytes of the file. Default 32 MiB: a 50-megapixel JPEG of good quality has some 20.
+    pub max_bytes: u64,
+    /// Bytes that decoding may hold at its peak, beside the file. Default 256 MiB, half of a
+    /// small server. It is what stops progressive JPEG and deep PNG files, which need several
+    /// times the memory of their pixels.
+    pub max_memory_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_pixels: 50_000_000,
+            max_bytes: 32 << 20,
+            max_memory_bytes: 256 << 20,
+        }
+    }
+}
+
+/// An upright photo in RGB, 8 bits a channel.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Photo {
+    width: usize,
+    height: usize,
+    pixels: Vec<u8>,
+    alpha: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Photo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Pixels are private to whoever sent them: they never reach a log.
+        write!(f, "Photo {}x{}", self.width, self.height)
+    }
+}
+
+impl Photo {
+    /// A photo from `width * height * 3` bytes, rows from the top; `None` if the length differs
+    /// or is zero.
+    #[must_use]
+    pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Option<Self> {
+        Self::with_alpha(width, height, pixels, None)
+    }
+
+    /// As [`Photo::new`], with one byte of opacity for each pixel.
+    #[must_use]
+    pub fn with_alpha(
+        width: usize,
+        height: usize,
+        pixels: Vec<u8>,
+        alpha: Option<Vec<u8>>,
+    ) -> Option<Self> {
+        let n = width.checked_mul(height).filter(|&n| n > 0)?;
+        let fits = n.checked_mul(3) == Some(pixels.len())
+            && alpha.as_ref().is_none_or(|alpha| alpha.len() == n);
+        fits.then_some(Self {
+            width,
+            height,
+            pixels,
+            alpha,
+        })
+    }
+
+    /// Columns.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// R G B of each pixel, rows from the top.
+    #[must_use]
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// Opacity of each pixel, if any is not opaque.
+    #[must_use]
+    pub fn alpha(&self) -> Option<&[u8]> {
+        self.alpha.as_deref()
+    }
+
+    /// The pixels, without a copy.
+    #[must_use]
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+
+    pub(super) fn row(&self, y: usize) -> &[u8] {
+        &self.pixels[y * self.width * 3..][..self.width * 3]
+    }
+
+    pub(super) fn alpha_row(&self, y: usize) -> Option<&[u8]> {
+        let alpha = self.alpha.as_ref()?;
+        Some(&alpha[y * self.width..][..self.width])
+    }
+}
+
+/// A file format that is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JPEG.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP.
+    WebP,
+    /// Windows bitmap.
+    Bmp,
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::WebP => "WebP",
+            Self::Bmp => "BMP",
+        })
+    }
+}
+
+/// Why a file is no photo.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// There is no such file.
+    #[error("there is no file `{}`", .0.display())]
+    Missing(PathBuf),
+    /// The path is a directory.
+    #[error("`{}` is a directory", .0.display())]
+    Directory(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// There are no bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// More bytes than allowed.
+    #[error("the file has {}{bytes} bytes, the limit is {limit}", if *.at_least { "at least " } else { "" })]
+    TooManyBytes {
+        /// Bytes of the file.
+        bytes: u64,
+        /// Whether reading stopped there.
+        at_least: bool,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// More pixels than allowed.
+    #[error("the photo has {width}x{height} pixels, the limit is {limit} in all")]
+    TooManyPixels {
+        /// Columns.
+        width: u64,
+        /// Rows.
+        height: u64,
+        /// Pixels allowed.
+        limit: u64,
+    },
+    /// More memory than allowed.
+    #[error("decoding the photo takes {bytes} bytes of memory, the limit is {limit}")]
+    TooMuchMemory {
+        /// Bytes at the peak.
+        bytes: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The content is of a kind that is not decoded.
+    #[error("the file is not a photo that can be read: it is {0}")]
+    NotAPhoto(&'static str),
+    /// The file ends too early.
+    #[error("the {0} file is truncated")]
+    Truncated(Format),
+    /// The file contradicts itself.
+    #[error("the {format} file is damaged: {detail}")]
+    Corrupt {
+        /// Its format.
+        format: Format,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A feature of the format that is not implemented.
+    #[error("the {format} file uses what is not supported: {detail}")]
+    Unsupported {
+        /// Its format.
+        format: Format,
+        /// What it uses.
+        detail: String,
+    },
+}
+
+impl DecodeError {
+    /// A stable name of the error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "no_such_file",
+            Self::Directory(_) => "is_a_directory",
+            Self::Io { .. } => "unreadable_file",
+            Self::Empty => "empty_file",
+            Self::TooManyBytes { .. } => "too_many_bytes",
+            Self::TooManyPixels { .. } => "too_many_pixels",
+            Self::TooMuchMemory { .. } => "too_much_memory",
+            Self::NotAPhoto(_) => "not_a_photo",
+            Self::Truncated(_) => "truncated_photo",
+            Self::Corrupt { .. } => "damaged_photo",
+            Self::Unsupported { .. } => "unsupported_photo",
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "check the path",
+            Self::Directory(_) => "give the photos in it, or a file",
+            Self::Io { .. } => "check that this user may read it",
+            Self::Empty | Self::Truncated(_) => "copy or download the photo again",
+            Self::TooManyBytes { .. } => {
+                "make the file smaller, or raise the limit of bytes for a photo"
+            }
+            Self::TooManyPixels { .. } => {
+                "scale the photo down, or raise the limit of pixels for a photo"
+            }
+            Self::TooMuchMemory { .. } => {
+                "save it as a smaller or non-progressive JPEG, or raise the limit of memory for \
+                 a photo"
+            }
+            Self::NotAPhoto(_) => "give a JPEG, PNG, WebP or BMP file",
+            Self::Corrupt { .. } => "open the photo in an image editor and save it again",
+            Self::Unsupported { .. } => "save it as an ordinary JPEG or PNG file",
+        }
+    }
+}
+
+/// Reads and decodes a file. At most `limits.max_bytes` of it are read.
+///
+/// # Errors
+/// [`DecodeError`]: the file is missing, too large, or no photo.
+pub fn read(path: &Path, limits: &Limits) -> Result<Photo, DecodeError> {
+    decode(&read_bytes(path, limits)?, limits)
+}
+
+/// Reads a file that may be a photo: the part of [`read`] that waits for the disk.
+///
+/// # Errors
+/// [`DecodeError`]: the file is missing, unreadable or too large.
+pub fn read_bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
+    let io = |source: std::io::Error| match source.kind() {
+        ErrorKind::NotFound => DecodeError::Missing(path.to_owned()),
+        ErrorKind::IsADirectory => DecodeError::Directory(path.to_owned()),
+        _ => DecodeError::Io {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let metadata = std::fs::metadata(path).map_err(io)?;
+    if metadata.is_dir() {
+        return Err(DecodeError::Directory(path.to_owned()));
+    }
+    let limit = limits.max_bytes;
+    if metadata.len() > limit {
+        return Err(DecodeError::TooManyBytes {
+            bytes: metadata.len(),
+            at_least: false,
+            limit,
+        });
+    }
+    // A pipe or device has no length: reading stops one byte past the limit.
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    let file = File::open(path).map_err(io)?;
+    let count = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    if count.map_err(io)? as u64 > limit {
+        return Err(DecodeError::TooManyBytes {
+            bytes: bytes.len() as u64,
+            at_least: true,
+            limit,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Decodes the bytes of a file.
+///
+/// # Errors
+/// [`DecodeError`]: too large, damaged, or no photo.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    if bytes.len() as u64 > limits.max_bytes {
+        return Err(DecodeError::TooManyBytes {
+            bytes: bytes.len() as u64,
+            at_least: false,
+            limit: limits.max_bytes,
+        });
+    }
+    match recognise(bytes)? {
+        Format::Jpeg => decode_jpeg(bytes, limits),
+        Format::Png => {
+            // Before the decoder sees it: it allocates rows as soon as it knows their length.
+            let side = |at: usize| {
+                let field = bytes.get(at..)?.first_chunk()?;
+                Some(u64::from(u32::from_be_bytes(*field)))
+            };
+            let (Some(width), Some(height)) = (side(16), side(20)) else {
+                return Err(DecodeError::Truncated(Format::Png));
+            };
+            check_pixels(width, height, limits)?;
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), image_limits(limits))
+                .map_err(|e| from_image(Format::Png, e))?;
+            decode_with(Format::Png, decoder, limits)
+        }
+        Format::WebP => {
+            // Its decoder calls a missing end a corrupt bitstream.
+            let length = bytes.get(4..).and_then(|rest| rest.first_chunk());
+            let length = length.map_or(u32::MAX, |b| u32::from_le_bytes(*b));
+            if (bytes.len() as u64) < u64::from(length) + 8 {
+                return Err(DecodeError::Truncated(Format::WebP));
+            }
+            let decoder =
+                WebPDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::WebP, e))?;
+            decode_with(Format::WebP, decoder, limits)
+        }
+        Format::Bmp => {
+            let decoder =
+                BmpDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::Bmp, e))?;
+            decode_with(Format::Bmp, decoder, limits)
+        }
+    }
+}
+
+/// The format, by the first bytes.
+fn recognise(bytes: &[u8]) -> Result<Format, DecodeError> {
+    const OTHERS: &[(usize, &[u8], &str)] = &[
+        (0, b"GIF8", "a GIF"),
+        (0, b"II*\0", "a TIFF or camera raw file"),
+        (0, b"MM\0*", "a TIFF or camera raw file"),
+        (4, b"ftypheic", "a HEIC photo"),
+        (4, b"ftypheix", "a HEIC photo"),
+        (4, b"ftypmif1", "a HEIF photo"),
+        (4, b"ftypavif", "an AVIF photo"),
+        (4, b"ftyp", "a video or another MP4-like file"),
+        (0, b"\xFF\x0A", "a JPEG XL photo"),
+        (0, b"\0\0\0\x0CJXL ", "a JPEG XL photo"),
+        (0, b"\0\0\0\x0CjP  ", "a JPEG 2000 photo"),
+        (128, b"DICM", "a DICOM file"),
+        (0, b"%PDF", "a PDF"),
+        (0, b"PK\x03\x04", "a zip archive (or a `.keras` model)"),
+        (0, b"\x89HDF", "an HDF5 file (a `.h5` model?)"),
+        (
+            0,
+            b"version https://git-lfs",
+            "a git-LFS pointer, not the photo itself",
+        ),
+        (0, b"<!DOCTYPE", "a web page, not the photo itself"),
+        (0, b"<!doctype", "a web page, not the photo itself"),
+        (0, b"<html", "a web page, not the photo itself"),
+        (0, b"<svg", "an SVG drawing"),
+        (0, b"<?xml", "an XML file (an SVG drawing?)"),
+    ];
+    let at = |offset: usize, magic: &[u8]| {
+        bytes
+            .get(offset..)
+            .is_some_and(|rest| rest.starts_with(magic))
+    };
+    if at(0, b"\xFF\xD8\xFF") {
+        Ok(Format::Jpeg)
+    } else if at(0, b"\x89PNG\r\n\x1A\n") {
+        Ok(Format::Png)
+    } else if at(0, b"RIFF") && at(8, b"WEBP") {
+        Ok(Format::WebP)
+    } else if at(0, b"BM") {
+        Ok(Format::Bmp)
+    } else {
+        let known = OTHERS.iter().find(|(offset, magic, _)| at(*offset, magic));
+        Err(DecodeError::NotAPhoto(
+            known.map_or("of no known image format", |k| k.2),
+        ))
+    }
+}
+
+fn check_pixels(width: u64, height: u64, limits: &Limits) -> Result<(), DecodeError> {
+    if width.saturating_mul(height) > limits.max_pixels {
+        return Err(DecodeError::TooManyPixels {
+            width,
+            height,
+            limit: limits.max_pixels,
+        });
+    }
+    Ok(())
+}
+
+fn check_memory(bytes: u64, limits: &Limits) -> Result<(), DecodeError> {
+    if bytes > limits.max_memory_bytes {
+        return Err(DecodeError::TooMuchMemory {
+            bytes,
+            limit: limits.max_memory_bytes,
+        });
+    }
+    Ok(())
+}
+
+fn image_limits(limits: &Limits) -> image::Limits {
+    let mut own = image::Limits::no_limits();
+    own.max_alloc = Some(limits.max_memory_bytes);
+    own
+}
+
+fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
+    let named = |error| match error {
+        JpegError::Truncated => DecodeError::Truncated(Format::Jpeg),
+        JpegError::Corrupt(detail) => DecodeError::Corrupt {
+            format: Format::Jpeg,
+            detail,
+        },
+        JpegError::Unsupported(detail) => DecodeError::Unsupported {
+            format: Format::Jpeg,
+            detail,
+        },
+    };
+    let decoder = jpeg::Decoder::new(bytes).map_err(named)?;
+    let [width, height] = decoder.dimensions();
+    check_pixels(width as u64, height as u64, limits)?;
+    check_memory(decoder.peak_bytes(), limits)?;
+    let [width, height] = if orient::swaps_axes(decoder.orientation()) {
+        [height, width]
+    } else {
+        [width, height]
+    };
+    let pixels = decoder.decode().map_err(named)?;
+    finish(Format::Jpeg, [width, height], pixels, None)
+}
+
+fn finish(
+    format: Format,
+    [width, height]: [usize; 2],
+    pixels: Vec<u8>,
+    alpha: Option<Vec<u8>>,
+) -> Result<Photo, DecodeError> {
+    Photo::with_alpha(width, height, pixels, alpha).ok_or_else(|| DecodeError::Corrupt {
+        format,
+        detail: format!("a size of {width}x{height}"),
+    })
+}
+
+fn from_image(format: Format, error: ImageError) -> DecodeError {
+    match error {
+        ImageError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => {
+            DecodeError::Truncated(format)
+        }
+        ImageError::Unsupported(e) => DecodeError::Unsupported {
+            format,
+            detail: e.to_string(),
+        },
+        ImageError::Limits(e) => DecodeError::Unsupported {
+            format,
+            detail: e.to_string(),
+        },
+        other => {
+            let detail = other.to_string();
+            // The decoders report a missing end in their own words.
+            let lower = detail.to_ascii_lowercase();
+            let ended = ["unexpected end", "unexpected eof", "failed to fill"];
+            if ended.iter().any(|words| lower.contains(words)) {
+                DecodeError::Truncated(format)
+            } else {
+                DecodeError::Corrupt { format, detail }
+            }
+        }
+    }
+}
+
+/// Decodes with a decoder of the `image` crate.
+fn decode_with(
+    format: Format,
+    mut decoder: impl ImageDecoder,
+    limits: &Limits,
+) -> Result<Photo, DecodeError> {
+    let (width, height) = decoder.dimensions();
+    check_pixels(width.into(), height.into(), limits)?;
+    let color = decoder.color_type();
+    let stored_bytes = decoder.total_bytes();
+    let count = u64::from(width) * u64::from(height);
+    let n = usize::try_from(count).unwrap_or(usize::MAX);
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    // The buffer holds what the decoder writes and then the pixels; WebP decoders keep another
+    // picture inside; turning a picture takes a copy.
+    let buffer_bytes = stored_bytes.max(count * 3);
+    let inside = if format == Format::WebP { count * 4 } else { 0 };
+    let alpha_bytes = if color.has_alpha() { count } else { 0 };
+    let turned = if orientation == Orientation::NoTransforms {
+        0
+    } else {
+        count * 3
+    };
+    check_memory(buffer_bytes + alpha_bytes + inside.max(turned), limits)?;
+    decoder
+        .set_limits(image_limits(limits))
+        .map_err(|e| from_image(format, e))?;
+    let stored_len = usize::try_from(stored_bytes).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; usize::try_from(buffer_bytes).unwrap_or(usize::MAX)];
+    decoder
+        .read_image(&mut buffer[..stored_len])
+        .map_err(|e| from_image(format, e))?;
+    let alpha = to_rgb(format, color, &mut buffer, n)?;
+    let size = [width as usize, height as usize];
+    if orientation == Orientation::NoTransforms {
+        return finish(format, size, buffer, alpha);
+    }
+    let turned = if orient::swaps_axes(orientation) {
+        [size[1], size[0]]
+    } else {
+        size
+    };
+    let pixels = orient::turn::<3>(&buffer, size, orientation);
+    let alpha = alpha.map(|a| orient::turn::<1>(&a, size, orientation));
+    finish(format, turned, pixels, alpha)
+}
+
+/// Makes `n` RGB pixels of what a decoder wrote, in place, and takes out alpha if any pixel is
+/// not opaque.
+fn to_rgb(
+    format: Format,
+    color: ColorType,
+    buffer: &mut Vec<u8>,
+    n: usize,
+) -> Result<Option<Vec<u8>>, DecodeError> {
+    // Which bytes of a pixel are R, G, B and A. 16-bit samples come in the machine's order; the
+    // upper byte is what Pillow keeps.
+    let upper = usize::from(cfg!(target_endian = "little"));
+    let (from, pixel_bytes): ([usize; 4], usize) = match color {
+        ColorType::L8 => ([0, 0, 0, 0], 1),
+        ColorType::La8 => ([0, 0, 0, 1], 2),
+        ColorType::Rgb8 => ([0, 1, 2, 0], 3),
+        ColorType::Rgba8 => ([0, 1, 2, 3], 4),
+        ColorType::L16 => ([upper; 4], 2),
+        ColorType::La16 => ([upper, upper, upper, 2 + upper], 4),
+        ColorType::Rgb16 => ([upper, 2 + upper, 4 + upper, 0], 6),
+        ColorType::Rgba16 => ([upper, 2 + upper, 4 + upper, 6 + upper], 8),
+        other => {
+            return Err(DecodeError::Unsupported {
+                format,
+                detail: format!("pixels of type {other:?}"),
+            });
+        }
+    };
+    let alpha = color.has_alpha().then(|| {
+        let bytes = buffer.chunks_exact(pixel_bytes).take(n);
+        bytes.map(|p| p[from[3]]).collect::<Vec<u8>>()
+    });
+    let mut place = |i: usize| {
+        let stored = i * pixel_bytes;
+        let pixel = [0, 1, 2].map(|c| buffer[stored + from[c]]);
+        buffer[i * 3..i * 3 + 3].copy_from_slice(&pixel);
+    };
+    match pixel_bytes {
+        3 => {}
+        // Pixels grow: from the back, so that none is overwritten before it is read.
+        1 | 2 => (0..n).rev().for_each(&mut place),
+        _ => (0..n).for_each(&mut place),
+    }
+    buffer.truncate(n * 3);
+    buffer.shrink_to_fit();
+    Ok(alpha.filter(|alpha| alpha.iter().any(|&a| a != 255)))
+}

@@ -1,0 +1,124 @@
+//! Which part of a photo becomes which pixels of the input.
+
+use crate::artifact::Resize;
+
+/// A part of an axis: `start..start + len`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    /// First element.
+    pub start: usize,
+    /// Number of elements.
+    pub len: usize,
+}
+
+/// One axis of a resize: `from` of the photo becomes `to` pixels, of which `keep` are the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Axis {
+    /// Part of the photo.
+    pub from: Span,
+    /// Pixels it is resized to.
+    pub to: usize,
+    /// Part of these that is the input.
+    pub keep: Span,
+}
+
+impl Axis {
+    fn whole(len: usize, to: usize) -> Self {
+        Self {
+            from: Span { start: 0, len },
+            to,
+            keep: Span { start: 0, len: to },
+        }
+    }
+}
+
+/// The axes (rows, columns) by which a photo of `height` x `width` becomes an input of
+/// `to_height` x `to_width`. All sizes are at least 1.
+pub(super) fn axes(
+    resize: Resize,
+    [height, width]: [usize; 2],
+    [to_height, to_width]: [usize; 2],
+) -> [Axis; 2] {
+    match resize {
+        Resize::Stretch => [Axis::whole(height, to_height), Axis::whole(width, to_width)],
+        Resize::ShortSideCenterCrop { short_side } => {
+            let short = (short_side as usize).max(to_height).max(to_width);
+            // torchvision: the long side is `int(short_side * long / short)`, and `CenterCrop`
+            // starts at `int(round((long - crop) / 2))`, Python's round to even.
+            let (resized_height, resized_width) = if width <= height {
+                (short * height / width, short)
+            } else {
+                (short, short * width / height)
+            };
+            let axis = |len, to, crop| Axis {
+                keep: Span {
+                    start: half_to_even(to - crop),
+                    len: crop,
+                },
+                ..Axis::whole(len, to)
+            };
+            [
+                axis(height, resized_height, to_height),
+                axis(width, resized_width, to_width),
+            ]
+        }
+        Resize::CropToAspect => {
+            // Keras' `smart_resize` and `load_img(keep_aspect_ratio=True)` agree.
+            let crop_height = (width * to_height / to_width).clamp(1, height);
+            let crop_width = (height * to_width / to_height).clamp(1, width);
+            let axis = |len, crop, to| Axis {
+                from: Span {
+                    start: (len - crop) / 2,
+                    len: crop,
+                },
+                ..Axis::whole(crop, to)
+            };
+            [
+                axis(height, crop_height, to_height),
+                axis(width, crop_width, to_width),
+            ]
+        }
+    }
+}
+
+/// `n / 2`, rounded half to even.
+fn half_to_even(n: usize) -> usize {
+    let half = n / 2;
+    half + usize::from(n % 2 == 1 && half % 2 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_go_to_even() {
+        let halves: Vec<usize> = (0..9).map(half_to_even).collect();
+        // Python: [round(n / 2) for n in range(9)]
+        assert_eq!(halves, [0, 0, 1, 2, 2, 2, 3, 4, 4]);
+    }
+
+    #[test]
+    fn torchvision_resizes_the_short_side_and_cuts_the_middle() {
+        let mode = Resize::ShortSideCenterCrop { short_side: 256 };
+        let [rows, columns] = axes(mode, [450, 600], [224, 224]);
+        assert_eq!((rows.to, rows.keep.start), (256, 16));
+        // int(256 * 600 / 450) = 341, round((341 - 224) / 2) = round(58.5) = 58
+        assert_eq!((columns.to, columns.keep.start), (341, 58));
+    }
+
+    #[test]
+    fn keras_cuts_the_largest_middle_rectangle() {
+        let [rows, columns] = axes(Resize::CropToAspect, [450, 600], [300, 300]);
+        assert_eq!(rows.from, Span { start: 0, len: 450 });
+        assert_eq!(
+            columns.from,
+            Span {
+                start: 75,
+                len: 450
+            }
+        );
+        let [rows, columns] = axes(Resize::CropToAspect, [1, 5000], [300, 300]);
+        assert_eq!((rows.from.len, columns.from.len), (1, 1));
+    }
+}

@@ -1,0 +1,78 @@
+//! Logits to probabilities.
+
+use crate::artifact::Head;
+
+/// The probability of each label, in order, from the graph's output. Sums are in `f64`.
+pub(super) fn probabilities(head: Head, output: &[f32]) -> Vec<f32> {
+    match head {
+        Head::Softmax | Head::Logits => softmax(output),
+        Head::BinarySigmoid => {
+            let second = output.first().copied().unwrap_or(f32::NAN);
+            vec![sigmoid(-second), sigmoid(second)]
+        }
+        Head::MultiLabelSigmoid => output.iter().copied().map(sigmoid).collect(),
+        Head::Probabilities => output.to_vec(),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    // Less the greatest, so that no exponential overflows.
+    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f64> = logits
+        .iter()
+        .map(|&x| (f64::from(x) - f64::from(greatest)).exp())
+        .collect();
+    let sum: f64 = shares.iter().sum();
+    shares.iter().map(|share| (share / sum) as f32).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
+fn sigmoid(x: f32) -> f32 {
+    // exp overflows to infinity for very negative x, which gives 0.
+    (1.0 / (1.0 + (-f64::from(x)).exp())) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::needless_pass_by_value, reason = "literals read better")]
+    fn assert_close(got: Vec<f32>, expected: &[f64]) {
+        assert_eq!(got.len(), expected.len());
+        for (g, e) in got.iter().zip(expected) {
+            assert!((f64::from(*g) - e).abs() < 1e-7, "{got:?}, {expected:?}");
+        }
+    }
+
+    #[test]
+    fn heads_compute_their_formula() {
+        // e^0 : e^ln2 : e^ln5 = 1 : 2 : 5.
+        let logits = [0.0, 2_f32.ln(), 5_f32.ln()];
+        for head in [Head::Softmax, Head::Logits] {
+            assert_close(probabilities(head, &logits), &[0.125, 0.25, 0.625]);
+        }
+        // 1 / (1 + 1/3) = 3/4.
+        let three = 3_f32.ln();
+        assert_close(probabilities(Head::BinarySigmoid, &[three]), &[0.25, 0.75]);
+        assert_close(
+            probabilities(Head::MultiLabelSigmoid, &[three, 0.0, -three]),
+            &[0.75, 0.5, 0.25],
+        );
+        assert_close(
+            probabilities(Head::Probabilities, &[0.5, 0.25]),
+            &[0.5, 0.25],
+        );
+    }
+
+    #[test]
+    fn extreme_logits_stay_probabilities() {
+        assert_eq!(
+            probabilities(Head::Softmax, &[3e38, -3e38, 0.0]),
+            [1.0, 0.0, 0.0]
+        );
+        assert_eq!(probabilities(Head::Softmax, &[-1e4, -1e4]), [0.5, 0.5]);
+        assert_eq!(probabilities(Head::BinarySigmoid, &[-3e38]), [1.0, 0.0]);
+        assert_eq!(probabilities(Head::BinarySigmoid, &[3e38]), [0.0, 1.0]);
+    }
+}

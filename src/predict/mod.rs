@@ -1,0 +1,22 @@
+//! From a photo's bytes to probabilities: decode, orient, resize, normalise, run.
+//!
+//! Goes in: a file or bytes ([`decode`]), a [`crate::artifact::Model`] and what runs its graph
+//! ([`Run`]). Comes out: a [`Prediction`]. Not here: heat maps (`explain`), metrics
+//! (`evaluate`), printing.
+
+pub mod decode;
+mod geometry;
+mod head;
+pub mod inputs;
+mod jpeg;
+mod orient;
+mod predictor;
+mod preprocess;
+mod resample_pillow;
+mod resample_tensorflow;
+mod source;
+
+pub use decode::{DecodeError, Limits, Photo};
+pub use inputs::{ExtraInput, InputError};
+pub use predictor::{PredictError, Prediction, Predictor, Run, Timing};
+pub use preprocess::preprocess;

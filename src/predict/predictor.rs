@@ -1,0 +1,408 @@
+//! A model and the memory it runs in, ready for photos.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::decode::{self, DecodeError, Limits, Photo};
+use super::inputs::InputError;
+use super::{head, preprocess};
+use crate::artifact::{Head, InputKind, Model, Preprocessing, PreprocessingError};
+use crate::graph::NodeId;
+
+/// What computes the graph: the engine, or the reference in tests. Memory for inputs belongs to
+/// it, so that preprocessing writes where the first layer reads.
+pub trait Run {
+    /// An input's floats, to be filled before each run.
+    fn input_mut(&mut self, input: NodeId) -> &mut [f32];
+    /// Computes the output from the inputs.
+    fn run(&mut self);
+    /// The output's floats after a run.
+    fn output(&self) -> &[f32];
+}
+
+/// How long the parts of a prediction took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// Reading and decoding the file; zero where the photo was there already.
+    pub decode: Duration,
+    /// Photo to input.
+    pub preprocess: Duration,
+    /// Input to probabilities.
+    pub inference: Duration,
+}
+
+/// What a model says about a photo.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The probability of each label, in the order of the labels.
+    pub probabilities: Vec<f32>,
+    /// The graph's output: what the model's last activation is applied to.
+    pub logits: Vec<f32>,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+impl Prediction {
+    /// Indices of labels with their probabilities, likeliest first; equal ones by index.
+    #[must_use]
+    pub fn ranked(&self) -> Vec<(usize, f32)> {
+        let mut ranked: Vec<(usize, f32)> =
+            self.probabilities.iter().copied().enumerate().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked
+    }
+
+    /// The likeliest label's index.
+    #[must_use]
+    pub fn top1(&self) -> usize {
+        self.ranked().first().map_or(0, |first| first.0)
+    }
+}
+
+/// Why there is no prediction.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictError {
+    /// The photo cannot be read.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// An extra input does not fit.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The preprocessing does not fit the model's input.
+    #[error("input `{input}` of the model")]
+    Preprocessing {
+        /// The photo's input.
+        input: String,
+        /// What does not fit.
+        source: PreprocessingError,
+    },
+    /// The model does not have one photo as input, or labels for its outputs.
+    #[error("the model cannot classify photos: {0}")]
+    Model(String),
+    /// The network's output is no number.
+    #[error("the model's output {index} is {value}")]
+    NotFinite {
+        /// Which output.
+        index: usize,
+        /// What it is.
+        value: f32,
+    },
+}
+
+impl PredictError {
+    /// A stable name of the error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Decode(error) => error.kind(),
+            Self::Input(error) => error.kind(),
+            Self::Preprocessing { source, .. } => source.kind(),
+            Self::Model(_) => "model_is_no_photo_classifier",
+            Self::NotFinite { .. } => "output_not_finite",
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Decode(error) => error.hint().to_owned(),
+            Self::Input(error) => error.hint(),
+            Self::Preprocessing { source, .. } => source.hint(),
+            Self::Model(_) => "import the model again; `dermal inspect` shows what is in it".into(),
+            Self::NotFinite { .. } => {
+                "check `--preprocess` and `--input`: numbers far from those of training overflow; \
+                 or the weights are damaged"
+                    .into()
+            }
+        }
+    }
+}
+
+/// A model ready to classify photos. See the module's documentation.
+pub struct Predictor<R> {
+    runner: R,
+    photo_input: NodeId,
+    photo_shape: [usize; 3],
+    recipe: Preprocessing,
+    head: Head,
+}
+
+impl<R: Run> Predictor<R> {
+    /// A predictor for `model`, whose graph `runner` runs.
+    ///
+    /// # Errors
+    /// [`PredictError::Model`] or [`PredictError::Preprocessing`] if the manifest does not fit
+    /// the graph; a loaded artifact always does.
+    pub fn new(model: &Model, runner: R) -> Result<Self, PredictError> {
+        let manifest = &model.manifest;
+        let in_graph = model.graph.inputs().count();
+        if manifest.inputs.len() != in_graph {
+            return Err(PredictError::Model(format!(
+                "{} inputs are described, the graph has {in_graph}",
+                manifest.inputs.len()
+            )));
+        }
+        let mut photos =
+            manifest
+                .inputs
+                .iter()
+                .zip(model.graph.inputs())
+                .filter_map(|(spec, (id, node))| match &spec.kind {
+                    InputKind::Image { preprocessing } => Some((id, node, preprocessing)),
+                    InputKind::Vector { .. } => None,
+                });
+        let (Some((id, node, recipe)), None) = (photos.next(), photos.next()) else {
+            return Err(PredictError::Model("it needs exactly one photo".to_owned()));
+        };
+        let Some(shape) = node.shape.hwc() else {
+            return Err(PredictError::Model(format!(
+                "input `{}` has shape {}, expected [height, width, channels]",
+                node.name, node.shape
+            )));
+        };
+        let outputs = model.graph.node(model.graph.output()).shape.len();
+        let answers = match manifest.head {
+            Head::BinarySigmoid if outputs == 1 => 2,
+            _ => outputs,
+        };
+        if answers != manifest.labels.len() || answers == 0 {
+            return Err(PredictError::Model(format!(
+                "it has {} labels for {outputs} outputs",
+                manifest.labels.len()
+            )));
+        }
+        recipe
+            .validate(shape)
+            .map_err(|source| PredictError::Preprocessing {
+                input: node.name.clone(),
+                source,
+            })?;
+        Ok(Self {
+            runner,
+            photo_input: id,
+            photo_shape: shape,
+            recipe: recipe.clone(),
+            head: manifest.head,
+        })
+    }
+
+    /// Classifies a photo. `extra` has the values of every other input, from
+    /// [`super::inputs::resolve`].
+    ///
+    /// # Errors
+    /// [`PredictError::NotFinite`].
+    ///
+    /// # Panics
+    /// If `extra` is not for this model.
+    pub fn predict(
+        &mut self,
+        photo: &Photo,
+        extra: &[(NodeId, Vec<f32>)],
+    ) -> Result<Prediction, PredictError> {
+        let started = Instant::now();
+        let input = self.runner.input_mut(self.photo_input);
+        preprocess(photo, &self.recipe, self.photo_shape, input).map_err(|source| {
+            PredictError::Preprocessing {
+                input: format!("of shape {:?}", self.photo_shape),
+                source,
+            }
+        })?;
+        let preprocessed = Instant::now();
+        for (id, values) in extra {
+            self.runner.input_mut(*id).copy_from_slice(values);
+        }
+        self.runner.run();
+        let logits = self.runner.output().to_vec();
+        if let Some(index) = logits.iter().position(|v| !v.is_finite()) {
+            let value = logits[index];
+            return Err(PredictError::NotFinite { index, value });
+        }
+        let probabilities = head::probabilities(self.head, &logits);
+        Ok(Prediction {
+            probabilities,
+            logits,
+            timing: Timing {
+                decode: Duration::ZERO,
+                preprocess: preprocessed - started,
+                inference: preprocessed.elapsed(),
+            },
+        })
+    }
+
+    /// Reads, decodes and classifies a file; the photo comes back too, for a heat map over it.
+    ///
+    /// # Errors
+    /// [`PredictError`].
+    pub fn predict_file(
+        &mut self,
+        path: &Path,
+        limits: &Limits,
+        extra: &[(NodeId, Vec<f32>)],
+    ) -> Result<(Photo, Prediction), PredictError> {
+        let started = Instant::now();
+        let photo = decode::read(path, limits)?;
+        let decode = started.elapsed();
+        let mut prediction = self.predict(&photo, extra)?;
+        prediction.timing.decode = decode;
+        Ok((photo, prediction))
+    }
+
+    /// The recipe by which photos become the input.
+    pub fn recipe(&self) -> &Preprocessing {
+        &self.recipe
+    }
+
+    /// What runs the graph: after a prediction it holds kept values, for explanations.
+    pub fn runner(&self) -> &R {
+        &self.runner
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::{InputSpec, Manifest, Provenance};
+    use crate::graph::{Graph, Op};
+    use crate::predict::inputs::{self, ExtraInput};
+    use crate::tensor::Shape;
+
+    /// Answers with the sums of its inputs.
+    struct Sums {
+        inputs: Vec<Vec<f32>>,
+        output: Vec<f32>,
+    }
+
+    impl Run for Sums {
+        fn input_mut(&mut self, input: NodeId) -> &mut [f32] {
+            &mut self.inputs[input.0]
+        }
+        fn run(&mut self) {
+            self.output = self.inputs.iter().map(|v| v.iter().sum()).collect();
+        }
+        fn output(&self) -> &[f32] {
+            &self.output
+        }
+    }
+
+    /// A photo of 2x2 and three numbers; two outputs.
+    fn model(default: Option<Vec<f32>>) -> Model {
+        let mut graph = Graph::new("test");
+        graph.push_input("photo", [2, 2, 3].into()).unwrap();
+        let numbers = graph.push_input("patient", [3].into()).unwrap();
+        let crop = Op::Reshape {
+            shape: Shape::new(&[3]),
+        };
+        graph.push("answer", crop, &[numbers]).unwrap();
+        let preprocessing = Preprocessing::preset("unit", [2, 2, 3]).unwrap();
+        Model {
+            graph,
+            manifest: Manifest {
+                inputs: vec![
+                    InputSpec {
+                        name: "photo".into(),
+                        kind: InputKind::Image { preprocessing },
+                    },
+                    InputSpec {
+                        name: "patient".into(),
+                        kind: InputKind::Vector { default },
+                    },
+                ],
+                labels: vec!["a".into(), "b".into(), "c".into()],
+                head: Head::Logits,
+                provenance: Provenance::default(),
+            },
+        }
+    }
+
+    fn runner() -> Sums {
+        Sums {
+            inputs: vec![vec![0.0; 12], vec![0.0; 3]],
+            output: Vec::new(),
+        }
+    }
+
+    fn given(text: &str) -> Vec<ExtraInput> {
+        text.split_whitespace()
+            .map(|t| t.parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn photo_and_numbers_reach_the_network() {
+        let model = model(None);
+        let mut predictor = Predictor::new(&model, runner()).unwrap();
+        let extra = inputs::resolve(&model, &given("patient=1,2,-0.5")).unwrap();
+        let photo = Photo::new(1, 1, vec![255, 0, 51]).unwrap();
+        let prediction = predictor.predict(&photo, &extra).unwrap();
+        // Four pixels of 1 + 0 + 0.2; 1 + 2 - 0.5.
+        assert!((prediction.logits[0] - 4.8).abs() < 1e-5);
+        assert!((prediction.logits[1] - 2.5).abs() < f32::EPSILON);
+        let sum: f32 = prediction.probabilities.iter().sum();
+        assert!((sum - 1.0).abs() < 1e-6);
+        assert_eq!(prediction.top1(), 0);
+        assert_eq!(prediction.ranked()[1].0, 1);
+    }
+
+    #[test]
+    fn an_output_that_is_no_number_is_an_error() {
+        let model = model(Some(vec![f32::MAX; 3]));
+        let mut predictor = Predictor::new(&model, runner()).unwrap();
+        let extra = inputs::resolve(&model, &[]).unwrap();
+        let photo = Photo::new(1, 1, vec![0; 3]).unwrap();
+        let error = predictor.predict(&photo, &extra).unwrap_err();
+        assert_eq!(error.kind(), "output_not_finite");
+        assert!(error.to_string().contains("output 1 is inf"), "{error}");
+    }
+
+    #[test]
+    fn wrong_extra_inputs_are_named_with_the_next_step() {
+        let model = model(None);
+        let resolve = |text: &str| inputs::resolve(&model, &given(text)).unwrap_err();
+        for (text, kind, says) in [
+            ("", "missing_input", "--input patient=v1,v2,v3"),
+            ("patent=1,2,3", "unknown_input", "did you mean `patient`?"),
+            ("age=1,2,3", "unknown_input", "beside the photo: `patient`"),
+            (
+                "patient=1,2",
+                "wrong_input_length",
+                "expected 3 values, got 2",
+            ),
+            ("photo=1", "input_is_the_photo", "path as an argument"),
+            ("patient=1,2,3 patient=1,2,3", "input_given_twice", "once"),
+        ] {
+            let error = resolve(text);
+            let message = format!("{error}; {}", error.hint());
+            assert_eq!(error.kind(), kind, "{text}");
+            assert!(message.contains(says), "{text}: {message}");
+        }
+        for (text, kind) in [
+            ("patient", "bad_input_syntax"),
+            ("=1,2", "bad_input_syntax"),
+            ("patient=1,,2", "bad_input_number"),
+            ("patient=", "bad_input_number"),
+            ("patient=1,inf", "bad_input_number"),
+            ("patient=1,NaN", "bad_input_number"),
+        ] {
+            assert_eq!(
+                text.parse::<ExtraInput>().unwrap_err().kind(),
+                kind,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_fit_is_refused() {
+        let mut two_labels = model(None);
+        two_labels.manifest.labels.pop();
+        let mut no_photo = model(None);
+        no_photo.manifest.inputs[0].kind = InputKind::Vector { default: None };
+        let mut one_input = model(None);
+        one_input.manifest.inputs.pop();
+        for bad in [two_labels, no_photo, one_input] {
+            let error = Predictor::new(&bad, runner()).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), "model_is_no_photo_classifier", "{error}");
+        }
+    }
+}
