@@ -24,7 +24,7 @@ mod traits;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageError, RgbImage};
 
-use noise::Dice;
+pub(crate) use noise::Dice;
 
 /// Class names in the order of the labels.
 pub(crate) const CLASSES: [&str; 7] = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"];
@@ -47,12 +47,12 @@ pub(crate) enum Split {
 
 /// Columns and rows of the pictures; the first is the most common.
 const FORMATS: [(u32, u32); 6] = [
+    (224, 168),
+    (224, 168),
     (200, 150),
-    (200, 150),
-    (192, 144),
     (208, 156),
-    (216, 144),
-    (168, 168),
+    (240, 160),
+    (176, 176),
 ];
 
 /// Picture `index` of a class, before JPEG, with the quality at which it is encoded.
@@ -60,7 +60,7 @@ fn draw(split: Split, class: usize, index: u32) -> (RgbImage, u8) {
     let seed = (split as u64) << 40 | (class as u64) << 32 | u64::from(index);
     let mut dice = Dice::new(seed);
     let format = FORMATS[dice.count(0, FORMATS.len() as u32 - 1) as usize];
-    let quality = dice.count(66, 82) as u8;
+    let quality = dice.count(68, 86) as u8;
     let lesion = traits::lesion(CLASSES[class], &mut dice);
     let scene = traits::scene(&lesion, &mut dice);
     (paint::render(format, &lesion, &scene, &mut dice), quality)

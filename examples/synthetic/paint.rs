@@ -319,7 +319,7 @@ fn branch(plane: &mut Plane, dice: &mut Dice, from: [f32; 2], line: [f32; 3], fo
             at[1] + stride * libm::sinf(direction),
         ];
         let thin = half_width * (1.0 - 0.6 * step as f32 / steps as f32);
-        plane.segment(at, to, pen(thin * 0.6, 0.014, 0.9));
+        plane.segment(at, to, pen(thin * 0.5, 0.016, 0.55 + 12.0 * thin));
         at = to;
         if forks > 0 && dice.chance(0.3) {
             let side = if dice.chance(0.5) { 0.7 } else { -0.7 };
@@ -373,8 +373,9 @@ fn shade(
         let [u, v] = body.local([px, py]);
         let radius = (u * u + v * v).sqrt();
         let blotch = fractal(s(Field::Blotch), px * 3.6 + warp_x * 0.6, py * 3.6 + warp_y * 0.6, 4);
-        let mut brown = l.melanin * (1.0 + l.blotches * 0.9 * blotch);
-        let mut red = l.blood * (1.0 + l.blotches * 0.6 * blotch);
+        let fine = fractal(s(Field::Blotch) ^ 1, px * 13.0, py * 13.0, 3);
+        let mut brown = l.melanin * (1.0 + l.blotches * 0.9 * blotch + 0.22 * fine);
+        let mut red = l.blood * (1.0 + l.blotches * 0.6 * blotch + 0.15 * fine);
         brown += l.melanin.max(0.5) * l.dark_centre * (1.0 - smoothstep(0.0, 0.8, radius));
         if l.dark_patch > 0.0 {
             let (du, dv) = (u - 0.38 + 0.3 * warp_x, v - 0.2 + 0.3 * warp_y);
@@ -436,17 +437,19 @@ fn shade(
         if l.veil > 0.0 {
             let f = fractal(s(Field::Veil), px * 2.0 + 0.4 * warp_x, py * 2.0 + 0.4 * warp_y, 3);
             let cloud = smoothstep(-0.1, 0.4, f) * smoothstep(0.02, 0.3, depth);
-            tints[4] = (l.veil * 0.75 * cloud, VEIL);
+            tints[4] = (l.veil * (0.68 + 0.25 * fine) * cloud, VEIL);
         }
         if l.scar > 0.0 {
-            let r = radius + 0.25 * warp_x;
-            let scar = l.scar * (1.0 - smoothstep(l.scar_radius * 0.4, l.scar_radius * 1.5, r));
+            let (du, dv) = (u - l.scar_offset[0] + 0.3 * warp_x, v - l.scar_offset[1] + 0.3 * warp_y);
+            let r = (du * du + dv * dv).sqrt();
+            let patch = 1.0 - smoothstep(l.scar_radius * 0.3, l.scar_radius * 1.6, r);
+            let scar = (l.scar * patch * (1.0 + 0.5 * fine)).clamp(0.0, 1.0);
             brown *= 1.0 - 0.9 * scar;
             tints[3] = (0.6 * scar, MILKY);
         }
         melanin += inside * brown.max(0.0);
         blood += inside * red.max(0.0);
-        tints[5] = (l.waxy * (0.6 + 0.4 * blotch).clamp(0.0, 1.0), WAXY);
+        tints[5] = (l.waxy * (0.6 + 0.4 * blotch + 0.3 * fine).clamp(0.0, 1.0), WAXY);
         for tint in &mut tints {
             tint.0 *= inside;
         }

@@ -56,6 +56,7 @@ pub(crate) struct Lesion {
 
     pub(crate) scar: f32,
     pub(crate) scar_radius: f32,
+    pub(crate) scar_offset: [f32; 2],
 
     pub(crate) vessels: u32,
     pub(crate) nests: u32,
@@ -135,7 +136,8 @@ pub(crate) fn lesion(class: &str, dice: &mut Dice) -> Lesion {
         edge: dice.range(0.08, 0.2),
         network_period: dice.range(0.085, 0.12),
         lacunae_period: dice.range(0.13, 0.22),
-        scar_radius: dice.range(0.3, 0.5),
+        scar_radius: dice.range(0.2, 0.55),
+        scar_offset: [dice.bell() * 0.12, dice.bell() * 0.12],
         ..Lesion::default()
     };
     let plain = plainness(dice);
@@ -283,7 +285,7 @@ pub(crate) fn scene(lesion: &Lesion, dice: &mut Dice) -> Scene {
         ruler: dice.chance(0.12),
         ink: dice.chance(0.05),
         blur: when(dice, 0.5, 0.4, 1.1),
-        grain: dice.range(0.004, 0.016),
+        grain: dice.range(0.006, 0.022),
         ..Scene::default()
     };
     // From the yellowish light of a lamp to the violet cast of polarised LEDs.
