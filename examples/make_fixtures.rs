@@ -10,10 +10,11 @@
 #[allow(dead_code, reason = "shared with the trainer and a test, which use other parts")]
 mod synthetic;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::fmt::Write;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use dermal::artifact::atomic;
 use image::{RgbImage, imageops};
 use synthetic::{CLASSES, FIXTURES_PER_CLASS, Split};
 
@@ -36,11 +37,11 @@ fn write_fixtures(folder: &Path) -> Result<()> {
             let file = synthetic::fixture_name(class, index);
             let bytes = synthetic::photo(Split::Fixture, class, index)?;
             total_bytes += bytes.len();
-            write(&images.join(&file), &bytes)?;
-            labels.push_str(&format!("{file},{name}\n"));
+            atomic::write(&images.join(&file), |out| out.write_all(&bytes))?;
+            writeln!(labels, "{file},{name}")?;
         }
     }
-    write(&folder.join("labels.csv"), labels.as_bytes())?;
+    atomic::write(&folder.join("labels.csv"), |out| out.write_all(labels.as_bytes()))?;
     let count = CLASSES.len() * FIXTURES_PER_CLASS as usize;
     eprintln!("{count} pictures, {total_bytes} bytes in {}", images.display());
     Ok(())
@@ -50,26 +51,16 @@ fn write_fixtures(folder: &Path) -> Result<()> {
 fn write_sheet(path: &Path) -> Result<()> {
     const CELL: [u32; 2] = [160, 120];
     let columns = 12;
-    let mut sheet = RgbImage::new(CELL[0] * columns, CELL[1] * CLASSES.len() as u32);
-    for class in 0..CLASSES.len() {
+    let mut sheet = RgbImage::new(CELL[0] * columns, CELL[1] * 7);
+    for (class, top) in (0..CLASSES.len()).zip((0..).step_by(CELL[1] as usize)) {
         for index in 0..columns {
             let bytes = synthetic::photo(Split::Fixture, class, index)?;
             let picture = image::load_from_memory(&bytes)?.into_rgb8();
             let [w, h] = CELL;
             let picture = imageops::thumbnail(&picture, w, h);
-            let (x, y) = (i64::from(index * w), class as i64 * i64::from(h));
-            imageops::replace(&mut sheet, &picture, x, y);
+            imageops::replace(&mut sheet, &picture, i64::from(index * w), top);
         }
     }
     sheet.save(path)?;
-    Ok(())
-}
-
-/// Temporary sibling, then rename: an interrupted run leaves no half picture.
-fn write(path: &PathBuf, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().context("a file in a folder")?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
     Ok(())
 }

@@ -29,7 +29,7 @@ impl Dice {
 
     /// Uniform in `low..=high`.
     pub(crate) fn count(&mut self, low: u32, high: u32) -> u32 {
-        low + (u64::from(self.bits()) * u64::from(high - low + 1) >> 32) as u32
+        low + ((u64::from(self.bits()) * u64::from(high - low + 1)) >> 32) as u32
     }
 
     pub(crate) fn chance(&mut self, probability: f32) -> bool {

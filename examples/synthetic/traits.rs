@@ -193,7 +193,8 @@ pub(crate) fn lesion(class: &str, dice: &mut Dice) -> Lesion {
             l.blood = dice.range(0.05, 0.3);
             l.blotches = dice.range(0.1, 0.25);
             l.scar = dice.range(0.35, 0.9) * plain;
-            l.network = when(dice, 0.65, 0.25, 0.55) * plain;
+            l.network = when(dice, 0.65, 0.2, 0.45) * plain;
+            l.network_period *= 0.85;
             l.network_rim = true;
             l.dotted_vessels = count_when(dice, 0.15, 4, 10);
             l.milia = count_when(dice, 0.05, 2, 4);
@@ -208,7 +209,7 @@ pub(crate) fn lesion(class: &str, dice: &mut Dice) -> Lesion {
             l.colours = when(dice, 0.7, 0.4, 1.0) * plain;
             l.network = when(dice, 0.6, 0.35, 0.9);
             l.network_chaos = dice.range(0.3, 1.0) * plain;
-            l.network_period *= dice.range(1.0, 1.4);
+            l.network_period *= dice.range(0.95, 1.25);
             l.streaks = when(dice, 0.45, 0.4, 1.0) * plain;
             l.dots = count_when(dice, 0.6, 6, 24);
             l.globules = count_when(dice, 0.3, 6, 16);

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor, Var};
 
+
+use crate::Training;
 use crate::ops::{Depthwise, Gate, GlobalMean, Moments, Normalize, same};
 use crate::synthetic::{CLASSES, Dice};
 
@@ -55,6 +57,9 @@ pub(crate) fn squeezed(expanded: usize) -> usize {
 
 /// Share of the old value that running moments keep at each step.
 const MOMENTUM: f32 = 0.95;
+
+/// Key of a checkpoint's training options.
+const OPTIONS: &str = "training_options";
 
 /// Weights by name, in a fixed order. Running moments are kept apart: they have no gradient.
 pub(crate) struct Net {
@@ -239,7 +244,7 @@ impl Net {
     }
 
     /// Everything as tensors, for a checkpoint.
-    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+    pub(crate) fn save(&self, path: &Path, training: Training) -> Result<()> {
         let mut all: std::collections::HashMap<String, Tensor> = self
             .weights
             .iter()
@@ -251,11 +256,14 @@ impl Net {
                 all.insert(format!("{name}_{part}"), tensor);
             }
         }
+        let t = training;
+        let options = [t.seed, t.epochs, t.per_class, t.batch];
+        all.insert(OPTIONS.to_owned(), Tensor::new(&options, &self.device)?);
         Ok(candle_core::safetensors::save(&all, path)?)
     }
 
-    /// Replaces every weight and moment by those of a checkpoint.
-    pub(crate) fn load(&self, path: &Path) -> Result<()> {
+    /// Replaces every weight and moment by those of a checkpoint, and tells how it was trained.
+    pub(crate) fn load(&self, path: &Path) -> Result<Training> {
         let mut all = candle_core::safetensors::load(path, &self.device)?;
         let mut take = |name: &str| {
             let tensor = all.remove(name);
@@ -268,8 +276,17 @@ impl Net {
             m.mean = take(&format!("{name}_mean"))?.to_vec1()?;
             m.variance = take(&format!("{name}_variance"))?.to_vec1()?;
         }
+        let options = take(OPTIONS)?.to_vec1::<u32>()?;
+        let &[seed, epochs, per_class, batch] = options.as_slice() else {
+            bail!("`{OPTIONS}`: expected 4 numbers, got {}", options.len());
+        };
         ensure!(all.is_empty(), "{} has {} tensors too many", path.display(), all.len());
-        Ok(())
+        Ok(Training {
+            seed,
+            epochs,
+            per_class,
+            batch,
+        })
     }
 
     /// Running moments of a normalization.
@@ -293,7 +310,7 @@ pub(crate) fn stem_patches(images: &[Vec<u8>]) -> Result<Tensor> {
                 if y < INPUT && x < INPUT {
                     let pixel = &image[(y * INPUT + x) * 3..][..3];
                     for (v, &byte) in value.iter_mut().zip(pixel) {
-                        *v = f32::from(byte) * crate::SCALE - crate::MEAN;
+                        *v = (f64::from(byte) * crate::SCALE - crate::MEAN) as f32;
                     }
                 }
             }

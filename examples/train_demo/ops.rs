@@ -302,7 +302,9 @@ impl CustomOp3 for Normalize {
                     }
                 }
                 if self.silu {
-                    y.iter_mut().for_each(|y| *y *= sigmoid(*y));
+                    for y in y {
+                        *y *= sigmoid(*y);
+                    }
                 }
             });
         Ok((CpuStorage::F32(y), l1.shape().clone()))
@@ -401,7 +403,9 @@ impl CustomOp1 for GlobalMean {
                 for pixel in x.chunks_exact(c) {
                     y.iter_mut().zip(pixel).for_each(|(y, v)| *y += v);
                 }
-                y.iter_mut().for_each(|y| *y /= (h * w) as f32);
+                for y in y {
+                    *y /= (h * w) as f32;
+                }
             });
         Ok((CpuStorage::F32(y), Shape::from((b, c))))
     }
