@@ -302,7 +302,6 @@ fn ycbcr(y: u8, cb: u8, cr: u8) -> [u8; 3] {
 
 /// The whole part of a number with 16 fraction bits.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is i16")]
 fn upper(value: i32) -> i16 {
     (value >> 16) as i16
 }
