@@ -91,6 +91,7 @@ impl<'a> Bits<'a> {
     }
 
     /// Makes at least 32 bits valid, unless the data ends or a marker stands before.
+    #[inline]
     fn refill(&mut self) {
         if self.valid >= 32 {
             return;
@@ -127,6 +128,7 @@ impl<'a> Bits<'a> {
         }
     }
 
+    #[inline]
     fn consume(&mut self, n: u32) -> Result<(), JpegError> {
         if n > self.valid {
             return Err(self.ended());
@@ -152,6 +154,7 @@ impl<'a> Bits<'a> {
         self.take_buffered(n)
     }
 
+    #[inline]
     fn take_buffered(&mut self, n: u32) -> Result<u32, JpegError> {
         if n == 0 {
             return Ok(0);
@@ -164,6 +167,7 @@ impl<'a> Bits<'a> {
     }
 
     /// The next Huffman symbol. Afterwards at least 16 bits are buffered, if there are any.
+    #[inline]
     pub(super) fn symbol(&mut self, table: &Huffman) -> Result<u8, JpegError> {
         self.refill();
         let (length, symbol) = table.fast[(self.buffer >> (64 - FAST_BITS)) as usize];
@@ -195,6 +199,7 @@ impl<'a> Bits<'a> {
 
     /// A signed value of `n` (at most 15) bits, as T.81's `EXTEND(RECEIVE(n), n)`, right after a
     /// symbol.
+    #[inline]
     pub(super) fn signed(&mut self, n: u32) -> Result<i32, JpegError> {
         let value = self.take_buffered(n)?.cast_signed();
         if n == 0 || value >= 1 << (n - 1) {
