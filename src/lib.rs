@@ -4,6 +4,9 @@
 
 pub mod activation;
 pub mod artifact;
+pub mod cli;
+pub mod commands;
+pub mod engine;
 pub mod explain;
 pub mod graph;
 pub mod import;
@@ -12,5 +15,6 @@ pub mod memory;
 pub mod panel;
 pub mod predict;
 pub mod reference;
+pub mod report;
 pub mod tensor;
 pub mod units;

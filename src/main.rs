@@ -1,1 +1,28 @@
-fn main() {}
+//! The `dermal` program: parse, dispatch, print errors and hints, exit code.
+
+use std::process::ExitCode;
+
+use dermal::{commands, report};
+
+/// Usage, files that cannot be read, models that are not supported: the question stays open.
+const COULD_NOT_TELL: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = match commands::parse(std::env::args_os()) {
+        Ok(cli) => cli.command,
+        Err(error) => {
+            // Help and version come here too, with exit code 0. A closed pipe ends them quietly.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(COULD_NOT_TELL));
+        }
+    };
+    match commands::run(&command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if commands::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
+            report::print_failure(&causes, commands::hint(&error).as_deref());
+            ExitCode::from(COULD_NOT_TELL)
+        }
+    }
+}

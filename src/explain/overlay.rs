@@ -6,20 +6,7 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::{Colormap, HeatMap};
-
-/// The part of the photo that the model saw, in pixels of the photo. Preprocessing that crops
-/// makes it smaller than the photo.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Region {
-    /// Left edge.
-    pub left: f64,
-    /// Upper edge.
-    pub top: f64,
-    /// Columns.
-    pub width: f64,
-    /// Rows.
-    pub height: f64,
-}
+use crate::predict::Region;
 
 /// How a heat map is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]

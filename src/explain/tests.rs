@@ -8,6 +8,7 @@ use crate::graph::{
     BinaryOp, Conv2d, Dense, Epilogue, Kernel, Op, Padding, PoolKind, SourceLayer, Stage, Window,
     pass,
 };
+use crate::predict::Region;
 use crate::tensor::{Shape, Tensor as Weights};
 
 fn weights(graph: &mut Graph, key: &str, shape: &[usize], values: &[f32]) -> String {

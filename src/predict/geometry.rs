@@ -23,11 +23,47 @@ pub(super) struct Axis {
 }
 
 impl Axis {
+    /// The part of the photo that ends up in the input, in pixels: start and length.
+    fn seen(self) -> (f64, f64) {
+        let step = self.from.len as f64 / self.to as f64;
+        let start = self.from.start as f64 + self.keep.start as f64 * step;
+        (start, self.keep.len as f64 * step)
+    }
+
     fn whole(len: usize, to: usize) -> Self {
         Self {
             from: Span { start: 0, len },
             to,
             keep: Span { start: 0, len: to },
+        }
+    }
+}
+
+/// The part of a photo that the model sees, in pixels of the photo. Recipes that crop make it
+/// smaller than the photo.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Region {
+    /// Left edge.
+    pub left: f64,
+    /// Upper edge.
+    pub top: f64,
+    /// Columns.
+    pub width: f64,
+    /// Rows.
+    pub height: f64,
+}
+
+impl Region {
+    /// What a recipe keeps of a photo of `photo` rows and columns for an input of `input` ones.
+    #[must_use]
+    pub fn seen(resize: Resize, photo: [usize; 2], input: [usize; 2]) -> Self {
+        let [rows, columns] = axes(resize, photo, input);
+        let ((top, height), (left, width)) = (rows.seen(), columns.seen());
+        Self {
+            left,
+            top,
+            width,
+            height,
         }
     }
 }
@@ -90,6 +126,18 @@ fn half_to_even(n: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_region_is_what_is_left_after_cropping() {
+        let region = Region::seen(Resize::CropToAspect, [450, 600], [224, 224]);
+        assert_eq!((region.left, region.width), (75.0, 450.0));
+        assert_eq!((region.top, region.height), (0.0, 450.0));
+        // 600 x 300 becomes 400 x 200, of which the middle 100 x 100 is kept.
+        let mode = Resize::ShortSideCenterCrop { short_side: 200 };
+        let region = Region::seen(mode, [300, 600], [100, 100]);
+        assert_eq!((region.left, region.width), (225.0, 150.0));
+        assert_eq!((region.top, region.height), (75.0, 150.0));
+    }
 
     #[test]
     fn halves_go_to_even() {

@@ -17,6 +17,7 @@ mod resample_tensorflow;
 mod source;
 
 pub use decode::{DecodeError, Limits, Photo};
-pub use inputs::{ExtraInput, InputError};
+pub use geometry::Region;
+pub use inputs::{ExtraInput, InputError, resolve as resolve_inputs};
 pub use predictor::{PredictError, Prediction, Predictor, Run, Timing};
 pub use preprocess::preprocess;

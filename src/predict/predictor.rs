@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::decode::{self, DecodeError, Limits, Photo};
+use super::geometry::Region;
 use super::inputs::InputError;
 use super::{head, preprocess};
 use crate::artifact::{Head, InputKind, Model, Preprocessing, PreprocessingError};
+use crate::engine::Engine;
 use crate::graph::NodeId;
 
 /// What computes the graph: the engine, or the reference in tests. Memory for inputs belongs to
@@ -18,6 +20,20 @@ pub trait Run {
     fn run(&mut self);
     /// The output's floats after a run.
     fn output(&self) -> &[f32];
+}
+
+impl Run for Engine {
+    fn input_mut(&mut self, input: NodeId) -> &mut [f32] {
+        Engine::input_mut(self, input)
+    }
+
+    fn run(&mut self) {
+        Engine::run(self);
+    }
+
+    fn output(&self) -> &[f32] {
+        Engine::output(self)
+    }
 }
 
 /// How long the parts of a prediction took.
@@ -251,6 +267,12 @@ impl<R: Run> Predictor<R> {
     /// The recipe by which photos become the input.
     pub fn recipe(&self) -> &Preprocessing {
         &self.recipe
+    }
+
+    /// The part of a photo that the model sees.
+    pub fn region(&self, photo: &Photo) -> Region {
+        let [height, width, _] = self.photo_shape;
+        Region::seen(self.recipe.resize, [photo.height(), photo.width()], [height, width])
     }
 
     /// What runs the graph: after a prediction it holds kept values, for explanations.

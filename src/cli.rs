@@ -1,0 +1,379 @@
+//! The command line: types and help texts. Nothing is computed here.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Take a trained image classifier to a small server without Python: import, predict, explain,
+/// measure.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dermal",
+    version,
+    propagate_version = false,
+    after_help = "Exit status: 0 done, 2 could not be done (usage, files, unsupported models).\n\
+                  `dermal COMMAND --help` explains a command with examples."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A subcommand.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Turn a Keras model (`.keras`, `.h5`) into one `.safetensors` artifact
+    Import(ImportArgs),
+    /// Classify photos; `--gradcam OUT.png` shows where the model looked
+    Predict(Box<PredictArgs>),
+    /// Show what is in an artifact: inputs, labels, preprocessing, sizes, layers, origin
+    Inspect(InspectArgs),
+    /// Measure latency, memory and the time of each layer on this machine
+    Bench(BenchArgs),
+    /// Print a shell's completion script
+    #[command(after_long_help = "Example:\n  dermal completions bash > ~/.local/share/bash-completion/completions/dermal")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a folder
+    Man(ManArgs),
+}
+
+/// `dermal import`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  dermal import model.keras -o model.safetensors --labels nv,mel,bkl --preprocess keras-xception
+  dermal import weights.h5 --config model.json -o model.safetensors --labels labels.txt
+  dermal import model.keras -o m.safetensors --preprocess recipe.yaml --input-default patient=0,1,0.5
+  dermal import --list-ops
+
+Importing needs no Python and runs no code of the model: `Lambda` and custom layers are refused by
+name. An existing OUT is replaced at the end, whole; after an error it is as it was.")]
+pub struct ImportArgs {
+    /// The model: `.keras`, or `.h5` with or without architecture
+    #[arg(required_unless_present = "list_ops", value_hint = ValueHint::FilePath)]
+    pub source: Option<PathBuf>,
+    /// Where the artifact goes (`.safetensors`)
+    #[arg(short, long = "output", value_name = "OUT", required_unless_present = "list_ops",
+          value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Class names in the order of the outputs: `a,b,c`, or a file with one name a line
+    ///
+    /// Lines numbered from 0 (`0 benign`), as Teachable Machine writes them, are understood. A
+    /// model with one sigmoid output takes two names, that of output 0 first. Without names the
+    /// classes are called `class_0`, `class_1`, ...
+    #[arg(long, value_name = "NAMES|FILE", value_hint = ValueHint::FilePath)]
+    pub labels: Option<OsString>,
+    /// How photos become the input: a preset's name, or a YAML file
+    ///
+    /// A Keras file does not say how its photos were prepared; a wrong guess costs most of the
+    /// accuracy without an error. Without this option pixels go in as 0..255 (`raw`).
+    /// docs/preprocessing.md has each preset's formula.
+    #[arg(long, value_name = "PRESET|FILE.yaml", value_hint = ValueHint::FilePath)]
+    pub preprocess: Option<OsString>,
+    /// Values of an extra input when a prediction gives none (repeatable)
+    #[arg(long, value_name = "NAME=v,...")]
+    pub input_default: Vec<NamedValues>,
+    /// The architecture (`model.to_json()`) of a weights-only `.h5`
+    #[arg(long, value_name = "model.json", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Rows and columns of the photo where the model leaves them open: `224` or `224x320`
+    #[arg(long, value_name = "N|HxW")]
+    pub input_size: Option<InputSize>,
+    /// List the layers that can be imported, and stop
+    #[arg(long, exclusive = true)]
+    pub list_ops: bool,
+}
+
+/// `dermal predict`.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("explanation").multiple(true).args(["gradcam", "raw_map"]),
+    after_long_help = "\
+Examples:
+  dermal predict photo.jpg
+  dermal predict photo.jpg --gradcam heatmap.png --class mel
+  dermal predict photos/ --model model.safetensors --json > answers.json
+  dermal predict a.jpg b.jpg --gradcam 'maps/{stem}.png'
+  dermal predict photo.jpg --model m.safetensors --input patient=0,1,0.5
+
+A folder means the photos directly in it, in the order of their names. With several photos those
+that cannot be read are reported, the others go on, and the exit status is 2.
+The answer is that of a statistical model: no diagnosis."
+)]
+pub struct PredictArgs {
+    /// Photos (JPEG, PNG, WebP, BMP) or folders of them
+    #[arg(required = true, value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
+    pub images: Vec<PathBuf>,
+    /// The artifact [default: the embedded demo model]
+    #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub model: Option<PathBuf>,
+    /// Classes to show for one photo [default: 5]; `--json` always has all
+    #[arg(long, value_name = "K", conflicts_with = "json")]
+    pub top: Option<NonZeroUsize>,
+    /// Draw where the model looked over the photo (PNG)
+    ///
+    /// For several photos OUT is an existing folder, or contains `{stem}`, which stands for the
+    /// photo's file name without extension.
+    #[arg(long, value_name = "OUT.png", value_hint = ValueHint::FilePath, help_heading = "Heat map")]
+    pub gradcam: Option<PathBuf>,
+    /// Write the heat map's numbers (NumPy, f32, at the layer's resolution)
+    ///
+    /// For several photos as `--gradcam`.
+    #[arg(long, value_name = "OUT.npy", value_hint = ValueHint::FilePath, help_heading = "Heat map")]
+    pub raw_map: Option<PathBuf>,
+    /// Explain this class [default: the most probable one]
+    #[arg(long, value_name = "NAME", requires = "explanation", help_heading = "Heat map")]
+    pub class: Option<String>,
+    /// Look at this layer's output [default: the last one with rows and columns]
+    ///
+    /// `dermal inspect MODEL --layers` lists the names. The last part of a nested name is enough
+    /// where it is unambiguous.
+    #[arg(long, value_name = "NAME", requires = "explanation", help_heading = "Heat map")]
+    pub layer: Option<String>,
+    /// How channels are weighted [default: gradcam]
+    #[arg(long, value_name = "METHOD", requires = "explanation", help_heading = "Heat map")]
+    pub method: Option<Method>,
+    /// Opacity of the heat map, 0 to 1 [default: 0.4]
+    #[arg(long, value_name = "A", value_parser = parse_alpha, requires = "gradcam", help_heading = "Heat map")]
+    pub alpha: Option<f32>,
+    /// Colours of the heat map [default: jet]
+    #[arg(long, value_name = "MAP", requires = "gradcam", help_heading = "Heat map")]
+    pub colormap: Option<Colormap>,
+    /// Values of an extra input, for all photos (repeatable)
+    #[arg(long, value_name = "NAME=v,...")]
+    pub input: Vec<NamedValues>,
+    /// How the engine runs.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Refuse photos with more pixels [default: 50 million]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    pub max_pixels: Option<u64>,
+    /// Refuse photo files with more bytes [default: 32 MiB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    pub max_bytes: Option<u64>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How the engine runs.
+#[derive(Clone, Debug, Args)]
+pub struct EngineArgs {
+    /// Threads for one photo [default: the CPUs this process may use]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
+    pub threads: Option<NonZeroUsize>,
+    /// Instruction set: `portable`, `avx2`, `avx512` [default: the best this CPU has]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    pub isa: Option<String>,
+}
+
+/// `dermal inspect`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  dermal inspect model.safetensors
+  dermal inspect model.safetensors --layers | less
+  dermal inspect model.safetensors --json --layers")]
+pub struct InspectArgs {
+    /// The artifact [default: the embedded demo model]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub model: Option<PathBuf>,
+    /// List every node with its shape, parameters, multiply-adds and source layers
+    #[arg(long)]
+    pub layers: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `dermal bench`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  dermal bench model.safetensors
+  dermal bench model.safetensors --threads 1 --runs 200 --profile
+  dermal bench model.safetensors --json
+
+Measures inference of one photo: no decoding, no preprocessing, pixels of seeded noise.")]
+pub struct BenchArgs {
+    /// The artifact [default: the embedded demo model]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub model: Option<PathBuf>,
+    /// Measured runs, after a tenth as many to warm up
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub runs: u32,
+    /// Show the time of each layer
+    #[arg(long)]
+    pub profile: bool,
+    /// How the engine runs.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `dermal man`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  dermal man | man -l -\n  dermal man --dir ~/.local/share/man/man1")]
+pub struct ManArgs {
+    /// Write `dermal.1`, `dermal-predict.1`, ... into this folder
+    #[arg(long, value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+/// How the channels of a layer are weighted to make a heat map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Mean gradient of each channel (Selvaraju et al. 2017)
+    #[default]
+    Gradcam,
+    /// Positive gradients weighted by their higher orders (Chattopadhay et al. 2018)
+    #[value(name = "gradcam++")]
+    GradcamPlusPlus,
+    /// Gradient at each place, positive part (Jiang et al. 2021)
+    Layercam,
+    /// First principal component, no gradient (Muhammad & Yeasin 2020)
+    Eigencam,
+    /// Gradient at each place (Draelos & Carin 2020)
+    Hirescam,
+}
+
+/// Colours of a heat map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Colormap {
+    /// Blue, green, red, as in matplotlib
+    #[default]
+    Jet,
+    /// Like jet with even brightness
+    Turbo,
+    /// Purple to yellow, readable in grey and with colour blindness
+    Viridis,
+}
+
+/// `NAME=v,v,...`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedValues {
+    /// The input.
+    pub name: String,
+    /// Its numbers, all finite.
+    pub values: Vec<f32>,
+}
+
+impl FromStr for NamedValues {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, values) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or("expected NAME=v,v,...")?;
+        let number = |v: &str| match v.trim().parse::<f32>() {
+            Ok(number) if number.is_finite() => Ok(number),
+            _ => Err(format!("`{v}` is not a finite number")),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            values: values.split(',').map(number).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Rows and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputSize {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl FromStr for InputSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (height, width) = text.split_once('x').unwrap_or((text, text));
+        match (height.parse(), width.parse()) {
+            (Ok(height @ 1..=8192), Ok(width @ 1..=8192)) => Ok(Self { height, width }),
+            _ => Err("expected N or HxW, each 1 to 8192".to_owned()),
+        }
+    }
+}
+
+fn parse_alpha(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(alpha) if (0.0..=1.0).contains(&alpha) => Ok(alpha),
+        _ => Err("expected a number from 0 to 1".to_owned()),
+    }
+}
+
+fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(threads) if threads.get() <= 256 => Ok(threads),
+        _ => Err("expected 1 to 256".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn named_values_are_read_and_refused() {
+        let good: NamedValues = "patient=0, 1,-0.5e1".parse().unwrap();
+        assert_eq!(good.name, "patient");
+        assert_eq!(good.values, [0.0, 1.0, -5.0]);
+        for bad in ["patient", "=1", "p=", "p=1,", "p=nan", "p=1;2", "p=1e99"] {
+            assert!(bad.parse::<NamedValues>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_refused() {
+        let size = |text: &str| text.parse::<InputSize>().ok().map(|s| (s.height, s.width));
+        assert_eq!(size("224"), Some((224, 224)));
+        assert_eq!(size("224x320"), Some((224, 320)));
+        for bad in ["0", "9000", "3x", "x3", "-1", "2x3x4", ""] {
+            assert_eq!(size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_would_do_nothing_is_an_error() {
+        let parse = |args: &[&str]| {
+            let line = ["dermal", "predict", "a.jpg"].iter().chain(args);
+            Cli::try_parse_from(line).is_ok()
+        };
+        assert!(parse(&[]));
+        for option in [
+            ["--layer", "x"],
+            ["--class", "x"],
+            ["--method", "layercam"],
+            ["--alpha", "0.5"],
+            ["--colormap", "turbo"],
+        ] {
+            assert!(!parse(&option), "{option:?}");
+            let [a, b] = option;
+            assert!(parse(&[a, b, "--gradcam", "o.png"]), "{option:?}");
+        }
+        assert!(parse(&["--layer", "x", "--raw-map", "o.npy"]));
+        assert!(!parse(&["--alpha", "0.5", "--raw-map", "o.npy"]));
+        assert!(!parse(&["--json", "--top", "3"]));
+        assert!(!parse(&["--gradcam", "o.png", "--alpha", "1.5"]));
+        assert!(!parse(&["--threads", "0"]));
+    }
+}

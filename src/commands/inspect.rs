@@ -1,0 +1,228 @@
+//! `dermal inspect`: what is in an artifact.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::session::load_model;
+use crate::artifact::{Head, InputKind, InputSpec, Model, Provenance};
+use crate::cli::InspectArgs;
+use crate::engine::Plan;
+use crate::graph::{NodeId, SourceLayer};
+use crate::report::{self, Align, SCHEMA_VERSION, Table};
+use crate::units::{Bytes, Count};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema_version: u32,
+    model: String,
+    name: &'a str,
+    inputs: Vec<Input<'a>>,
+    labels: &'a [String],
+    head: Head,
+    parameters: u64,
+    macs: u64,
+    /// Weights as they are stored, padding of the packed layout included.
+    stored_weight_bytes: u64,
+    size_bytes: Sizes,
+    arena: Arena,
+    nodes: usize,
+    provenance: &'a Provenance,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<Layer<'a>>,
+}
+
+#[derive(Serialize)]
+struct Input<'a> {
+    shape: &'a [usize],
+    #[serde(flatten)]
+    spec: &'a InputSpec,
+}
+
+/// What the parameters take in each dtype; int8 counts f32 scales and i32 biases.
+#[derive(Serialize)]
+struct Sizes {
+    f32: u64,
+    f16: u64,
+    int8: u64,
+}
+
+#[derive(Serialize)]
+struct Arena {
+    bytes: usize,
+    /// The node during whose computation most bytes are live.
+    worst_node: Option<String>,
+    worst_live_bytes: usize,
+    /// Bytes live during each step, by node.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    timeline: Vec<(String, usize)>,
+}
+
+#[derive(Serialize)]
+struct Layer<'a> {
+    node: &'a str,
+    op: &'static str,
+    inputs: Vec<&'a str>,
+    shape: &'a [usize],
+    parameters: u64,
+    macs: u64,
+    layers: &'a [SourceLayer],
+}
+
+pub(super) fn run(args: &InspectArgs) -> Result<()> {
+    let (model, name) = load_model(args.model.as_deref())?;
+    let report = Report::of(&model, name, args.layers);
+    if args.json {
+        return Ok(report::print_json(&report)?);
+    }
+    report.print()
+}
+
+impl<'a> Report<'a> {
+    fn of(model: &'a Model, model_name: String, with_layers: bool) -> Self {
+        let Model { graph, manifest } = model;
+        let stats = graph.total_stats();
+        let inputs = manifest.inputs.iter().zip(graph.inputs());
+        let tensors = graph.tensors.values();
+        let layer = |id: NodeId| {
+            let node = graph.node(id);
+            let stats = graph.stats(id);
+            Layer {
+                node: &node.name,
+                op: node.op.name(),
+                inputs: node.inputs.iter().map(|&i| graph.node(i).name.as_str()).collect(),
+                shape: node.shape.dims(),
+                parameters: stats.parameters,
+                macs: stats.macs,
+                layers: &node.layers,
+            }
+        };
+        Self {
+            schema_version: SCHEMA_VERSION,
+            model: model_name,
+            name: &graph.name,
+            inputs: inputs
+                .map(|(spec, (_, node))| Input { shape: node.shape.dims(), spec })
+                .collect(),
+            labels: &manifest.labels,
+            head: manifest.head,
+            parameters: stats.parameters,
+            macs: stats.macs,
+            stored_weight_bytes: tensors.map(|tensor| tensor.bytes().len() as u64).sum(),
+            size_bytes: Sizes {
+                f32: stats.f32_bytes(),
+                f16: stats.f16_bytes(),
+                int8: stats.i8_bytes(),
+            },
+            arena: Arena::of(model, with_layers),
+            nodes: graph.nodes().len(),
+            provenance: &manifest.provenance,
+            layers: if with_layers { graph.ids().map(layer).collect() } else { Vec::new() },
+        }
+    }
+
+    fn print(&self) -> Result<()> {
+        let mut fields = Table::fields();
+        fields.row(["model", &self.model]);
+        fields.row(["name", self.name]);
+        for input in &self.inputs {
+            fields.row(["input", &format!("{} {:?}", input.spec.name, input.shape)]);
+            match &input.spec.kind {
+                InputKind::Image { preprocessing } => {
+                    let recipe = preprocessing.to_yaml();
+                    for (i, line) in recipe.trim_end().lines().enumerate() {
+                        fields.row([if i == 0 { "  preprocessing" } else { "" }, line]);
+                    }
+                }
+                InputKind::Vector { default: Some(values) } => {
+                    let values: Vec<String> = values.iter().map(f32::to_string).collect();
+                    fields.row(["  default", &values.join(",")]);
+                }
+                InputKind::Vector { default: None } => {
+                    fields.row(["  default", "none: give it with `--input`"]);
+                }
+            }
+        }
+        fields.row(["labels", &self.labels.join(", ")]);
+        fields.row(["answer", head_text(self.head)]);
+        fields.row(["parameters", &Count(self.parameters).to_string()]);
+        fields.row(["multiply-adds", &Count(self.macs).to_string()]);
+        fields.row(["weights", &format!("{} as stored", Bytes(self.stored_weight_bytes))]);
+        let Sizes { f32, f16, int8 } = self.size_bytes;
+        fields.row([
+            "size",
+            &format!("f32 {}, f16 {}, int8 {}", Bytes(f32), Bytes(f16), Bytes(int8)),
+        ]);
+        let arena = &self.arena;
+        fields.row([
+            "arena",
+            &format!(
+                "{}; most is live at `{}`: {}",
+                Bytes(arena.bytes as u64),
+                arena.worst_node.as_deref().unwrap_or("nowhere"),
+                Bytes(arena.worst_live_bytes as u64)
+            ),
+        ]);
+        let origin = self.provenance;
+        fields.row(["source", &format!("{} ({})", origin.source_file, origin.source_format)]);
+        fields.row(["  sha256", &origin.source_sha256]);
+        fields.row(["imported by", &format!("dermal {}", origin.tool_version)]);
+        for option in &origin.options {
+            fields.row(["  option", option]);
+        }
+        report::print(fields.to_string())?;
+        if self.layers.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new(&[
+            ("node", Align::Left),
+            ("op", Align::Left),
+            ("output", Align::Left),
+            ("parameters", Align::Right),
+            ("MACs", Align::Right),
+            ("layers of the source", Align::Left),
+        ]);
+        for layer in &self.layers {
+            let sources: Vec<&str> = layer.layers.iter().map(|l| l.name.as_str()).collect();
+            let count = |n: u64| if n == 0 { String::new() } else { Count(n).to_string() };
+            table.row([
+                layer.node,
+                layer.op,
+                &format!("{:?}", layer.shape),
+                &count(layer.parameters),
+                &count(layer.macs),
+                &sources.join(" "),
+            ]);
+        }
+        Ok(report::print(format!("\n{table}"))?)
+    }
+}
+
+impl Arena {
+    fn of(model: &Model, with_timeline: bool) -> Self {
+        const FLOAT: usize = size_of::<f32>();
+        let plan = Plan::new(&model.graph, &[]);
+        let name = |step: usize| model.graph.node(plan.steps[step].node).name.clone();
+        let worst = plan.worst_moment();
+        let timeline = plan.live_len.iter().enumerate();
+        Self {
+            bytes: plan.arena_len * FLOAT,
+            worst_node: worst.map(|(step, _)| name(step)),
+            worst_live_bytes: worst.map_or(0, |(_, len)| len * FLOAT),
+            timeline: if with_timeline {
+                timeline.map(|(step, len)| (name(step), len * FLOAT)).collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+fn head_text(head: Head) -> &'static str {
+    match head {
+        Head::Softmax => "one of the classes (softmax)",
+        Head::BinarySigmoid => "one of two classes (sigmoid)",
+        Head::MultiLabelSigmoid => "any number of the classes (a sigmoid each)",
+        Head::Logits => "one of the classes (the source has no final activation; softmax is added)",
+        Head::Probabilities => "probabilities from inside the model",
+    }
+}

@@ -1,0 +1,42 @@
+//! `dermal man` and `dermal completions`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap_complete::Shell;
+
+use crate::artifact::atomic;
+use crate::cli::ManArgs;
+use crate::report;
+
+pub(super) fn completions(shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut super::command(), "dermal", &mut script);
+    Ok(report::print(script)?)
+}
+
+pub(super) fn run(args: &ManArgs) -> Result<()> {
+    // A man page is the same on every machine: without the CPU's tiers.
+    let command = super::command().long_version(env!("CARGO_PKG_VERSION"));
+    let Some(dir) = &args.dir else {
+        return Ok(report::print(page(&command)?)?);
+    };
+    write(dir, "dermal", &command)?;
+    for sub in command.get_subcommands() {
+        let name = format!("dermal-{}", sub.get_name());
+        write(dir, &name, &sub.clone().name(&name))?;
+    }
+    Ok(())
+}
+
+fn page(command: &clap::Command) -> Result<Vec<u8>> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    Ok(page)
+}
+
+fn write(dir: &Path, name: &str, command: &clap::Command) -> Result<()> {
+    let page = page(command)?;
+    atomic::write(&dir.join(format!("{name}.1")), |file| file.write_all(&page))?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! A file a subcommand: arguments, library calls, a report.
+//!
+//! Errors become `anyhow` here and nowhere below. [`hint`] finds what to do about one by asking
+//! the library's errors in its chain; exit codes are `main`'s.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::artifact::atomic::AtomicError;
+use crate::artifact::{ArtifactError, PreprocessingError};
+use crate::cli::{Cli, Command};
+use crate::explain::ExplainError;
+use crate::import::ImportError;
+use crate::kernels::Isa;
+use crate::predict::{DecodeError, InputError, PredictError};
+use crate::report::ReportError;
+
+mod bench;
+mod import;
+mod inspect;
+mod man;
+mod predict;
+mod session;
+
+/// An error of a command itself, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    message: String,
+    hint: String,
+}
+
+/// A [`Failure`] as an `anyhow` error.
+fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Failure { message: message.into(), hint: hint.into() }.into()
+}
+
+/// Reads the command line. `--version` tells the CPU's tiers, too.
+///
+/// # Errors
+/// Usage errors, and requests for help or the version: `clap` prints them.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(args)?)
+}
+
+/// The command line's definition with the version text of this machine.
+fn command() -> clap::Command {
+    let tiers: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    Cli::command().long_version(format!("{version}\nkernels on this CPU: {}", tiers.join(", ")))
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// Whatever stands in its way; [`hint`] knows the next step.
+pub fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Import(args) => import::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Completions { shell } => man::completions(*shell),
+        Command::Man(args) => man::run(args),
+    }
+}
+
+/// Whether the reader of stdout went away, which ends a command quietly.
+#[must_use]
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ReportError::Closed)))
+}
+
+/// What to do about an error: the hint of the deepest cause that has one, as it knows most.
+#[must_use]
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    let mut found = None;
+    for cause in error.chain() {
+        if let Some(hint) = hint_of(cause) {
+            found = Some(hint);
+        }
+    }
+    found
+}
+
+fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<Failure>() {
+        return Some(error.hint.clone());
+    }
+    if let Some(error) = cause.downcast_ref::<ArtifactError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<AtomicError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<ImportError>() {
+        return Some(error.hint().to_owned());
+    }
+    if let Some(error) = cause.downcast_ref::<PreprocessingError>() {
+        return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<PredictError>() {
+        return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<DecodeError>() {
+        return Some(error.hint().to_owned());
+    }
+    if let Some(error) = cause.downcast_ref::<InputError>() {
+        return Some(error.hint());
+    }
+    let error = cause.downcast_ref::<ExplainError>()?;
+    Some(error.hint().to_owned())
+}

@@ -1,0 +1,65 @@
+//! Progress bars: on stderr, on a terminal, and only for what takes a while.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// What is done sooner than this shows no bar.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// The progress of one task. Removed from the screen when dropped.
+pub struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+    shown: bool,
+}
+
+impl Progress {
+    /// Progress in bytes.
+    #[must_use]
+    pub fn bytes(task: &str) -> Self {
+        Self::new(task, "{binary_bytes}/{binary_total_bytes}")
+    }
+
+    /// Progress in things, such as photos.
+    #[must_use]
+    pub fn items(task: &str) -> Self {
+        Self::new(task, "{pos}/{len}, {eta} left")
+    }
+
+    fn new(task: &str, numbers: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+        let template = format!("{{prefix}} {{bar:30}} {numbers}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style.progress_chars("█▌ "));
+        }
+        bar.set_prefix(task.to_owned());
+        Self {
+            bar,
+            started: Instant::now(),
+            shown: false,
+        }
+    }
+
+    /// `done` of `total` is done.
+    pub fn set(&mut self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        if !self.shown && self.started.elapsed() > PATIENCE {
+            // indicatif draws nothing unless stderr is a terminal.
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.shown = true;
+        }
+        self.bar.set_position(done);
+    }
+
+    /// Runs `print` with the bar taken off the screen, so that lines do not mix.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
