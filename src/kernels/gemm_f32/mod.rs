@@ -1,4 +1,4 @@
-//! Register tiles: a few rows of A times one or two 16-channel weight panels, in f32.
+//! Register tiles: a few rows of A times one to three 16-channel weight panels, in f32.
 //!
 //! A tile is up to `rows` rows by `panels * 16` output channels. Rows are given by pointers, as a
 //! list of *runs* (stretches of contiguous input floats), so that one kernel serves dense layers
@@ -9,7 +9,8 @@
 //!
 //! Why these sizes: AVX2 has 16 registers, 12 of which hold 6 x 16 sums, two the weights, one the
 //! broadcast input (two FMA ports with a latency of 4 need 8 chains in flight). AVX-512 has 32:
-//! 14 x 32 sums, two weights, a broadcast. SSE2, which the portable tier is compiled to on
+//! 8 x 48 sums, three weights, a broadcast (wider and flatter tiles are as fast, but more row
+//! pointers than general registers cost a load each). SSE2, which the portable tier is compiled to on
 //! x86-64, has 16 of four lanes: 2 x 16 sums, four weights, the inputs and a product.
 
 #[cfg(target_arch = "x86_64")]
