@@ -167,12 +167,18 @@ impl Gemm {
         if threads <= 1 {
             return 1;
         }
-        let channels = self.source.groups() * self.group_panels() * PANEL;
+        let channels = self.filters();
         let macs = self.source.rows() * self.source.k() * channels;
         let wanted = (threads * TASKS_PER_THREAD).min(macs / TASK_MACS).max(1);
-        let rows = (self.tiles / TASK_TILES).clamp(1, wanted);
-        let panels = (wanted / rows).clamp(1, self.group_panels() * self.source.groups());
-        rows * panels
+        let all_panels = self.source.groups() * self.group_panels();
+        let most_rows = (self.tiles / TASK_TILES).clamp(1, wanted);
+        let split = |rows: usize| rows * (wanted / rows).min(all_panels);
+        // As many for each thread as for the others, if that is not half as many.
+        (1..=most_rows)
+            .rev()
+            .map(split)
+            .find(|&tasks| tasks.is_multiple_of(threads) && 2 * tasks >= wanted)
+            .unwrap_or_else(|| split(most_rows))
     }
 
     /// Parts that rows and panels are cut into for so many tasks.
