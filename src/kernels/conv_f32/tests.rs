@@ -298,6 +298,7 @@ fn a_large_call_is_split_for_all_threads_and_a_small_one_is_not() {
         }
         // One row of tiles can only be split over channels.
         assert!(tasks(2, 2048, 4096, 2) >= 4);
+        assert!(tasks(1, 2048, 1000, 2) >= 2);
         assert_eq!(tasks(1, 64, 16, 8), 1);
     }
 }

@@ -20,6 +20,7 @@ static TIER: Tier = Tier {
         tiles!(2: 1 2 3 4 5 6 7 8),
         tiles!(3: 1 2 3 4 5 6 7 8),
     ],
+    half: &[],
     single_row,
     names: [
         "conv_f32_8x48_avx512",

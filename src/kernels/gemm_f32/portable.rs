@@ -6,6 +6,7 @@ use crate::tensor::PANEL;
 
 pub(super) static TIER: Tier = Tier {
     tiles: &[&[tile::<1> as TileFn, tile::<2>]],
+    half: &[],
     single_row: tile::<1>,
     names: [
         "conv_f32_2x16_portable",
