@@ -21,6 +21,9 @@ static TIER: Tier = Tier {
         tile::<5>,
         tile::<6>,
     ]],
+    half: &[
+        half::<1>, half::<2>, half::<3>, half::<4>, half::<5>, half::<6>,
+    ],
     single_row,
     names: [
         "conv_f32_6x16_avx2",
@@ -77,6 +80,49 @@ unsafe fn tile<const ROWS: usize>(args: &TileArgs) {
                 weights = weights.add(PANEL);
                 t += 1;
             }
+        }
+        store(sums, args);
+    }
+}
+
+/// A panel of at most eight channels: half the registers and half the arithmetic, with two
+/// partial sums over `t mod 2` so that there are still twelve chains of additions.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn half<const ROWS: usize>(args: &TileArgs) {
+    // SAFETY: the caller keeps the contract of `TileArgs`, as in `tile`.
+    unsafe {
+        let mut partial = [
+            [_mm256_loadu_ps(args.bias); ROWS],
+            [_mm256_setzero_ps(); ROWS],
+        ];
+        let mut weights = args.panels;
+        for run in 0..args.runs {
+            let pointers = args.pointers.add(run * ROWS).cast::<[*const f32; ROWS]>();
+            let rows = pointers.read();
+            let mut t = 0;
+            while t + 2 <= args.run_len {
+                for (u, sums) in partial.iter_mut().enumerate() {
+                    let w = weights.add(u * PANEL);
+                    prefetch(w.wrapping_add(AHEAD));
+                    let w = _mm256_loadu_ps(w);
+                    for (sum, row) in sums.iter_mut().zip(&rows) {
+                        *sum = _mm256_fmadd_ps(_mm256_broadcast_ss(&*row.add(t + u)), w, *sum);
+                    }
+                }
+                weights = weights.add(2 * PANEL);
+                t += 2;
+            }
+            if t < args.run_len {
+                let w = _mm256_loadu_ps(weights);
+                for (sum, row) in partial[0].iter_mut().zip(&rows) {
+                    *sum = _mm256_fmadd_ps(_mm256_broadcast_ss(&*row.add(t)), w, *sum);
+                }
+                weights = weights.add(PANEL);
+            }
+        }
+        let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
+        for (i, sum) in sums.iter_mut().enumerate() {
+            sum[0] = _mm256_add_ps(partial[0][i], partial[1][i]);
         }
         store(sums, args);
     }

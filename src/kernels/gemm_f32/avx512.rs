@@ -1,4 +1,4 @@
-//! Tiles of up to 14 x 32 in AVX-512.
+//! Tiles of up to 8 x 48 in AVX-512.
 
 use std::arch::x86_64::{
     __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
@@ -9,21 +9,23 @@ use super::{AHEAD, Clamp, Tier, TileArgs, TileFn, prefetch};
 use crate::kernels::Avx512;
 use crate::tensor::PANEL;
 
-/// The tile functions of `$panels` panels for 1 to 14 rows.
+/// The tile functions of `$panels` panels for 1 to 8 rows.
 macro_rules! tiles {
     ($panels:literal: $($rows:literal)*) => { &[$(tile::<$rows, $panels> as TileFn),*] };
 }
 
 static TIER: Tier = Tier {
     tiles: &[
-        tiles!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        tiles!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        tiles!(1: 1 2 3 4 5 6 7 8),
+        tiles!(2: 1 2 3 4 5 6 7 8),
+        tiles!(3: 1 2 3 4 5 6 7 8),
     ],
+    half: &[],
     single_row,
     names: [
-        "conv_f32_14x32_avx512",
-        "conv1x1_f32_14x32_avx512",
-        "dense_f32_14x32_avx512",
+        "conv_f32_8x48_avx512",
+        "conv1x1_f32_8x48_avx512",
+        "dense_f32_8x48_avx512",
         "dense_f32_1x16_avx512",
     ],
 };

@@ -31,6 +31,9 @@ const LINE: usize = 16;
 /// Multiply-adds below which a task is not worth a hand-over: some 50 us of one core.
 const TASK_MACS: usize = 2_500_000;
 
+/// The same for a single row, whose time is that of reading 1 MB of weights from memory.
+const SINGLE_ROW_TASK_MACS: usize = 250_000;
+
 /// Tasks for each thread: enough that one slow thread costs a tenth of the call.
 const TASKS_PER_THREAD: usize = 6;
 
@@ -167,12 +170,23 @@ impl Gemm {
         if threads <= 1 {
             return 1;
         }
-        let channels = self.source.groups() * self.group_panels() * PANEL;
+        let channels = self.filters();
         let macs = self.source.rows() * self.source.k() * channels;
-        let wanted = (threads * TASKS_PER_THREAD).min(macs / TASK_MACS).max(1);
-        let rows = (self.tiles / TASK_TILES).clamp(1, wanted);
-        let panels = (wanted / rows).clamp(1, self.group_panels() * self.source.groups());
-        rows * panels
+        let task_macs = if self.is_single_row() {
+            SINGLE_ROW_TASK_MACS
+        } else {
+            TASK_MACS
+        };
+        let wanted = (threads * TASKS_PER_THREAD).min(macs / task_macs).max(1);
+        let all_panels = self.source.groups() * self.group_panels();
+        let most_rows = (self.tiles / TASK_TILES).clamp(1, wanted);
+        let split = |rows: usize| rows * (wanted / rows).min(all_panels);
+        // As many for each thread as for the others, if that is not half as many.
+        (1..=most_rows)
+            .rev()
+            .map(split)
+            .find(|&tasks| tasks.is_multiple_of(threads) && 2 * tasks >= wanted)
+            .unwrap_or_else(|| split(most_rows))
     }
 
     /// Parts that rows and panels are cut into for so many tasks.
@@ -339,7 +353,7 @@ impl Call<'_> {
                         tier.single_row()(&args.panel(p, source.k()));
                     }
                 } else {
-                    tier.tile(rows.len(), width)(&args);
+                    tier.tile(rows.len(), width, args.channels)(&args);
                 }
             }
             panel += width;

@@ -1,4 +1,4 @@
-//! Register tiles: a few rows of A times one or two 16-channel weight panels, in f32.
+//! Register tiles: a few rows of A times one to three 16-channel weight panels, in f32.
 //!
 //! A tile is up to `rows` rows by `panels * 16` output channels. Rows are given by pointers, as a
 //! list of *runs* (stretches of contiguous input floats), so that one kernel serves dense layers
@@ -9,7 +9,8 @@
 //!
 //! Why these sizes: AVX2 has 16 registers, 12 of which hold 6 x 16 sums, two the weights, one the
 //! broadcast input (two FMA ports with a latency of 4 need 8 chains in flight). AVX-512 has 32:
-//! 14 x 32 sums, two weights, a broadcast. SSE2, which the portable tier is compiled to on
+//! 8 x 48 sums, three weights, a broadcast (taller tiles need more row pointers than
+//! there are general registers). SSE2, which the portable tier is compiled to on
 //! x86-64, has 16 of four lanes: 2 x 16 sums, four weights, the inputs and a product.
 
 #[cfg(target_arch = "x86_64")]
@@ -103,6 +104,9 @@ pub(super) type TileFn = unsafe fn(&TileArgs);
 pub(super) struct Tier {
     /// `[panels - 1][rows - 1]`; all inner slices have the same length.
     tiles: &'static [&'static [TileFn]],
+    /// `[rows - 1]` for one panel of at most eight channels, where that is worth its own function;
+    /// else empty.
+    half: &'static [TileFn],
     /// One row by one panel, with several partial sums: for a single row, where the latency of
     /// one chain of additions would be the limit.
     single_row: TileFn,
@@ -134,9 +138,13 @@ impl Tier {
         self.tiles.len()
     }
 
-    /// The function for tiles of exactly `rows` rows and `panels` panels.
-    pub(super) fn tile(&self, rows: usize, panels: usize) -> TileFn {
-        self.tiles[panels - 1][rows - 1]
+    /// The function for tiles of exactly `rows` rows and `panels` panels, of which `channels`
+    /// are used.
+    pub(super) fn tile(&self, rows: usize, panels: usize, channels: usize) -> TileFn {
+        match self.half.get(rows - 1) {
+            Some(&half) if channels <= PANEL / 2 => half,
+            _ => self.tiles[panels - 1][rows - 1],
+        }
     }
 
     /// The function for a result of a single row, one panel a call.
