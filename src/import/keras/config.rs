@@ -304,7 +304,16 @@ impl Parser<'_> {
             });
         }
         let module = layer.get("module").and_then(Value::as_str);
-        let operation = module.is_some_and(|m| m.starts_with("keras.src.ops."));
+        // Keras 3 leaves modules out of an `.h5` (and then cannot load its own operations); every
+        // layer has `trainable`, no operation has.
+        let unmarked_operation = module.is_none()
+            && config.get("trainable").is_none()
+            && layer
+                .get("inbound_nodes")
+                .and_then(|nodes| nodes.get(0)?.get("args"))
+                .is_some();
+        let operation =
+            unmarked_operation || module.is_some_and(|m| m.starts_with("keras.src.ops."));
         let known_module = module.is_none_or(|m| m == "keras" || m.starts_with("keras."));
         if !known_module {
             return Err(ImportError::UnsupportedLayer {

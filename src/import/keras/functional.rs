@@ -82,9 +82,13 @@ impl LayerCall<'_> {
     }
 
     /// Refuses keyword arguments that change the result of a layer.
-    fn check_kwargs(&self) -> Result<(), ImportError> {
+    ///
+    /// In Keras 3 `predict` overrides a recorded `training` (and the augmentation layers record
+    /// `true` by default); in Keras 2 `training=True` sticks, as Monte Carlo dropout wants it.
+    fn check_kwargs(&self, keras2: bool) -> Result<(), ImportError> {
         for (key, value) in &self.kwargs {
             match value {
+                Operand::Value(Value::Bool(_)) if key == "training" && !keras2 => {}
                 Operand::Value(Value::Null | Value::Bool(false)) => {}
                 _ => {
                     return Err(ImportError::UnsupportedValue {
@@ -449,7 +453,7 @@ impl<'a> Builder<'a> {
             ));
         }
         if !layers::takes_call_arguments(call.layer) {
-            call.check_kwargs()?;
+            call.check_kwargs(self.keras2)?;
         }
         let outputs = if let Some(model) = &call.layer.model {
             let inputs = model_inputs(model, call)?;

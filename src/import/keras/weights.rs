@@ -402,7 +402,11 @@ fn by_layer_names(leaves: &[Leaf], weights: &[String]) -> Option<Vec<Vec<String>
         .map(|(layer, variables)| {
             variables
                 .iter()
-                .map(|v| find(&layer.name, v.name))
+                .map(|v| {
+                    spellings(v.name)
+                        .iter()
+                        .find_map(|name| find(&layer.name, name))
+                })
                 .collect()
         })
         .collect()
@@ -446,7 +450,8 @@ fn arrange(
         .collect();
     for (&(i, j), weight) in order.iter().zip(weights) {
         let last = weight.rsplit('/').next()?;
-        if canonical(last) != leaves[i].1[j].name {
+        // A single layer's list is in order whatever its weights are called.
+        if leaves.len() > 1 && !spellings(leaves[i].1[j].name).contains(&canonical(last)) {
             return None;
         }
         out[i][j].clone_from(weight);
@@ -460,6 +465,26 @@ fn canonical(weight: &str) -> &str {
         "running_mean" => "moving_mean",
         "running_std" => "moving_variance",
         name => name,
+    }
+}
+
+/// Names under which versions of Keras store a variable: Keras 3 calls the kernel of a
+/// `DepthwiseConv2D` simply that.
+fn spellings(variable: &'static str) -> &'static [&'static str] {
+    match variable {
+        "kernel" => &["kernel"],
+        "depthwise_kernel" => &["depthwise_kernel", "kernel"],
+        "pointwise_kernel" => &["pointwise_kernel"],
+        "bias" => &["bias"],
+        "gamma" => &["gamma"],
+        "beta" => &["beta"],
+        "moving_mean" => &["moving_mean"],
+        "moving_variance" => &["moving_variance"],
+        "mean" => &["mean"],
+        "variance" => &["variance"],
+        "count" => &["count"],
+        "alpha" => &["alpha"],
+        _ => &[],
     }
 }
 
