@@ -314,13 +314,15 @@ impl Graph {
             .map(|(i, node)| (NodeId(i), node))
     }
 
-    /// The node that stands for a source layer or has the name, with the layer's stage.
-    /// A path matches whole, or by its last segments (`block14_sepconv2_act` finds
+    /// The node that stands for a source layer, or else has the name, with the layer's stage.
+    /// A layer comes first because a layer with an activation ends in another node than the one
+    /// that bears its name. A path matches whole, or by its last segments (`block14_sepconv2_act` finds
     /// `backbone/block14_sepconv2_act`) where that is unambiguous.
     #[must_use]
     pub fn find_layer(&self, name: &str) -> Vec<(NodeId, Stage)> {
         let suffix = format!("/{name}");
         let mut exact = Vec::new();
+        let mut named = Vec::new();
         let mut partial = Vec::new();
         for (id, node) in self.ids().zip(&self.nodes) {
             for layer in &node.layers {
@@ -330,11 +332,14 @@ impl Graph {
                     partial.push((id, layer.stage.clone()));
                 }
             }
-            if node.name == name && exact.is_empty() {
-                exact.push((id, Stage::Output));
+            if node.name == name {
+                named.push((id, Stage::Output));
             }
         }
-        if exact.is_empty() { partial } else { exact }
+        [exact, named, partial]
+            .into_iter()
+            .find(|found| !found.is_empty())
+            .unwrap_or_default()
     }
 
     /// For each node, the nodes that read it.

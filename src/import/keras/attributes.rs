@@ -88,8 +88,8 @@ impl<'a> Attributes<'a> {
             path: self.layer.path.clone(),
             class: self.layer.class.clone(),
             attribute: attribute.to_owned(),
-            value: shown,
-            expected: expected.to_owned(),
+            value: shown.into(),
+            expected: expected.into(),
         })
     }
 

@@ -144,10 +144,10 @@ pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
     let mut paths = Vec::new();
     collect_paths(&model, &mut paths);
     paths.sort_unstable();
-    if let Some(twice) = paths.windows(2).find(|w| w[0] == w[1]) {
+    if let Some([twice, ..]) = paths.windows(2).find(|w| w[0] == w[1]) {
         return Err(invalid(
             place,
-            format!("two layers have the path `{}`", twice[0]),
+            format!("two layers have the path `{twice}`"),
         ));
     }
     Ok(Root {
@@ -219,11 +219,8 @@ impl Parser<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let mut names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
         names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
-            return Err(invalid(
-                place,
-                format!("two layers are named `{}`", twice[0]),
-            ));
+        if let Some([twice, ..]) = names.windows(2).find(|w| w[0] == w[1]) {
+            return Err(invalid(place, format!("two layers are named `{twice}`")));
         }
         if sequential {
             let inputs = layers

@@ -96,7 +96,7 @@ impl LayerCall<'_> {
                         class: self.layer.class.clone(),
                         attribute: format!("call argument {key}"),
                         value: match value {
-                            Operand::Value(v) => v.to_string(),
+                            Operand::Value(v) => v.to_string().into(),
                             _ => "a tensor".into(),
                         },
                         expected: "nothing or false".into(),
@@ -587,6 +587,6 @@ fn graph_error(layer: &LayerConfig, source: GraphError) -> ImportError {
     ImportError::Graph {
         path: layer.path.clone(),
         class: layer.class.clone(),
-        source,
+        source: Box::new(source),
     }
 }

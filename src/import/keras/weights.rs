@@ -158,7 +158,7 @@ impl<'a> Resolver<'a> {
             let path = join(&container, group);
             match &layer.model {
                 Some(_) if !self.source.has_group(&path) && !shared(layer) => {
-                    return Err(self.missing_group(layer, &path));
+                    return Err(missing_group(layer, &path));
                 }
                 Some(model) => self.nested(model, &path)?,
                 None => self.leaf(layer, &path)?,
@@ -167,19 +167,13 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    fn missing_group(&self, layer: &LayerConfig, path: &str) -> ImportError {
-        let first = first_variable(layer).unwrap_or("weights");
-        let _ = self;
-        missing(layer, first, format!(": there is no group `{path}`"))
-    }
-
     fn leaf(&mut self, layer: &'a LayerConfig, path: &str) -> Result<(), ImportError> {
         if !self.source.has_group(path) {
             if layer.shared_id.is_some() {
                 self.elsewhere.push(layer);
                 return Ok(());
             }
-            return Err(self.missing_group(layer, path));
+            return Err(missing_group(layer, path));
         }
         let found: Vec<_> = variables(layer)?
             .iter()
@@ -504,6 +498,11 @@ fn has_weights(layer: &LayerConfig) -> Result<bool, ImportError> {
 
 fn first_variable(layer: &LayerConfig) -> Option<&'static str> {
     variables(layer).ok()?.first().map(|v| v.name)
+}
+
+fn missing_group(layer: &LayerConfig, path: &str) -> ImportError {
+    let first = first_variable(layer).unwrap_or("weights");
+    missing(layer, first, format!(": there is no group `{path}`"))
 }
 
 fn missing(layer: &LayerConfig, weight: &str, looked_for: String) -> ImportError {

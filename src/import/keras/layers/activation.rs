@@ -192,7 +192,7 @@ pub(super) fn general_relu(
     match (max_value, negative_slope, threshold) {
         (None, slope, t) if slope == 0.0 && t == 0.0 => Activation::Relu,
         (Some(max), slope, t) if max == 6.0 && slope == 0.0 && t == 0.0 => Activation::Relu6,
-        (None, slope, t) if t == 0.0 => Activation::LeakyRelu { slope },
+        (None, slope, 0.0) => Activation::LeakyRelu { slope },
         _ => Activation::ReluGeneral {
             max_value,
             negative_slope,

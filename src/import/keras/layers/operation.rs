@@ -469,9 +469,10 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
         }
         Kind::Gelu => {
             let x = arguments.node(0, &["x", "features"])?;
-            let op = match arguments.flag(1, &["approximate"])? {
-                true => Activation::GeluTanh,
-                false => Activation::Gelu,
+            let op = if arguments.flag(1, &["approximate"])? {
+                Activation::GeluTanh
+            } else {
+                Activation::Gelu
             };
             builder.push(call, None, Op::Activation(op), &[x])?
         }
