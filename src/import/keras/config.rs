@@ -161,6 +161,15 @@ pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
     })
 }
 
+/// `tf_keras` is what Keras 2 is called since Keras 3 took its name.
+pub(super) fn is_keras_module(module: &str) -> bool {
+    ["keras", "tf_keras"].iter().any(|root| {
+        module
+            .strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
 fn collect_paths<'a>(model: &'a ModelConfig, into: &mut Vec<&'a str>) {
     for layer in &model.layers {
         into.push(&layer.path);
@@ -293,7 +302,7 @@ impl Parser<'_> {
         // A registered name such as `my_package>MyDense` is a custom class, whatever it is called.
         if let Some(registered) = layer.get("registered_name").and_then(Value::as_str)
             && registered.contains('>')
-            && !registered.starts_with("keras")
+            && !registered.to_ascii_lowercase().starts_with("keras>")
         {
             return Err(ImportError::UnsupportedLayer {
                 path,
@@ -311,8 +320,7 @@ impl Parser<'_> {
                 .is_some();
         let operation =
             unmarked_operation || module.is_some_and(|m| m.starts_with("keras.src.ops."));
-        let known_module = module.is_none_or(|m| m == "keras" || m.starts_with("keras."));
-        if !known_module {
+        if !module.is_none_or(is_keras_module) {
             return Err(ImportError::UnsupportedLayer {
                 path,
                 class: format!("{}.{class}", module.unwrap_or_default()),

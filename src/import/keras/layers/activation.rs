@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::super::attributes::Attributes;
-use super::super::config::LayerConfig;
+use super::super::config::{LayerConfig, is_keras_module};
 use super::super::functional::{Builder, LayerCall};
 use crate::activation::Activation;
 use crate::graph::{NodeId, Op};
@@ -99,7 +99,7 @@ fn parse(
             let custom = map
                 .get("module")
                 .and_then(Value::as_str)
-                .is_some_and(|m| m != "builtins" && m != "keras" && !m.starts_with("keras."));
+                .is_some_and(|m| m != "builtins" && !is_keras_module(m));
             match map.get("config") {
                 _ if custom => refuse(),
                 Some(Value::String(name)) if class == "function" => match by_name(name, keras2) {
