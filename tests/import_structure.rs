@@ -361,7 +361,7 @@ fn flipped_bytes_never_panic() {
         let options = with_config(config.map(fixture));
         let original = std::fs::read(fixture(name)).unwrap();
         let mut bytes = original.clone();
-        let step = (original.len() / 2000).max(1);
+        let step = (original.len() / 500).max(1);
         for at in (0..original.len()).step_by(step) {
             for mask in [0x01, 0x80, 0xff] {
                 bytes[at] ^= mask;
@@ -417,4 +417,61 @@ fn files_as_they_really_arrive_are_named() {
     std::fs::File::create(folder.path().join("saved_model.pb")).unwrap();
     let error = import(folder.path(), &ImportOptions::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("SavedModel"));
+}
+
+/// Models as people publish them, in a folder that is not part of the project.
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+fn shared(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("DERMAL_SHARED_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+        PathBuf::from,
+    );
+    let path = root.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: {} is not there", path.display());
+    None
+}
+
+#[test]
+fn published_keras_2_models_are_imported() {
+    let options = ImportOptions::default();
+    if let Some(path) = shared("models/ham7_cnn28std.h5") {
+        let imported = import(&path, &options, &mut |_| {}).unwrap();
+        assert_eq!(imported.source_format, "keras 2.11.0 (.h5)");
+        let output = imported.graph.node(imported.graph.output());
+        assert_eq!(output.shape.dims(), [7]);
+        assert_eq!(
+            imported.graph.tensors["dense/kernel"].shape().dims(),
+            [2304, 64]
+        );
+    }
+    // Sequential > Sequential > Functional, weights of the inner ones in one list.
+    if let Some(path) = shared("models/bin_tm_mobilenetv2_035_nested.h5") {
+        let imported = import(&path, &options, &mut |_| {}).unwrap();
+        let graph = &imported.graph;
+        assert_eq!(graph.node(graph.output()).shape.dims(), [2]);
+        let found = graph.find_layer("sequential_1/model1/out_relu");
+        assert_eq!(graph.node(found[0].0).shape.dims(), [7, 7, 1280]);
+        let input = graph.inputs().next().unwrap().1;
+        assert_eq!(input.name, "sequential_1_input");
+    }
+}
+
+#[test]
+fn files_of_other_kinds_are_told_apart() {
+    for (name, found) in [
+        ("broken/lfs_pointer_skin_cancer_model.keras", "git-LFS"),
+        ("broken/notmodel1652_skin_cancer_cnn.h5", "web page"),
+        ("broken/junk1343_best_model.pth", "PyTorch"),
+        ("broken/missing_external_data_resnet50_1class.onnx", "ONNX"),
+        ("models/ham7_cnn28_fp32.tflite", "TensorFlow Lite"),
+        ("models/skin9_squeezenet1_1.pth", "PyTorch"),
+    ] {
+        let Some(path) = shared(name) else { continue };
+        let error = import(&path, &ImportOptions::default(), &mut |_| {}).unwrap_err();
+        assert_eq!(error.kind(), "format", "{name}: {error}");
+        assert!(error.to_string().contains(found), "{name}: {error}");
+    }
 }
