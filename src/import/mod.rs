@@ -162,9 +162,9 @@ pub enum ImportError {
         /// The attribute.
         attribute: String,
         /// Its value.
-        value: String,
+        value: Box<str>,
         /// What is supported.
-        expected: String,
+        expected: Box<str>,
     },
     /// A weight that the layer needs is not in the file.
     #[error("layer `{path}` ({class}): weight `{weight}` is missing{looked_for}")]
@@ -223,7 +223,7 @@ pub enum ImportError {
         class: String,
         /// What does not fit.
         #[source]
-        source: GraphError,
+        source: Box<GraphError>,
     },
 }
 

@@ -58,9 +58,10 @@ pub(super) fn open(
         };
         return Err(error("the zip archive", message.into()));
     }
-    let metadata = match has(&zip, "metadata.json") {
-        true => Some(small(&mut zip, "metadata.json", 1 << 20)?),
-        false => None,
+    let metadata = if has(&zip, "metadata.json") {
+        Some(small(&mut zip, "metadata.json", 1 << 20)?)
+    } else {
+        None
     };
     let config = small(&mut zip, "config.json", limits.max_config_bytes)?;
     let weights = weights(map, &mut zip, limits, checked)?;

@@ -88,8 +88,8 @@ impl<'a> Attributes<'a> {
             path: self.layer.path.clone(),
             class: self.layer.class.clone(),
             attribute: attribute.to_owned(),
-            value: shown,
-            expected: expected.to_owned(),
+            value: shown.into(),
+            expected: expected.into(),
         })
     }
 
@@ -214,12 +214,13 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The last axis, given as a number or a list of one number.
+    /// The last axis, given as a number or a list of one number; or none at all.
     pub(super) fn last_axis(&self, name: &str, rank: usize) -> Result<(), ImportError> {
         let Some(value) = self.get(name) else {
             return Ok(());
         };
         let one = match value {
+            Value::Array(items) if items.is_empty() => return Ok(()),
             Value::Array(items) if items.len() == 1 => &items[0],
             other => other,
         };

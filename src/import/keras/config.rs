@@ -144,10 +144,10 @@ pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
     let mut paths = Vec::new();
     collect_paths(&model, &mut paths);
     paths.sort_unstable();
-    if let Some(twice) = paths.windows(2).find(|w| w[0] == w[1]) {
+    if let Some([twice, ..]) = paths.windows(2).find(|w| w[0] == w[1]) {
         return Err(invalid(
             place,
-            format!("two layers have the path `{}`", twice[0]),
+            format!("two layers have the path `{twice}`"),
         ));
     }
     Ok(Root {
@@ -158,6 +158,15 @@ pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
             .and_then(Value::as_str)
             .map(str::to_owned),
         keras3_style,
+    })
+}
+
+/// `tf_keras` is what Keras 2 is called since Keras 3 took its name.
+pub(super) fn is_keras_module(module: &str) -> bool {
+    ["keras", "tf_keras"].iter().any(|root| {
+        module
+            .strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })
 }
 
@@ -219,11 +228,8 @@ impl Parser<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let mut names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
         names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
-            return Err(invalid(
-                place,
-                format!("two layers are named `{}`", twice[0]),
-            ));
+        if let Some([twice, ..]) = names.windows(2).find(|w| w[0] == w[1]) {
+            return Err(invalid(place, format!("two layers are named `{twice}`")));
         }
         if sequential {
             let inputs = layers
@@ -296,7 +302,7 @@ impl Parser<'_> {
         // A registered name such as `my_package>MyDense` is a custom class, whatever it is called.
         if let Some(registered) = layer.get("registered_name").and_then(Value::as_str)
             && registered.contains('>')
-            && !registered.starts_with("keras")
+            && !registered.to_ascii_lowercase().starts_with("keras>")
         {
             return Err(ImportError::UnsupportedLayer {
                 path,
@@ -304,9 +310,17 @@ impl Parser<'_> {
             });
         }
         let module = layer.get("module").and_then(Value::as_str);
-        let operation = module.is_some_and(|m| m.starts_with("keras.src.ops."));
-        let known_module = module.is_none_or(|m| m == "keras" || m.starts_with("keras."));
-        if !known_module {
+        // Keras 3 leaves modules out of an `.h5` (and then cannot load its own operations); every
+        // layer has `trainable`, no operation has.
+        let unmarked_operation = module.is_none()
+            && config.get("trainable").is_none()
+            && layer
+                .get("inbound_nodes")
+                .and_then(|nodes| nodes.get(0)?.get("args"))
+                .is_some();
+        let operation =
+            unmarked_operation || module.is_some_and(|m| m.starts_with("keras.src.ops."));
+        if !module.is_none_or(is_keras_module) {
             return Err(ImportError::UnsupportedLayer {
                 path,
                 class: format!("{}.{class}", module.unwrap_or_default()),

@@ -53,6 +53,25 @@ impl Operand {
     }
 }
 
+impl Operand {
+    /// Null, false, or a structure of those: the `mask` of a model with several inputs.
+    pub(super) fn is_off(&self) -> bool {
+        fn off(value: &Value) -> bool {
+            match value {
+                Value::Null | Value::Bool(false) => true,
+                Value::Array(items) => items.iter().all(off),
+                _ => false,
+            }
+        }
+        match self {
+            Self::Node(_) => false,
+            Self::List(items) => items.iter().all(Self::is_off),
+            Self::Map(items) => items.iter().all(|(_, item)| item.is_off()),
+            Self::Value(value) => off(value),
+        }
+    }
+}
+
 /// One call of a layer, with its inputs resolved.
 pub(super) struct LayerCall<'a> {
     pub(super) layer: &'a LayerConfig,
@@ -82,17 +101,21 @@ impl LayerCall<'_> {
     }
 
     /// Refuses keyword arguments that change the result of a layer.
-    fn check_kwargs(&self) -> Result<(), ImportError> {
+    ///
+    /// In Keras 3 `predict` overrides a recorded `training` (and the augmentation layers record
+    /// `true` by default); in Keras 2 `training=True` sticks, as Monte Carlo dropout wants it.
+    fn check_kwargs(&self, keras2: bool) -> Result<(), ImportError> {
         for (key, value) in &self.kwargs {
             match value {
-                Operand::Value(Value::Null | Value::Bool(false)) => {}
+                Operand::Value(Value::Bool(_)) if key == "training" && !keras2 => {}
+                value if value.is_off() => {}
                 _ => {
                     return Err(ImportError::UnsupportedValue {
                         path: self.layer.path.clone(),
                         class: self.layer.class.clone(),
                         attribute: format!("call argument {key}"),
                         value: match value {
-                            Operand::Value(v) => v.to_string(),
+                            Operand::Value(v) => v.to_string().into(),
                             _ => "a tensor".into(),
                         },
                         expected: "nothing or false".into(),
@@ -449,7 +472,7 @@ impl<'a> Builder<'a> {
             ));
         }
         if !layers::takes_call_arguments(call.layer) {
-            call.check_kwargs()?;
+            call.check_kwargs(self.keras2)?;
         }
         let outputs = if let Some(model) = &call.layer.model {
             let inputs = model_inputs(model, call)?;
@@ -583,6 +606,46 @@ fn graph_error(layer: &LayerConfig, source: GraphError) -> ImportError {
     ImportError::Graph {
         path: layer.path.clone(),
         class: layer.class.clone(),
-        source,
+        source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_mask_of_nothing_is_nothing() {
+        let nothing = || Operand::Value(Value::Null);
+        let named = Operand::Map(vec![("p".into(), nothing()), ("q".into(), nothing())]);
+        assert!(named.is_off());
+        assert!(Operand::Value(json!([null, [false]])).is_off());
+        assert!(!Operand::Value(json!([null, true])).is_off());
+        assert!(!Operand::List(vec![nothing(), Operand::Node(NodeId(0))]).is_off());
+    }
+
+    #[test]
+    fn nested_models_are_counted_from_the_index_that_is_used() {
+        let refer = |call| TensorRef {
+            layer: "inner".into(),
+            call,
+            tensor: 0,
+        };
+        let first = |calls: usize, references: &[usize]| {
+            let layer = json!({"class_name": "Sequential", "config": {
+                "name": "outer", "layers": [{"class_name": "Sequential", "config": {
+                    "name": "inner", "layers": []}}]}});
+            let mut model = super::super::config::parse(layer.to_string().as_bytes(), "test")
+                .unwrap()
+                .model;
+            model.layers[0].calls = (0..calls).map(|_| Call::default()).collect();
+            model.outputs = references.iter().map(|&i| refer(i)).collect();
+            first_indices(&model).get("inner").copied().unwrap_or(0)
+        };
+        assert_eq!(first(1, &[0]), 0);
+        assert_eq!(first(1, &[1]), 1);
+        assert_eq!(first(2, &[0, 1]), 0);
+        assert_eq!(first(2, &[1, 2]), 1);
     }
 }

@@ -85,7 +85,7 @@ impl Hdf5Weights {
             .root_group()
             .map_err(|e| error("the HDF5 root group", &e))?;
         let mut open = vec![(String::new(), String::new(), root, 0)];
-        // Hard links can make a group its own ancestor.
+        // Hard links can make a group its own ancestor, and the walk endless.
         let mut seen = BTreeSet::new();
         while let Some((path, stored, group, depth)) = open.pop() {
             let place = format!("HDF5 group `{path}`");

@@ -158,7 +158,7 @@ impl<'a> Resolver<'a> {
             let path = join(&container, group);
             match &layer.model {
                 Some(_) if !self.source.has_group(&path) && !shared(layer) => {
-                    return Err(self.missing_group(layer, &path));
+                    return Err(missing_group(layer, &path));
                 }
                 Some(model) => self.nested(model, &path)?,
                 None => self.leaf(layer, &path)?,
@@ -167,19 +167,13 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    fn missing_group(&self, layer: &LayerConfig, path: &str) -> ImportError {
-        let first = first_variable(layer).unwrap_or("weights");
-        let _ = self;
-        missing(layer, first, format!(": there is no group `{path}`"))
-    }
-
     fn leaf(&mut self, layer: &'a LayerConfig, path: &str) -> Result<(), ImportError> {
         if !self.source.has_group(path) {
             if layer.shared_id.is_some() {
                 self.elsewhere.push(layer);
                 return Ok(());
             }
-            return Err(self.missing_group(layer, path));
+            return Err(missing_group(layer, path));
         }
         let found: Vec<_> = variables(layer)?
             .iter()
@@ -402,7 +396,11 @@ fn by_layer_names(leaves: &[Leaf], weights: &[String]) -> Option<Vec<Vec<String>
         .map(|(layer, variables)| {
             variables
                 .iter()
-                .map(|v| find(&layer.name, v.name))
+                .map(|v| {
+                    spellings(v.name)
+                        .iter()
+                        .find_map(|name| find(&layer.name, name))
+                })
                 .collect()
         })
         .collect()
@@ -446,7 +444,8 @@ fn arrange(
         .collect();
     for (&(i, j), weight) in order.iter().zip(weights) {
         let last = weight.rsplit('/').next()?;
-        if canonical(last) != leaves[i].1[j].name {
+        // A single layer's list is in order whatever its weights are called.
+        if leaves.len() > 1 && !spellings(leaves[i].1[j].name).contains(&canonical(last)) {
             return None;
         }
         out[i][j].clone_from(weight);
@@ -460,6 +459,26 @@ fn canonical(weight: &str) -> &str {
         "running_mean" => "moving_mean",
         "running_std" => "moving_variance",
         name => name,
+    }
+}
+
+/// Names under which versions of Keras store a variable: Keras 3 calls the kernel of a
+/// `DepthwiseConv2D` simply that.
+fn spellings(variable: &'static str) -> &'static [&'static str] {
+    match variable {
+        "kernel" => &["kernel"],
+        "depthwise_kernel" => &["depthwise_kernel", "kernel"],
+        "pointwise_kernel" => &["pointwise_kernel"],
+        "bias" => &["bias"],
+        "gamma" => &["gamma"],
+        "beta" => &["beta"],
+        "moving_mean" => &["moving_mean"],
+        "moving_variance" => &["moving_variance"],
+        "mean" => &["mean"],
+        "variance" => &["variance"],
+        "count" => &["count"],
+        "alpha" => &["alpha"],
+        _ => &[],
     }
 }
 
@@ -479,6 +498,11 @@ fn has_weights(layer: &LayerConfig) -> Result<bool, ImportError> {
 
 fn first_variable(layer: &LayerConfig) -> Option<&'static str> {
     variables(layer).ok()?.first().map(|v| v.name)
+}
+
+fn missing_group(layer: &LayerConfig, path: &str) -> ImportError {
+    let first = first_variable(layer).unwrap_or("weights");
+    missing(layer, first, format!(": there is no group `{path}`"))
 }
 
 fn missing(layer: &LayerConfig, weight: &str, looked_for: String) -> ImportError {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::super::attributes::Attributes;
-use super::super::config::LayerConfig;
+use super::super::config::{LayerConfig, is_keras_module};
 use super::super::functional::{Builder, LayerCall};
 use crate::activation::Activation;
 use crate::graph::{NodeId, Op};
@@ -99,7 +99,7 @@ fn parse(
             let custom = map
                 .get("module")
                 .and_then(Value::as_str)
-                .is_some_and(|m| m != "builtins" && m != "keras" && !m.starts_with("keras."));
+                .is_some_and(|m| m != "builtins" && !is_keras_module(m));
             match map.get("config") {
                 _ if custom => refuse(),
                 Some(Value::String(name)) if class == "function" => match by_name(name, keras2) {
@@ -192,7 +192,7 @@ pub(super) fn general_relu(
     match (max_value, negative_slope, threshold) {
         (None, slope, t) if slope == 0.0 && t == 0.0 => Activation::Relu,
         (Some(max), slope, t) if max == 6.0 && slope == 0.0 && t == 0.0 => Activation::Relu6,
-        (None, slope, t) if t == 0.0 => Activation::LeakyRelu { slope },
+        (None, slope, 0.0) => Activation::LeakyRelu { slope },
         _ => Activation::ReluGeneral {
             max_value,
             negative_slope,

@@ -20,13 +20,15 @@ pub(super) fn batch(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, I
     let attributes = Attributes::new(call.layer);
     attributes.last_axis("axis", shape.rank())?;
     let epsilon = attributes.number("epsilon")?.unwrap_or(1e-3);
-    let gamma = match attributes.flag("scale", true)? {
-        true => widen(builder.read(call.layer, "gamma", &[c])?.as_slice()),
-        false => vec![1.0; c],
+    let gamma = if attributes.flag("scale", true)? {
+        widen(builder.read(call.layer, "gamma", &[c])?.as_slice())
+    } else {
+        vec![1.0; c]
     };
-    let beta = match attributes.flag("center", true)? {
-        true => widen(builder.read(call.layer, "beta", &[c])?.as_slice()),
-        false => vec![0.0; c],
+    let beta = if attributes.flag("center", true)? {
+        widen(builder.read(call.layer, "beta", &[c])?.as_slice())
+    } else {
+        vec![0.0; c]
     };
     let mean = widen(builder.read(call.layer, "moving_mean", &[c])?.as_slice());
     let variance = widen(

@@ -383,8 +383,7 @@ impl<'a> Arguments<'a> {
     fn finish(&self) -> Result<(), ImportError> {
         self.attributes.ignore(&["function"]);
         for (i, argument) in self.call.args.iter().enumerate() {
-            let null = matches!(argument, Operand::Value(Value::Null | Value::Bool(false)));
-            if !null && !self.positions.borrow().contains(&i) {
+            if !argument.is_off() && !self.positions.borrow().contains(&i) {
                 return self.attributes.refuse(
                     &format!("call argument {i}"),
                     &shown(argument),
@@ -393,9 +392,8 @@ impl<'a> Arguments<'a> {
             }
         }
         for (key, argument) in &self.call.kwargs {
-            let null = matches!(argument, Operand::Value(Value::Null | Value::Bool(false)));
             // The name given to the operation in the TensorFlow graph.
-            if !null && key != "name" && !self.keywords.borrow().contains(key) {
+            if !argument.is_off() && key != "name" && !self.keywords.borrow().contains(key) {
                 return self.attributes.refuse(
                     &format!("call argument {key}"),
                     &shown(argument),
@@ -469,9 +467,10 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
         }
         Kind::Gelu => {
             let x = arguments.node(0, &["x", "features"])?;
-            let op = match arguments.flag(1, &["approximate"])? {
-                true => Activation::GeluTanh,
-                false => Activation::Gelu,
+            let op = if arguments.flag(1, &["approximate"])? {
+                Activation::GeluTanh
+            } else {
+                Activation::Gelu
             };
             builder.push(call, None, Op::Activation(op), &[x])?
         }
@@ -726,8 +725,14 @@ fn resize(
     builder.push(call, None, Op::Resize { kind, size }, &[x])
 }
 
+/// Axes longer than this are not sliced: the list of positions is not worth its memory.
+const MAX_SLICED: usize = 1 << 20;
+
 /// Positions `start, start + step, ...` that a slice picks from `len`.
 fn picked(slice: &Value, len: usize) -> Option<Vec<usize>> {
+    if len > MAX_SLICED {
+        return None;
+    }
     let config = slice.get("config").unwrap_or(slice);
     let bound = |name: &str| match config.get(name) {
         None | Some(Value::Null) => Some(None),

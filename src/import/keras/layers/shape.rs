@@ -104,11 +104,9 @@ pub(super) fn reshape(builder: &mut Builder, call: &LayerCall) -> Result<NodeId,
     let attributes = Attributes::new(call.layer);
     let from = builder.shape(input).clone();
     let target = attributes.get("target_shape").unwrap_or(&Value::Null);
-    let shape = match target.as_array().and_then(|t| target_shape(t, from.len())) {
-        Some(shape) => shape,
-        None => {
-            return attributes.refuse("target_shape", target, &format!("a shape that fits {from}"));
-        }
+    let fitted = target.as_array().and_then(|t| target_shape(t, from.len()));
+    let Some(shape) = fitted else {
+        return attributes.refuse("target_shape", target, &format!("a shape that fits {from}"));
     };
     attributes.finish()?;
     reshape_to(builder, call, input, shape)

@@ -1,0 +1,477 @@
+//! Import of the small models in `fixtures/import` (written by `scripts/make-import-fixtures.py`)
+//! in every format, and of damaged copies of them.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, also in the helpers"
+)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use dermal::graph::Graph;
+use dermal::import::{ImportError, ImportOptions, Imported, Limits, import};
+use tempfile::NamedTempFile;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/import")
+        .join(name)
+}
+
+fn with_config(config: Option<PathBuf>) -> ImportOptions {
+    ImportOptions {
+        config,
+        ..ImportOptions::default()
+    }
+}
+
+fn load(name: &str, config: Option<&str>) -> Result<Imported, ImportError> {
+    let options = with_config(config.map(fixture));
+    import(&fixture(name), &options, &mut |_| {})
+}
+
+fn import_bytes(bytes: &[u8], options: &ImportOptions) -> Result<Imported, ImportError> {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    import(file.path(), options, &mut |_| {})
+}
+
+fn outline(graph: &Graph) -> Vec<(String, &'static str, Vec<usize>)> {
+    graph
+        .nodes()
+        .iter()
+        .map(|n| (n.name.clone(), n.op.name(), n.shape.dims().to_vec()))
+        .collect()
+}
+
+/// The formats in which the one model is saved.
+const FORMATS: [(&str, Option<&str>); 3] = [
+    ("nested.keras", None),
+    ("nested.h5", None),
+    ("nested.weights.h5", Some("nested.json")),
+];
+
+#[test]
+fn every_format_gives_the_same_graph() {
+    let expected: [(&str, &str, &[usize]); 18] = [
+        ("photo", "Input", &[9, 9, 3]),
+        ("patient", "Input", &[3]),
+        ("backbone/rescale", "ScaleShift", &[9, 9, 3]),
+        ("backbone/stem", "Conv", &[5, 5, 4]),
+        ("backbone/stem/activation", "Activation", &[5, 5, 4]),
+        ("backbone/pool", "MaxPool", &[4, 4, 4]),
+        (
+            "backbone/block/separable/depthwise",
+            "DepthwiseConv",
+            &[4, 4, 4],
+        ),
+        ("backbone/block/separable", "Conv", &[4, 4, 4]),
+        ("backbone/block/bn", "ScaleShift", &[4, 4, 4]),
+        ("multiply", "ScaleShift", &[4, 4, 4]),
+        ("average", "GlobalAveragePool", &[4]),
+        ("shared", "Gemm", &[3]),
+        ("shared/activation", "Activation", &[3]),
+        ("shared:1", "Gemm", &[3]),
+        ("shared:1/activation", "Activation", &[3]),
+        ("join", "Concat", &[7]),
+        ("head", "Gemm", &[2]),
+        ("head/activation", "Softmax", &[2]),
+    ];
+    let mut expected: Vec<_> = expected
+        .iter()
+        .map(|(name, op, shape)| ((*name).to_owned(), *op, shape.to_vec()))
+        .collect();
+    expected.sort();
+    for (name, config) in FORMATS {
+        let imported = load(name, config).unwrap();
+        let mut got = outline(&imported.graph);
+        got.sort();
+        assert_eq!(got, expected, "{name}");
+        let output = imported.graph.node(imported.graph.output());
+        assert_eq!(output.name, "head/activation", "{name}");
+    }
+}
+
+#[test]
+fn every_format_gives_the_same_weights() {
+    let first = load("nested.keras", None).unwrap().graph;
+    for (name, config) in &FORMATS[1..] {
+        let other = load(name, *config).unwrap().graph;
+        assert_eq!(
+            first.tensors.keys().collect::<Vec<_>>(),
+            other.tensors.keys().collect::<Vec<_>>(),
+            "{name}"
+        );
+        for (key, tensor) in &first.tensors {
+            assert_eq!(tensor.bytes(), other.tensors[key].bytes(), "{name}: {key}");
+        }
+    }
+    // The script numbers all weights in the order of the model: the stem's kernel comes first
+    // (k/97 + 0.01), its bias after 3 * 3 * 3 * 4 = 108 numbers.
+    let near = |key: &str, index: usize, k: f32| {
+        let got = first.tensors[key].as_f32().unwrap()[index];
+        assert!(
+            (got - (k % 97.0 / 97.0 + 0.01)).abs() < 1e-6,
+            "{key}: {got}"
+        );
+    };
+    near("backbone/stem/kernel", 0, 0.0);
+    near("backbone/stem/kernel", 107, 107.0);
+    near("backbone/stem/bias", 3, 111.0);
+    near("backbone/block/separable/depthwise_kernel", 0, 112.0);
+    near("backbone/block/separable/pointwise_kernel", 15, 163.0);
+}
+
+#[test]
+fn layers_are_named_by_their_paths() {
+    let graph = load("nested.keras", None).unwrap().graph;
+    let at = |name: &str| {
+        let found = graph.find_layer(name);
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        graph.node(found[0].0).name.clone()
+    };
+    // A layer's output is after its activation; training-only layers are at their input.
+    assert_eq!(at("backbone/stem"), "backbone/stem/activation");
+    assert_eq!(at("separable"), "backbone/block/separable");
+    assert_eq!(at("backbone/block/dropout"), "backbone/block/bn");
+    assert_eq!(at("backbone"), "backbone/block/bn");
+    assert_eq!(at("backbone/inner_input"), "photo");
+    assert_eq!(at("shared:1"), "shared:1/activation");
+    assert_eq!(at("head"), "head/activation");
+}
+
+#[test]
+fn the_format_and_progress_are_told() {
+    let mut seen = Vec::new();
+    let path = fixture("nested.keras");
+    let options = ImportOptions::default();
+    let imported = import(&path, &options, &mut |p| seen.push(p)).unwrap();
+    let version = imported.source_format.strip_prefix("keras 3.").unwrap();
+    assert!(version.ends_with(" (.keras)"), "{version}");
+    let last = seen.last().unwrap();
+    assert_eq!(last.done_bytes, last.total_bytes);
+    assert!(seen.windows(2).all(|w| w[0].done_bytes <= w[1].done_bytes));
+}
+
+#[test]
+fn weights_alone_ask_for_the_layers() {
+    let error = load("nested.weights.h5", None).unwrap_err();
+    assert_eq!(error.kind(), "needs_config");
+    assert!(error.hint().contains("--config"));
+    let error = load("nested.keras", Some("nested.json")).unwrap_err();
+    assert_eq!(error.kind(), "config_twice");
+}
+
+/// Applies an edit to the JSON and imports the weights with it.
+fn edited(from: &str, to: &str) -> ImportError {
+    let json = std::fs::read_to_string(fixture("nested.json")).unwrap();
+    assert!(json.contains(from), "{from} is not in nested.json");
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(json.replace(from, to).as_bytes()).unwrap();
+    let options = with_config(Some(file.path().to_owned()));
+    import(&fixture("nested.weights.h5"), &options, &mut |_| {}).unwrap_err()
+}
+
+#[test]
+fn what_cannot_be_reproduced_is_refused_by_name() {
+    struct Case {
+        from: &'static str,
+        to: &'static str,
+        kind: &'static str,
+        says: &'static str,
+    }
+    let case = |from, to, kind, says| Case {
+        from,
+        to,
+        kind,
+        says,
+    };
+    for c in [
+        case(
+            r#""class_name": "Rescaling""#,
+            r#""class_name": "Lambda""#,
+            "unsupported_layer",
+            "layer `backbone/rescale` (Lambda) is not supported",
+        ),
+        case(
+            r#""class_name": "MaxPooling2D""#,
+            r#""class_name": "MyPooling""#,
+            "unsupported_layer",
+            "layer `backbone/pool` (MyPooling) is not supported",
+        ),
+        case(
+            r#""data_format": "channels_last""#,
+            r#""data_format": "channels_first""#,
+            "unsupported_value",
+            "`data_format` is `channels_first`, expected `channels_last`",
+        ),
+        case(
+            r#""activation": "tanh""#,
+            r#""activation": "my_tanh""#,
+            "unsupported_value",
+            "layer `shared` (Dense): `activation` is `my_tanh`, expected a built-in activation",
+        ),
+        case(
+            r#""padding": "same""#,
+            r#""padding": "causal""#,
+            "unsupported_value",
+            "`padding` is `causal`",
+        ),
+        case(
+            r#""use_bias": true"#,
+            r#""brand_new_option": 3, "use_bias": true"#,
+            "unsupported_value",
+            "`brand_new_option` is `3`, expected no such attribute",
+        ),
+        case(
+            r#""units": 2"#,
+            r#""units": 5"#,
+            "weight_shape",
+            "layer `head` (Dense): weight `kernel`: expected [7, 5], got [7, 2]",
+        ),
+        case(
+            r#""pool_size": [2, 2]"#,
+            r#""pool_size": [0, 2]"#,
+            "unsupported_value",
+            "`pool_size` is `[0,2]`",
+        ),
+        case(
+            r#""pool_size": [2, 2]"#,
+            r#""pool_size": [50, 2]"#,
+            "graph",
+            "layer `backbone/pool` (MaxPooling2D) does not fit its inputs",
+        ),
+        case(
+            r#""keras_history": ["average", 0, 0]"#,
+            r#""keras_history": ["nobody", 0, 0]"#,
+            "config",
+            "its input `nobody` is never computed",
+        ),
+        case(
+            r#""keras_history": ["average", 0, 0]"#,
+            r#""keras_history": ["head", 0, 0]"#,
+            "config",
+            "is never computed",
+        ),
+        case(
+            r#""batch_shape": [null, 9, 9, 3]"#,
+            r#""batch_shape": [null, null, null, 3]"#,
+            "input_size",
+            "input `photo` has shape [None, None, 3]: rows and columns are not known",
+        ),
+        case(
+            r#""output_layers": ["head", 0, 0]"#,
+            r#""output_layers": [["head", 0, 0], ["join", 0, 0]]"#,
+            "outputs",
+            "the model has 2 outputs (head, join), expected 1",
+        ),
+        case(
+            r#""center": true"#,
+            r#""center": false"#,
+            "unused_weights",
+            "belongs to no layer of the model",
+        ),
+        case(
+            r#""use_bias": false"#,
+            r#""use_bias": true"#,
+            "missing_weights",
+            "layer `backbone/block/separable` (SeparableConv2D): weight `bias` is missing",
+        ),
+    ] {
+        let error = edited(c.from, c.to);
+        assert_eq!(error.kind(), c.kind, "{}: {error}", c.to);
+        assert!(
+            error.to_string().contains(c.says),
+            "expected `{}`, got `{error}`",
+            c.says
+        );
+        assert!(!error.hint().is_empty());
+    }
+}
+
+#[test]
+fn an_open_input_takes_the_size_that_is_given() {
+    let json = std::fs::read_to_string(fixture("nested.json")).unwrap();
+    let open = json.replace("[null, 9, 9, 3]", "[null, null, null, 3]");
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(open.as_bytes()).unwrap();
+    let size = |input_size| ImportOptions {
+        input_size,
+        ..with_config(Some(file.path().to_owned()))
+    };
+    let path = fixture("nested.weights.h5");
+    let imported = import(&path, &size(Some([12, 10])), &mut |_| {}).unwrap();
+    let (_, photo) = imported.graph.inputs().next().unwrap();
+    assert_eq!(photo.shape.dims(), [12, 10, 3]);
+    // A size that the model does not leave open is an error, not ignored.
+    let fixed = ImportOptions {
+        input_size: Some([12, 10]),
+        ..ImportOptions::default()
+    };
+    let error = import(&fixture("nested.keras"), &fixed, &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), "input_size");
+}
+
+#[test]
+fn limits_are_kept() {
+    let tight = |limits| ImportOptions {
+        limits,
+        ..ImportOptions::default()
+    };
+    for limits in [
+        Limits {
+            max_file_bytes: 1000,
+            ..Limits::default()
+        },
+        Limits {
+            max_config_bytes: 1000,
+            ..Limits::default()
+        },
+        Limits {
+            max_weight_bytes: 100,
+            ..Limits::default()
+        },
+    ] {
+        for name in ["nested.keras", "nested.h5"] {
+            let options = tight(limits.clone());
+            let error = import(&fixture(name), &options, &mut |_| {}).unwrap_err();
+            assert_eq!(error.kind(), "too_large", "{name} {limits:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn truncated_files_are_refused() {
+    for (name, config) in FORMATS {
+        let options = with_config(config.map(fixture));
+        let bytes = std::fs::read(fixture(name)).unwrap();
+        for i in 0..300 {
+            let len = bytes.len() * i / 300;
+            let error = import_bytes(&bytes[..len], &options);
+            assert!(error.is_err(), "{name} cut to {len} of {}", bytes.len());
+        }
+    }
+}
+
+/// A flipped bit may go unseen in an `.h5`, which has no checksums; it must not panic or hang.
+#[test]
+fn flipped_bytes_never_panic() {
+    for (name, config) in FORMATS {
+        let options = with_config(config.map(fixture));
+        let original = std::fs::read(fixture(name)).unwrap();
+        let mut bytes = original.clone();
+        let step = (original.len() / 500).max(1);
+        for at in (0..original.len()).step_by(step) {
+            for mask in [0x01, 0x80, 0xff] {
+                bytes[at] ^= mask;
+                if let Ok(imported) = import_bytes(&bytes, &options) {
+                    assert_eq!(imported.graph.inputs().count(), 2, "{name} at {at}");
+                }
+                bytes[at] = original[at];
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_weight_in_a_keras_file_is_found() {
+    let mut bytes = std::fs::read(fixture("nested.keras")).unwrap();
+    // The stem's kernel starts with 0/97 + 0.01, 1/97 + 0.01, ...
+    let pattern: Vec<u8> = (0..4u8)
+        .flat_map(|k| (f64::from(k) / 97.0 + 0.01).to_bits().to_le_bytes())
+        .collect();
+    let as_f32: Vec<u8> = pattern
+        .chunks(8)
+        .flat_map(|b| {
+            #[expect(clippy::cast_possible_truncation, reason = "as Keras stored it")]
+            let value = f64::from_le_bytes(b.try_into().unwrap()) as f32;
+            value.to_le_bytes()
+        })
+        .collect();
+    let at = bytes
+        .windows(as_f32.len())
+        .position(|w| w == as_f32)
+        .expect("the kernel lies uncompressed in the file");
+    bytes[at + 2] ^= 0x10;
+    let error = import_bytes(&bytes, &ImportOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), "archive");
+    assert!(error.hint().contains("damaged"));
+}
+
+#[test]
+fn files_as_they_really_arrive_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = import(folder.path(), &ImportOptions::default(), &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), "format");
+    let missing = folder.path().join("none.keras");
+    let error = import(&missing, &ImportOptions::default(), &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), "io");
+    let error = import_bytes(b"", &ImportOptions::default()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("is empty, not a Keras model file")
+    );
+    std::fs::create_dir(folder.path().join("variables")).unwrap();
+    std::fs::File::create(folder.path().join("saved_model.pb")).unwrap();
+    let error = import(folder.path(), &ImportOptions::default(), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("SavedModel"));
+}
+
+/// Models as people publish them, in a folder that is not part of the project.
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+fn shared(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("DERMAL_SHARED_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+        PathBuf::from,
+    );
+    let path = root.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: {} is not there", path.display());
+    None
+}
+
+#[test]
+fn published_keras_2_models_are_imported() {
+    let options = ImportOptions::default();
+    if let Some(path) = shared("models/ham7_cnn28std.h5") {
+        let imported = import(&path, &options, &mut |_| {}).unwrap();
+        assert_eq!(imported.source_format, "keras 2.11.0 (.h5)");
+        let output = imported.graph.node(imported.graph.output());
+        assert_eq!(output.shape.dims(), [7]);
+        assert_eq!(
+            imported.graph.tensors["dense/kernel"].shape().dims(),
+            [2304, 64]
+        );
+    }
+    // Sequential > Sequential > Functional, weights of the inner ones in one list.
+    if let Some(path) = shared("models/bin_tm_mobilenetv2_035_nested.h5") {
+        let imported = import(&path, &options, &mut |_| {}).unwrap();
+        let graph = &imported.graph;
+        assert_eq!(graph.node(graph.output()).shape.dims(), [2]);
+        let found = graph.find_layer("sequential_1/model1/out_relu");
+        assert_eq!(graph.node(found[0].0).shape.dims(), [7, 7, 1280]);
+        let input = graph.inputs().next().unwrap().1;
+        assert_eq!(input.name, "sequential_1_input");
+    }
+}
+
+#[test]
+fn files_of_other_kinds_are_told_apart() {
+    for (name, found) in [
+        ("broken/lfs_pointer_skin_cancer_model.keras", "git-LFS"),
+        ("broken/notmodel1652_skin_cancer_cnn.h5", "web page"),
+        ("broken/junk1343_best_model.pth", "PyTorch"),
+        ("broken/missing_external_data_resnet50_1class.onnx", "ONNX"),
+        ("models/ham7_cnn28_fp32.tflite", "TensorFlow Lite"),
+        ("models/skin9_squeezenet1_1.pth", "PyTorch"),
+    ] {
+        let Some(path) = shared(name) else { continue };
+        let error = import(&path, &ImportOptions::default(), &mut |_| {}).unwrap_err();
+        assert_eq!(error.kind(), "format", "{name}: {error}");
+        assert!(error.to_string().contains(found), "{name}: {error}");
+    }
+}
