@@ -7,7 +7,10 @@
 
 #![expect(clippy::print_stderr, reason = "a program that reports to its user")]
 
-#[allow(dead_code, reason = "shared with the trainer and a test, which use other parts")]
+#[allow(
+    dead_code,
+    reason = "shared with the trainer and a test, which use other parts"
+)]
 mod synthetic;
 
 use std::fmt::Write;
@@ -41,9 +44,14 @@ fn write_fixtures(folder: &Path) -> Result<()> {
             writeln!(labels, "{file},{name}")?;
         }
     }
-    atomic::write(&folder.join("labels.csv"), |out| out.write_all(labels.as_bytes()))?;
+    atomic::write(&folder.join("labels.csv"), |out| {
+        out.write_all(labels.as_bytes())
+    })?;
     let count = CLASSES.len() * FIXTURES_PER_CLASS as usize;
-    eprintln!("{count} pictures, {total_bytes} bytes in {}", images.display());
+    eprintln!(
+        "{count} pictures, {total_bytes} bytes in {}",
+        images.display()
+    );
     Ok(())
 }
 

@@ -64,7 +64,8 @@ fn card_row(name: &str) -> String {
     let card = std::fs::read_to_string(root().join("models/README.md")).unwrap();
     let start = format!("| {name}");
     let row = card.lines().find(|line| line.starts_with(&start));
-    row.unwrap_or_else(|| panic!("the card has no row `{name}`")).to_owned()
+    row.unwrap_or_else(|| panic!("the card has no row `{name}`"))
+        .to_owned()
 }
 
 #[test]
@@ -89,7 +90,10 @@ fn the_generator_draws_the_committed_bytes() {
             let name = synthetic::fixture_name(class, index);
             let drawn = synthetic::photo(Split::Fixture, class, index).unwrap();
             let committed = std::fs::read(fixture(&name)).unwrap();
-            assert!(drawn == committed, "{name} differs from what the generator draws");
+            assert!(
+                drawn == committed,
+                "{name} differs from what the generator draws"
+            );
         }
     }
 }
@@ -97,7 +101,13 @@ fn the_generator_draws_the_committed_bytes() {
 #[test]
 fn splits_share_no_picture() {
     let drawn = |split| synthetic::photo(split, 4, 3).unwrap();
-    let splits = [Split::Fixture, Split::Train, Split::Validation, Split::HeldOut].map(drawn);
+    let splits = [
+        Split::Fixture,
+        Split::Train,
+        Split::Validation,
+        Split::HeldOut,
+    ]
+    .map(drawn);
     for (i, a) in splits.iter().enumerate() {
         assert!(splits[..i].iter().all(|b| a != b));
     }
@@ -122,7 +132,11 @@ fn accuracy_on_the_fixtures_is_that_of_the_card() {
         })
         .count();
     let accuracy = right as f64 / labels.len() as f64;
-    assert!((0.90..=0.97).contains(&accuracy), "{right} of {}", labels.len());
+    assert!(
+        (0.90..=0.97).contains(&accuracy),
+        "{right} of {}",
+        labels.len()
+    );
     let row = card_row("`fixtures/images`");
     assert!(
         row.contains(&format!("| {right} of {} |", labels.len())),
@@ -158,7 +172,10 @@ fn engine_and_reference_agree() {
         let inputs = BTreeMap::from([(model.graph.node(input).name.as_str(), pixels.as_slice())]);
         let expected = Reference::new(&model.graph).run(&inputs).unwrap();
         for (got, expected) in prediction.logits.iter().zip(&expected) {
-            assert!((got - expected).abs() < 1e-3, "{class}: {got}, expected {expected}");
+            assert!(
+                (got - expected).abs() < 1e-3,
+                "{class}: {got}, expected {expected}"
+            );
         }
     }
 }

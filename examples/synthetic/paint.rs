@@ -256,9 +256,7 @@ impl Signs {
                 body.inside(dice, 0.9)
             };
             let r = dice.range(0.018, 0.034);
-            signs
-                .dark
-                .disc(at, pen(r, 0.02, dice.range(0.45, 0.9)));
+            signs.dark.disc(at, pen(r, 0.02, dice.range(0.45, 0.9)));
         }
         for _ in 0..l.dots {
             let at = body.inside(dice, 1.05);
@@ -284,7 +282,9 @@ impl Signs {
             let a = body.inside(dice, 0.8);
             let r = dice.range(0.03, 0.085);
             let b = [a[0] + dice.bell() * r * 0.5, a[1] + dice.bell() * r * 0.5];
-            signs.blue.segment(a, b, pen(r * 0.6, r * 0.8, dice.range(0.5, 0.95)));
+            signs
+                .blue
+                .segment(a, b, pen(r * 0.6, r * 0.8, dice.range(0.5, 0.95)));
         }
         if l.ulcer > 0.0 {
             let a = body.inside(dice, 0.5);
@@ -368,11 +368,20 @@ fn shade(
     // The lesion's ground.
     let depth = body.depth([px, py]);
     let edge = l.edge * 0.5;
-    let inside = smoothstep(-edge, edge, depth + 0.04 * fractal(s(Field::Grain), px * 11.0, py * 11.0, 2));
+    let inside = smoothstep(
+        -edge,
+        edge,
+        depth + 0.04 * fractal(s(Field::Grain), px * 11.0, py * 11.0, 2),
+    );
     if inside > 0.0 {
         let [u, v] = body.local([px, py]);
         let radius = (u * u + v * v).sqrt();
-        let blotch = fractal(s(Field::Blotch), px * 3.6 + warp_x * 0.6, py * 3.6 + warp_y * 0.6, 4);
+        let blotch = fractal(
+            s(Field::Blotch),
+            px * 3.6 + warp_x * 0.6,
+            py * 3.6 + warp_y * 0.6,
+            4,
+        );
         let fine = fractal(s(Field::Blotch) ^ 1, px * 13.0, py * 13.0, 3);
         let mut brown = l.melanin * (1.0 + l.blotches * 0.9 * blotch + 0.22 * fine);
         let mut red = l.blood * (1.0 + l.blotches * 0.6 * blotch + 0.15 * fine);
@@ -404,7 +413,10 @@ fn shade(
             );
             let crack = 1.0 - smoothstep(0.04, 0.22, c.second - c.near);
             brown += l.fissures * 0.6 * crack;
-            tints[0] = (l.fissures * 0.2 * smoothstep(0.3, 0.6, c.second - c.near), MILKY);
+            tints[0] = (
+                l.fissures * 0.2 * smoothstep(0.3, 0.6, c.second - c.near),
+                MILKY,
+            );
         }
         if l.lacunae > 0.0 {
             let k = 1.0 / l.lacunae_period;
@@ -422,7 +434,10 @@ fn shade(
             // Strawberry pattern: pale follicles with a red rim.
             let c = cells(s(Field::Follicle), px * 8.0, py * 8.0, 0.8);
             red += l.follicles * 0.35 * smoothstep(0.16, 0.4, c.near);
-            tints[0] = (l.follicles * 0.6 * (1.0 - smoothstep(0.1, 0.24, c.near)), SCALE);
+            tints[0] = (
+                l.follicles * 0.6 * (1.0 - smoothstep(0.1, 0.24, c.near)),
+                SCALE,
+            );
         }
         if l.scale > 0.0 {
             let f = fractal(s(Field::Scale), px * 6.0 + warp_x, py * 6.0 + warp_y, 4);
@@ -435,12 +450,20 @@ fn shade(
             tints[3] = (0.4 * white, MILKY);
         }
         if l.veil > 0.0 {
-            let f = fractal(s(Field::Veil), px * 2.0 + 0.4 * warp_x, py * 2.0 + 0.4 * warp_y, 3);
+            let f = fractal(
+                s(Field::Veil),
+                px * 2.0 + 0.4 * warp_x,
+                py * 2.0 + 0.4 * warp_y,
+                3,
+            );
             let cloud = smoothstep(-0.1, 0.4, f) * smoothstep(0.02, 0.3, depth);
             tints[4] = (l.veil * (0.68 + 0.25 * fine) * cloud, VEIL);
         }
         if l.scar > 0.0 {
-            let (du, dv) = (u - l.scar_offset[0] + 0.3 * warp_x, v - l.scar_offset[1] + 0.3 * warp_y);
+            let (du, dv) = (
+                u - l.scar_offset[0] + 0.3 * warp_x,
+                v - l.scar_offset[1] + 0.3 * warp_y,
+            );
             let r = (du * du + dv * dv).sqrt();
             let patch = 1.0 - smoothstep(l.scar_radius * 0.3, l.scar_radius * 1.6, r);
             let scar = (l.scar * patch * (1.0 + 0.5 * fine)).clamp(0.0, 1.0);
@@ -449,7 +472,10 @@ fn shade(
         }
         melanin += inside * brown.max(0.0);
         blood += inside * red.max(0.0);
-        tints[5] = (l.waxy * (0.6 + 0.4 * blotch + 0.3 * fine).clamp(0.0, 1.0), WAXY);
+        tints[5] = (
+            l.waxy * (0.6 + 0.4 * blotch + 0.3 * fine).clamp(0.0, 1.0),
+            WAXY,
+        );
         for tint in &mut tints {
             tint.0 *= inside;
         }
@@ -629,7 +655,13 @@ impl Glass {
 }
 
 /// A hair from `from`; `[direction, spread]`.
-fn hair(plane: &mut Plane, dice: &mut Dice, from: [f32; 2], [along, spread]: [f32; 2], length: f32) {
+fn hair(
+    plane: &mut Plane,
+    dice: &mut Dice,
+    from: [f32; 2],
+    [along, spread]: [f32; 2],
+    length: f32,
+) {
     let mut direction = along + dice.bell() * spread;
     let bend = dice.bell() * 0.06;
     let length = length * dice.range(0.5, 1.2);
@@ -658,10 +690,14 @@ fn bubble(glass: &mut Glass, centre: [f32; 2], radius: f32) {
         ]
     };
     for i in 0..24 {
-        glass.shadow.segment(point(i), point(i + 1), pen(0.004, 0.014, 0.9));
+        glass
+            .shadow
+            .segment(point(i), point(i + 1), pen(0.004, 0.014, 0.9));
     }
     for i in 13..17 {
-        glass.bright.segment(point(i), point(i + 1), pen(0.004, 0.012, 0.8));
+        glass
+            .bright
+            .segment(point(i), point(i + 1), pen(0.004, 0.012, 0.8));
     }
 }
 

@@ -105,11 +105,16 @@ that no classifier gets everything right.
         )?;
     }
     for (name, confusion) in [("Fixtures", &facts.fixtures), ("Held out", &facts.held_out)] {
-        write!(card, "\n{name}, a row for each true class, a column for each answer:\n\n")?;
+        write!(
+            card,
+            "\n{name}, a row for each true class, a column for each answer:\n\n"
+        )?;
         card.push_str(&markdown(confusion));
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    atomic::write(&folder.join("README.md"), |out| out.write_all(card.as_bytes()))?;
+    atomic::write(&folder.join("README.md"), |out| {
+        out.write_all(card.as_bytes())
+    })?;
     Ok(())
 }
 
@@ -120,7 +125,10 @@ fn markdown(confusion: &Confusion) -> String {
     for (i, (name, row)) in CLASSES.iter().zip(&confusion.0).enumerate() {
         let counts: Vec<String> = row.iter().map(u32::to_string).collect();
         let recall = 100.0 * f64::from(row[i]) / f64::from(row.iter().sum::<u32>());
-        text.extend([format!("| {name} | {} | {recall:.1} % |\n", counts.join(" | "))]);
+        text.extend([format!(
+            "| {name} | {} | {recall:.1} % |\n",
+            counts.join(" | ")
+        )]);
     }
     text
 }

@@ -58,7 +58,9 @@ fn graph(net: &Net) -> Result<Graph> {
         net,
         graph: Graph::new("dermal-demo"),
     };
-    let input = builder.graph.push_input("image", [INPUT, INPUT, 3].into())?;
+    let input = builder
+        .graph
+        .push_input("image", [INPUT, INPUT, 3].into())?;
     let mut x = builder.conv("stem_conv", "stem", input, window(3, 2, INPUT), STEM)?;
     x = builder.batch_norm("stem_bn", "stem", x)?;
     x = builder.silu("stem_activation", x)?;
@@ -78,7 +80,13 @@ fn graph(net: &Net) -> Result<Graph> {
         x = builder.silu(&format!("{name}_activation"), x)?;
         x = builder.squeeze_and_excite(&name, x)?;
         let part = format!("{name}_project");
-        x = builder.conv(&format!("{part}_conv"), &part, x, window(1, 1, 1), b.filters)?;
+        x = builder.conv(
+            &format!("{part}_conv"),
+            &part,
+            x,
+            window(1, 1, 1),
+            b.filters,
+        )?;
         x = builder.batch_norm(&format!("{part}_bn"), &part, x)?;
         if b.stride == 1 && builder.graph.node(x).shape == builder.graph.node(entry).shape {
             x = builder.binary(&format!("{name}_add"), "Add", BinaryOp::Add, [x, entry])?;
@@ -194,8 +202,14 @@ impl Builder<'_> {
     }
 
     fn batch_norm(&mut self, name: &str, weights: &str, x: NodeId) -> Result<NodeId> {
-        let gamma = self.net.weight(&format!("{weights}_gamma"))?.to_vec1::<f32>()?;
-        let beta = self.net.weight(&format!("{weights}_beta"))?.to_vec1::<f32>()?;
+        let gamma = self
+            .net
+            .weight(&format!("{weights}_gamma"))?
+            .to_vec1::<f32>()?;
+        let beta = self
+            .net
+            .weight(&format!("{weights}_beta"))?
+            .to_vec1::<f32>()?;
         let moments = self.net.running(weights)?;
         let (mut scale, mut shift) = (Vec::new(), Vec::new());
         for (i, &gamma) in gamma.iter().enumerate() {

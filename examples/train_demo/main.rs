@@ -17,7 +17,10 @@ mod data;
 mod export;
 mod net;
 mod ops;
-#[allow(dead_code, reason = "shared with `make_fixtures` and a test, which use other parts")]
+#[allow(
+    dead_code,
+    reason = "shared with `make_fixtures` and a test, which use other parts"
+)]
 #[path = "../synthetic/mod.rs"]
 mod synthetic;
 
@@ -114,7 +117,11 @@ fn main() -> Result<()> {
         held_out: card::measure(&model, Split::HeldOut, HELD_OUT_PER_CLASS)?,
     };
     for (name, confusion) in [("fixtures", &facts.fixtures), ("held out", &facts.held_out)] {
-        eprintln!("{name}: {} of {} right", confusion.correct(), confusion.total());
+        eprintln!(
+            "{name}: {} of {} right",
+            confusion.correct(),
+            confusion.total()
+        );
     }
     card::write(&arguments.out, &model, &facts)
 }
@@ -124,7 +131,11 @@ fn train(net: &Net, options: Training) -> Result<()> {
     let start = Instant::now();
     let train = Dataset::draw(Split::Train, options.per_class)?;
     let validation = Dataset::draw(Split::Validation, 40)?;
-    eprintln!("{} pictures drawn in {:.0?}", train.images.len(), start.elapsed());
+    eprintln!(
+        "{} pictures drawn in {:.0?}",
+        train.images.len(),
+        start.elapsed()
+    );
 
     let mut optimizer = AdamW::new(
         net.weights.values().cloned().collect(),
@@ -155,7 +166,9 @@ fn train(net: &Net, options: Training) -> Result<()> {
             optimizer.backward_step(&loss)?;
             losses += loss.to_scalar::<f32>()?;
             if step % 10 == 9 {
-                let left = start.elapsed().mul_f64((steps - step - 1) as f64 / (step + 1) as f64);
+                let left = start
+                    .elapsed()
+                    .mul_f64((steps - step - 1) as f64 / (step + 1) as f64);
                 eprint!("\rstep {} of {steps}, {left:.0?} left   ", step + 1);
             }
         }

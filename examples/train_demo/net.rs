@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor, Var};
 
-
 use crate::Training;
 use crate::ops::{Depthwise, Gate, GlobalMean, Moments, Normalize, same};
 use crate::synthetic::{CLASSES, Dice};
@@ -158,7 +157,9 @@ impl Net {
 
     pub(crate) fn weight(&self, name: &str) -> Result<&Tensor> {
         let var = self.weights.get(name);
-        Ok(var.with_context(|| format!("no weight `{name}`"))?.as_tensor())
+        Ok(var
+            .with_context(|| format!("no weight `{name}`"))?
+            .as_tensor())
     }
 
     /// Number of trained values.
@@ -280,7 +281,12 @@ impl Net {
         let &[seed, epochs, per_class, batch] = options.as_slice() else {
             bail!("`{OPTIONS}`: expected 4 numbers, got {}", options.len());
         };
-        ensure!(all.is_empty(), "{} has {} tensors too many", path.display(), all.len());
+        ensure!(
+            all.is_empty(),
+            "{} has {} tensors too many",
+            path.display(),
+            all.len()
+        );
         Ok(Training {
             seed,
             epochs,
@@ -301,7 +307,10 @@ impl Net {
 pub(crate) fn stem_patches(images: &[Vec<u8>]) -> Result<Tensor> {
     let (before, half) = same(INPUT, 3, 2);
     let mut patches = vec![0.0; images.len() * half * half * 27];
-    for (image, patches) in images.iter().zip(patches.chunks_exact_mut(half * half * 27)) {
+    for (image, patches) in images
+        .iter()
+        .zip(patches.chunks_exact_mut(half * half * 27))
+    {
         for (i, patch) in patches.chunks_exact_mut(27).enumerate() {
             let (oy, ox) = (i / half, i % half);
             for (tap, value) in patch.chunks_exact_mut(3).enumerate() {
@@ -310,7 +319,7 @@ pub(crate) fn stem_patches(images: &[Vec<u8>]) -> Result<Tensor> {
                 if y < INPUT && x < INPUT {
                     let pixel = &image[(y * INPUT + x) * 3..][..3];
                     for (v, &byte) in value.iter_mut().zip(pixel) {
-                        *v = (f64::from(byte) * crate::SCALE - crate::MEAN) as f32;
+                        *v = f32::from(byte) * crate::SCALE as f32 - crate::MEAN as f32;
                     }
                 }
             }

@@ -228,7 +228,12 @@ impl Normalize {
 }
 
 /// Sums over rows of `f(row, sums)`, in f64 and in a fixed order.
-fn sum_rows(x: &[f32], n: usize, c: usize, f: impl Fn(usize, &[f32], &mut [f32]) + Sync) -> Vec<f64> {
+fn sum_rows(
+    x: &[f32],
+    n: usize,
+    c: usize,
+    f: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+) -> Vec<f64> {
     let partial: Vec<Vec<f32>> = x
         .par_chunks(ROWS * c)
         .enumerate()
@@ -324,7 +329,11 @@ impl CustomOp3 for Normalize {
         let (g, b) = (gamma.to_vec1::<f32>()?, beta.to_vec1::<f32>()?);
         let c = g.len();
         let m = self.moments(&[], c);
-        let inverse: Vec<f32> = m.variance.iter().map(|v| 1.0 / (v + EPSILON).sqrt()).collect();
+        let inverse: Vec<f32> = m
+            .variance
+            .iter()
+            .map(|v| 1.0 / (v + EPSILON).sqrt())
+            .collect();
         let mut dz = with_values(dy, <[f32]>::to_vec)?;
         let n = (dz.len() / c) as f32;
         // z = scale * x + shift. Slices of known length let the loops below vectorise.
@@ -553,7 +562,9 @@ mod tests {
                 var(wave(2 * 6 * 6 * 4, 0.37), &[2, 6, 6, 4]),
                 var(wave(k * k * 4, 0.9), &[k, k, 4]),
             ];
-            check_gradients(&vars, |v| v[0].apply_op2(&v[1], Depthwise { stride }).unwrap());
+            check_gradients(&vars, |v| {
+                v[0].apply_op2(&v[1], Depthwise { stride }).unwrap()
+            });
         }
         for silu in [false, true] {
             let vars = [
