@@ -35,7 +35,9 @@ pub enum Command {
     /// Measure latency, memory and the time of each layer on this machine
     Bench(BenchArgs),
     /// Print a shell's completion script
-    #[command(after_long_help = "Example:\n  dermal completions bash > ~/.local/share/bash-completion/completions/dermal")]
+    #[command(
+        after_long_help = "Example:\n  dermal completions bash > ~/.local/share/bash-completion/completions/dermal"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -129,22 +131,42 @@ pub struct PredictArgs {
     #[arg(long, value_name = "OUT.npy", value_hint = ValueHint::FilePath, help_heading = "Heat map")]
     pub raw_map: Option<PathBuf>,
     /// Explain this class [default: the most probable one]
-    #[arg(long, value_name = "NAME", requires = "explanation", help_heading = "Heat map")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "explanation",
+        help_heading = "Heat map"
+    )]
     pub class: Option<String>,
     /// Look at this layer's output [default: the last one with rows and columns]
     ///
     /// `dermal inspect MODEL --layers` lists the names. The last part of a nested name is enough
     /// where it is unambiguous.
-    #[arg(long, value_name = "NAME", requires = "explanation", help_heading = "Heat map")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "explanation",
+        help_heading = "Heat map"
+    )]
     pub layer: Option<String>,
     /// How channels are weighted [default: gradcam]
-    #[arg(long, value_name = "METHOD", requires = "explanation", help_heading = "Heat map")]
+    #[arg(
+        long,
+        value_name = "METHOD",
+        requires = "explanation",
+        help_heading = "Heat map"
+    )]
     pub method: Option<Method>,
     /// Opacity of the heat map, 0 to 1 [default: 0.4]
     #[arg(long, value_name = "A", value_parser = parse_alpha, requires = "gradcam", help_heading = "Heat map")]
     pub alpha: Option<f32>,
     /// Colours of the heat map [default: jet]
-    #[arg(long, value_name = "MAP", requires = "gradcam", help_heading = "Heat map")]
+    #[arg(
+        long,
+        value_name = "MAP",
+        requires = "gradcam",
+        help_heading = "Heat map"
+    )]
     pub colormap: Option<Colormap>,
     /// Values of an extra input, for all photos (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
@@ -222,7 +244,9 @@ pub struct BenchArgs {
 
 /// `dermal man`.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  dermal man | man -l -\n  dermal man --dir ~/.local/share/man/man1")]
+#[command(
+    after_long_help = "Examples:\n  dermal man | man -l -\n  dermal man --dir ~/.local/share/man/man1"
+)]
 pub struct ManArgs {
     /// Write `dermal.1`, `dermal-predict.1`, ... into this folder
     #[arg(long, value_hint = ValueHint::DirPath)]

@@ -7,6 +7,7 @@
 //! every file of this program is written.
 
 pub mod atomic;
+mod embedded;
 mod error;
 mod file;
 mod foreign;
@@ -21,6 +22,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use embedded::embedded;
 pub use error::{ArtifactError, ByteCount};
 pub use file::{load, load_static, sha256_of_file, write, write_with_progress};
 pub use foreign::Foreign;

@@ -83,7 +83,7 @@ fn sample() -> Model {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
         channels: ChannelOrder::Rgb,
-        background: [0; 3],
+        background: None,
     };
     Model {
         graph,

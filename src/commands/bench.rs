@@ -62,7 +62,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     for run in 0..warm_up + runs {
         fill_inputs(&model.graph, &mut engine);
         let started = Instant::now();
-        let profile = if args.profile { engine.run_profiled() } else { Vec::new() };
+        let profile = if args.profile {
+            engine.run_profiled()
+        } else {
+            Vec::new()
+        };
         if !args.profile {
             engine.run();
         }
@@ -87,8 +91,14 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         arena_bytes: engine.memory_bytes(),
         rss_bytes: measure::rss_bytes(),
         peak_rss_bytes: measure::peak_rss_bytes(),
-        top1_index: output.max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i),
-        profile: if args.profile { profile(&model.graph, &steps) } else { Vec::new() },
+        top1_index: output
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .map_or(0, |(i, _)| i),
+        profile: if args.profile {
+            profile(&model.graph, &steps)
+        } else {
+            Vec::new()
+        },
     };
     if args.json {
         return Ok(report::print_json(&report)?);
@@ -141,9 +151,14 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
 }
 
 fn profile(graph: &Graph, runs: &[Vec<StepTime>]) -> Vec<Row> {
-    let Some(first) = runs.first() else { return Vec::new() };
+    let Some(first) = runs.first() else {
+        return Vec::new();
+    };
     let row = |(i, step): (usize, &StepTime)| {
-        let mut times: Vec<f64> = runs.iter().map(|run| run[i].time.as_secs_f64() * 1e3).collect();
+        let mut times: Vec<f64> = runs
+            .iter()
+            .map(|run| run[i].time.as_secs_f64() * 1e3)
+            .collect();
         times.sort_by(f64::total_cmp);
         let median_ms = quantile(&times, 0.5);
         let node = graph.node(step.node);
@@ -162,11 +177,19 @@ fn print(report: &Report) -> Result<()> {
     let mut fields = Table::fields();
     let l = &report.latency_ms;
     fields.row(["model", &report.model]);
-    fields.row(["engine", &format!("{} threads, {}", report.threads, report.isa)]);
+    fields.row([
+        "engine",
+        &format!("{} threads, {}", report.threads, report.isa),
+    ]);
     fields.row(["runs", &report.runs.to_string()]);
     fields.row([
         "latency",
-        &format!("median {}, p90 {}, p99 {}", Millis(l.median), Millis(l.p90), Millis(l.p99)),
+        &format!(
+            "median {}, p90 {}, p99 {}",
+            Millis(l.median),
+            Millis(l.p90),
+            Millis(l.p99)
+        ),
     ]);
     fields.row(["range", &format!("{} to {}", Millis(l.min), Millis(l.max))]);
     fields.row(["speed", &format!("{:.1} GMAC/s", report.gmac_per_s)]);
@@ -174,14 +197,22 @@ fn print(report: &Report) -> Result<()> {
     let shown = |b: Option<u64>| b.map_or("unavailable".to_owned(), |b| Bytes(b).to_string());
     fields.row([
         "memory",
-        &format!("RSS {}, peak {}", shown(report.rss_bytes), shown(report.peak_rss_bytes)),
+        &format!(
+            "RSS {}, peak {}",
+            shown(report.rss_bytes),
+            shown(report.peak_rss_bytes)
+        ),
     ]);
     report::print(fields.to_string())?;
     if report.profile.is_empty() {
         return Ok(());
     }
     let total: f64 = report.profile.iter().map(|row| row.median_ms).sum();
-    let most = report.profile.iter().map(|row| row.median_ms).fold(0.0, f64::max);
+    let most = report
+        .profile
+        .iter()
+        .map(|row| row.median_ms)
+        .fold(0.0, f64::max);
     let mut table = Table::new(&[
         ("layer", Align::Left),
         ("kernel", Align::Left),
@@ -214,6 +245,10 @@ mod tests {
         // numpy.quantile([1, 2, 4, 8], [0, .5, .9, 1])
         let values = [1.0, 2.0, 4.0, 8.0];
         let got = [0.0, 0.5, 0.9, 1.0].map(|q| quantile(&values, q));
-        assert!(got.iter().zip([1.0, 3.0, 6.8, 8.0]).all(|(a, b)| (a - b).abs() < 1e-12));
+        assert!(
+            got.iter()
+                .zip([1.0, 3.0, 6.8, 8.0])
+                .all(|(a, b)| (a - b).abs() < 1e-12)
+        );
     }
 }

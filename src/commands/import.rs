@@ -28,7 +28,10 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     }
     // clap requires both unless `--list-ops` is given.
     let (Some(source), Some(output)) = (&args.source, &args.output) else {
-        return Err(failure("nothing to import", "give SOURCE and `-o OUT.safetensors`"));
+        return Err(failure(
+            "nothing to import",
+            "give SOURCE and `-o OUT.safetensors`",
+        ));
     };
     let started = Instant::now();
     let context = || format!("cannot import `{}`", source.display());
@@ -39,8 +42,10 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
         ..ImportOptions::default()
     };
     let mut bar = Progress::bytes("reading");
-    let imported = import(source, &options, &mut |p| bar.set(p.done_bytes, p.total_bytes))
-        .with_context(context)?;
+    let imported = import(source, &options, &mut |p| {
+        bar.set(p.done_bytes, p.total_bytes);
+    })
+    .with_context(context)?;
     drop(bar);
     let source_format = imported.source_format;
     let (graph, answer) = pass::split_head(imported.graph).with_context(context)?;
@@ -54,13 +59,25 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
         .with_context(context)?;
     drop(bar);
     let provenance = Provenance {
-        source_file: source.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        source_file: source
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
         source_sha256: sha256,
         source_format,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         options: recorded_options(args),
     };
-    let model = Model { graph, manifest: Manifest { inputs, labels, head, provenance } };
+    let model = Model {
+        graph,
+        manifest: Manifest {
+            inputs,
+            labels,
+            head,
+            provenance,
+        },
+    };
     let mut bar = Progress::bytes("writing");
     let bytes =
         artifact::write_with_progress(output, &model, &mut |done, total| bar.set(done, total))
@@ -93,10 +110,17 @@ fn head(graph: &Graph, answer: Answer) -> Head {
 }
 
 fn labels(given: Option<&OsStr>, head: Head, outputs: usize) -> Result<Vec<String>> {
-    let expected = if head == Head::BinarySigmoid { 2 } else { outputs };
+    let expected = if head == Head::BinarySigmoid {
+        2
+    } else {
+        outputs
+    };
     let Some(given) = given else {
         report::warn(
-            &format!("no labels given: the classes are called `class_0` to `class_{}`", expected - 1),
+            &format!(
+                "no labels given: the classes are called `class_0` to `class_{}`",
+                expected - 1
+            ),
             Some("import again with `--labels a,b,c`, in the order of the training folders"),
         );
         return Ok((0..expected).map(|i| format!("class_{i}")).collect());
@@ -107,14 +131,22 @@ fn labels(given: Option<&OsStr>, head: Head, outputs: usize) -> Result<Vec<Strin
         let size = path.metadata().with_context(context)?.len();
         if size > MAX_LABEL_BYTES {
             return Err(failure(
-                format!("`{}` has {}, too much for labels", path.display(), Bytes(size)),
+                format!(
+                    "`{}` has {}, too much for labels",
+                    path.display(),
+                    Bytes(size)
+                ),
                 "give a text file with one class name a line",
             ));
         }
         let text = std::fs::read_to_string(path).with_context(context)?;
         label_lines(&text)
     } else {
-        given.to_string_lossy().split(',').map(|label| label.trim().to_owned()).collect()
+        given
+            .to_string_lossy()
+            .split(',')
+            .map(|label| label.trim().to_owned())
+            .collect()
     };
     check_labels(&labels, expected, head)?;
     Ok(labels)
@@ -122,8 +154,11 @@ fn labels(given: Option<&OsStr>, head: Head, outputs: usize) -> Result<Vec<Strin
 
 /// One label a line; `0 name` and `0: name` lose their number where every line has its own.
 fn label_lines(text: &str) -> Vec<String> {
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     let named = |(i, line): (usize, &&str)| {
         let rest = line.strip_prefix(&i.to_string())?;
         let name = rest.trim_start_matches([' ', '\t', ':', ',']);
@@ -140,12 +175,18 @@ fn check_labels(labels: &[String], expected: usize, head: Head) -> Result<()> {
             _ => "",
         };
         return Err(failure(
-            format!("the model has {expected} classes{why}, but {} labels were given", labels.len()),
+            format!(
+                "the model has {expected} classes{why}, but {} labels were given",
+                labels.len()
+            ),
             "give one label a class with `--labels`, in the order of the outputs",
         ));
     }
     if let Some(i) = labels.iter().position(String::is_empty) {
-        return Err(failure(format!("label {i} is empty"), "give every class a name"));
+        return Err(failure(
+            format!("label {i} is empty"),
+            "give every class a name",
+        ));
     }
     let mut seen = BTreeSet::new();
     match labels.iter().find(|label| !seen.insert(label.as_str())) {
@@ -160,7 +201,10 @@ fn check_labels(labels: &[String], expected: usize, head: Head) -> Result<()> {
 /// The photo's recipe and the defaults of other inputs.
 fn inputs(args: &ImportArgs, graph: &Graph) -> Result<Vec<InputSpec>> {
     let mut defaults: Vec<&NamedValues> = args.input_default.iter().collect();
-    let names: Vec<String> = graph.inputs().map(|(_, node)| format!("`{}`", node.name)).collect();
+    let names: Vec<String> = graph
+        .inputs()
+        .map(|(_, node)| format!("`{}`", node.name))
+        .collect();
     let mut specs = Vec::new();
     let mut photos = 0;
     for (_, node) in graph.inputs() {
@@ -175,11 +219,18 @@ fn inputs(args: &ImportArgs, graph: &Graph) -> Result<Vec<InputSpec>> {
             }
             (Some(shape), None) => {
                 photos += 1;
-                InputKind::Image { preprocessing: preprocessing(args, graph, shape)? }
+                InputKind::Image {
+                    preprocessing: preprocessing(args, graph, shape)?,
+                }
             }
-            (None, given) => InputKind::Vector { default: default_values(node, given)? },
+            (None, given) => InputKind::Vector {
+                default: default_values(node, given)?,
+            },
         };
-        specs.push(InputSpec { name: node.name.clone(), kind });
+        specs.push(InputSpec {
+            name: node.name.clone(),
+            kind,
+        });
     }
     if let Some(unknown) = defaults.first() {
         return Err(failure(
@@ -190,7 +241,10 @@ fn inputs(args: &ImportArgs, graph: &Graph) -> Result<Vec<InputSpec>> {
     if photos != 1 {
         return Err(failure(
             format!("the model has {photos} inputs of shape [height, width, channels], not one"),
-            format!("photo classifiers take one photo; the inputs are {}", names.join(", ")),
+            format!(
+                "photo classifiers take one photo; the inputs are {}",
+                names.join(", ")
+            ),
         ));
     }
     Ok(specs)
@@ -204,7 +258,11 @@ fn default_values(
     let expected = node.shape.len();
     if given.values.len() != expected {
         return Err(failure(
-            format!("input `{}`: expected {expected} values, got {}", node.name, given.values.len()),
+            format!(
+                "input `{}`: expected {expected} values, got {}",
+                node.name,
+                given.values.len()
+            ),
             "give one value an element with `--input-default NAME=v,v,...`",
         ));
     }
@@ -275,11 +333,17 @@ fn summary(
     let stats = graph.total_stats();
     let mut fields = Table::fields();
     let source = args.source.as_deref().unwrap_or(Path::new("")).display();
-    fields.row(["imported", &format!("{source} ({})", manifest.provenance.source_format)]);
+    fields.row([
+        "imported",
+        &format!("{source} ({})", manifest.provenance.source_format),
+    ]);
     for (spec, (_, node)) in manifest.inputs.iter().zip(graph.inputs()) {
         let what = match &spec.kind {
             InputKind::Image { preprocessing } => {
-                format!("photo, {}", preprocessing.preset.as_deref().unwrap_or("own recipe"))
+                format!(
+                    "photo, {}",
+                    preprocessing.preset.as_deref().unwrap_or("own recipe")
+                )
             }
             InputKind::Vector { default: Some(_) } => "numbers, with a default".to_owned(),
             InputKind::Vector { default: None } => {
@@ -291,7 +355,10 @@ fn summary(
     fields.row(["labels", &manifest.labels.join(", ")]);
     fields.row(["parameters", &Count(stats.parameters).to_string()]);
     fields.row(["multiply-adds", &Count(stats.macs).to_string()]);
-    fields.row(["written", &format!("{} ({})", output.display(), Bytes(bytes))]);
+    fields.row([
+        "written",
+        &format!("{} ({})", output.display(), Bytes(bytes)),
+    ]);
     let peak = measure::peak_rss_bytes().map_or("unavailable".to_owned(), |b| Bytes(b).to_string());
     let took = Millis(started.elapsed().as_secs_f64() * 1e3);
     fields.row(["took", &format!("{took}, peak RSS {peak}")]);
@@ -304,7 +371,10 @@ mod tests {
 
     #[test]
     fn label_files_may_be_numbered() {
-        assert_eq!(label_lines("0 benign\n1 malignant\n"), ["benign", "malignant"]);
+        assert_eq!(
+            label_lines("0 benign\n1 malignant\n"),
+            ["benign", "malignant"]
+        );
         assert_eq!(label_lines("0: a\n1: b c\n\n"), ["a", "b c"]);
         assert_eq!(label_lines("nv\r\nmel\r\n"), ["nv", "mel"]);
         // Not numbers of lines: they belong to the names.
@@ -319,8 +389,20 @@ mod tests {
             check_labels(&labels, n, head).map_err(|e| e.to_string())
         };
         assert_eq!(check(&["a", "b"], 2, Head::Softmax), Ok(()));
-        assert!(check(&["a"], 2, Head::BinarySigmoid).unwrap_err().contains("that of 0 first"));
-        assert!(check(&["a", "a"], 2, Head::Softmax).unwrap_err().contains("twice"));
-        assert!(check(&["a", ""], 2, Head::Softmax).unwrap_err().contains("empty"));
+        assert!(
+            check(&["a"], 2, Head::BinarySigmoid)
+                .unwrap_err()
+                .contains("that of 0 first")
+        );
+        assert!(
+            check(&["a", "a"], 2, Head::Softmax)
+                .unwrap_err()
+                .contains("twice")
+        );
+        assert!(
+            check(&["a", ""], 2, Head::Softmax)
+                .unwrap_err()
+                .contains("empty")
+        );
     }
 }

@@ -89,7 +89,11 @@ impl<'a> Report<'a> {
             Layer {
                 node: &node.name,
                 op: node.op.name(),
-                inputs: node.inputs.iter().map(|&i| graph.node(i).name.as_str()).collect(),
+                inputs: node
+                    .inputs
+                    .iter()
+                    .map(|&i| graph.node(i).name.as_str())
+                    .collect(),
                 shape: node.shape.dims(),
                 parameters: stats.parameters,
                 macs: stats.macs,
@@ -101,7 +105,10 @@ impl<'a> Report<'a> {
             model: model_name,
             name: &graph.name,
             inputs: inputs
-                .map(|(spec, (_, node))| Input { shape: node.shape.dims(), spec })
+                .map(|(spec, (_, node))| Input {
+                    shape: node.shape.dims(),
+                    spec,
+                })
                 .collect(),
             labels: &manifest.labels,
             head: manifest.head,
@@ -116,7 +123,11 @@ impl<'a> Report<'a> {
             arena: Arena::of(model, with_layers),
             nodes: graph.nodes().len(),
             provenance: &manifest.provenance,
-            layers: if with_layers { graph.ids().map(layer).collect() } else { Vec::new() },
+            layers: if with_layers {
+                graph.ids().map(layer).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -133,7 +144,9 @@ impl<'a> Report<'a> {
                         fields.row([if i == 0 { "  preprocessing" } else { "" }, line]);
                     }
                 }
-                InputKind::Vector { default: Some(values) } => {
+                InputKind::Vector {
+                    default: Some(values),
+                } => {
                     let values: Vec<String> = values.iter().map(f32::to_string).collect();
                     fields.row(["  default", &values.join(",")]);
                 }
@@ -146,11 +159,19 @@ impl<'a> Report<'a> {
         fields.row(["answer", head_text(self.head)]);
         fields.row(["parameters", &Count(self.parameters).to_string()]);
         fields.row(["multiply-adds", &Count(self.macs).to_string()]);
-        fields.row(["weights", &format!("{} as stored", Bytes(self.stored_weight_bytes))]);
+        fields.row([
+            "weights",
+            &format!("{} as stored", Bytes(self.stored_weight_bytes)),
+        ]);
         let Sizes { f32, f16, int8 } = self.size_bytes;
         fields.row([
             "size",
-            &format!("f32 {}, f16 {}, int8 {}", Bytes(f32), Bytes(f16), Bytes(int8)),
+            &format!(
+                "f32 {}, f16 {}, int8 {}",
+                Bytes(f32),
+                Bytes(f16),
+                Bytes(int8)
+            ),
         ]);
         let arena = &self.arena;
         fields.row([
@@ -163,7 +184,10 @@ impl<'a> Report<'a> {
             ),
         ]);
         let origin = self.provenance;
-        fields.row(["source", &format!("{} ({})", origin.source_file, origin.source_format)]);
+        fields.row([
+            "source",
+            &format!("{} ({})", origin.source_file, origin.source_format),
+        ]);
         fields.row(["  sha256", &origin.source_sha256]);
         fields.row(["imported by", &format!("dermal {}", origin.tool_version)]);
         for option in &origin.options {
@@ -183,7 +207,13 @@ impl<'a> Report<'a> {
         ]);
         for layer in &self.layers {
             let sources: Vec<&str> = layer.layers.iter().map(|l| l.name.as_str()).collect();
-            let count = |n: u64| if n == 0 { String::new() } else { Count(n).to_string() };
+            let count = |n: u64| {
+                if n == 0 {
+                    String::new()
+                } else {
+                    Count(n).to_string()
+                }
+            };
             table.row([
                 layer.node,
                 layer.op,
@@ -209,7 +239,9 @@ impl Arena {
             worst_node: worst.map(|(step, _)| name(step)),
             worst_live_bytes: worst.map_or(0, |(_, len)| len * FLOAT),
             timeline: if with_timeline {
-                timeline.map(|(step, len)| (name(step), len * FLOAT)).collect()
+                timeline
+                    .map(|(step, len)| (name(step), len * FLOAT))
+                    .collect()
             } else {
                 Vec::new()
             },

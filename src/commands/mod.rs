@@ -34,7 +34,11 @@ pub(crate) struct Failure {
 
 /// A [`Failure`] as an `anyhow` error.
 fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-    Failure { message: message.into(), hint: hint.into() }.into()
+    Failure {
+        message: message.into(),
+        hint: hint.into(),
+    }
+    .into()
 }
 
 /// Reads the command line. `--version` tells the CPU's tiers, too.
@@ -49,7 +53,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
 fn command() -> clap::Command {
     let tiers: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
     let version = env!("CARGO_PKG_VERSION");
-    Cli::command().long_version(format!("{version}\nkernels on this CPU: {}", tiers.join(", ")))
+    Cli::command().long_version(format!(
+        "{version}\nkernels on this CPU: {}",
+        tiers.join(", ")
+    ))
 }
 
 /// Runs a subcommand.
@@ -70,7 +77,9 @@ pub fn run(command: &Command) -> Result<()> {
 /// Whether the reader of stdout went away, which ends a command quietly.
 #[must_use]
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ReportError::Closed)))
+    error
+        .chain()
+        .any(|cause| matches!(cause.downcast_ref(), Some(ReportError::Closed)))
 }
 
 /// What to do about an error: the hint of the deepest cause that has one, as it knows most.

@@ -53,7 +53,10 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
         }
     }
     drop(progress);
-    let failed = records.iter().filter(|record| record.error.is_some()).count();
+    let failed = records
+        .iter()
+        .filter(|record| record.error.is_some())
+        .count();
     if args.json {
         report::print_json(&Document {
             schema_version: SCHEMA_VERSION,
@@ -118,7 +121,8 @@ impl Outputs {
             let Some(out) = out else { return Ok(None) };
             let paths = output_paths(option, out, extension, photos, several)?;
             for path in &paths {
-                atomic::check(path).with_context(|| format!("cannot write `{}`", path.display()))?;
+                atomic::check(path)
+                    .with_context(|| format!("cannot write `{}`", path.display()))?;
             }
             anyhow::Ok(Some(paths))
         };
@@ -144,7 +148,9 @@ fn output_paths(
     if !has_stem && !out.is_dir() {
         return Err(failure(
             format!("`{option} {text}` is one file, but there are several photos"),
-            format!("give an existing folder, or a name with `{{stem}}`: `maps/{{stem}}.{extension}`"),
+            format!(
+                "give an existing folder, or a name with `{{stem}}`: `maps/{{stem}}.{extension}`"
+            ),
         ));
     }
     let one = |photo: &PathBuf| {
@@ -192,12 +198,21 @@ impl Session {
             .then(|| Explanation::new(args, &model))
             .transpose()?;
         let keep = explanation.as_ref().map_or(Vec::new(), |e| e.target.keep());
-        let graph = explanation.as_ref().map_or(&model.graph, |e| e.target.graph()).clone();
-        let model = Model { graph, manifest: model.manifest };
+        let graph = explanation
+            .as_ref()
+            .map_or(&model.graph, |e| e.target.graph())
+            .clone();
+        let model = Model {
+            graph,
+            manifest: model.manifest,
+        };
         let given: Vec<ExtraInput> = args
             .input
             .iter()
-            .map(|input| ExtraInput { name: input.name.clone(), values: input.values.clone() })
+            .map(|input| ExtraInput {
+                name: input.name.clone(),
+                values: input.values.clone(),
+            })
             .collect();
         let extra = resolve_inputs(&model, &given)?;
         let engine = choice.engine(&model.graph, keep)?;
@@ -205,21 +220,31 @@ impl Session {
         let mut limits = Limits::default();
         limits.max_pixels = args.max_pixels.unwrap_or(limits.max_pixels);
         limits.max_bytes = args.max_bytes.unwrap_or(limits.max_bytes);
-        Ok(Self { model, predictor, limits, extra, explanation })
+        Ok(Self {
+            model,
+            predictor,
+            limits,
+            extra,
+            explanation,
+        })
     }
 
     fn classify(&mut self, path: &Path, outputs: &Outputs, index: usize) -> Result<Record> {
         let started = Instant::now();
         let context = || format!("cannot classify `{}`", path.display());
-        let (photo, prediction) =
-            self.predictor.predict_file(path, &self.limits, &self.extra).with_context(context)?;
+        let (photo, prediction) = self
+            .predictor
+            .predict_file(path, &self.limits, &self.extra)
+            .with_context(context)?;
         let mut record = Record::new(path, &photo, &prediction, &self.model.manifest.labels);
         if let Some(explanation) = &self.explanation {
             let since = Instant::now();
             let at = |paths: &Option<Vec<PathBuf>>| paths.as_ref().map(|p| p[index].clone());
             let files = [at(&outputs.gradcam), at(&outputs.raw_map)];
-            record.gradcam =
-                Some(self.explain(explanation, &photo, &prediction, files).with_context(context)?);
+            record.gradcam = Some(
+                self.explain(explanation, &photo, &prediction, files)
+                    .with_context(context)?,
+            );
             record.timing_ms.gradcam = Some(milliseconds(since));
         }
         record.timing_ms.total = milliseconds(started);
@@ -236,7 +261,12 @@ impl Session {
         let manifest = &self.model.manifest;
         let class = explanation.class.unwrap_or_else(|| prediction.top1());
         let score = score_of(class, manifest.head);
-        let Explanation { target, method, style, .. } = explanation;
+        let Explanation {
+            target,
+            method,
+            style,
+            ..
+        } = explanation;
         let engine = self.predictor.runner();
         let map = explain::explain(target, *method, score, &|id| engine.value(id))?;
         if let Some(path) = &png {
@@ -249,7 +279,13 @@ impl Session {
         if let Some(path) = &npy {
             write(path, &explain::npy_bytes(map.height, map.width, &map.raw))?;
         }
-        Ok(GradcamRecord::new(explanation, class, &map, [png, npy], &manifest.labels))
+        Ok(GradcamRecord::new(
+            explanation,
+            class,
+            &map,
+            [png, npy],
+            &manifest.labels,
+        ))
     }
 }
 
@@ -270,15 +306,25 @@ fn milliseconds(since: Instant) -> f64 {
 /// The output that speaks for a class. With one sigmoid output the first class is its negative.
 fn score_of(class: usize, head: Head) -> Score {
     match head {
-        Head::BinarySigmoid => Score { output: 0, negated: class == 0 },
-        _ => Score { output: class, negated: false },
+        Head::BinarySigmoid => Score {
+            output: 0,
+            negated: class == 0,
+        },
+        _ => Score {
+            output: class,
+            negated: false,
+        },
     }
 }
 
 impl Explanation {
     fn new(args: &PredictArgs, model: &Model) -> Result<Self> {
         let labels = &model.manifest.labels;
-        let class = args.class.as_deref().map(|name| class_index(labels, name)).transpose()?;
+        let class = args
+            .class
+            .as_deref()
+            .map(|name| class_index(labels, name))
+            .transpose()?;
         let method = match args.method.unwrap_or_default() {
             cli::Method::Gradcam => Method::GradCam,
             cli::Method::GradcamPlusPlus => Method::GradCamPlusPlus,
@@ -288,7 +334,10 @@ impl Explanation {
         };
         if class.is_some() && !method.needs_gradient() {
             return Err(failure(
-                format!("`--method {}` knows no classes, so `--class` does nothing", method.name()),
+                format!(
+                    "`--method {}` knows no classes, so `--class` does nothing",
+                    method.name()
+                ),
                 "leave one of them out",
             ));
         }
@@ -299,17 +348,25 @@ impl Explanation {
         };
         let alpha = args.alpha.unwrap_or(Overlay::default().alpha);
         let target = Target::find(&model.graph, args.layer.as_deref())?;
-        Ok(Self { target, method, class, style: Overlay { colormap, alpha } })
+        Ok(Self {
+            target,
+            method,
+            class,
+            style: Overlay { colormap, alpha },
+        })
     }
 }
 
 fn class_index(labels: &[String], name: &str) -> Result<usize> {
-    labels.iter().position(|label| label == name).ok_or_else(|| {
-        failure(
-            format!("the model has no class `{name}`"),
-            format!("its classes are {}", labels.join(", ")),
-        )
-    })
+    labels
+        .iter()
+        .position(|label| label == name)
+        .ok_or_else(|| {
+            failure(
+                format!("the model has no class `{name}`"),
+                format!("its classes are {}", labels.join(", ")),
+            )
+        })
 }
 
 #[derive(Serialize)]
@@ -391,7 +448,10 @@ impl GradcamRecord {
         let shown = |path: Option<PathBuf>| path.map(|path| path.display().to_string());
         Self {
             layer: explanation.target.layer().to_owned(),
-            class: explanation.method.needs_gradient().then(|| labels[class].clone()),
+            class: explanation
+                .method
+                .needs_gradient()
+                .then(|| labels[class].clone()),
             method: explanation.method.name(),
             path: shown(png),
             raw_map_path: shown(npy),
@@ -429,12 +489,14 @@ impl Record {
     }
 
     fn failed(path: &Path, error: &anyhow::Error) -> Self {
-        let kind = error.chain().find_map(|cause| cause.downcast_ref().map(PredictError::kind));
+        let kind = error
+            .chain()
+            .find_map(|cause| cause.downcast_ref().map(PredictError::kind));
         Self {
             path: path.display().to_string(),
             error: Some(ErrorRecord {
                 kind: kind.unwrap_or("heat_map"),
-                message: format!("{:#}", error),
+                message: format!("{error:#}"),
                 hint: super::hint(error),
             }),
             width: None,
@@ -450,7 +512,11 @@ impl Record {
     fn line(&self) -> String {
         let best = self.predictions.first();
         let best = best.map(|b| format!("{:<12} {:>8}", b.class, percent(b.probability)));
-        format!("{}  {}", best.unwrap_or_default(), report::printable(&self.path))
+        format!(
+            "{}  {}",
+            best.unwrap_or_default(),
+            report::printable(&self.path)
+        )
     }
 
     fn table(&self, top: usize) -> String {
@@ -466,7 +532,8 @@ impl Record {
         let mut text = format!("{}\n\n{table}", report::printable(&self.path));
         let hidden = self.predictions.len().saturating_sub(top);
         if hidden > 0 {
-            text += &format!("({hidden} more with `--top {}`)\n", self.predictions.len());
+            let all = self.predictions.len();
+            text.push_str(&format!("({hidden} more with `--top {all}`)\n"));
         }
         if let Some(map) = &self.gradcam {
             text += &map.text();
@@ -478,7 +545,9 @@ impl Record {
             ("inference", Some(t.inference)),
             ("heat map", t.gradcam),
         ];
-        let shown = parts.into_iter().filter_map(|(name, ms)| Some((name, Millis(ms?))));
+        let shown = parts
+            .into_iter()
+            .filter_map(|(name, ms)| Some((name, Millis(ms?))));
         let shown: Vec<String> = shown.map(|(name, ms)| format!("{name} {ms}")).collect();
         text += &format!("\n{} ({})\n", Millis(t.total), shown.join(", "));
         text
@@ -487,7 +556,10 @@ impl Record {
 
 impl GradcamRecord {
     fn text(&self) -> String {
-        let of = self.class.as_ref().map_or(String::new(), |class| format!(" of `{class}`"));
+        let of = self
+            .class
+            .as_ref()
+            .map_or(String::new(), |class| format!(" of `{class}`"));
         let mut text = String::new();
         for path in self.path.iter().chain(&self.raw_map_path) {
             text += &format!(

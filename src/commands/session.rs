@@ -31,14 +31,22 @@ pub(super) struct EngineChoice {
 
 impl EngineChoice {
     pub(super) fn new(args: &EngineArgs) -> Result<Self> {
-        let isa = args.isa.as_deref().map_or_else(|| Ok(Isa::detect()), Isa::by_name)?;
-        let threads =
-            args.threads.map_or_else(|| CpuBudget::detect().threads(), std::num::NonZero::get);
+        let isa = args
+            .isa
+            .as_deref()
+            .map_or_else(|| Ok(Isa::detect()), Isa::by_name)?;
+        let threads = args
+            .threads
+            .map_or_else(|| CpuBudget::detect().threads(), std::num::NonZero::get);
         Ok(Self { threads, isa })
     }
 
     pub(super) fn engine(&self, graph: &Graph, keep: Vec<NodeId>) -> Result<Engine> {
-        let options = Options { threads: self.threads, isa: self.isa, keep };
+        let options = Options {
+            threads: self.threads,
+            isa: self.isa,
+            keep,
+        };
         Engine::new(graph, &options).context("cannot run the model")
     }
 }

@@ -15,13 +15,18 @@ pub mod activation_f32;
 pub mod conv_f32;
 pub mod dense_f32;
 pub mod depthwise_f32;
+pub mod elementwise_f32;
 mod error;
 pub mod gemm_f32;
+pub mod global_pool_f32;
 #[cfg(test)]
 mod harness;
 mod isa;
+pub mod layout_f32;
 pub mod pack;
+pub mod pool_f32;
 mod program;
+pub mod softmax_f32;
 mod split;
 mod vector;
 mod window;

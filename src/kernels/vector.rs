@@ -75,6 +75,19 @@ pub(super) trait Vector: Copy {
     /// The bits of each lane, moved up by 23: a small integer becomes an exponent.
     fn shift_to_exponent(self) -> Self;
 
+    /// The larger; NaN where either is.
+    #[inline(always)]
+    fn max_or_nan(self, other: Self) -> Self {
+        // The two orders agree, or one of them is the NaN.
+        self.max(other).or(other.max(self))
+    }
+
+    /// The smaller; NaN where either is.
+    #[inline(always)]
+    fn min_or_nan(self, other: Self) -> Self {
+        self.min(other).or(other.min(self))
+    }
+
     /// `max(self, bound)`, NaN where `self` is NaN.
     #[inline(always)]
     fn at_least(self, bound: Self) -> Self {

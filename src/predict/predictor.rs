@@ -272,7 +272,11 @@ impl<R: Run> Predictor<R> {
     /// The part of a photo that the model sees.
     pub fn region(&self, photo: &Photo) -> Region {
         let [height, width, _] = self.photo_shape;
-        Region::seen(self.recipe.resize, [photo.height(), photo.width()], [height, width])
+        Region::seen(
+            self.recipe.resize,
+            [photo.height(), photo.width()],
+            [height, width],
+        )
     }
 
     /// What runs the graph: after a prediction it holds kept values, for explanations.

@@ -21,7 +21,9 @@ impl Table {
     #[must_use]
     pub fn new(columns: &[(&str, Align)]) -> Self {
         let mut table = Self::plain(columns.len());
-        table.table.set_header(columns.iter().map(|(title, _)| Cell::new(title)));
+        table
+            .table
+            .set_header(columns.iter().map(|(title, _)| Cell::new(title)));
         table.align(columns.iter().map(|&(_, align)| align));
         table
     }
@@ -37,7 +39,10 @@ impl Table {
         let style: TableStyle = presets::NOTHING;
         table.load_style(style);
         table.force_no_tty();
-        table.set_constraints(vec![ColumnConstraint::LowerBoundary(Width::Fixed(1)); columns]);
+        table.set_constraints(vec![
+            ColumnConstraint::LowerBoundary(Width::Fixed(1));
+            columns
+        ]);
         Self { table }
     }
 
@@ -65,7 +70,11 @@ impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for line in self.table.lines() {
             // One column of padding stands before each line: take it off, and what is at its end.
-            let line = line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned();
+            let line = line
+                .strip_prefix(' ')
+                .unwrap_or(&line)
+                .trim_end()
+                .to_owned();
             writeln!(f, "{line}")?;
         }
         Ok(())
@@ -112,7 +121,10 @@ mod tests {
         let mut table = Table::new(&[("class", Align::Left), ("n", Align::Right)]);
         table.row(["nv", "12345"]);
         table.row(["a\x1b", "1"]);
-        assert_eq!(table.to_string(), "class      n\nnv     12345\na\u{fffd}         1\n");
+        assert_eq!(
+            table.to_string(),
+            "class      n\nnv     12345\na\u{fffd}         1\n"
+        );
     }
 
     #[test]

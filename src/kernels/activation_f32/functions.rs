@@ -125,7 +125,7 @@ fn one_plus_exp_neg<V: Vector>(x: V) -> V {
 }
 
 /// `min(max(x, low), high)`, NaN for NaN.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::kernels) struct Clamp {
     pub(in crate::kernels) low: f32,
     pub(in crate::kernels) high: f32,

@@ -175,11 +175,6 @@ impl ActivationF32 {
             len,
         })
     }
-
-    /// Elements are dealt out by cache lines.
-    fn lines(&self) -> usize {
-        self.len.div_ceil(16)
-    }
 }
 
 impl PreparedOp for ActivationF32 {
@@ -201,7 +196,7 @@ impl PreparedOp for ActivationF32 {
 
     fn tasks(&self, threads: usize) -> usize {
         // About 0.4 ns an element for the transcendental ones.
-        split::tasks(threads, self.lines(), self.len / 2)
+        split::tasks(threads, split::lines(self.len), self.len / 2)
     }
 
     unsafe fn run(
@@ -212,19 +207,16 @@ impl PreparedOp for ActivationF32 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let lines = split::range(task, tasks, self.lines());
-        let (start, end) = (lines.start * 16, (lines.end * 16).min(self.len));
-        if start < end {
-            // SAFETY: `start..end` lies within both; each task has its own range.
-            unsafe {
-                map(
-                    self.isa,
-                    self.activation,
-                    inputs[0].add(start),
-                    output.add(start),
-                    end - start,
-                );
-            }
+        let part = split::elements(task, tasks, self.len);
+        // SAFETY: the part lies within both; each task has its own.
+        unsafe {
+            map(
+                self.isa,
+                self.activation,
+                inputs[0].add(part.start),
+                output.add(part.start),
+                part.len(),
+            );
         }
     }
 }

@@ -1,0 +1,217 @@
+//! Runs a graph: plans it once, then computes any number of photos in the same memory.
+//!
+//! In: a [`Graph`] with packed f32 weights, and each input's floats (`HWC`, row-major). Out: the
+//! output's floats, and those of values asked for in [`Options::keep`]. Weights are read where
+//! they lie (in the mapped artifact); everything else lies in one arena whose size is known
+//! before the first run, and a run allocates nothing.
+//!
+//! Not here: gradients (`reference`), pixels (`predict`), measuring (`memory`).
+
+use std::time::Duration;
+
+use crate::graph::{Graph, NodeId};
+use crate::kernels::{Isa, Memory, Program, ProgramError, SLACK, Threads};
+
+pub mod arena;
+mod lower;
+mod plan;
+
+pub use lower::LowerError;
+pub use plan::{Plan, Step};
+
+/// How an engine runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads that share one photo's work, the caller's included.
+    pub threads: usize,
+    /// The tier of kernels.
+    pub isa: Isa,
+    /// Values that stay readable after a run, besides the output.
+    pub keep: Vec<NodeId>,
+}
+
+impl Default for Options {
+    /// One thread on the best tier.
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            isa: Isa::detect(),
+            keep: Vec::new(),
+        }
+    }
+}
+
+/// Why a graph cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A node has no kernel for its attributes or dtype.
+    #[error("node `{node}` ({op}) cannot be run")]
+    Lower {
+        /// The node.
+        node: String,
+        /// Its op.
+        op: &'static str,
+        /// What is missing.
+        source: LowerError,
+    },
+    /// A step does not fit its memory, which is a bug of the planner.
+    #[error("node `{node}`: the plan does not hold")]
+    Program {
+        /// The node.
+        node: String,
+        /// What does not fit.
+        source: ProgramError,
+    },
+    /// The operating system gives no more threads.
+    #[error("cannot start {threads} threads; give fewer with `--threads`")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// Its answer.
+        source: rayon::ThreadPoolBuildError,
+    },
+}
+
+impl EngineError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Lower { .. } => "lower",
+            Self::Program { .. } => "program",
+            Self::Threads { .. } => "threads",
+        }
+    }
+}
+
+/// The time of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepTime {
+    /// The node it makes.
+    pub node: NodeId,
+    /// The kernel that makes it.
+    pub kernel: &'static str,
+    /// How long it took, waiting for the slowest thread included.
+    pub time: Duration,
+}
+
+/// A planned graph with its memory. See the module's documentation.
+pub struct Engine {
+    plan: Plan,
+    lens: Vec<usize>,
+    output: NodeId,
+    program: Program,
+    memory: Memory,
+    threads: Threads,
+    times: Vec<Duration>,
+}
+
+impl Engine {
+    /// Plans the graph and allocates its memory.
+    ///
+    /// # Errors
+    /// [`EngineError`] if a node has no kernel.
+    pub fn new(graph: &Graph, options: &Options) -> Result<Self, EngineError> {
+        let plan = Plan::new(graph, &options.keep);
+        let mut program = Program::new(plan.arena_len + SLACK);
+        for step in &plan.steps {
+            let node = graph.node(step.node);
+            let op =
+                lower::prepare(graph, step, options.isa).map_err(|source| EngineError::Lower {
+                    node: node.name.clone(),
+                    op: node.op.name(),
+                    source,
+                })?;
+            // The planner gives every value of a step a place.
+            let at = |id: NodeId| plan.offset(id).unwrap_or(usize::MAX);
+            let inputs: Vec<usize> = step.inputs.iter().map(|&input| at(input)).collect();
+            program
+                .push(op, &inputs, at(step.node))
+                .map_err(|source| EngineError::Program {
+                    node: node.name.clone(),
+                    source,
+                })?;
+        }
+        let threads = Threads::new(options.threads).map_err(|source| EngineError::Threads {
+            threads: options.threads,
+            source,
+        })?;
+        let memory = Memory::new(&program, &threads);
+        Ok(Self {
+            lens: graph.nodes().iter().map(|node| node.shape.len()).collect(),
+            output: graph.output(),
+            times: vec![Duration::ZERO; plan.steps.len()],
+            plan,
+            program,
+            memory,
+            threads,
+        })
+    }
+
+    /// The plan it runs.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes of the arena and of all threads' scratch.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.program.memory_bytes(self.threads.count())
+    }
+
+    /// An input's floats, to be filled before each run: a run may overwrite them.
+    ///
+    /// # Panics
+    /// If `id` is not a value that the plan stores.
+    pub fn input_mut(&mut self, id: NodeId) -> &mut [f32] {
+        let range = self.range(id);
+        &mut self.memory.values_mut()[range]
+    }
+
+    /// Computes the output from the inputs.
+    pub fn run(&mut self) {
+        self.program.run(&mut self.memory, &self.threads, None);
+    }
+
+    /// As [`Engine::run`], with the time of each step.
+    pub fn run_profiled(&mut self) -> Vec<StepTime> {
+        self.program
+            .run(&mut self.memory, &self.threads, Some(&mut self.times));
+        let steps = self
+            .plan
+            .steps
+            .iter()
+            .zip(self.program.kernel_names())
+            .zip(&self.times);
+        steps
+            .map(|((step, kernel), &time)| StepTime {
+                node: step.node,
+                kernel,
+                time,
+            })
+            .collect()
+    }
+
+    /// The output's floats after a run.
+    #[must_use]
+    pub fn output(&self) -> &[f32] {
+        self.value(self.output)
+    }
+
+    /// A kept value's floats after a run. Those of another value may have been overwritten.
+    ///
+    /// # Panics
+    /// If `id` is not a value that the plan stores.
+    #[must_use]
+    pub fn value(&self, id: NodeId) -> &[f32] {
+        &self.memory.values()[self.range(id)]
+    }
+
+    fn range(&self, id: NodeId) -> std::ops::Range<usize> {
+        let Some(start) = self.plan.offset(id) else {
+            panic!("node {} is not stored: name it in `Options::keep`", id.0)
+        };
+        start..start + self.lens[id.0]
+    }
+}

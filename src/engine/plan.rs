@@ -1,0 +1,182 @@
+//! Decides what is run, in which order, and where each value lies, before anything runs.
+//!
+//! In: a graph, and the values that callers want to read besides the answer. Out: steps and one
+//! arena. `memory` estimates are arithmetic on this, not a model of it.
+
+use super::arena::{self, Lifetime};
+use crate::activation::Activation;
+use crate::graph::{Graph, NodeId, Op};
+
+/// One operation to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The node whose value it makes.
+    pub node: NodeId,
+    /// A ReLU node in front of a depthwise convolution, done on the way: Xception's blocks start
+    /// so, and the value between them is read once.
+    pub relu_on_input: Option<NodeId>,
+    /// The values read, as they are stored: never a reshape.
+    pub inputs: Vec<NodeId>,
+    /// Whether the result takes the place of input 0.
+    pub in_place: bool,
+}
+
+/// Steps and places of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// In order of execution.
+    pub steps: Vec<Step>,
+    /// For each node the float of the arena at which its value starts, if it has one.
+    offsets: Vec<Option<usize>>,
+    /// Floats of the arena.
+    pub arena_len: usize,
+    /// Floats live during each step.
+    pub live_len: Vec<usize>,
+}
+
+impl Plan {
+    /// Plans a graph. The values of `keep` stay readable after a run, as does the output.
+    #[must_use]
+    pub fn new(graph: &Graph, keep: &[NodeId]) -> Self {
+        let stored = stored_values(graph);
+        let mut kept = vec![false; graph.nodes().len()];
+        for id in keep.iter().chain([&graph.output()]) {
+            kept[stored[id.0].0] = true;
+        }
+        let mut steps = list_steps(graph, &stored, &kept);
+        let last_use = last_uses(graph, &steps, &kept);
+        let owner = share_in_place(graph, &mut steps, &last_use);
+        place(graph, steps, &stored, &owner, &last_use)
+    }
+
+    /// First float of a node's value in the arena; `None` for a value that is never stored.
+    #[must_use]
+    pub fn offset(&self, id: NodeId) -> Option<usize> {
+        self.offsets.get(id.0).copied().flatten()
+    }
+
+    /// The step at which most floats are live, and how many. `None` for a graph of inputs only.
+    #[must_use]
+    pub fn worst_moment(&self) -> Option<(usize, usize)> {
+        let steps = self.live_len.iter().copied().enumerate();
+        steps.max_by_key(|&(step, len)| (len, std::cmp::Reverse(step)))
+    }
+}
+
+/// The node in whose memory each node's value lies: a reshape only renames.
+fn stored_values(graph: &Graph) -> Vec<NodeId> {
+    let mut stored: Vec<NodeId> = Vec::with_capacity(graph.nodes().len());
+    for (id, node) in graph.ids().zip(graph.nodes()) {
+        let alias = matches!(node.op, Op::Reshape { .. });
+        stored.push(if alias { stored[node.inputs[0].0] } else { id });
+    }
+    stored
+}
+
+fn list_steps(graph: &Graph, stored: &[NodeId], kept: &[bool]) -> Vec<Step> {
+    let users = graph.users();
+    let feeds_depthwise = |id: NodeId| {
+        matches!(graph.node(id).op, Op::Activation(Activation::Relu))
+            && !kept[id.0]
+            && matches!(users[id.0].as_slice(), [one]
+                if matches!(graph.node(*one).op, Op::DepthwiseConv2d(_)))
+    };
+    let mut steps = Vec::new();
+    for (id, node) in graph.ids().zip(graph.nodes()) {
+        if matches!(node.op, Op::Input | Op::Reshape { .. }) || feeds_depthwise(id) {
+            continue;
+        }
+        let relu = match node.op {
+            Op::DepthwiseConv2d(_) => Some(node.inputs[0]).filter(|&x| feeds_depthwise(x)),
+            _ => None,
+        };
+        let read = relu.map_or_else(|| node.inputs.clone(), |r| graph.node(r).inputs.clone());
+        steps.push(Step {
+            node: id,
+            relu_on_input: relu,
+            inputs: read.iter().map(|input| stored[input.0]).collect(),
+            in_place: false,
+        });
+    }
+    steps
+}
+
+/// For each node the last step that reads it; the number of steps for kept values.
+fn last_uses(graph: &Graph, steps: &[Step], kept: &[bool]) -> Vec<usize> {
+    let mut last = vec![0; graph.nodes().len()];
+    for (index, step) in steps.iter().enumerate() {
+        last[step.node.0] = index;
+        for input in &step.inputs {
+            last[input.0] = index;
+        }
+    }
+    for (last, _) in last.iter_mut().zip(kept).filter(|(_, kept)| **kept) {
+        *last = steps.len();
+    }
+    last
+}
+
+/// Lets elementwise steps write over an input that nobody reads later. Returns, for each node,
+/// the node whose memory it uses.
+fn share_in_place(graph: &Graph, steps: &mut [Step], last_use: &[usize]) -> Vec<NodeId> {
+    let mut owner: Vec<NodeId> = graph.ids().collect();
+    for (index, step) in steps.iter_mut().enumerate() {
+        let op = &graph.node(step.node).op;
+        let elementwise = matches!(
+            op,
+            Op::Activation(_) | Op::ScaleShift { .. } | Op::Binary { .. }
+        );
+        let Some(&first) = step.inputs.first() else {
+            continue;
+        };
+        let same_len = graph.node(first).shape.len() == graph.node(step.node).shape.len();
+        let read_again = step.inputs[1..].contains(&first);
+        if elementwise && same_len && last_use[first.0] == index && !read_again {
+            step.in_place = true;
+            owner[step.node.0] = owner[first.0];
+        }
+    }
+    owner
+}
+
+fn place(
+    graph: &Graph,
+    steps: Vec<Step>,
+    stored: &[NodeId],
+    owner: &[NodeId],
+    last_use: &[usize],
+) -> Plan {
+    let mut lifetimes: Vec<Option<Lifetime>> = vec![None; owner.len()];
+    let inputs = graph.inputs().map(|(id, _)| (id, 0));
+    let results = steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| (step.node, index));
+    for (id, first) in inputs.chain(results) {
+        let len = graph.node(id).shape.len();
+        let last = last_use[id.0].max(first);
+        let slot = &mut lifetimes[owner[id.0].0];
+        let life = slot.get_or_insert(Lifetime { len, first, last });
+        life.last = life.last.max(last);
+    }
+    let owners: Vec<usize> = (0..lifetimes.len())
+        .filter(|&i| lifetimes[i].is_some())
+        .collect();
+    let values: Vec<Lifetime> = lifetimes.iter().copied().flatten().collect();
+    let placement = arena::place(&values);
+    let mut offset_of_owner = vec![None; owner.len()];
+    for (&node, &offset) in owners.iter().zip(&placement.offsets) {
+        offset_of_owner[node] = Some(offset);
+    }
+    let live_len = arena::live_len(&values, steps.len());
+    let offsets = stored
+        .iter()
+        .map(|value| offset_of_owner[owner[value.0].0])
+        .collect();
+    Plan {
+        steps,
+        offsets,
+        arena_len: placement.len,
+        live_len,
+    }
+}
