@@ -358,3 +358,121 @@ impl Graph {
         users
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::Activation;
+
+    #[test]
+    fn every_op_survives_json() {
+        let window = Window {
+            kernel: [3, 5],
+            strides: [2, 1],
+            dilations: [1, 2],
+            padding: Padding {
+                top: 1,
+                left: 2,
+                bottom: 3,
+                right: 4,
+            },
+        };
+        let kernel = Kernel {
+            tensor: "k".into(),
+            layout: KernelLayout::Panel16,
+        };
+        let relu = Activation::ReluGeneral {
+            max_value: None,
+            negative_slope: 0.1,
+            threshold: 0.0,
+        };
+        let epilogue = Epilogue {
+            activation: relu,
+            residual: Some(Activation::Silu),
+        };
+        let bias = Some("b".to_owned());
+        let key = || "t".to_owned();
+        let ops = [
+            Op::Input,
+            Op::Conv2d(Conv2d {
+                window,
+                groups: 2,
+                filters: 8,
+                kernel: kernel.clone(),
+                bias: bias.clone(),
+                epilogue,
+            }),
+            Op::DepthwiseConv2d(DepthwiseConv2d {
+                window,
+                multiplier: 2,
+                kernel: kernel.clone(),
+                bias: None,
+                activation: Activation::HardSigmoid {
+                    alpha: 0.2,
+                    beta: 0.5,
+                },
+            }),
+            Op::Dense(Dense {
+                units: 3,
+                kernel,
+                bias,
+                epilogue: Epilogue::default(),
+            }),
+            Op::ScaleShift {
+                scale: key(),
+                shift: key(),
+            },
+            Op::Activation(Activation::LeakyRelu { slope: 0.3 }),
+            Op::Activation(Activation::Linear),
+            Op::PRelu { alpha: key() },
+            Op::Softmax,
+            Op::Binary {
+                kind: BinaryOp::Div,
+                activation: Activation::Relu6,
+            },
+            Op::Concat { axis: 2 },
+            Op::Pool2d {
+                kind: PoolKind::Average,
+                window,
+            },
+            Op::GlobalPool {
+                kind: PoolKind::Max,
+                keep_dims: true,
+            },
+            Op::Pad(window.padding),
+            Op::Crop(window.padding),
+            Op::Reshape {
+                shape: [4, 2].into(),
+            },
+            Op::Transpose {
+                permutation: vec![1, 0],
+            },
+            Op::Resize {
+                kind: ResizeKind::Bilinear,
+                size: [7, 9],
+            },
+        ];
+        for op in ops {
+            let stage = Stage::BeforeAffine {
+                scale: key(),
+                shift: key(),
+            };
+            let layers = vec![SourceLayer {
+                name: "a/b".into(),
+                class: "C".into(),
+                stage,
+            }];
+            let (name, inputs) = ("n".to_owned(), vec![NodeId(3)]);
+            let node = Node {
+                name,
+                op,
+                inputs,
+                shape: [4, 2].into(),
+                layers,
+            };
+            let json = serde_json::to_string(&node).unwrap();
+            let back: Node = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{json}: {e}"));
+            assert_eq!(back, node, "{json}");
+        }
+    }
+}

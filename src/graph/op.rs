@@ -259,7 +259,8 @@ pub enum Op {
     Crop(Padding),
     /// Same elements in row-major order, another shape. `Flatten` is one of these.
     Reshape {
-        /// The new shape.
+        /// The new shape. In JSON it is `to`, since a node's own shape stands beside it.
+        #[serde(rename = "to")]
         shape: Shape,
     },
     /// Permutes axes: output axis `i` is input axis `permutation[i]`.
