@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use dermal::activation::Activation;
-use dermal::kernels::conv_f32::{ConvF32, ConvGeometry, ConvParams};
+use dermal::kernels::conv_f32::{ConvF32, ConvParams};
 use dermal::kernels::dense_f32::{DenseF32, DenseParams};
-use dermal::kernels::{Isa, PreparedOp};
+use dermal::kernels::{Isa, PreparedOp, SlidingWindow};
 use dermal::tensor::{AlignedF32, PANEL, Tensor};
 
 const FILES: [(&str, &str); 3] = [
@@ -123,18 +123,18 @@ fn prepare(line: &'static str, isa: Isa) -> Row {
         "sigmoid" => Activation::Sigmoid,
         _ => panic!("`{line}`: unknown activation `{name}`"),
     };
-    let geometry = ConvGeometry {
+    let window = SlidingWindow {
         input: numbers("in").try_into().expect("in=HxWxC"),
         kernel: numbers("kernel").try_into().expect("kernel=HxW"),
         strides: numbers("stride").try_into().expect("stride=HxW"),
         dilations: [1, 1],
         padding: numbers("pad").try_into().expect("pad=T,L,B,R"),
-        groups: numbers("groups")[0],
     };
+    let groups = numbers("groups")[0];
     let filters = numbers("out")[0];
-    let n = filters / geometry.groups;
-    let k = geometry.kernel.iter().product::<usize>() * geometry.input[2] / geometry.groups;
-    let panels = geometry.groups * n.div_ceil(PANEL);
+    let n = filters / groups;
+    let k = window.kernel.iter().product::<usize>() * window.input[2] / groups;
+    let panels = groups * n.div_ceil(PANEL);
     let weights = Tensor::from_aligned([panels, k, PANEL], fill(panels * k * PANEL, 1))
         .expect("the buffer fills the shape");
     let padded = filters.next_multiple_of(PANEL);
@@ -146,7 +146,7 @@ fn prepare(line: &'static str, isa: Isa) -> Row {
     let activation = activation(field("act"));
     let op: Box<dyn PreparedOp> = if line.starts_with("dense ") {
         let params = DenseParams {
-            rows: geometry.input[0] * geometry.input[1],
+            rows: window.input[0] * window.input[1],
             features: k,
             units: filters,
             weights,
@@ -157,7 +157,8 @@ fn prepare(line: &'static str, isa: Isa) -> Row {
         Box::new(DenseF32::prepare(isa, &params).expect("a row of the file fits"))
     } else {
         let params = ConvParams {
-            geometry,
+            window,
+            groups,
             filters,
             weights,
             bias,

@@ -16,5 +16,6 @@ pub mod panel;
 pub mod predict;
 pub mod reference;
 pub mod report;
+mod suggest;
 pub mod tensor;
 pub mod units;

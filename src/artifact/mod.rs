@@ -16,7 +16,6 @@ mod model;
 mod preprocessing;
 mod preprocessing_yaml;
 mod presets;
-mod suggest;
 mod validate;
 
 #[cfg(test)]
@@ -30,4 +29,3 @@ pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 pub use model::{Head, InputKind, InputSpec, Manifest, Model, Provenance};
 pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
 pub use presets::{PRESETS, Preset};
-pub(crate) use suggest::nearest;

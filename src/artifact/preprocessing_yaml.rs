@@ -6,7 +6,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::preprocessing::{ChannelOrder, Preprocessing, PreprocessingError, Resize};
 use super::presets::{Preset, RAW, same};
-use super::suggest::{nearest, shorten, suggest};
+use crate::suggest::{nearest, shorten, suggest};
 
 /// Bytes a YAML recipe may have.
 const MAX_YAML_BYTES: usize = 64 * 1024;

@@ -10,7 +10,7 @@
 //! `filter`. torchvision's presets have Pillow's antialiased bilinear, its transforms' default.
 
 use super::preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
-use super::suggest::{shorten, suggest};
+use crate::suggest::{shorten, suggest};
 
 /// A named recipe.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use crate::graph::{
     ResizeKind, Window,
 };
 use crate::kernels::activation_f32::ActivationF32;
-use crate::kernels::conv_f32::{ConvF32, ConvGeometry, ConvParams};
+use crate::kernels::conv_f32::{ConvF32, ConvParams};
 use crate::kernels::dense_f32::{DenseF32, DenseParams};
 use crate::kernels::depthwise_f32::{DepthwiseF32, DepthwiseParams};
 use crate::kernels::elementwise_f32::{
@@ -183,17 +183,9 @@ impl<'a> Context<'a> {
     }
 
     fn conv(&self, conv: &Conv2d) -> Boxed {
-        let window = &conv.window;
-        let geometry = ConvGeometry {
-            input: self.image()?,
-            kernel: window.kernel,
-            strides: window.strides,
-            dilations: window.dilations,
-            padding: sides(window.padding),
-            groups: conv.groups,
-        };
         let params = ConvParams {
-            geometry,
+            window: self.sliding(&conv.window)?,
+            groups: conv.groups,
             filters: conv.filters,
             weights: self.packed(&conv.kernel)?,
             bias: self.optional(conv.bias.as_ref())?,

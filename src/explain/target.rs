@@ -2,6 +2,7 @@
 
 use super::ExplainError;
 use crate::graph::{Graph, NodeId, Op, Stage, expose};
+use crate::suggest::edit_distance;
 
 /// A feature map of a graph, as a node that can be kept and read.
 #[derive(Clone, Debug)]
@@ -189,7 +190,7 @@ fn nearest(graph: &Graph, name: &str) -> Vec<String> {
     let mut scored: Vec<(usize, String)> = layers
         .map(|layer| {
             let short = layer.name.rsplit('/').next().unwrap_or(&layer.name);
-            (distance(short, name), format!("`{}`", layer.name))
+            (edit_distance(short, name), format!("`{}`", layer.name))
         })
         .filter(|(distance, _)| *distance <= name.len() / 2 + 1)
         .collect();
@@ -197,20 +198,4 @@ fn nearest(graph: &Graph, name: &str) -> Vec<String> {
     scored.dedup();
     scored.truncate(3);
     scored.into_iter().map(|(_, name)| name).collect()
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -23,7 +23,6 @@ pub mod global_pool_f32;
 mod harness;
 mod isa;
 pub mod layout_f32;
-pub mod pack;
 pub mod pool_f32;
 mod program;
 pub mod softmax_f32;

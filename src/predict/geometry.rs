@@ -25,9 +25,11 @@ pub(super) struct Axis {
 impl Axis {
     /// The part of the photo that ends up in the input, in pixels: start and length.
     fn seen(self) -> (f64, f64) {
-        let step = self.from.len as f64 / self.to as f64;
-        let start = self.from.start as f64 + self.keep.start as f64 * step;
-        (start, self.keep.len as f64 * step)
+        let pixels = |kept: usize| (kept * self.from.len) as f64 / self.to as f64;
+        (
+            self.from.start as f64 + pixels(self.keep.start),
+            pixels(self.keep.len),
+        )
     }
 
     fn whole(len: usize, to: usize) -> Self {

@@ -1,7 +1,8 @@
 //! Inputs beside the photo: numbers given as `--input NAME=v,v,...`.
 
-use crate::artifact::{InputKind, Model, nearest};
+use crate::artifact::{InputKind, Model};
 use crate::graph::NodeId;
+use crate::suggest::nearest;
 
 /// Numbers for one input of the model, by its name.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,11 +11,10 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-pub use super::gemm_f32::ConvGeometry;
 pub use reference::conv_f32_reference;
 
 use super::gemm_f32::{Epilogue, Gemm, Source};
-use super::{Isa, KernelError, PreparedOp};
+use super::{Isa, KernelError, PreparedOp, SlidingWindow};
 use crate::activation::Activation;
 use crate::tensor::Tensor;
 
@@ -23,7 +22,9 @@ use crate::tensor::Tensor;
 #[derive(Clone, Debug)]
 pub struct ConvParams {
     /// The input and the window over it.
-    pub geometry: ConvGeometry,
+    pub window: SlidingWindow,
+    /// Channel groups, which divide the channels of input and output.
+    pub groups: usize,
     /// Output channels, a multiple of the groups.
     pub filters: usize,
     /// `[groups * ceil(n / 16), k, 16]` f32, where `n` is the output channels of a group and `k`
@@ -53,7 +54,7 @@ impl ConvF32 {
         };
         Gemm::prepare(
             isa,
-            Source::new(params.geometry)?,
+            Source::new(params.window, params.groups)?,
             params.filters,
             &params.weights,
             params.bias.as_ref(),

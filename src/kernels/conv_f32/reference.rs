@@ -16,15 +16,11 @@ pub fn conv_f32_reference(
     params: &ConvParams,
     inputs: &[&[f32]],
 ) -> Result<Vec<(f32, f64)>, KernelError> {
-    let g = &params.geometry;
-    let [out_h, out_w] = g.output().ok_or_else(|| KernelError::Geometry {
-        what: "the window",
-        got: format!("{g:?}"),
-        rule: "it must fit the padded input",
-    })?;
+    let g = &params.window;
+    let [out_h, out_w] = g.output()?;
     let [in_h, in_w, c] = g.input;
     let [kh, kw] = g.kernel;
-    let (cg, ng) = (c / g.groups, params.filters / g.groups);
+    let (cg, ng) = (c / params.groups, params.filters / params.groups);
     let k = kh * kw * cg;
     let weights = params.weights.as_f32().unwrap_or_default();
     let bias = params.bias.as_ref().and_then(|b| b.as_f32());

@@ -5,8 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::kernels::dense_f32::{DenseF32, DenseParams};
-use crate::kernels::pack::{MatrixExtents, pack_matrix, pad_channels};
-use crate::tensor::DType;
+use crate::panel;
+use crate::tensor::{DType, PANEL};
 
 /// Floats of poison before and after every buffer.
 const GUARD: usize = 48;
@@ -86,25 +86,24 @@ fn random(rng: &mut ChaCha8Rng, len: usize) -> Vec<f32> {
 /// Parameters with random weights; `None` if the window does not fit.
 fn params(
     rng: &mut ChaCha8Rng,
-    geometry: ConvGeometry,
+    window: SlidingWindow,
+    groups: usize,
     filters: usize,
     [activation, residual]: [Option<Activation>; 2],
 ) -> Option<ConvParams> {
-    geometry.output()?;
-    let taps: usize = geometry.kernel.iter().product();
-    let extents = MatrixExtents {
-        groups: geometry.groups,
-        k: taps * geometry.input[2] / geometry.groups,
-        n: filters / geometry.groups,
-    };
-    let plain = random(rng, extents.k * filters);
-    let weights = Tensor::from_f32(extents.packed(), &pack_matrix(&plain, extents)).unwrap();
+    window.output().ok()?;
+    let taps: usize = window.kernel.iter().product();
+    let (k, n) = (taps * window.input[2] / groups, filters / groups);
+    let packed = panel::pack(&random(rng, k * filters), groups, k, n);
+    let shape = [groups * n.div_ceil(PANEL), k, PANEL];
+    let weights = Tensor::from_aligned(shape, packed).unwrap();
     let bias = rng.random_bool(0.8).then(|| {
-        let padded = pad_channels(&random(rng, filters), filters);
-        Tensor::from_f32([padded.len()], &padded).unwrap()
+        let padded = panel::pad_rows(&random(rng, filters), filters);
+        Tensor::from_aligned([filters.next_multiple_of(PANEL)], padded).unwrap()
     });
     Some(ConvParams {
-        geometry,
+        window,
+        groups,
         filters,
         weights,
         bias,
@@ -115,7 +114,7 @@ fn params(
 
 /// Checks every tier against the reference, and every split into tasks against one task.
 fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
-    let g = &params.geometry;
+    let g = &params.window;
     let [out_h, out_w] = g.output().unwrap();
     let input = random(rng, g.input.iter().product());
     let residual = random(rng, out_h * out_w * params.filters);
@@ -124,7 +123,7 @@ fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
         inputs.push(&residual);
     }
     let expected = conv_f32_reference(params, &inputs).unwrap();
-    let k = g.kernel[0] * g.kernel[1] * g.input[2] / g.groups;
+    let k = g.kernel[0] * g.kernel[1] * g.input[2] / params.groups;
     let is_clamp =
         |a: Activation| matches!(a, Activation::Linear | Activation::Relu | Activation::Relu6);
     // The activation kernels' own error, documented with them.
@@ -137,7 +136,11 @@ fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
         let ops: Vec<Box<dyn PreparedOp>> = {
             let mut ops: Vec<Box<dyn PreparedOp>> =
                 vec![Box::new(ConvF32::prepare(isa, params).unwrap())];
-            if g.kernel == [1, 1] && g.strides == [1, 1] && g.padding == [0; 4] && g.groups == 1 {
+            if g.kernel == [1, 1]
+                && g.strides == [1, 1]
+                && g.padding == [0; 4]
+                && params.groups == 1
+            {
                 let dense = DenseParams {
                     rows: g.input[0] * g.input[1],
                     features: g.input[2],
@@ -182,14 +185,13 @@ fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
     }
 }
 
-fn pointwise(rows: usize, k: usize) -> ConvGeometry {
-    ConvGeometry {
+fn pointwise(rows: usize, k: usize) -> SlidingWindow {
+    SlidingWindow {
         input: [rows, 1, k],
         kernel: [1, 1],
         strides: [1, 1],
         dilations: [1, 1],
         padding: [0; 4],
-        groups: 1,
     }
 }
 
@@ -204,7 +206,7 @@ fn tiles_of_every_height_and_width_agree_with_the_reference() {
             let k = [1, 2, 3, 4, 5, 7, 8, 9, 19][rng.random_range(0..9)];
             let residual = rng.random_bool(0.5).then_some(Activation::Relu6);
             let activations = [Some(Activation::Linear), residual];
-            let params = params(&mut rng, pointwise(rows, k), n, activations).unwrap();
+            let params = params(&mut rng, pointwise(rows, k), 1, n, activations).unwrap();
             check(&mut rng, &params, &format!("seed 1, {rows} x {n} x {k}"));
         }
     }
@@ -220,7 +222,7 @@ fn long_reductions_and_several_chunks_agree_with_the_reference() {
         (40, 728, 728),
         (3, 4099, 20),
     ] {
-        let params = params(&mut rng, pointwise(rows, k), n, CLAMPED).unwrap();
+        let params = params(&mut rng, pointwise(rows, k), 1, n, CLAMPED).unwrap();
         check(&mut rng, &params, &format!("seed 2, {rows} x {n} x {k}"));
     }
 }
@@ -244,19 +246,18 @@ fn random_windows_agree_with_the_reference() {
         };
         let groups = pick(&mut rng, &[1, 1, 1, 2, 3]);
         let [h, w] = pair(&mut rng, 9);
-        let geometry = ConvGeometry {
+        let window = SlidingWindow {
             input: [h, w, groups * pick(&mut rng, &[1, 2, 3, 5, 16, 17])],
             kernel: pair(&mut rng, 4),
             strides: pair(&mut rng, 3),
             dilations: pair(&mut rng, 2),
             padding: std::array::from_fn(|_| rng.random_range(0..=2)),
-            groups,
         };
         let filters = groups * pick(&mut rng, &[1, 7, 8, 16, 17, 24, 33]);
         let choose = |rng: &mut ChaCha8Rng| activations[rng.random_range(0..activations.len())];
         let residual = rng.random_bool(0.4).then(|| choose(&mut rng));
         let activations = [Some(choose(&mut rng)), residual];
-        if let Some(params) = params(&mut rng, geometry, filters, activations) {
+        if let Some(params) = params(&mut rng, window, groups, filters, activations) {
             check(&mut rng, &params, &format!("seed {seed}"));
             tried += 1;
         }
@@ -269,7 +270,7 @@ fn nan_is_not_hidden_by_a_clamp() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let activations = [Some(Activation::Relu6), Some(Activation::Relu)];
     for rows in [1, 7] {
-        let params = params(&mut rng, pointwise(rows, 5), 20, activations).unwrap();
+        let params = params(&mut rng, pointwise(rows, 5), 1, 20, activations).unwrap();
         let mut input = random(&mut rng, rows * 5);
         input[rows * 5 - 2] = f32::NAN;
         let residual = random(&mut rng, rows * 20);
@@ -288,7 +289,7 @@ fn a_large_call_is_split_for_all_threads_and_a_small_one_is_not() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     for isa in Isa::available() {
         let mut tasks = |rows, k, n, threads| {
-            let params = params(&mut rng, pointwise(rows, k), n, CLAMPED).unwrap();
+            let params = params(&mut rng, pointwise(rows, k), 1, n, CLAMPED).unwrap();
             ConvF32::prepare(isa, &params).unwrap().tasks(threads)
         };
         assert_eq!(tasks(256, 728, 728, 1), 1);
@@ -306,7 +307,7 @@ fn a_large_call_is_split_for_all_threads_and_a_small_one_is_not() {
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let good = params(&mut rng, pointwise(4, 8), 20, CLAMPED).unwrap();
+    let good = params(&mut rng, pointwise(4, 8), 1, 20, CLAMPED).unwrap();
     let error = |change: &dyn Fn(&mut ConvParams)| {
         let mut params = good.clone();
         change(&mut params);
@@ -325,14 +326,14 @@ fn what_does_not_fit_is_refused_by_name() {
     assert_eq!(kind, "tensor_dtype");
     assert_eq!(text, "weights: expected f32, got f16");
     for change in [
-        &(|p: &mut ConvParams| p.geometry.groups = 0) as &dyn Fn(&mut ConvParams),
-        &|p| p.geometry.groups = 3,
-        &|p| p.geometry.kernel = [5, 1],
-        &|p| p.geometry.kernel = [0, 1],
-        &|p| p.geometry.strides = [0, 1],
-        &|p| p.geometry.dilations = [1, 0],
-        &|p| p.geometry.padding = [usize::MAX, 0, 1, 0],
-        &|p| p.geometry.input = [usize::MAX, 2, 8],
+        &(|p: &mut ConvParams| p.groups = 0) as &dyn Fn(&mut ConvParams),
+        &|p| p.groups = 3,
+        &|p| p.window.kernel = [5, 1],
+        &|p| p.window.kernel = [0, 1],
+        &|p| p.window.strides = [0, 1],
+        &|p| p.window.dilations = [1, 0],
+        &|p| p.window.padding = [usize::MAX, 0, 1, 0],
+        &|p| p.window.input = [usize::MAX, 2, 8],
         &|p| p.filters = 0,
         &|p| p.filters = usize::MAX,
     ] {

@@ -3,8 +3,8 @@
 //! The tiles of `gemm_f32`. A single row (a classifier's head, squeeze-and-excite) has a kernel
 //! of its own, because it is limited by how fast weights arrive rather than by arithmetic.
 
-use super::gemm_f32::{ConvGeometry, Epilogue, Gemm, Source};
-use super::{Isa, KernelError, PreparedOp};
+use super::gemm_f32::{Epilogue, Gemm, Source};
+use super::{Isa, KernelError, PreparedOp, SlidingWindow};
 use crate::activation::Activation;
 use crate::tensor::Tensor;
 
@@ -36,13 +36,12 @@ impl DenseF32 {
     /// # Errors
     /// [`KernelError`] if an extent is zero, or weights or bias do not fit the others.
     pub fn prepare(isa: Isa, params: &DenseParams) -> Result<Self, KernelError> {
-        let geometry = ConvGeometry {
+        let window = SlidingWindow {
             input: [params.rows, 1, params.features],
             kernel: [1, 1],
             strides: [1, 1],
             dilations: [1, 1],
             padding: [0; 4],
-            groups: 1,
         };
         let epilogue = Epilogue {
             activation: params.activation,
@@ -50,7 +49,7 @@ impl DenseF32 {
         };
         Gemm::prepare(
             isa,
-            Source::new(geometry)?,
+            Source::new(window, 1)?,
             params.units,
             &params.weights,
             params.bias.as_ref(),

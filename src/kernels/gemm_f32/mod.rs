@@ -22,7 +22,6 @@ mod portable;
 mod source;
 
 pub(super) use blocked::{Epilogue, Gemm};
-pub use source::ConvGeometry;
 pub(super) use source::Source;
 
 use super::Isa;

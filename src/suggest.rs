@@ -1,7 +1,7 @@
 //! "Did you mean": the known name nearest to one that is not.
 
 /// A hint that names the nearest known name, if there is one, and lists all.
-pub(super) fn suggest(wanted: &str, known: &[&str]) -> String {
+pub(crate) fn suggest(wanted: &str, known: &[&str]) -> String {
     let list = known.join(", ");
     match nearest(wanted, known) {
         Some(near) => format!("did you mean `{near}`? Known: {list}"),
@@ -24,7 +24,7 @@ pub(crate) fn nearest<'a>(wanted: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// Levenshtein's distance in characters.
-fn edit_distance(a: &str, b: &str) -> usize {
+pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, ca) in a.chars().enumerate() {
@@ -40,7 +40,7 @@ fn edit_distance(a: &str, b: &str) -> usize {
 }
 
 /// The beginning of a text from outside, for messages.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const MAX: usize = 60;
     if text.chars().count() <= MAX {
         return text.to_owned();
