@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::session::load_model;
-use crate::artifact::{Head, InputKind, InputSpec, Model, Provenance};
+use crate::artifact::{Head, InputKind, InputSpec, Model, Preprocessing, Provenance, Resize};
 use crate::cli::InspectArgs;
 use crate::engine::Plan;
 use crate::graph::{NodeId, SourceLayer};
@@ -139,10 +139,10 @@ impl<'a> Report<'a> {
             fields.row(["input", &format!("{} {:?}", input.spec.name, input.shape)]);
             match &input.spec.kind {
                 InputKind::Image { preprocessing } => {
-                    let recipe = preprocessing.to_yaml();
-                    for (i, line) in recipe.trim_end().lines().enumerate() {
-                        fields.row([if i == 0 { "  preprocessing" } else { "" }, line]);
-                    }
+                    let recipe = preprocessing.preset.as_deref().unwrap_or("own recipe");
+                    fields.row(["  preprocessing", recipe]);
+                    fields.row(["  resize", &resize_text(preprocessing)]);
+                    fields.row(["  pixels", &pixel_text(preprocessing)]);
                 }
                 InputKind::Vector {
                     default: Some(values),
@@ -247,6 +247,51 @@ impl Arena {
             },
         }
     }
+}
+
+fn resize_text(recipe: &Preprocessing) -> String {
+    let how = match recipe.resize {
+        Resize::Stretch => "stretched to the input's size".to_owned(),
+        Resize::ShortSideCenterCrop { short_side } => {
+            format!("short side to {short_side}, middle cut out")
+        }
+        Resize::CropToAspect => "cut to the input's aspect ratio, then resized".to_owned(),
+    };
+    format!("{how} ({})", json_name(&recipe.filter))
+}
+
+/// The formula with what does nothing left out.
+fn pixel_text(recipe: &Preprocessing) -> String {
+    let list = |values: [f64; 3]| match values {
+        [a, b, c] if a == b && b == c => a.to_string(),
+        [a, b, c] => format!("[{a}, {b}, {c}]"),
+    };
+    let mut formula = "x".to_owned();
+    if recipe.scale != 1.0 {
+        let inverse = 1.0 / recipe.scale;
+        // 1/255 reads better than 0.00392156862745098.
+        formula = if (inverse - inverse.round()).abs() < 1e-9 || inverse == 127.5 {
+            format!("x / {}", (inverse * 2.0).round() / 2.0)
+        } else {
+            format!("x * {}", recipe.scale)
+        };
+    }
+    if recipe.mean != [0.0; 3] {
+        formula = format!("{formula} - {}", list(recipe.mean));
+    }
+    if recipe.std != [1.0; 3] {
+        formula = format!("({formula}) / {}", list(recipe.std));
+    }
+    let order = json_name(&recipe.channels).to_uppercase();
+    format!("{formula} for x in 0..255, {order}")
+}
+
+/// The name of a unit variant, as JSON and YAML write it.
+fn json_name(value: &impl Serialize) -> String {
+    let json = serde_json::to_value(value);
+    json.ok()
+        .and_then(|v| v.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn head_text(head: Head) -> &'static str {

@@ -8,6 +8,12 @@ use super::PreparedOp;
 /// Floats before and after a buffer that must not be touched.
 const GUARD: usize = 64;
 
+/// Whether an emulated CPU, some hundred times slower, runs the tests: `scripts/test-avx512.sh`
+/// says so.
+pub(super) fn is_emulated() -> bool {
+    std::env::var_os("DERMAL_TEST_EMULATED").is_some()
+}
+
 /// `len` numbers of -4 to 4, the same for the same seed.
 pub(super) fn numbers(seed: u64, len: usize) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -309,13 +309,14 @@ mod tests {
     }
 
     /// Every 997th float from -inf to inf, and every float bit pattern near the interesting
-    /// points.
+    /// points. A hundredth of them where an emulator runs the tests.
     fn sweep() -> Vec<f32> {
+        let thin = if harness::is_emulated() { 101 } else { 1 };
         let mut xs = Vec::new();
-        for bits in (0..f32::INFINITY.to_bits()).step_by(997) {
+        for bits in (0..f32::INFINITY.to_bits()).step_by(997 * thin) {
             xs.push(f32::from_bits(bits));
         }
-        for i in 0..400_000_u32 {
+        for i in (0..400_000_u32).step_by(thin) {
             xs.push(f32::from(i16::try_from(i % 30_000).unwrap()) * 1e-3 + i as f32 * 1e-6);
         }
         for near in [
