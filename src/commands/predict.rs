@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -242,7 +243,7 @@ impl Session {
             let at = |paths: &Option<Vec<PathBuf>>| paths.as_ref().map(|p| p[index].clone());
             let files = [at(&outputs.gradcam), at(&outputs.raw_map)];
             record.gradcam = Some(
-                self.explain(explanation, &photo, &prediction, files)
+                self.explain(explanation, photo, &prediction, files)
                     .with_context(context)?,
             );
             record.timing_ms.gradcam = Some(milliseconds(since));
@@ -254,7 +255,7 @@ impl Session {
     fn explain(
         &self,
         explanation: &Explanation,
-        photo: &Photo,
+        photo: Photo,
         prediction: &Prediction,
         [png, npy]: [Option<PathBuf>; 2],
     ) -> Result<GradcamRecord> {
@@ -271,13 +272,19 @@ impl Session {
         let map = explain::explain(target, *method, score, &|id| engine.value(id))?;
         if let Some(path) = &png {
             let size = [pixels(photo.width()), pixels(photo.height())];
-            let region = self.predictor.region(photo);
-            let drawn = explain::overlay(photo.pixels(), size, &map, region, *style);
-            let bytes = explain::encode_png(&drawn, size)?;
-            write(path, &bytes)?;
+            let region = self.predictor.region(&photo);
+            let mut drawn = photo.into_pixels();
+            explain::overlay(&mut drawn, size, &map, region, *style);
+            let encode = |file: &mut dyn Write| {
+                explain::write_png(file, &drawn, size).map_err(std::io::Error::other)
+            };
+            atomic::write(path, encode)
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
         }
         if let Some(path) = &npy {
-            write(path, &explain::npy_bytes(map.height, map.width, &map.raw))?;
+            let bytes = explain::npy_bytes(map.height, map.width, &map.raw);
+            atomic::write(path, |file| file.write_all(&bytes))
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
         }
         Ok(GradcamRecord::new(
             explanation,
@@ -287,11 +294,6 @@ impl Session {
             &manifest.labels,
         ))
     }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    atomic::write(path, |file| file.write_all(bytes))
-        .with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 fn pixels(count: usize) -> u32 {

@@ -23,7 +23,7 @@ mod target;
 pub use colormap::Colormap;
 pub use map::{HeatMap, Method};
 pub use npy::npy_bytes;
-pub use overlay::{Overlay, encode_png, overlay};
+pub use overlay::{Overlay, overlay, write_png};
 pub use target::{Target, default_layer};
 
 /// Why there is no explanation.

@@ -1,6 +1,6 @@
 //! Draws a heat map over the photo.
 
-use std::io::Cursor;
+use std::io::Write;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
@@ -26,20 +26,19 @@ impl Default for Overlay {
     }
 }
 
-/// The photo (RGB, row by row) with the map blended over the region that the model saw:
+/// Blends the map over the region that the model saw, in place: `photo` (RGB, row by row) becomes
 /// `(1 - alpha) * photo + alpha * colour`, as matplotlib's `imshow(map, alpha=...)` does it. The
 /// map is enlarged bilinearly between the centres of its cells. Pixels outside the region stay.
 ///
 /// # Panics
 /// If `photo` does not have `3 * width * height` bytes.
-#[must_use]
 pub fn overlay(
-    photo: &[u8],
+    photo: &mut [u8],
     [width, height]: [u32; 2],
     map: &HeatMap,
     region: Region,
     style: Overlay,
-) -> Vec<u8> {
+) {
     let (width, height) = (width as usize, height as usize);
     assert_eq!(
         photo.len(),
@@ -49,9 +48,8 @@ pub fn overlay(
     let columns = positions(width, region.left, region.width, map.width);
     let rows = positions(height, region.top, region.height, map.height);
     let blend = Blend::new(style);
-    let mut drawn = photo.to_vec();
     let mut line = vec![0.0; map.width];
-    for (pixels, row) in drawn.chunks_exact_mut(3 * width.max(1)).zip(&rows) {
+    for (pixels, row) in photo.chunks_exact_mut(3 * width.max(1)).zip(&rows) {
         let Some(row) = row else { continue };
         let cells = |i: usize| &map.intensity[i * map.width..(i + 1) * map.width];
         for ((value, low), high) in line.iter_mut().zip(cells(row.low)).zip(cells(row.high)) {
@@ -63,7 +61,6 @@ pub fn overlay(
             blend.over(pixel, low + (high - low) * column.part);
         }
     }
-    drawn
 }
 
 /// Between which two cells a pixel lies, and how far along.
@@ -130,18 +127,20 @@ impl Blend {
     }
 }
 
-/// A PNG of RGB pixels, without any metadata. Fast compression: a heat map is looked at and
-/// thrown away.
+/// Writes a PNG of RGB pixels, without any metadata. Fast compression: a heat map is looked at
+/// and thrown away.
 ///
 /// # Errors
-/// If the size does not fit the pixels.
-pub fn encode_png(pixels: &[u8], [width, height]: [u32; 2]) -> Result<Vec<u8>, image::ImageError> {
-    let mut bytes = Cursor::new(Vec::with_capacity(pixels.len() / 2));
-    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Sub).write_image(
+/// If `out` cannot be written, or the size does not fit the pixels.
+pub fn write_png(
+    out: impl Write,
+    pixels: &[u8],
+    [width, height]: [u32; 2],
+) -> Result<(), image::ImageError> {
+    PngEncoder::new_with_quality(out, CompressionType::Fast, FilterType::Sub).write_image(
         pixels,
         width,
         height,
         ExtendedColorType::Rgb8,
-    )?;
-    Ok(bytes.into_inner())
+    )
 }

@@ -244,7 +244,8 @@ fn the_overlay_blends_inside_the_region_only() {
         colormap: Colormap::Jet,
         alpha: 0.5,
     };
-    let drawn = overlay(&photo, [4, 2], &map, region, style);
+    let mut drawn = photo.clone();
+    overlay(&mut drawn, [4, 2], &map, region, style);
     assert_eq!(drawn[..12], photo[..12], "the row above the region");
     // jet(0) is (0, 0, 127) and jet(1) is (127, 0, 0) in matplotlib.
     assert_eq!(drawn[12..15], [50, 50, 114]);
@@ -266,7 +267,8 @@ fn colours_are_matplotlibs() {
 #[test]
 fn a_png_reads_back() {
     let pixels: Vec<u8> = (0..3 * 5 * 4).collect();
-    let png = encode_png(&pixels, [5, 4]).unwrap();
+    let mut png = Vec::new();
+    write_png(&mut png, &pixels, [5, 4]).unwrap();
     let read = image::load_from_memory(&png).unwrap().to_rgb8();
     assert_eq!(
         (read.width(), read.height(), read.into_raw()),
