@@ -364,6 +364,7 @@ mod x86 {
             // SAFETY: the caller promises AVX2 and `n <= 8` readable floats; masked lanes are not
             // touched; the mask's eight integers end inside `MASKS`.
             Self(unsafe {
+                #[expect(clippy::cast_ptr_alignment, reason = "`loadu` takes any alignment")]
                 let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast::<__m256i>());
                 _mm256_maskload_ps(from, mask)
             })

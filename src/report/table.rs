@@ -92,7 +92,7 @@ pub fn bar(fraction: f32, width: usize) -> String {
     )]
     let filled = (fraction.clamp(0.0, 1.0) * (width * 8) as f32).round() as usize;
     let mut text: String = "█".repeat(filled / 8);
-    if filled % 8 > 0 {
+    if !filled.is_multiple_of(8) {
         text.push(EIGHTHS[filled % 8]);
     }
     text.extend(std::iter::repeat_n(' ', width - filled.div_ceil(8)));

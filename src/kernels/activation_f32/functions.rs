@@ -291,7 +291,7 @@ impl Function for GeluTanh {
     #[inline(always)]
     fn eval<V: Vector>(self, x: V) -> V {
         // (1 + tanh(t)) / 2 = sigmoid(2 t), and 2 t = x (a + b x^2).
-        const A: f32 = 1.595_769_1; // 2 sqrt(2 / pi)
+        const A: f32 = 1.595_769; // 2 sqrt(2 / pi)
         const B: f32 = 0.071_354_814; // 0.044715 A
         let twice = x.mul(x.mul(x).fma(x.like(B), x.like(A)));
         x.div(one_plus_exp_neg(twice))

@@ -276,16 +276,15 @@ mod tests {
         let twice_rounded = f32::from(u8::from(isa == Isa::Portable));
         match activation {
             Activation::Linear | Activation::Relu | Activation::Relu6 => 0.0,
-            Activation::ReluGeneral { .. } | Activation::LeakyRelu { .. } => 1.0,
-            Activation::Softsign => 1.0,
-            // Near -beta / alpha the sum cancels: see `floor`.
-            Activation::HardSigmoid { .. } => 2.0,
-            Activation::HardSwish => 2.0,
+            Activation::ReluGeneral { .. }
+            | Activation::LeakyRelu { .. }
+            | Activation::Softsign => 1.0,
+            // Near -beta / alpha the hard sigmoid's sum cancels: see `floor`.
+            Activation::HardSigmoid { .. } | Activation::HardSwish => 2.0,
             Activation::Exp => 1.5 + twice_rounded,
             Activation::Sigmoid | Activation::Silu => 2.5 + twice_rounded,
-            Activation::Elu { .. } | Activation::Selu => 3.5 + twice_rounded,
+            Activation::Elu { .. } | Activation::Selu | Activation::Softplus => 3.5 + twice_rounded,
             Activation::Tanh | Activation::Mish => 4.5 + 2.0 * twice_rounded,
-            Activation::Softplus => 3.5 + twice_rounded,
             // Nine steps of the polynomial in u, and u itself.
             Activation::Gelu => 10.0 + 2.0 * twice_rounded,
             // The rounded argument 2 t of the exponential, at most 89 where the result counts.

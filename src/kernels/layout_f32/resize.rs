@@ -124,7 +124,7 @@ impl PreparedOp for ResizeF32 {
     ) {
         let rows = Rows {
             op: self,
-            rows: split::range(task, tasks, self.rows.len()),
+            range: split::range(task, tasks, self.rows.len()),
             input: inputs[0],
             output,
         };
@@ -141,7 +141,7 @@ impl PreparedOp for ResizeF32 {
 /// Some rows of output. They exist; `input` and `output` are those of [`PreparedOp::run`].
 struct Rows<'a> {
     op: &'a ResizeF32,
-    rows: std::ops::Range<usize>,
+    range: std::ops::Range<usize>,
     input: *const f32,
     output: *mut f32,
 }
@@ -152,7 +152,7 @@ impl Rows<'_> {
     unsafe fn nearest(self) {
         let [_, width, channels] = self.op.input;
         let columns = &self.op.columns;
-        for row in self.rows {
+        for row in self.range {
             let y = self.op.rows[row].first;
             for (column, taps) in columns.iter().enumerate() {
                 // SAFETY: taps lie in the input, the pixel in the output.
@@ -174,7 +174,7 @@ impl Kernel for Rows<'_> {
     unsafe fn run<V: Vector>(self) {
         let [_, width, channels] = self.op.input;
         let columns = &self.op.columns;
-        for row in self.rows.clone() {
+        for row in self.range.clone() {
             let y = self.op.rows[row];
             for (column, x) in columns.iter().enumerate() {
                 // SAFETY: taps lie in the input, the pixel in the output, channels in both; `V`

@@ -91,7 +91,7 @@ impl PreparedOp for PoolF32 {
     ) {
         let rows = Rows {
             op: self,
-            rows: split::range(task, tasks, self.output[0]),
+            range: split::range(task, tasks, self.output[0]),
             input: inputs[0],
             output,
         };
@@ -151,7 +151,7 @@ impl Pool for Mean {
 /// [`PreparedOp::run`].
 struct Rows<'a> {
     op: &'a PoolF32,
-    rows: std::ops::Range<usize>,
+    range: std::ops::Range<usize>,
     input: *const f32,
     output: *mut f32,
 }
@@ -166,7 +166,7 @@ impl<P: Pool> Kernel for Walk<'_, P> {
         let Self(Rows { op, .. }, pool) = self;
         let window = &op.window;
         let [_, width, channels] = window.input;
-        for row in self.0.rows.clone() {
+        for row in self.0.range.clone() {
             let (taps_y, y) = window.taps(0, row);
             for column in 0..op.output[1] {
                 let (taps_x, x) = window.taps(1, column);

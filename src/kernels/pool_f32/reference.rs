@@ -2,7 +2,10 @@
 
 use super::{Pooling, SlidingWindow};
 
-/// The pooled values in f64. Panics if the window does not fit.
+/// The pooled values in f64.
+///
+/// # Panics
+/// If the window does not fit.
 #[must_use]
 pub fn pool_f32_reference(pooling: Pooling, window: &SlidingWindow, input: &[f32]) -> Vec<f64> {
     let [height, width, channels] = window.input;
