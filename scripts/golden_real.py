@@ -1,7 +1,9 @@
 """Golden outputs of real models, by Keras on TensorFlow. Writes fixtures/golden/real/*.json.
 
-usage: python scripts/golden_real.py MODEL_DIR PHOTO_DIR
-  MODEL_DIR  sklesion.keras (scripts/fetch-real-models.sh); app models are made here
+usage: python scripts/golden_real.py PART MODEL_DIR PHOTO_DIR
+  PART       sklesion, apps, h5 or all
+  MODEL_DIR  sklesion.keras (scripts/fetch-real-models.sh), and for h5 the files that `h5` names;
+             the models of `apps` are made here
   PHOTO_DIR  HAM10000 photos: labels.csv and images/ (never committed; only outputs are)
 
 Needs tensorflow-cpu, keras, pillow. The committed files name the versions they came from.
@@ -21,7 +23,9 @@ from PIL import Image
 
 import app_models
 
-MODELS, PHOTOS = Path(sys.argv[1]), Path(sys.argv[2])
+if len(sys.argv) != 4 or sys.argv[1] not in ("sklesion", "apps", "h5", "all"):
+    raise SystemExit(__doc__)
+PART, MODELS, PHOTOS = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 OUT = Path(__file__).parent.parent / "fixtures/golden/real"
 VERSIONS = {
     "tensorflow": tf.__version__,
@@ -129,18 +133,22 @@ def patient_vector(row):
     return [float(v) for v in sex] + [float(site == n) for n in names] + [age / 90, float(not row["age"])]
 
 
-def photo(name):
+def photo(name, size):
+    """As TensorFlow resizes: half-pixel bilinear without antialiasing, 0..255 as floats."""
     pixels = np.asarray(Image.open(PHOTOS / "images" / name).convert("RGB"))
-    return tf.image.resize(pixels[None].astype(np.float32), (254, 254), method="bilinear")
+    return tf.image.resize(pixels[None].astype(np.float32), (size, size), method="bilinear")
+
+
+def validation_rows():
+    rows = [r for r in csv.DictReader(open(PHOTOS / "labels.csv")) if r["split"] == "val"]
+    return sorted(rows, key=lambda r: r["file"])
 
 
 def sklesion():
     model = keras.models.load_model(MODELS / "sklesion.keras", compile=False)
-    rows = [r for r in csv.DictReader(open(PHOTOS / "labels.csv")) if r["split"] == "val"]
-    rows.sort(key=lambda r: r["file"])
-    key = "file"
+    rows = validation_rows()
     vectors = [patient_vector(r) for r in rows]
-    photos = [photo(os.path.basename(r[key])) for r in rows]
+    photos = [photo(r["file"], 254) for r in rows]
     probabilities = np.concatenate(
         [model([x, tf.constant([v], tf.float32)], training=False).numpy() for x, v in zip(photos, vectors)]
     )
@@ -149,7 +157,7 @@ def sklesion():
     print("sklesion top-1 on val:", np.mean(right), flush=True)
     records = [
         {
-            "file": os.path.basename(r[key]),
+            "file": r["file"],
             "label": r["label"],
             "vector": as_list(v),
             "probabilities": as_list(p, 9),
@@ -203,6 +211,58 @@ def apps():
     write("app_models.json", {"models": made})
 
 
+def ham7():
+    """A small classifier for pixels normalised by the mean and deviation of its training set."""
+    model = keras.models.load_model(MODELS / "ham7_cnn28std.h5", compile=False)
+    rows = validation_rows()
+    labels = ["akiec", "bcc", "bkl", "df", "nv", "vasc", "mel"]
+    x = np.concatenate([(photo(r["file"], 28).numpy() - 163.77) / 41.30 for r in rows])
+    probabilities = model(x.astype(np.float32), training=False).numpy()
+    right = [labels[p] == r["label"] for p, r in zip(probabilities.argmax(1), rows)]
+    print("ham7_cnn28std top-1 on val:", np.mean(right), flush=True)
+    return {
+        "labels": labels,
+        "mean": 163.77,
+        "std": 41.30,
+        "top1_accuracy": float(np.mean(right)),
+        "photos": [
+            {"file": r["file"], "label": r["label"], "probabilities": as_list(p, 9)}
+            for r, p in zip(rows, probabilities)
+        ],
+    }
+
+
+class OldDepthwise(keras.layers.DepthwiseConv2D):
+    """Keras 2.4 wrote an attribute that Keras 3 refuses; it was always 1."""
+
+    def __init__(self, groups=1, **kwargs):
+        assert groups == 1
+        super().__init__(**kwargs)
+
+
+def teachable_machine():
+    model = keras.models.load_model(
+        MODELS / "bin_tm_mobilenetv2_035_nested.h5",
+        compile=False,
+        custom_objects={"DepthwiseConv2D": OldDepthwise},
+    )
+    size, scale, shift = 224, 2.0, -1.0
+    inputs = [smooth(seed, size) * np.float32(scale) + np.float32(shift) for seed in range(4)]
+    probabilities = [model(x[None], training=False).numpy()[0] for x in inputs]
+    print("teachable machine:", probabilities, flush=True)
+    return {
+        "size": size,
+        "scale": scale,
+        "shift": shift,
+        "probabilities": [as_list(p, 9) for p in probabilities],
+    }
+
+
+def h5():
+    write("h5.json", {"ham7_cnn28std": ham7(), "bin_tm_mobilenetv2_035_nested": teachable_machine()})
+
+
 if __name__ == "__main__":
-    sklesion()
-    apps()
+    for part in (sklesion, apps, h5):
+        if PART in (part.__name__, "all"):
+            part()
