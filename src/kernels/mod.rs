@@ -11,12 +11,22 @@
 //! from the mapped artifact by every tier. Vectors over channels (bias, scale) are padded with
 //! zeros to a multiple of 16.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a body over vectors must become part of an entry point that has their features"
+)]
+
 pub mod activation_f32;
 pub mod depthwise_f32;
+pub mod elementwise_f32;
 mod error;
+pub mod global_pool_f32;
 #[cfg(test)]
 mod harness;
 mod isa;
+pub mod layout_f32;
+pub mod pool_f32;
+pub mod softmax_f32;
 mod split;
 mod vector;
 mod window;

@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+
 /// Nanoseconds of work that a hand-over to another thread should buy.
 const TASK_NS: usize = 25_000;
 
@@ -24,6 +27,17 @@ pub(super) fn range(task: usize, tasks: usize, units: usize) -> Range<usize> {
     at(task)..at(task + 1)
 }
 
+/// As [`range`] for `len` elements, in units of 16 floats: a cache line has one writer.
+pub(super) fn elements(task: usize, tasks: usize, len: usize) -> Range<usize> {
+    let lines = range(task, tasks, lines(len));
+    (lines.start * LINE).min(len)..(lines.end * LINE).min(len)
+}
+
+/// How many units [`elements`] deals out.
+pub(super) fn lines(len: usize) -> usize {
+    len.div_ceil(LINE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +54,21 @@ mod tests {
                     next = range.end;
                 }
                 assert_eq!(next, units);
+            }
+        }
+    }
+
+    #[test]
+    fn elements_are_covered_once_also_by_more_tasks_than_lines() {
+        for len in [0, 1, 15, 16, 17, 1000] {
+            for tasks in 1..=20 {
+                let mut next = 0;
+                for task in 0..tasks {
+                    let range = elements(task, tasks, len);
+                    assert_eq!(range.start, next);
+                    next = range.end;
+                }
+                assert_eq!(next, len);
             }
         }
     }

@@ -125,7 +125,7 @@ fn one_plus_exp_neg<V: Vector>(x: V) -> V {
 }
 
 /// `min(max(x, low), high)`, NaN for NaN.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::kernels) struct Clamp {
     pub(in crate::kernels) low: f32,
     pub(in crate::kernels) high: f32,
@@ -291,7 +291,7 @@ impl Function for GeluTanh {
     #[inline(always)]
     fn eval<V: Vector>(self, x: V) -> V {
         // (1 + tanh(t)) / 2 = sigmoid(2 t), and 2 t = x (a + b x^2).
-        const A: f32 = 1.595_769_1; // 2 sqrt(2 / pi)
+        const A: f32 = 1.595_769; // 2 sqrt(2 / pi)
         const B: f32 = 0.071_354_814; // 0.044715 A
         let twice = x.mul(x.mul(x).fma(x.like(B), x.like(A)));
         x.div(one_plus_exp_neg(twice))

@@ -175,11 +175,6 @@ impl ActivationF32 {
             len,
         })
     }
-
-    /// Elements are dealt out by cache lines.
-    fn lines(&self) -> usize {
-        self.len.div_ceil(16)
-    }
 }
 
 impl PreparedOp for ActivationF32 {
@@ -201,7 +196,7 @@ impl PreparedOp for ActivationF32 {
 
     fn tasks(&self, threads: usize) -> usize {
         // About 0.4 ns an element for the transcendental ones.
-        split::tasks(threads, self.lines(), self.len / 2)
+        split::tasks(threads, split::lines(self.len), self.len / 2)
     }
 
     unsafe fn run(
@@ -212,24 +207,22 @@ impl PreparedOp for ActivationF32 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let lines = split::range(task, tasks, self.lines());
-        let (start, end) = (lines.start * 16, (lines.end * 16).min(self.len));
-        if start < end {
-            // SAFETY: `start..end` lies within both; each task has its own range.
-            unsafe {
-                map(
-                    self.isa,
-                    self.activation,
-                    inputs[0].add(start),
-                    output.add(start),
-                    end - start,
-                );
-            }
+        let part = split::elements(task, tasks, self.len);
+        // SAFETY: the part lies within both; each task has its own.
+        unsafe {
+            map(
+                self.isa,
+                self.activation,
+                inputs[0].add(part.start),
+                output.add(part.start),
+                part.len(),
+            );
         }
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "equality is one way to be right")]
 mod tests {
     use super::*;
     use crate::kernels::harness;
@@ -284,16 +277,15 @@ mod tests {
         let twice_rounded = f32::from(u8::from(isa == Isa::Portable));
         match activation {
             Activation::Linear | Activation::Relu | Activation::Relu6 => 0.0,
-            Activation::ReluGeneral { .. } | Activation::LeakyRelu { .. } => 1.0,
-            Activation::Softsign => 1.0,
+            Activation::ReluGeneral { .. }
+            | Activation::LeakyRelu { .. }
+            | Activation::Softsign => 1.0,
             // Near -beta / alpha the sum cancels: see `floor`.
-            Activation::HardSigmoid { .. } => 2.0,
-            Activation::HardSwish => 2.0,
+            Activation::HardSigmoid { .. } | Activation::HardSwish => 2.0,
             Activation::Exp => 1.5 + twice_rounded,
             Activation::Sigmoid | Activation::Silu => 2.5 + twice_rounded,
-            Activation::Elu { .. } | Activation::Selu => 3.5 + twice_rounded,
+            Activation::Elu { .. } | Activation::Selu | Activation::Softplus => 3.5 + twice_rounded,
             Activation::Tanh | Activation::Mish => 4.5 + 2.0 * twice_rounded,
-            Activation::Softplus => 3.5 + twice_rounded,
             // Nine steps of the polynomial in u, and u itself.
             Activation::Gelu => 10.0 + 2.0 * twice_rounded,
             // The rounded argument 2 t of the exponential, at most 89 where the result counts.

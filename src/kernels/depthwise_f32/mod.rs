@@ -145,7 +145,7 @@ impl DepthwiseF32 {
             input_low: self.input_low,
             clamp: self.clamp,
             first_row,
-            n_rows,
+            count: n_rows,
             input,
             output,
         };

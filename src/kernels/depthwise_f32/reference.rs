@@ -3,8 +3,10 @@
 use super::DepthwiseParams;
 
 /// The sum of each output element before its activation, and the sum of the magnitudes of its
-/// terms, which bounds the rounding of any order of summation. Panics if the parameters do not
-/// fit together.
+/// terms, which bounds the rounding of any order of summation.
+///
+/// # Panics
+/// If the parameters do not fit together.
 #[must_use]
 pub fn depthwise_f32_reference(params: &DepthwiseParams, input: &[f32]) -> Vec<(f64, f64)> {
     let w = &params.window;

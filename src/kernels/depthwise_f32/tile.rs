@@ -41,7 +41,7 @@ pub(super) struct Rows<'a> {
     pub(super) input_low: f32,
     pub(super) clamp: Clamp,
     pub(super) first_row: usize,
-    pub(super) n_rows: usize,
+    pub(super) count: usize,
     pub(super) input: *const f32,
     pub(super) output: *mut f32,
 }
@@ -124,7 +124,7 @@ impl Rows<'_> {
         let [_, width, channels] = self.window.input;
         let n = channels * self.multiplier;
         let padded = n.next_multiple_of(16);
-        for row in self.first_row..self.first_row + self.n_rows {
+        for row in self.first_row..self.first_row + self.count {
             let (taps, y) = self.window.taps(0, row);
             // SAFETY: row `y` and weights of row `taps.start` are inside where there are taps,
             // and `wrapping_add` may leave where there are none.

@@ -1,0 +1,23 @@
+//! Operations that move f32 values: copy, pad, crop, concatenate, transpose, resize.
+//!
+//! All but the bilinear resize move bits and are the same on every tier. `memcpy` does the rows;
+//! rows shorter than its call is worth (few channels) are rare in front of it.
+
+mod concat;
+mod frame;
+mod reference;
+mod resize;
+mod transpose;
+
+pub use concat::{ConcatF32, CopyF32};
+pub use frame::{CropF32, PadF32};
+pub use reference::{
+    concat_reference, crop_reference, pad_reference, resize_f32_reference, transpose_reference,
+};
+pub use resize::{ResizeF32, Resizing};
+pub use transpose::TransposeF32;
+
+/// Nanoseconds for moving so many floats, from the second- or third-level cache.
+fn move_ns(len: usize) -> usize {
+    len / 4
+}
