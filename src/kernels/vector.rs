@@ -295,17 +295,16 @@ impl Vector for Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m256i, __m512, __mmask16, _CMP_GT_OQ, _mm_castps_si128, _mm_cvtss_f32,
-        _mm_movehl_ps, _mm_storel_epi64, _mm_storeu_ps, _mm256_add_ps, _mm256_and_ps,
-        _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128,
-        _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps,
-        _mm256_mul_ps, _mm256_or_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-        _mm256_sub_ps, _mm512_abs_ps, _mm512_add_ps, _mm512_and_ps, _mm512_castps_si512,
-        _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
-        _mm512_min_ps, _mm512_mul_ps, _mm512_or_ps, _mm512_set1_ps, _mm512_slli_epi32,
-        _mm512_storeu_ps, _mm512_sub_ps,
+        __m256, __m512, __mmask16, _CMP_GT_OQ, _mm_castps_si128, _mm_cvtss_f32, _mm_movehl_ps,
+        _mm_storel_epi64, _mm_storeu_ps, _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps,
+        _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
+        _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_ps,
+        _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_abs_ps,
+        _mm512_add_ps, _mm512_and_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+        _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
+        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+        _mm512_or_ps, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     use super::{Kernel, Vector};
@@ -337,7 +336,15 @@ mod x86 {
     }
 
     /// Lane masks of `_mm256_maskload_ps`: eight ones and eight zeros, read from the middle.
-    static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    static MASKS: [f32; 16] = {
+        let mut masks = [0.0; 16];
+        let mut lane = 0;
+        while lane < 8 {
+            masks[lane] = f32::from_bits(u32::MAX);
+            lane += 1;
+        }
+        masks
+    };
 
     /// Eight lanes: AVX2 and FMA.
     #[derive(Clone, Copy)]
@@ -362,11 +369,10 @@ mod x86 {
         unsafe fn load_first(from: *const f32, n: usize) -> Self {
             debug_assert!(n <= 8);
             // SAFETY: the caller promises AVX2 and `n <= 8` readable floats; masked lanes are not
-            // touched; the mask's eight integers end inside `MASKS`.
+            // touched; the mask's eight lanes end inside `MASKS`.
             Self(unsafe {
-                #[expect(clippy::cast_ptr_alignment, reason = "`loadu` takes any alignment")]
-                let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast::<__m256i>());
-                _mm256_maskload_ps(from, mask)
+                let mask = _mm256_loadu_ps(MASKS.as_ptr().add(8 - n));
+                _mm256_maskload_ps(from, _mm256_castps_si256(mask))
             })
         }
 

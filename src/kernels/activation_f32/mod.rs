@@ -222,6 +222,7 @@ impl PreparedOp for ActivationF32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "equality is one way to be right")]
 mod tests {
     use super::*;
     use crate::kernels::harness;
@@ -279,7 +280,7 @@ mod tests {
             Activation::ReluGeneral { .. }
             | Activation::LeakyRelu { .. }
             | Activation::Softsign => 1.0,
-            // Near -beta / alpha the hard sigmoid's sum cancels: see `floor`.
+            // Near -beta / alpha the sum cancels: see `floor`.
             Activation::HardSigmoid { .. } | Activation::HardSwish => 2.0,
             Activation::Exp => 1.5 + twice_rounded,
             Activation::Sigmoid | Activation::Silu => 2.5 + twice_rounded,
@@ -308,8 +309,9 @@ mod tests {
     }
 
     /// Every 997th float from -inf to inf, and every float bit pattern near the interesting
-    /// points. A hundredth of them where an emulator runs the tests.
+    /// points.
     fn sweep() -> Vec<f32> {
+        // A hundredth of them where an emulator runs the tests.
         let thin = if harness::is_emulated() { 101 } else { 1 };
         let mut xs = Vec::new();
         for bits in (0..f32::INFINITY.to_bits()).step_by(997 * thin) {

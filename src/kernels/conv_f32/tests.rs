@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::kernels::dense_f32::{DenseF32, DenseParams};
+use crate::kernels::harness;
 use crate::panel;
 use crate::tensor::{DType, PANEL};
 
@@ -237,7 +238,9 @@ fn random_windows_agree_with_the_reference() {
         Activation::LeakyRelu { slope: 0.1 },
     ];
     let mut tried = 0;
-    for seed in 100..400 {
+    // Enough for every path; an emulator would take hours for all.
+    let last = if harness::is_emulated() { 140 } else { 400 };
+    for seed in 100..last {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let pick =
             |rng: &mut ChaCha8Rng, choices: &[usize]| choices[rng.random_range(0..choices.len())];
@@ -262,7 +265,7 @@ fn random_windows_agree_with_the_reference() {
             tried += 1;
         }
     }
-    assert!(tried > 200, "only {tried} of 300 windows fit");
+    assert!(3 * tried > 2 * (last - 100), "only {tried} windows fit");
 }
 
 #[test]

@@ -122,9 +122,9 @@ impl PreparedOp for ResizeF32 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let rows = Rows {
+        let rows = Part {
             op: self,
-            range: split::range(task, tasks, self.rows.len()),
+            rows: split::range(task, tasks, self.rows.len()),
             input: inputs[0],
             output,
         };
@@ -139,20 +139,20 @@ impl PreparedOp for ResizeF32 {
 }
 
 /// Some rows of output. They exist; `input` and `output` are those of [`PreparedOp::run`].
-struct Rows<'a> {
+struct Part<'a> {
     op: &'a ResizeF32,
-    range: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
     input: *const f32,
     output: *mut f32,
 }
 
-impl Rows<'_> {
+impl Part<'_> {
     /// # Safety
     /// As the type says.
     unsafe fn nearest(self) {
         let [_, width, channels] = self.op.input;
         let columns = &self.op.columns;
-        for row in self.range {
+        for row in self.rows {
             let y = self.op.rows[row].first;
             for (column, taps) in columns.iter().enumerate() {
                 // SAFETY: taps lie in the input, the pixel in the output.
@@ -167,14 +167,14 @@ impl Rows<'_> {
     }
 }
 
-impl Kernel for Rows<'_> {
+impl Kernel for Part<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let [_, width, channels] = self.op.input;
         let columns = &self.op.columns;
-        for row in self.range.clone() {
+        for row in self.rows.clone() {
             let y = self.op.rows[row];
             for (column, x) in columns.iter().enumerate() {
                 // SAFETY: taps lie in the input, the pixel in the output, channels in both; `V`

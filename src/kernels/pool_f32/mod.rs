@@ -89,9 +89,9 @@ impl PreparedOp for PoolF32 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let rows = Rows {
+        let rows = Part {
             op: self,
-            range: split::range(task, tasks, self.output[0]),
+            rows: split::range(task, tasks, self.output[0]),
             input: inputs[0],
             output,
         };
@@ -149,24 +149,24 @@ impl Pool for Mean {
 
 /// Some rows of output. `rows` lie in the output; `input` and `output` are those of
 /// [`PreparedOp::run`].
-struct Rows<'a> {
+struct Part<'a> {
     op: &'a PoolF32,
-    range: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
     input: *const f32,
     output: *mut f32,
 }
 
-struct Walk<'a, P>(Rows<'a>, P);
+struct Walk<'a, P>(Part<'a>, P);
 
 impl<P: Pool> Kernel for Walk<'_, P> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self(Rows { op, .. }, pool) = self;
+        let Self(Part { op, .. }, pool) = self;
         let window = &op.window;
         let [_, width, channels] = window.input;
-        for row in self.0.range.clone() {
+        for row in self.0.rows.clone() {
             let (taps_y, y) = window.taps(0, row);
             for column in 0..op.output[1] {
                 let (taps_x, x) = window.taps(1, column);
