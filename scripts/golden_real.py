@@ -6,12 +6,13 @@ usage: python scripts/golden_real.py PART MODEL_DIR PHOTO_DIR
              the models of `apps` are made here
   PHOTO_DIR  HAM10000 photos: labels.csv and images/ (never committed; only outputs are)
 
-Needs tensorflow-cpu, keras, pillow. The committed files name the versions they came from.
+Needs tensorflow-cpu, keras, pillow; h5 needs tf_keras too. The committed files name the versions they came from.
 """
 import csv
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -191,7 +192,11 @@ def sklesion():
 def apps():
     made = {}
     for name, (size, scale, shift) in app_models.MODELS.items():
-        model = app_models.build(name)
+        # Through the file: a Normalization layer takes its mean and variance over only when loaded.
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.keras")
+            app_models.build(name).save(path)
+            model = keras.models.load_model(path, compile=False)
         last = model.layers[-1]
         last.activation = keras.activations.linear
         inputs = [smooth(seed, size) * np.float32(scale) + np.float32(shift) for seed in range(4)]
@@ -232,30 +237,20 @@ def ham7():
     }
 
 
-class OldDepthwise(keras.layers.DepthwiseConv2D):
-    """Keras 2.4 wrote an attribute that Keras 3 refuses; it was always 1."""
-
-    def __init__(self, groups=1, **kwargs):
-        assert groups == 1
-        super().__init__(**kwargs)
-
-
 def teachable_machine():
-    model = keras.models.load_model(
-        MODELS / "bin_tm_mobilenetv2_035_nested.h5",
-        compile=False,
-        custom_objects={"DepthwiseConv2D": OldDepthwise},
-    )
+    """Sequential > Sequential > Functional of Keras 2.4, which Keras 3 cannot load: by tf_keras,
+    which is Keras 2 kept alive."""
+    import tf_keras
+
+    VERSIONS["tf_keras"] = tf_keras.__version__
+    model = tf_keras.models.load_model(MODELS / "bin_tm_mobilenetv2_035_nested.h5", compile=False)
     size, scale, shift = 224, 2.0, -1.0
     inputs = [smooth(seed, size) * np.float32(scale) + np.float32(shift) for seed in range(4)]
-    probabilities = [model(x[None], training=False).numpy()[0] for x in inputs]
-    print("teachable machine:", probabilities, flush=True)
-    return {
-        "size": size,
-        "scale": scale,
-        "shift": shift,
-        "probabilities": [as_list(p, 9) for p in probabilities],
-    }
+    # Its answers are 0 and 1 to 13 digits: logits say more.
+    model.layers[-1].layers[-1].activation = tf_keras.activations.linear
+    logits = [model(x[None], training=False).numpy()[0] for x in inputs]
+    print("teachable machine:", logits, flush=True)
+    return {"size": size, "scale": scale, "shift": shift, "logits": [as_list(l, 9) for l in logits]}
 
 
 def h5():
