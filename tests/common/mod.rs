@@ -13,12 +13,12 @@ use std::process::Output;
 use assert_cmd::Command;
 
 /// A path in the repository.
-pub fn repo(path: &str) -> PathBuf {
+pub(crate) fn repo(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// The binary, without colours.
-pub fn dermal() -> Command {
+pub(crate) fn dermal() -> Command {
     let mut command = Command::cargo_bin("dermal").unwrap();
     command.env("NO_COLOR", "1").current_dir(repo("."));
     // Far beyond what any test needs, so that a loop without end fails instead of hanging.
@@ -27,12 +27,12 @@ pub fn dermal() -> Command {
 }
 
 /// Runs the binary.
-pub fn run<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Output {
+pub(crate) fn run<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Output {
     dermal().args(args).output().unwrap()
 }
 
 /// Standard output of a run that must succeed.
-pub fn stdout<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> String {
+pub(crate) fn stdout<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> String {
     let output = run(args);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{errors}");
@@ -40,13 +40,13 @@ pub fn stdout<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> String {
 }
 
 /// The JSON document of a run that must succeed.
-pub fn json<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> serde_json::Value {
+pub(crate) fn json<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> serde_json::Value {
     serde_json::from_str(&stdout(args)).unwrap()
 }
 
 /// Standard error of a run that must fail as the command line promises: exit code 2, nothing on
 /// standard output, one `error:` first, a hint of what to do last, no panic.
-pub fn refused<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> String {
+pub(crate) fn refused<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> String {
     let args: Vec<_> = args.into_iter().map(|a| a.as_ref().to_owned()).collect();
     let output = run(&args);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -63,7 +63,7 @@ pub fn refused<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> String {
 }
 
 /// Names in a folder, sorted.
-pub fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = folder.read_dir().unwrap();
     let mut names: Vec<String> = entries
         .map(|e| e.unwrap().file_name().into_string().unwrap())
