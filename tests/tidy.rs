@@ -7,19 +7,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("activation", &[]),
     ("tensor", &[]),
     ("units", &[]),
+    ("suggest", &[]),
     ("panel", &["tensor"]),
     ("kernels", &["tensor", "activation"]),
     ("graph", &["tensor", "activation", "panel"]),
     ("engine", &["graph", "kernels", "tensor", "activation"]),
     ("reference", &["graph", "tensor", "activation", "panel"]),
     ("import", &["graph", "tensor", "activation"]),
-    ("artifact", &["graph", "tensor", "activation"]),
+    ("artifact", &["graph", "tensor", "activation", "suggest"]),
     ("memory", &["engine", "graph"]),
-    ("predict", &["engine", "artifact", "graph", "tensor"]),
+    (
+        "predict",
+        &["engine", "artifact", "graph", "tensor", "suggest"],
+    ),
     (
         "explain",
         &[
@@ -29,6 +33,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "graph",
             "tensor",
             "activation",
+            "suggest",
         ],
     ),
     ("report", &["units"]),
