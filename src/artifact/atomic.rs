@@ -66,7 +66,7 @@ impl AtomicError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("free some space; nothing was left behind".into())
                 }
-                _ => None,
+                _ => Some("choose another folder".into()),
             },
         }
     }

@@ -284,9 +284,9 @@ impl ArtifactError {
             Self::LabelCount { .. } | Self::Label { .. } => {
                 "give one name for each class with `--labels a,b,c` or `--labels FILE` (one a line)"
             }
-            Self::Io(_)
-            | Self::NotAFile
-            | Self::ReservedName(_)
+            Self::Io(_) => "check the path and its permissions",
+            Self::NotAFile => "give the `.safetensors` file that `dermal import` wrote",
+            Self::ReservedName(_)
             | Self::Inputs { .. }
             | Self::Input { .. }
             | Self::Head { .. }

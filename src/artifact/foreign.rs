@@ -18,6 +18,8 @@ pub enum Foreign {
     Hdf5,
     /// A Python pickle: an old PyTorch checkpoint.
     Pickle,
+    /// ONNX.
+    Onnx,
     /// TensorFlow Lite.
     TfLite,
     /// A photo.
@@ -54,6 +56,11 @@ impl Foreign {
             // `0x80` and the protocol. A header of 128 + 256 n bytes starts alike, but a
             // safetensors header has its brace at byte 8.
             Self::Pickle
+        } else if matches!(start, [0x08, 1..=32, 0x12 | 0x1a | 0x3a | 0x42, ..])
+            && start.get(8) != Some(&b'{')
+        {
+            // `ModelProto` has no magic: a small `ir_version`, then a length-delimited field.
+            Self::Onnx
         } else {
             return None;
         };
@@ -70,7 +77,7 @@ impl Foreign {
             Self::Zip | Self::Hdf5 => {
                 "turn it into an artifact first: `dermal import MODEL -o MODEL.safetensors`"
             }
-            Self::Pickle | Self::TfLite => {
+            Self::Pickle | Self::Onnx | Self::TfLite => {
                 "import the Keras model that it was made from: `dermal import MODEL.keras -o \
                  MODEL.safetensors`"
             }
@@ -89,6 +96,7 @@ impl fmt::Display for Foreign {
             Self::Zip => "a zip file (`.keras` models are zip files)",
             Self::Hdf5 => "an HDF5 file (`.h5`)",
             Self::Pickle => "a Python pickle (a PyTorch checkpoint?)",
+            Self::Onnx => "an ONNX model",
             Self::TfLite => "a TensorFlow Lite model",
             Self::Image => "a picture",
         })

@@ -13,7 +13,7 @@ use crate::artifact::{ArtifactError, PreprocessingError};
 use crate::cli::{Cli, Command};
 use crate::explain::ExplainError;
 use crate::import::ImportError;
-use crate::kernels::Isa;
+use crate::kernels::{Isa, IsaError};
 use crate::predict::{DecodeError, InputError, PredictError};
 use crate::report::ReportError;
 
@@ -118,6 +118,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<InputError>() {
         return Some(error.hint());
+    }
+    if cause.is::<IsaError>() {
+        return Some("leave `--isa` out: the best that this CPU has is chosen".to_owned());
     }
     let error = cause.downcast_ref::<ExplainError>()?;
     Some(error.hint().to_owned())

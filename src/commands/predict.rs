@@ -127,10 +127,42 @@ impl Outputs {
             }
             anyhow::Ok(Some(paths))
         };
-        Ok(Self {
+        let outputs = Self {
             gradcam: plan("--gradcam", &args.gradcam, "png")?,
             raw_map: plan("--raw-map", &args.raw_map, "npy")?,
-        })
+        };
+        outputs.spare(photos, args.model.as_deref())?;
+        Ok(outputs)
+    }
+
+    /// Refuses outputs that would replace a photo, the model, or each other.
+    fn spare(&self, photos: &[PathBuf], model: Option<&Path>) -> Result<()> {
+        let real = |path: &Path| path.canonicalize().ok();
+        let read: BTreeSet<PathBuf> = photos
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(model)
+            .filter_map(real)
+            .collect();
+        let mut written = BTreeSet::new();
+        for path in self.gradcam.iter().chain(&self.raw_map).flatten() {
+            if real(path).is_some_and(|real| read.contains(&real)) {
+                return Err(failure(
+                    format!("the heat map would replace `{}`", path.display()),
+                    "give another file name: photos and models are never written over",
+                ));
+            }
+            if !written.insert(path) {
+                return Err(failure(
+                    format!(
+                        "`{}` is named by `--gradcam` and by `--raw-map`",
+                        path.display()
+                    ),
+                    "give the picture and the numbers different names",
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

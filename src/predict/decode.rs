@@ -253,10 +253,10 @@ impl DecodeError {
             Self::Io { .. } => "check that this user may read it",
             Self::Empty | Self::Truncated(_) => "copy or download the photo again",
             Self::TooManyBytes { .. } => {
-                "make the file smaller, or raise the limit of bytes for a photo"
+                "make the file smaller, or raise the limit of bytes (`--max-bytes`)"
             }
             Self::TooManyPixels { .. } => {
-                "scale the photo down, or raise the limit of pixels for a photo"
+                "scale the photo down, or raise the limit of pixels (`--max-pixels`)"
             }
             Self::TooMuchMemory { .. } => {
                 "save it as a smaller or non-progressive JPEG, or raise the limit of memory for \

@@ -1,0 +1,281 @@
+//! Files that lie: each is refused with one clear error, exit code 2 and nothing left behind.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, also in the helpers"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "files of a test need no atomic writes"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{dermal, json, names, refused, repo, run, stdout};
+use tempfile::TempDir;
+
+const PHOTO: &str = "fixtures/images/mel_08.jpg";
+
+fn import_refused(source: &Path) -> String {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out.safetensors");
+    let text = refused([
+        "import".as_ref(),
+        source.as_os_str(),
+        "-o".as_ref(),
+        out.as_ref(),
+    ]);
+    assert!(names(dir.path()).is_empty(), "left behind: {source:?}");
+    text
+}
+
+fn model_refused(model: &Path) -> String {
+    refused([
+        "predict".as_ref(),
+        PHOTO.as_ref(),
+        "--model".as_ref(),
+        model.as_os_str(),
+    ])
+}
+
+#[test]
+fn photos_that_cannot_be_read_are_refused() {
+    let folder = "fixtures/golden/preprocess";
+    for (file, expected) in [
+        ("bad_bomb.png", "100000x100000 pixels"),
+        ("bad_checksum.png", "damaged"),
+        ("bad_empty.jpg", "the file is empty"),
+        ("bad_gif.jpg", "it is a GIF"),
+        ("bad_page.jpg", "a web page"),
+        ("bad_text.jpg", "no known image format"),
+        ("bad_truncated.bmp", "BMP file is truncated"),
+        ("bad_truncated.jpg", "JPEG file is truncated"),
+        ("bad_truncated.png", "PNG file is truncated"),
+        ("bad_truncated.webp", "WebP file is truncated"),
+        ("bad_truncated_header.jpg", "JPEG file is truncated"),
+        ("no_such.jpg", "there is no file"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        let map = dir.path().join("map.png");
+        let path = format!("{folder}/{file}");
+        let text = refused(["predict", &path, "--gradcam", map.to_str().unwrap()]);
+        assert!(text.contains(expected), "{file}: {text}");
+        assert!(text.contains(file), "{text}");
+        assert!(names(dir.path()).is_empty(), "left behind: {file}");
+    }
+}
+
+#[test]
+fn a_bomb_is_refused_from_its_header() {
+    // In one run with a good photo, so that the document tells the peak of both.
+    let bomb = "fixtures/golden/preprocess/bad_bomb.png";
+    let output = run(["predict", PHOTO, bomb, "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(document["images"][0]["error"].is_null());
+    assert!(document["images"][1]["error"]["kind"].is_string());
+    // The pixels would take 30 GB. A run with the good photo alone sets the measure.
+    let alone = json(["predict", PHOTO, "--json"])["peak_rss_bytes"].clone();
+    let (both, alone) = (
+        document["peak_rss_bytes"].as_u64().unwrap(),
+        alone.as_u64().unwrap(),
+    );
+    assert!(both < alone + (8 << 20), "{both} against {alone} bytes");
+}
+
+#[test]
+fn every_kind_of_pixel_is_accepted() {
+    for file in [
+        "jpeg_cmyk.jpg",
+        "jpeg_ycck.jpg",
+        "jpeg_gray.jpg",
+        "jpeg_progressive_420.jpg",
+        "gray.png",
+        "gray_16_bit.png",
+        "gray_2_bit.png",
+        "one_bit.png",
+        "la.png",
+        "la_16_bit.png",
+        "palette.png",
+        "palette_transparent.png",
+        "rgb_16_bit.png",
+        "rgba.png",
+        "rgba_16_bit.png",
+        "palette.bmp",
+        "rgba.webp",
+        "jpeg_1x1.jpg",
+    ] {
+        stdout(["predict", &format!("fixtures/golden/preprocess/{file}")]);
+    }
+}
+
+#[test]
+fn files_as_they_really_arrive_are_refused_as_models() {
+    let dir = TempDir::new().unwrap();
+    let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    let onnx = b"\x08\x07\x12\x07pytorch\x1a\x051.8.1:\x00";
+    let cases: [(&str, &[u8], &str); 7] = [
+        ("empty.keras", b"", ""),
+        ("lfs.keras", lfs.as_bytes(), "a git-LFS pointer"),
+        (
+            "page.h5",
+            b"<!DOCTYPE html><html>Sign in</html>",
+            "a web page",
+        ),
+        ("pickle.h5", b"\x80\x02}q\x00.", "ickle"),
+        ("model.onnx", onnx, "an ONNX model"),
+        (
+            "noise.keras",
+            b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a",
+            "",
+        ),
+        ("zip.keras", b"PK\x03\x04", ""),
+    ];
+    for (name, bytes, expected) in cases {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        for text in [import_refused(&path), model_refused(&path)] {
+            assert!(
+                text.contains(name) && text.contains(expected),
+                "{name}: {text}"
+            );
+        }
+    }
+    for path in [dir.path().to_owned(), dir.path().join("missing.keras")] {
+        for text in [import_refused(&path), model_refused(&path)] {
+            assert!(text.contains(path.to_str().unwrap()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn shared_broken_files_are_refused() {
+    let folder = std::env::var_os("DERMAL_SHARED_DATA")
+        .map_or_else(|| repo("../shared/data"), PathBuf::from)
+        .join("broken");
+    let Ok(entries) = folder.read_dir() else {
+        eprintln!("SKIPPED: no {}", folder.display());
+        return;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        import_refused(&path);
+        model_refused(&path);
+    }
+}
+
+/// An artifact of the small fixture model, which needs no extra input.
+fn artifact(dir: &Path) -> PathBuf {
+    let out = dir.join("model.safetensors");
+    stdout([
+        "import",
+        "fixtures/import/nested.keras",
+        "-o",
+        out.to_str().unwrap(),
+        "--labels",
+        "a,b",
+        "--input-default",
+        "patient=1,2,3",
+    ]);
+    out
+}
+
+#[test]
+fn truncated_models_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let artifact = artifact(dir.path());
+    for source in [
+        artifact.clone(),
+        repo("fixtures/import/nested.keras"),
+        repo("fixtures/import/nested.h5"),
+    ] {
+        let bytes = fs::read(&source).unwrap();
+        let short = dir.path().join("short");
+        for eighth in 0..8 {
+            fs::write(&short, &bytes[..bytes.len() * eighth / 8]).unwrap();
+            if source == artifact {
+                model_refused(&short);
+            } else {
+                import_refused(&short);
+            }
+        }
+    }
+}
+
+/// A flipped bit may hit a weight, which no check can tell; it must never crash or hang.
+#[test]
+fn flipped_bits_never_crash() {
+    let dir = TempDir::new().unwrap();
+    let artifact = artifact(dir.path());
+    let flipped = dir.path().join("flipped");
+    let out = dir.path().join("out.safetensors");
+    for source in [
+        artifact.clone(),
+        repo("fixtures/import/nested.keras"),
+        repo("fixtures/import/nested.h5"),
+    ] {
+        let bytes = fs::read(&source).unwrap();
+        // Dense at the start, where headers are, then spread over the file.
+        let spread = (0..24).map(|i| i * bytes.len() / 24);
+        for (i, at) in (0..24).map(|i| i * 3).chain(spread).enumerate() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (i % 8);
+            fs::write(&flipped, &damaged).unwrap();
+            let mut command = dermal();
+            if source == artifact {
+                command.args(["predict", PHOTO, "--model"]).arg(&flipped);
+            } else {
+                command.arg("import").arg(&flipped).arg("-o").arg(&out);
+            }
+            let output = command.output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            let case = format!("{} bit {} of byte {at}: {text}", source.display(), i % 8);
+            assert!(matches!(output.status.code(), Some(0 | 2)), "{case}");
+            assert!(!text.contains("panicked"), "{case}");
+            if output.status.code() == Some(2) {
+                assert!(
+                    text.contains("error: ") && text.contains("hint: "),
+                    "{case}"
+                );
+                assert!(!out.exists(), "{case}");
+            }
+            let _ = fs::remove_file(&out);
+        }
+    }
+}
+
+#[test]
+fn a_failed_import_leaves_the_old_file_alone() {
+    let dir = TempDir::new().unwrap();
+    let out = artifact(dir.path());
+    let before = fs::read(&out).unwrap();
+    let path = out.to_str().unwrap();
+    for options in [
+        ["--labels", "a,b,c"],
+        ["--labels", "a,a"],
+        ["--input-default", "patient=1"],
+        ["--input-default", "nobody=1"],
+        ["--preprocess", "keras-xceptoin"],
+    ] {
+        let text = refused(
+            ["import", "fixtures/import/nested.keras", "-o", path]
+                .into_iter()
+                .chain(options),
+        );
+        if options[0] == "--preprocess" {
+            assert!(text.contains("keras-xception"), "{text}");
+        }
+    }
+    assert_eq!(fs::read(&out).unwrap(), before);
+    assert_eq!(names(dir.path()), ["model.safetensors"]);
+}
+
+#[test]
+fn the_same_import_gives_the_same_bytes() {
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let [a, b] = dirs.each_ref().map(|dir| artifact(dir.path()));
+    assert_eq!(fs::read(a).unwrap(), fs::read(b).unwrap());
+}
