@@ -28,7 +28,11 @@ fn import_refused(source: &Path) -> String {
         "-o".as_ref(),
         out.as_ref(),
     ]);
-    assert!(names(dir.path()).is_empty(), "left behind: {source:?}");
+    assert!(
+        names(dir.path()).is_empty(),
+        "left behind: {}",
+        source.display()
+    );
     text
 }
 

@@ -302,10 +302,18 @@ fn normalizes(graph: &Graph) -> bool {
     })
 }
 
+/// The options that shaped the artifact. Of files only the name: where they lay is nobody's
+/// business, and the same import elsewhere must make the same bytes.
 fn recorded_options(args: &ImportArgs) -> Vec<String> {
     let mut options = Vec::new();
     let mut add = |name: &str, value: &OsStr| {
-        options.push(format!("{name} {}", value.to_string_lossy()));
+        let path = Path::new(value);
+        let shown = if path.is_file() {
+            path.file_name().unwrap_or(value)
+        } else {
+            value
+        };
+        options.push(format!("{name} {}", shown.to_string_lossy()));
     };
     if let Some(labels) = &args.labels {
         add("--labels", labels);
@@ -314,7 +322,15 @@ fn recorded_options(args: &ImportArgs) -> Vec<String> {
         add("--preprocess", recipe);
     }
     if let Some(config) = &args.config {
-        add("--config", config.file_name().unwrap_or_default());
+        add("--config", config.as_os_str());
+    }
+    for given in &args.input_default {
+        let values: Vec<String> = given.values.iter().map(f32::to_string).collect();
+        options.push(format!(
+            "--input-default {}={}",
+            given.name,
+            values.join(",")
+        ));
     }
     if let Some(size) = args.input_size {
         options.push(format!("--input-size {}x{}", size.height, size.width));
