@@ -22,7 +22,7 @@ pub(crate) fn dermal() -> Command {
     let mut command = Command::cargo_bin("dermal").unwrap();
     command.env("NO_COLOR", "1").current_dir(repo("."));
     // Far beyond what any test needs, so that a loop without end fails instead of hanging.
-    command.timeout(std::time::Duration::from_secs(120));
+    command.timeout(std::time::Duration::from_mins(2));
     command
 }
 
