@@ -28,11 +28,8 @@ fn import_refused(source: &Path) -> String {
         "-o".as_ref(),
         out.as_ref(),
     ]);
-    assert!(
-        names(dir.path()).is_empty(),
-        "left behind: {}",
-        source.display()
-    );
+    let shown = source.display();
+    assert!(names(dir.path()).is_empty(), "left behind: {shown}");
     text
 }
 

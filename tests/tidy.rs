@@ -13,7 +13,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("units", &[]),
     ("suggest", &[]),
     ("panel", &["tensor"]),
-    ("kernels", &["tensor", "activation"]),
+    ("kernels", &["tensor", "activation", "panel"]),
     ("graph", &["tensor", "activation", "panel"]),
     ("engine", &["graph", "kernels", "tensor", "activation"]),
     ("reference", &["graph", "tensor", "activation", "panel"]),
