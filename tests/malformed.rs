@@ -12,6 +12,7 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use common::{dermal, json, names, refused, repo, run, stdout};
@@ -279,4 +280,56 @@ fn the_same_import_gives_the_same_bytes() {
     let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
     let [a, b] = dirs.each_ref().map(|dir| artifact(dir.path()));
     assert_eq!(fs::read(a).unwrap(), fs::read(b).unwrap());
+}
+
+#[test]
+fn a_zip_bomb_is_refused_before_it_is_inflated() {
+    let dir = tempfile::tempdir().unwrap();
+    let bomb = dir.path().join("bomb.keras");
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&bomb).unwrap());
+    let deflated = zip::write::SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Deflated);
+    archive.start_file("config.json", deflated).unwrap();
+    let spaces = vec![b' '; 1 << 20];
+    for _ in 0..300 {
+        archive.write_all(&spaces).unwrap();
+    }
+    archive.finish().unwrap();
+    assert!(
+        bomb.metadata().unwrap().len() < 1 << 20,
+        "300 MB in a small file"
+    );
+    let out = dir.path().join("out.safetensors");
+    refused(&[
+        "import",
+        bomb.to_str().unwrap(),
+        "-o",
+        out.to_str().unwrap(),
+    ]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn photos_and_models_are_never_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let photo = dir.path().join("photo.jpg");
+    std::fs::copy("fixtures/images/mel_00.jpg", &photo).unwrap();
+    let model = dir.path().join("model.safetensors");
+    std::fs::copy("models/demo.safetensors", &model).unwrap();
+    let before = std::fs::read(&photo).unwrap();
+    let photo_name = photo.to_str().unwrap();
+    refused(&["predict", photo_name, "--gradcam", photo_name]);
+    let model_name = model.to_str().unwrap();
+    refused(&[
+        "predict",
+        photo_name,
+        "--model",
+        model_name,
+        "--raw-map",
+        model_name,
+    ]);
+    let map = dir.path().join("map");
+    let map = map.to_str().unwrap();
+    refused(&["predict", photo_name, "--gradcam", map, "--raw-map", map]);
+    assert_eq!(std::fs::read(&photo).unwrap(), before);
 }
