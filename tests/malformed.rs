@@ -300,7 +300,7 @@ fn a_zip_bomb_is_refused_before_it_is_inflated() {
         "300 MB in a small file"
     );
     let out = dir.path().join("out.safetensors");
-    refused(&[
+    refused([
         "import",
         bomb.to_str().unwrap(),
         "-o",
@@ -318,9 +318,9 @@ fn photos_and_models_are_never_written_over() {
     std::fs::copy("models/demo.safetensors", &model).unwrap();
     let before = std::fs::read(&photo).unwrap();
     let photo_name = photo.to_str().unwrap();
-    refused(&["predict", photo_name, "--gradcam", photo_name]);
+    refused(["predict", photo_name, "--gradcam", photo_name]);
     let model_name = model.to_str().unwrap();
-    refused(&[
+    refused([
         "predict",
         photo_name,
         "--model",
@@ -330,6 +330,6 @@ fn photos_and_models_are_never_written_over() {
     ]);
     let map = dir.path().join("map");
     let map = map.to_str().unwrap();
-    refused(&["predict", photo_name, "--gradcam", map, "--raw-map", map]);
+    refused(["predict", photo_name, "--gradcam", map, "--raw-map", map]);
     assert_eq!(std::fs::read(&photo).unwrap(), before);
 }
