@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 filter=${1:-kernels::}
-limit_s=${DERMAL_EMULATION_LIMIT_S:-900}
+limit_s=${DERMAL_EMULATION_LIMIT_S:-600}
 
 if grep -qw avx512bw /proc/cpuinfo; then
   echo "avx512: this CPU has it; running '$filter' natively"

@@ -13,6 +13,7 @@ use super::error::ArtifactError;
 use super::foreign::Foreign;
 use super::header::{self, Entry, Piece};
 use super::model::Model;
+use crate::graph::Node;
 use crate::tensor::{ALIGNMENT, Tensor, TensorError};
 
 /// Bytes handed to the operating system at a time, and between two calls of a progress function.
@@ -123,7 +124,7 @@ fn decode(
         .graph
         .nodes()
         .iter()
-        .flat_map(|node| node.op.tensors())
+        .flat_map(Node::tensors)
         .collect();
     let mut tensors = BTreeMap::new();
     for entry in &header.tensors {

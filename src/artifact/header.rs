@@ -136,7 +136,7 @@ pub(super) fn encode(model: &Model) -> Result<(Vec<u8>, Vec<Piece<'_>>), Artifac
 fn ordered_tensors(graph: &Graph) -> Result<Vec<(&str, &Tensor)>, ArtifactError> {
     let mut seen = HashSet::new();
     let mut tensors = Vec::new();
-    for name in graph.nodes().iter().flat_map(|node| node.op.tensors()) {
+    for name in graph.nodes().iter().flat_map(Node::tensors) {
         if !seen.insert(name) {
             continue;
         }

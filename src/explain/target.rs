@@ -111,10 +111,11 @@ pub fn default_layer(graph: &Graph) -> Option<NodeId> {
     })
 }
 
-/// The name people know a node's value by: its last source layer, or its own.
+/// The name people know a node's value by: the first source layer whose output it is (what
+/// follows are models that end in it and layers that do nothing), or its own.
 fn display_name(graph: &Graph, id: NodeId) -> String {
     let node = graph.node(id);
-    let mut layers = node.layers.iter().rev();
+    let mut layers = node.layers.iter();
     let layer = layers.find(|layer| layer.stage == Stage::Output);
     layer.map_or_else(|| node.name.clone(), |layer| layer.name.clone())
 }

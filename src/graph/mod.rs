@@ -82,6 +82,18 @@ pub struct Node {
     pub layers: Vec<SourceLayer>,
 }
 
+impl Node {
+    /// Keys of the tensors it needs: those its op reads, then those that bring folded layers back.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<&str> {
+        let stages = self.layers.iter().flat_map(|layer| match &layer.stage {
+            Stage::BeforeAffine { scale, shift } => vec![scale.as_str(), shift.as_str()],
+            _ => vec![],
+        });
+        self.op.tensors().into_iter().chain(stages).collect()
+    }
+}
+
 /// A classifier as data: nodes, weights, and which value is the answer.
 #[derive(Clone, Debug)]
 pub struct Graph {

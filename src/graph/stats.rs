@@ -25,7 +25,12 @@ impl Graph {
     pub fn stats(&self, id: NodeId) -> NodeStats {
         let node = self.node(id);
         let input = || node.inputs.first().map(|&input| &self.node(input).shape);
-        let stored = |key: &str| self.tensors.get(key).map_or(0, |t| t.shape().len() as u64);
+        // Packing fills channel vectors up with zeros, which are no parameters.
+        let stored = |key: &str| match self.tensors.get(key).map(|t| t.shape().len()) {
+            None | Some(0) => 0,
+            Some(1) => 1,
+            Some(_) => node.shape.channels() as u64,
+        };
         // For each output channel: weights of the kernel, and whether there is a bias.
         let (channels, weights_each, bias) = match &node.op {
             Op::Conv2d(Conv2d {
@@ -58,7 +63,10 @@ impl Graph {
             }
             Op::PRelu { alpha } => {
                 return NodeStats {
-                    parameters: stored(alpha),
+                    parameters: self
+                        .tensors
+                        .get(alpha)
+                        .map_or(0, |t| t.shape().len() as u64),
                     ..NodeStats::default()
                 };
             }

@@ -153,3 +153,22 @@ fn a_file_name_may_be_any_bytes() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(ran.json()["images"][0]["top1"], "nv");
 }
+
+#[test]
+fn a_folded_layer_of_a_written_model_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let map = dir.path().join("map.npy");
+    // A convolution whose batch normalization and activation are folded into it.
+    let ran = dermal([
+        "predict",
+        "fixtures/images/mel_00.jpg",
+        "--layer",
+        "stem_conv",
+        "--raw-map",
+        map.to_str().unwrap(),
+        "--json",
+    ]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(ran.json()["images"][0]["gradcam"]["layer"], "stem_conv");
+    assert!(map.exists());
+}

@@ -89,7 +89,7 @@ impl Draft {
             draft.tensors.contains_key(key)
                 && draft
                     .ids()
-                    .any(|id| id != owner && draft.keys(id).any(|k| k == key))
+                    .any(|id| id != owner && draft.node(id).tensors().into_iter().any(|k| k == key))
         };
         let mut free = key.to_owned();
         let mut n = 1;
@@ -99,15 +99,6 @@ impl Draft {
         }
         self.tensors.insert(free.clone(), tensor);
         free
-    }
-
-    fn keys(&self, id: NodeId) -> impl Iterator<Item = &str> {
-        let node = self.node(id);
-        let stages = node.layers.iter().flat_map(|layer| match &layer.stage {
-            Stage::BeforeAffine { scale, shift } => vec![scale.as_str(), shift.as_str()],
-            _ => vec![],
-        });
-        node.op.tensors().into_iter().chain(stages)
     }
 
     fn live(&self) -> Vec<bool> {
@@ -135,7 +126,13 @@ impl Draft {
         let keys: BTreeSet<String> = self
             .ids()
             .filter(|id| live[id.0])
-            .flat_map(|id| self.keys(id).map(str::to_owned).collect::<Vec<_>>())
+            .flat_map(|id| {
+                self.node(id)
+                    .tensors()
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
             .collect();
         self.tensors.retain(|key, _| keys.contains(key));
         let nodes = std::mem::take(&mut self.nodes).into_iter().enumerate();

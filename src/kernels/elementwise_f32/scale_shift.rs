@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn channels_scalars_and_padding_equal_the_reference() {
-        for channels in (1..=40).chain([255, 256, 257, 700]) {
+        let thin = if harness::is_emulated() { 7 } else { 1 };
+        for channels in (1..=40).chain([255, 256, 257, 700]).step_by(thin) {
             for pixels in [1, 2, 5, 300] {
                 let len = pixels * channels;
                 let x = harness::numbers(1, len);
