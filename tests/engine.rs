@@ -121,7 +121,7 @@ impl Builder {
         let [kh, kw] = window.kernel;
         let spread = 1.0 / ((kh * kw * c) as f32).sqrt();
         let mut inputs = vec![x];
-        let op = match self.noise.below(13) {
+        let op = match self.noise.below(18) {
             0..=2 => {
                 let groups = if c % 2 == 0 {
                     1 + self.noise.below(2)
@@ -191,6 +191,27 @@ impl Builder {
                     activation: self.activation(),
                 }
             }
+            13 => {
+                let cut = Padding {
+                    top: 1,
+                    left: 0,
+                    bottom: 0,
+                    right: 1,
+                };
+                Op::Crop(cut)
+            }
+            14 => Op::Transpose {
+                permutation: vec![1, 0, 2],
+            },
+            15 => Op::Reshape {
+                shape: [w, h, c].into(),
+            },
+            16 => {
+                inputs.push(x);
+                let axis = self.noise.below(3);
+                Op::Concat { axis }
+            }
+            17 => Op::Softmax,
             10 => Op::Pad(window.padding),
             11 => {
                 let kind = [ResizeKind::Nearest, ResizeKind::Bilinear][self.noise.below(2)];
