@@ -110,7 +110,7 @@ pub fn write<T>(
 /// while before they write.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn check(path: &Path) -> Result<(), AtomicError> {
     let target = resolve(path)?;
     Partial::claim(&target, path).map(drop)

@@ -29,11 +29,11 @@ pub fn write(path: &Path, model: &Model) -> Result<u64, ArtifactError> {
     write_with_progress(path, model, &mut |_, _| {})
 }
 
-/// [`write`], calling `progress` with bytes done and bytes in all. Weights are streamed: no copy
+/// [`write()`], calling `progress` with bytes done and bytes in all. Weights are streamed: no copy
 /// of them is held.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_with_progress(
     path: &Path,
     model: &Model,
@@ -68,7 +68,7 @@ pub fn write_with_progress(
 /// Opens an artifact. The file is mapped, and its weights are used where they lie.
 ///
 /// The file must not be shortened or overwritten in place while the model is in use; replacing it
-/// by a rename, as [`write`] does, is safe.
+/// by a rename, as [`write()`] does, is safe.
 ///
 /// # Errors
 /// [`ArtifactError`] for the first thing in the file that does not hold.
