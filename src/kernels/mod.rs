@@ -25,6 +25,7 @@ mod isa;
 pub mod layout_f32;
 pub mod pool_f32;
 mod program;
+mod requantize;
 pub mod softmax_f32;
 mod split;
 mod vector;
@@ -45,10 +46,11 @@ pub trait PreparedOp: Send + Sync {
     /// `{op}_{dtype}_{tile}_{isa}`, as benches and profiles print it.
     fn kernel_name(&self) -> &'static str;
 
-    /// Elements of each input, in order.
+    /// Words of four bytes that each input takes, in order: its elements if they are f32, a
+    /// quarter of them, rounded up, if they are u8.
     fn input_lens(&self) -> Vec<usize>;
 
-    /// Elements of the output.
+    /// Words of the output.
     fn output_len(&self) -> usize;
 
     /// Whether the output may be the very memory of input 0 (elementwise operations).
@@ -67,8 +69,8 @@ pub trait PreparedOp: Send + Sync {
     /// Runs task `task` of `tasks` (a number that [`PreparedOp::tasks`] returned).
     ///
     /// # Safety
-    /// `inputs[i]` is valid for reads of `input_lens()[i]` floats, `output` for reads and writes
-    /// of `output_len()` floats, `scratch` for reads and writes of `scratch_len()` floats (its
+    /// `inputs[i]` is valid for reads of `input_lens()[i]` words, `output` for reads and writes
+    /// of `output_len()` words, `scratch` for reads and writes of `scratch_len()` floats (its
     /// content is undefined on entry). No input overlaps the output, except input 0 being exactly
     /// the output where `in_place()`. No two threads run the same task of one call, or share
     /// scratch, at the same time.
@@ -80,6 +82,11 @@ pub trait PreparedOp: Send + Sync {
         output: *mut f32,
         scratch: *mut f32,
     );
+}
+
+/// Words that `len` bytes take.
+fn byte_words(len: usize) -> usize {
+    len.div_ceil(size_of::<f32>())
 }
 
 /// Refuses values without elements, or with more than memory can hold.

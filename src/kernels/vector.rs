@@ -48,6 +48,46 @@ pub(super) trait Vector: Copy {
     /// `n <= LANES`, and `n` floats can be written at `to`.
     unsafe fn store_first(self, to: *mut f32, n: usize);
 
+    /// The bytes at `from`, each as a number 0 to 255.
+    ///
+    /// # Safety
+    /// As [`Vector::broadcast`], and `LANES` bytes can be read at `from`.
+    unsafe fn load_u8(from: *const u8) -> Self;
+
+    /// The first `n` bytes at `from` as numbers, then zeros.
+    ///
+    /// # Safety
+    /// As [`Vector::broadcast`], `n <= LANES`, and `n` bytes can be read at `from`.
+    #[inline(always)]
+    unsafe fn load_first_u8(from: *const u8, n: usize) -> Self {
+        let mut bytes = [0; 16];
+        // SAFETY: `n <= LANES <= 16`; the caller promises `n` readable bytes.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), n);
+            Self::load_u8(bytes.as_ptr())
+        }
+    }
+
+    /// Writes every lane, a number from 0 to 255, as a byte, rounded to nearest, ties to even.
+    ///
+    /// # Safety
+    /// `LANES` bytes can be written at `to`.
+    unsafe fn store_u8(self, to: *mut u8);
+
+    /// As [`Vector::store_u8`], the first `n` lanes alone.
+    ///
+    /// # Safety
+    /// `n <= LANES`, and `n` bytes can be written at `to`.
+    #[inline(always)]
+    unsafe fn store_first_u8(self, to: *mut u8, n: usize) {
+        let mut bytes = [0; 16];
+        // SAFETY: `n <= LANES <= 16`; the caller promises `n` writable bytes.
+        unsafe {
+            self.store_u8(bytes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, n);
+        }
+    }
+
     /// `value` in every lane.
     fn like(self, value: f32) -> Self;
     /// `self + other`
@@ -220,6 +260,24 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> Self {
+        // SAFETY: the caller promises eight readable bytes.
+        Self(unsafe { from.cast::<[u8; 8]>().read_unaligned() }.map(f32::from))
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the caller's lanes are 0 to 255"
+    )]
+    unsafe fn store_u8(self, to: *mut u8) {
+        let bytes = self.0.map(|v| v.round_ties_even() as u8);
+        // SAFETY: the caller promises eight writable bytes.
+        unsafe { to.cast::<[u8; 8]>().write_unaligned(bytes) }
+    }
+
+    #[inline(always)]
     fn like(self, value: f32) -> Self {
         Self([value; 8])
     }
@@ -295,16 +353,20 @@ impl Vector for Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, __mmask16, _CMP_GT_OQ, _mm_castps_si128, _mm_cvtss_f32, _mm_movehl_ps,
-        _mm_storel_epi64, _mm_storeu_ps, _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps,
+        __m256, __m512, __mmask16, _CMP_GT_OQ, _mm_castps_si128, _mm_cvtss_f32, _mm_loadl_epi64,
+        _mm_loadu_si128, _mm_movehl_ps, _mm_packs_epi32, _mm_packus_epi16, _mm_storel_epi64,
+        _mm_storeu_ps, _mm_storeu_si128, _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps,
         _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
-        _mm256_cmp_ps, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-        _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_ps,
-        _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_abs_ps,
-        _mm512_add_ps, _mm512_and_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
-        _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-        _mm512_or_ps, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+        _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+        _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_extracti128_si256,
+        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps,
+        _mm256_mul_ps, _mm256_or_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+        _mm256_sub_ps, _mm512_abs_ps, _mm512_add_ps, _mm512_and_ps, _mm512_castps_si512,
+        _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+        _mm512_cvtps_epi32, _mm512_cvtusepi32_epi8, _mm512_div_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_ps, _mm512_set1_ps,
+        _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     use super::{Kernel, Vector};
@@ -411,6 +473,24 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn load_u8(from: *const u8) -> Self {
+            // SAFETY: the caller promises AVX2 and eight readable bytes.
+            Self(unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) })
+        }
+
+        #[inline(always)]
+        unsafe fn store_u8(self, to: *mut u8) {
+            // SAFETY: `self` proves AVX2; the caller promises eight writable bytes.
+            unsafe {
+                let words = _mm256_cvtps_epi32(self.0);
+                let low = _mm256_castsi256_si128(words);
+                let high = _mm256_extracti128_si256::<1>(words);
+                let halves = _mm_packs_epi32(low, high);
+                _mm_storel_epi64(to.cast(), _mm_packus_epi16(halves, halves));
+            }
+        }
+
+        #[inline(always)]
         fn like(self, value: f32) -> Self {
             // SAFETY: `self` proves that the CPU has AVX2.
             Self(unsafe { _mm256_set1_ps(value) })
@@ -484,6 +564,21 @@ mod x86 {
         unsafe fn store_first(self, to: *mut f32, n: usize) {
             // SAFETY: the caller promises `n` writable floats; masked lanes are not touched.
             unsafe { _mm512_mask_storeu_ps(to, first(n), self.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_u8(from: *const u8) -> Self {
+            // SAFETY: the caller promises AVX-512 and sixteen readable bytes.
+            Self(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) })
+        }
+
+        #[inline(always)]
+        unsafe fn store_u8(self, to: *mut u8) {
+            // SAFETY: `self` proves AVX-512; the caller promises sixteen writable bytes.
+            unsafe {
+                let bytes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(self.0));
+                _mm_storeu_si128(to.cast(), bytes);
+            }
         }
 
         #[inline(always)]
@@ -607,6 +702,51 @@ mod tests {
                 by_lane(&|_, _, _| f32::from_bits(5.0_f32.to_bits() << 23)),
             ];
             assert_eq!(bits(&got), bits(&expected), "{isa}");
+        }
+    }
+
+    struct Bytes<'a> {
+        from: &'a [u8],
+        to: &'a mut [u8],
+        n: usize,
+    }
+
+    impl Kernel for Bytes<'_> {
+        type Output = usize;
+
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) -> usize {
+            let n = self.n.min(V::LANES);
+            // SAFETY: both slices hold at least `n` bytes; those given are even, so that halves
+            // of them are ties or whole.
+            unsafe {
+                let x = V::load_first_u8(self.from.as_ptr(), n);
+                x.mul(x.like(0.25)).store_first_u8(self.to.as_mut_ptr(), n);
+            }
+            V::LANES
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_as_numbers_and_written_rounded_to_even() {
+        let from: Vec<u8> = (0..16).map(|i| 16 * i + 2 * (i % 4)).collect();
+        let expected: Vec<u8> = from
+            .iter()
+            .map(|&b| (f32::from(b) * 0.25).round_ties_even() as u8)
+            .collect();
+        for isa in Isa::available() {
+            for n in 0..=16 {
+                let mut to = [0xa5; 17];
+                let bytes = Bytes {
+                    from: &from[..n],
+                    to: &mut to,
+                    n,
+                };
+                // SAFETY: the slices hold `n` bytes and more.
+                let n = n.min(unsafe { dispatch(isa, bytes) });
+                assert_eq!(to[..n], expected[..n], "{isa}, first {n}");
+                assert!(to[n..].iter().all(|&v| v == 0xa5), "{isa}, first {n}");
+            }
         }
     }
 
