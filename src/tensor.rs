@@ -357,6 +357,18 @@ impl Tensor {
     pub fn as_f32(&self) -> Option<&[f32]> {
         (self.dtype == DType::F32).then(|| bytemuck::cast_slice(self.bytes()))
     }
+
+    /// The elements of an i32 tensor; `None` for another dtype.
+    #[must_use]
+    pub fn as_i32(&self) -> Option<&[i32]> {
+        (self.dtype == DType::I32).then(|| bytemuck::cast_slice(self.bytes()))
+    }
+
+    /// The elements of an i8 tensor; `None` for another dtype.
+    #[must_use]
+    pub fn as_i8(&self) -> Option<&[i8]> {
+        (self.dtype == DType::I8).then(|| bytemuck::cast_slice(self.bytes()))
+    }
 }
 
 impl fmt::Debug for Tensor {

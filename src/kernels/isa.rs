@@ -9,13 +9,26 @@ pub struct Avx2(());
 
 /// Proof that this CPU has AVX-512 F, BW, DQ and VL, and all of [`Avx2`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512(Avx2);
+pub struct Avx512 {
+    avx2: Avx2,
+    vnni: bool,
+}
+
+/// Proof that this CPU has AVX-512 VNNI (dot products of bytes), and all of [`Avx512`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512Vnni(());
 
 impl Avx512 {
     /// AVX-512 machines have AVX2 too.
     #[must_use]
     pub fn avx2(self) -> Avx2 {
-        self.0
+        self.avx2
+    }
+
+    /// Those since Cascade Lake and Zen 4 have VNNI.
+    #[must_use]
+    pub fn vnni(self) -> Option<Avx512Vnni> {
+        self.vnni.then_some(Avx512Vnni(()))
     }
 }
 
@@ -66,7 +79,10 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
             {
-                tiers.push(Self::Avx512(Avx512(Avx2(()))));
+                tiers.push(Self::Avx512(Avx512 {
+                    avx2: Avx2(()),
+                    vnni: is_x86_feature_detected!("avx512vnni"),
+                }));
             }
         }
         tiers

@@ -13,11 +13,13 @@
 
 pub mod activation_f32;
 pub mod conv_f32;
+pub mod conv_i8;
 pub mod dense_f32;
 pub mod depthwise_f32;
 pub mod elementwise_f32;
 mod error;
 pub mod gemm_f32;
+mod gemm_i8;
 pub mod global_pool_f32;
 #[cfg(test)]
 mod harness;
@@ -32,7 +34,7 @@ mod vector;
 mod window;
 
 pub use error::KernelError;
-pub use isa::{Avx2, Avx512, Isa, IsaError};
+pub use isa::{Avx2, Avx512, Avx512Vnni, Isa, IsaError};
 pub use program::{MAX_INPUTS, Memory, Program, ProgramError, SLACK, Threads};
 pub use window::SlidingWindow;
 

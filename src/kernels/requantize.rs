@@ -1,14 +1,14 @@
 //! The one rule by which sums become bytes, the same bit for bit on every tier.
 //!
 //! ```text
-//! x = clamp(float(sum) * multiplier, low, high)          sum: exact integer, multiplier: per channel
-//! x = clamp(x + float(residual - residual_zero) * residual_multiplier, low2, high2)   if there is one
+//! x = clamp(float(sum) * multiplier)              sum: an exact integer; multiplier: per channel
+//! x = clamp(x + float(residual - residual_zero) * residual_multiplier)        if there is one
 //! q = round_half_even(x) + zero_point
 //! ```
 //!
 //! Each line is separate IEEE operations, never a fused multiply-add, whose rounding would depend
-//! on the tier. The bounds hold the byte's range as well as ReLU's and ReLU6's, so that rounding
-//! never leaves 0..=255. `x` counts in steps of the result's scale.
+//! on the tier. The bounds are those of ReLU and ReLU6, the last ones also the byte's range, so
+//! that rounding never leaves 0..=255. `x` counts in steps of the result's scale.
 
 use super::KernelError;
 use super::vector::Vector;
@@ -23,6 +23,28 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// What `activation` leaves, before a residual is added.
+    pub(super) fn unlimited(
+        activation: Activation,
+        output: Quantization,
+    ) -> Result<Self, KernelError> {
+        let Self { low, high } = Self::of(activation, output)?;
+        Ok(match activation {
+            Activation::Linear => Self {
+                low: f32::NEG_INFINITY,
+                high: f32::INFINITY,
+            },
+            Activation::Relu => Self {
+                low,
+                high: f32::INFINITY,
+            },
+            _ => Self {
+                low,
+                high: high.max((6.0 / output.scale).round_ties_even()),
+            },
+        })
+    }
+
     /// What `activation` and the byte's range leave. An activation that is not a clamp is refused:
     /// it is a table on the result.
     pub(super) fn of(activation: Activation, output: Quantization) -> Result<Self, KernelError> {

@@ -48,6 +48,12 @@ pub(super) trait Vector: Copy {
     /// `n <= LANES`, and `n` floats can be written at `to`.
     unsafe fn store_first(self, to: *mut f32, n: usize);
 
+    /// The integers at `from`, each as the nearest number (ties to even).
+    ///
+    /// # Safety
+    /// As [`Vector::broadcast`], and `LANES` integers can be read at `from`.
+    unsafe fn load_i32(from: *const i32) -> Self;
+
     /// The bytes at `from`, each as a number 0 to 255.
     ///
     /// # Safety
@@ -112,6 +118,8 @@ pub(super) trait Vector: Copy {
     fn abs(self) -> Self;
     /// `|self|` with the sign of `other`.
     fn with_sign_of(self, other: Self) -> Self;
+    /// The nearest integer, ties to even.
+    fn round(self) -> Self;
     /// The bits of each lane, moved up by 23: a small integer becomes an exponent.
     fn shift_to_exponent(self) -> Self;
 
@@ -260,6 +268,12 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_i32(from: *const i32) -> Self {
+        // SAFETY: the caller promises eight readable integers.
+        Self(unsafe { from.cast::<[i32; 8]>().read_unaligned() }.map(|v| v as f32))
+    }
+
+    #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> Self {
         // SAFETY: the caller promises eight readable bytes.
         Self(unsafe { from.cast::<[u8; 8]>().read_unaligned() }.map(f32::from))
@@ -345,6 +359,11 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
+    fn round(self) -> Self {
+        self.map(f32::round_ties_even)
+    }
+
+    #[inline(always)]
     fn shift_to_exponent(self) -> Self {
         self.map(|v| f32::from_bits(v.to_bits() << 23))
     }
@@ -353,20 +372,21 @@ impl Vector for Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, __mmask16, _CMP_GT_OQ, _mm_castps_si128, _mm_cvtss_f32, _mm_loadl_epi64,
-        _mm_loadu_si128, _mm_movehl_ps, _mm_packs_epi32, _mm_packus_epi16, _mm_storel_epi64,
-        _mm_storeu_ps, _mm_storeu_si128, _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps,
-        _mm256_blendv_ps, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
-        _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
-        _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_extracti128_si256,
-        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps,
-        _mm256_mul_ps, _mm256_or_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+        __m256, __m512, __mmask16, _CMP_GT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
+        _mm_castps_si128, _mm_cvtss_f32, _mm_loadl_epi64, _mm_loadu_si128, _mm_movehl_ps,
+        _mm_packs_epi32, _mm_packus_epi16, _mm_storel_epi64, _mm_storeu_ps, _mm_storeu_si128,
+        _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
+        _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
+        _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_div_ps,
+        _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_loadu_si256, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+        _mm256_or_ps, _mm256_round_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
         _mm256_sub_ps, _mm512_abs_ps, _mm512_add_ps, _mm512_and_ps, _mm512_castps_si512,
         _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
         _mm512_cvtps_epi32, _mm512_cvtusepi32_epi8, _mm512_div_ps, _mm512_fmadd_ps,
-        _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-        _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_ps, _mm512_set1_ps,
-        _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+        _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_storeu_ps,
+        _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_ps,
+        _mm512_roundscale_ps, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     use super::{Kernel, Vector};
@@ -473,6 +493,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> Self {
+            // SAFETY: the caller promises AVX2 and eight readable integers.
+            Self(unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) })
+        }
+
+        #[inline(always)]
         unsafe fn load_u8(from: *const u8) -> Self {
             // SAFETY: the caller promises AVX2 and eight readable bytes.
             Self(unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) })
@@ -511,6 +537,9 @@ mod x86 {
         arithmetic!(with_sign_of, other => |a| {
             let sign = _mm256_set1_ps(-0.0);
             _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, other))
+        });
+        arithmetic!(round, => |a| {
+            _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
         });
         arithmetic!(shift_to_exponent, => |a| {
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a)))
@@ -567,6 +596,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn load_i32(from: *const i32) -> Self {
+            // SAFETY: the caller promises AVX-512 and sixteen readable integers.
+            Self(unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) })
+        }
+
+        #[inline(always)]
         unsafe fn load_u8(from: *const u8) -> Self {
             // SAFETY: the caller promises AVX-512 and sixteen readable bytes.
             Self(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) })
@@ -603,6 +638,9 @@ mod x86 {
             let sign = _mm512_and_ps(_mm512_set1_ps(-0.0), other);
             _mm512_or_ps(_mm512_abs_ps(a), sign)
         });
+        arithmetic!(round, => |a| {
+            _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
+        });
         arithmetic!(shift_to_exponent, => |a| {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)))
         });
@@ -625,7 +663,7 @@ mod tests {
 
         #[inline(always)]
         unsafe fn run<V: Vector>(self) -> Self::Output {
-            let mut made = vec![vec![]; 12];
+            let mut made = vec![vec![]; 13];
             for at in (0..16).step_by(V::LANES) {
                 // SAFETY: the arrays hold sixteen lanes, a multiple of `LANES`.
                 let [a, b, c] =
@@ -643,6 +681,7 @@ mod tests {
                     a.abs(),
                     a.with_sign_of(b),
                     a.abs().like(5.0).shift_to_exponent(),
+                    a.round(),
                 ];
                 for (row, value) in made.iter_mut().zip(rows) {
                     let mut lanes = [0.0; 16];
@@ -700,6 +739,7 @@ mod tests {
                 by_lane(&|a, _, _| a.abs()),
                 by_lane(&|a, b, _| a.copysign(b)),
                 by_lane(&|_, _, _| f32::from_bits(5.0_f32.to_bits() << 23)),
+                by_lane(&|a, _, _| a.round_ties_even()),
             ];
             assert_eq!(bits(&got), bits(&expected), "{isa}");
         }

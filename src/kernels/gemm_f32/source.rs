@@ -1,17 +1,16 @@
-//! Where the rows of A come from: the pixels under a window, as runs of contiguous floats.
+//! Where the rows of A come from: the pixels under a window, as runs of contiguous elements.
 
 use super::super::{KernelError, SlidingWindow};
-use crate::tensor::AlignedF32;
 
-/// Rows of A: one per output pixel, of `k` floats found in the input.
-pub(in crate::kernels) struct Source {
+/// Rows of A: one per output pixel, of `k` elements found in the input.
+pub(in crate::kernels) struct Source<T = f32> {
     window: SlidingWindow,
     groups: usize,
     output: [usize; 2],
     /// Horizontally adjacent taps are adjacent in memory, so that a kernel row is one run.
     joins_taps: bool,
     /// What padded taps read.
-    zeros: AlignedF32,
+    padding: Vec<T>,
 }
 
 impl Source {
@@ -19,6 +18,17 @@ impl Source {
     pub(in crate::kernels) fn new(
         window: SlidingWindow,
         groups: usize,
+    ) -> Result<Self, KernelError> {
+        Self::padded_with(window, groups, 0.0)
+    }
+}
+
+impl<T: Copy> Source<T> {
+    /// As [`Source::new`], where padded taps read `padding`.
+    pub(in crate::kernels) fn padded_with(
+        window: SlidingWindow,
+        groups: usize,
+        padding: T,
     ) -> Result<Self, KernelError> {
         let output = window.output()?;
         let [kh, kw] = window.kernel;
@@ -49,7 +59,7 @@ impl Source {
             groups,
             output,
             joins_taps,
-            zeros: AlignedF32::zeroed(if padded { run } else { 0 }),
+            padding: vec![padding; if padded { run } else { 0 }],
         })
     }
 
@@ -62,7 +72,7 @@ impl Source {
         self.output[0] * self.output[1]
     }
 
-    /// Floats of a row: taps times channels of a group.
+    /// Elements of a row: taps times channels of a group.
     pub(in crate::kernels) fn k(&self) -> usize {
         let [kh, kw] = self.window.kernel;
         kh * kw * self.group_channels()
@@ -114,14 +124,14 @@ impl Source {
     /// Writes the pointers of a tile, `[runs][rows]`.
     ///
     /// # Safety
-    /// `input` is valid for `input_len()` floats, `rows` lies in the output, and `pointers` has
+    /// `input` is valid for `input_len()` elements, `rows` lies in the output, and `pointers` has
     /// room for `runs(rows) * rows.len()`.
     pub(in crate::kernels) unsafe fn fill(
         &self,
-        input: *const f32,
+        input: *const T,
         group: usize,
         rows: std::ops::Range<usize>,
-        pointers: *mut *const f32,
+        pointers: *mut *const T,
     ) {
         let g = &self.window;
         let [_, w, c] = g.input;
@@ -148,7 +158,7 @@ impl Source {
                     let pointer = if y < g.input[0] && x < w {
                         input.wrapping_add((y * w + x) * c)
                     } else {
-                        self.zeros.as_slice().as_ptr()
+                        self.padding.as_ptr()
                     };
                     // SAFETY: `at < runs * count`; the caller's room.
                     unsafe { pointers.add(at).write(pointer) };

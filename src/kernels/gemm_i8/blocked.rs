@@ -1,0 +1,619 @@
+//! The loops around the register tiles: chunks of panels, blocks of rows, tiles; the split into
+//! tasks; what becomes of the sums.
+//!
+//! A chunk is as many weight panels as half the second-level cache holds; it is multiplied with
+//! one block of rows after the other. A block's activations are copied together first (with the
+//! windows of a convolution unrolled), so that tiles read them from the first-level cache at
+//! consecutive addresses, and widened where the tier needs that; where rows are whole already
+//! and bytes will do, they are read in place. A few panels' sums are made at a time, and
+//! requantized while they are in the cache.
+
+use super::super::gemm_f32::Source;
+use super::super::requantize::{self, Bounds};
+use super::super::vector::{Kernel, Vector, dispatch};
+use super::super::{Isa, KernelError, byte_words};
+use super::{Rows, STEP, Tier, TileArgs};
+use crate::activation::Activation;
+use crate::quantization::Quantization;
+use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor};
+
+/// Bytes of weights in a chunk: half of a 512 KiB second-level cache.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Panels whose sums are made before they are requantized.
+const FINISH_PANELS: usize = 6;
+
+/// Multiply-adds below which a task is not worth a hand-over: some 50 us of one core.
+const TASK_MACS: usize = 5_000_000;
+
+/// Tasks for each thread: enough that one slow thread costs a tenth of the call.
+const TASKS_PER_THREAD: usize = 6;
+
+/// Blocks that a task should have before rows are split further rather than panels.
+const TASK_BLOCKS: usize = 4;
+
+/// Longest reduction whose sum cannot leave 32 bits: `k * 255 * 127 + bias < 2^31` with a bias of
+/// at most 2^30.
+const MAX_K: usize = 33_000;
+
+/// What becomes of the sums.
+#[derive(Clone, Debug)]
+pub(in crate::kernels) enum Finish {
+    /// Bytes: clamped, perhaps with a residual, perhaps through a table.
+    U8 {
+        /// Of the requantized sum.
+        output: Quantization,
+        /// A clamp (`Linear`, `Relu`, `Relu6`).
+        activation: Activation,
+        /// Input 1's quantization, and the clamp after it is added.
+        residual: Option<(Quantization, Activation)>,
+        /// Applied to the byte: from `output`'s integers to those that are stored.
+        table: Option<Box<[u8; 256]>>,
+    },
+    /// Real numbers: `activation(sum * input_scale * weight_scale)`.
+    F32 {
+        /// Any activation.
+        activation: Activation,
+    },
+}
+
+/// What a product is prepared from.
+pub(in crate::kernels) struct GemmParams<'a> {
+    pub(in crate::kernels) source: Source<u8>,
+    /// The scale of the input; its zero point is in the source's padding and in the bias.
+    pub(in crate::kernels) input_scale: f32,
+    pub(in crate::kernels) filters: usize,
+    /// `[groups * ceil(n / 16), ceil(k / 4), 16, 4]` i8.
+    pub(in crate::kernels) weights: &'a Tensor,
+    /// `[filters rounded up to 16]` f32.
+    pub(in crate::kernels) weight_scale: &'a Tensor,
+    /// `[filters rounded up to 16]` i32.
+    pub(in crate::kernels) bias: &'a Tensor,
+    pub(in crate::kernels) finish: Finish,
+}
+
+/// A matrix product with the rows of a [`Source`], per group, prepared to run.
+pub(in crate::kernels) struct Gemm {
+    isa: Isa,
+    tier: &'static Tier,
+    source: Source<u8>,
+    weights: Tensor,
+    /// Whole panels per group.
+    bias: Vec<i32>,
+    /// Whole panels per group: from sums to steps of the result, or to real numbers.
+    multipliers: AlignedF32,
+    n: usize,
+    finish: Finish,
+    blocks: usize,
+    chunk_panels: usize,
+}
+
+impl Gemm {
+    pub(in crate::kernels) fn prepare(
+        isa: Isa,
+        params: GemmParams<'_>,
+    ) -> Result<Self, KernelError> {
+        let GemmParams {
+            source,
+            input_scale,
+            filters,
+            weights,
+            weight_scale,
+            bias,
+            finish,
+        } = params;
+        let refuse = |what, got: String, rule| Err(KernelError::Geometry { what, got, rule });
+        let groups = source.groups();
+        let n = filters / groups;
+        if n == 0 || !filters.is_multiple_of(groups) {
+            return refuse(
+                "filters",
+                filters.to_string(),
+                "it must be a positive multiple of the groups",
+            );
+        }
+        if source.rows().checked_mul(filters).is_none() {
+            return refuse(
+                "filters",
+                filters.to_string(),
+                "the output must be addressable",
+            );
+        }
+        let k = source.k();
+        if k > MAX_K {
+            return refuse("reduction", k.to_string(), "sums must fit into 32 bits");
+        }
+        let panels = n.div_ceil(PANEL);
+        let expected = [groups.saturating_mul(panels), k.div_ceil(STEP), PANEL, STEP];
+        check(weights, "weights", DType::I8, &expected)?;
+        let channels = filters.next_multiple_of(PANEL);
+        check(weight_scale, "weight scale", DType::F32, &[channels])?;
+        check(bias, "bias", DType::I32, &[channels])?;
+        let factor = factor(&finish, input_scale)?;
+        let mut padded_bias = vec![0; groups * panels * PANEL];
+        let mut multipliers = AlignedF32::zeroed(groups * panels * PANEL);
+        let scales = weight_scale.as_f32().unwrap_or_default();
+        let biases = bias.as_i32().unwrap_or_default();
+        for group in 0..groups {
+            let (from, to) = (group * n, group * panels * PANEL);
+            for i in 0..n {
+                let (scale, bias) = (scales[from + i], biases[from + i]);
+                if !scale.is_finite() || bias.unsigned_abs() > 1 << 30 {
+                    return refuse(
+                        "channel",
+                        format!("scale {scale}, bias {bias}"),
+                        "scales are finite and biases at most 2^30",
+                    );
+                }
+                padded_bias[to + i] = bias;
+                #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
+                let multiplier = (factor * f64::from(scale)) as f32;
+                multipliers.as_mut_slice()[to + i] = multiplier;
+            }
+        }
+        let tier = Tier::of(isa);
+        let panel_bytes = k.div_ceil(STEP) * STEP * PANEL;
+        let group_panels = FINISH_PANELS / tier.panels() * tier.panels();
+        Ok(Self {
+            isa,
+            tier,
+            weights: weights.clone(),
+            bias: padded_bias,
+            multipliers,
+            n,
+            finish,
+            blocks: source.rows().div_ceil(tier.block_rows),
+            chunk_panels: (CHUNK_BYTES / panel_bytes / group_panels).max(1) * group_panels,
+            source,
+        })
+    }
+
+    pub(in crate::kernels) fn kernel_name(&self) -> &'static str {
+        let [conv, pointwise, dense] = self.tier.names;
+        match (self.source.is_pointwise(), self.source.rows()) {
+            (true, 1) => dense,
+            (true, _) => pointwise,
+            _ => conv,
+        }
+    }
+
+    fn filters(&self) -> usize {
+        self.n * self.source.groups()
+    }
+
+    fn group_panels(&self) -> usize {
+        self.n.div_ceil(PANEL)
+    }
+
+    fn steps(&self) -> usize {
+        self.source.k().div_ceil(STEP)
+    }
+
+    pub(in crate::kernels) fn input_lens(&self) -> Vec<usize> {
+        let mut lens = vec![byte_words(self.source.input_len())];
+        if let Finish::U8 {
+            residual: Some(_), ..
+        } = self.finish
+        {
+            lens.push(self.output_len());
+        }
+        lens
+    }
+
+    pub(in crate::kernels) fn output_len(&self) -> usize {
+        let len = self.source.rows() * self.filters();
+        match self.finish {
+            Finish::U8 { .. } => byte_words(len),
+            Finish::F32 { .. } => len,
+        }
+    }
+
+    /// Whether rows of the input are rows of tiles as they lie.
+    fn in_place(&self) -> bool {
+        self.tier.rows_are == Rows::Bytes
+            && self.source.is_pointwise()
+            && self.source.k().is_multiple_of(STEP)
+    }
+
+    /// Bytes of a block's activations.
+    fn block_bytes(&self) -> usize {
+        if self.in_place() {
+            0
+        } else {
+            self.tier.block_rows * self.steps() * STEP * self.tier.element()
+        }
+    }
+
+    /// Pointers to a block's rows; to the runs of one row.
+    fn tables(&self) -> usize {
+        self.tier.block_rows + self.source.max_runs()
+    }
+
+    /// Alignment, pointers, sums, activations.
+    pub(in crate::kernels) fn scratch_len(&self) -> usize {
+        let sums = self.tier.block_rows * FINISH_PANELS * PANEL;
+        let pointers = (self.tables() + 1) * size_of::<usize>();
+        byte_words(pointers) + sums + byte_words(self.block_bytes())
+    }
+
+    pub(in crate::kernels) fn tasks(&self, threads: usize) -> usize {
+        if threads <= 1 {
+            return 1;
+        }
+        let macs = self.source.rows() * self.source.k() * self.filters();
+        let wanted = (threads * TASKS_PER_THREAD).min(macs / TASK_MACS).max(1);
+        let all_panels = self.source.groups() * self.group_panels();
+        let most_rows = (self.blocks / TASK_BLOCKS).clamp(1, wanted);
+        let split = |rows: usize| rows * (wanted / rows).min(all_panels);
+        // As many for each thread as for the others, if that is not half as many.
+        (1..=most_rows)
+            .rev()
+            .map(split)
+            .find(|&tasks| tasks.is_multiple_of(threads) && 2 * tasks >= wanted)
+            .unwrap_or_else(|| split(most_rows))
+    }
+
+    /// Parts that rows and panels are cut into for so many tasks.
+    fn grid(&self, tasks: usize) -> [usize; 2] {
+        let mut rows = (self.blocks / TASK_BLOCKS).clamp(1, tasks);
+        while !tasks.is_multiple_of(rows) {
+            rows -= 1;
+        }
+        [rows, tasks / rows]
+    }
+
+    /// # Safety
+    /// That of `PreparedOp::run`.
+    pub(in crate::kernels) unsafe fn run(
+        &self,
+        task: usize,
+        tasks: usize,
+        inputs: &[*const f32],
+        output: *mut f32,
+        scratch: *mut f32,
+    ) {
+        let [row_parts, panel_parts] = self.grid(tasks);
+        let part = |whole: usize, i: usize, parts: usize| whole * i / parts;
+        let (i, j) = (task / panel_parts, task % panel_parts);
+        let blocks = part(self.blocks, i, row_parts)..part(self.blocks, i + 1, row_parts);
+        let all_panels = self.group_panels() * self.source.groups();
+        let panels = part(all_panels, j, panel_parts)..part(all_panels, j + 1, panel_parts);
+        if blocks.is_empty() || panels.is_empty() {
+            return;
+        }
+        let misaligned = scratch as usize % align_of::<*const u8>() / size_of::<f32>();
+        let sums_at = byte_words((self.tables() + 1) * size_of::<usize>());
+        let sums_len = self.tier.block_rows * FINISH_PANELS * PANEL;
+        // SAFETY: `scratch_len` counts pointers, one more for their alignment, sums, activations.
+        let call = unsafe {
+            Call {
+                gemm: self,
+                input: inputs[0].cast(),
+                residual: inputs.get(1).map_or(std::ptr::null(), |r| r.cast()),
+                output,
+                weights: self.weights.bytes().as_ptr().cast(),
+                pointers: scratch.add(misaligned).cast(),
+                sums: scratch.add(sums_at).cast(),
+                activations: scratch.add(sums_at + sums_len).cast(),
+            }
+        };
+        let groups = panels.start / self.group_panels()..=(panels.end - 1) / self.group_panels();
+        for group in groups {
+            let first = group * self.group_panels();
+            let last = first + self.group_panels();
+            let panels = panels.start.max(first)..panels.end.min(last);
+            let mut start = panels.start;
+            while start < panels.end {
+                let chunk = start..panels.end.min(start + self.chunk_panels);
+                start = chunk.end;
+                for block in blocks.clone() {
+                    // SAFETY: the caller's pointers, the scratch's parts as above.
+                    unsafe { call.block(block, group, chunk.clone()) };
+                }
+            }
+        }
+    }
+}
+
+/// The memory of one call.
+struct Call<'a> {
+    gemm: &'a Gemm,
+    input: *const u8,
+    residual: *const u8,
+    output: *mut f32,
+    weights: *const i8,
+    /// A block's rows, then the runs of one row.
+    pointers: *mut *const u8,
+    sums: *mut i32,
+    activations: *mut u8,
+}
+
+impl Call<'_> {
+    /// A block of rows by the panels of a chunk.
+    ///
+    /// # Safety
+    /// The pointers are those of `PreparedOp::run` and `Gemm::run`'s scratch.
+    unsafe fn block(&self, block: usize, group: usize, panels: std::ops::Range<usize>) {
+        let gemm = self.gemm;
+        let tier = gemm.tier;
+        let first_row = block * tier.block_rows;
+        let rows = first_row..(first_row + tier.block_rows).min(gemm.source.rows());
+        // SAFETY: the scratch has room for a block's pointers and activations.
+        unsafe { self.gather(rows.clone(), group) };
+        let panel_bytes = gemm.steps() * STEP * PANEL;
+        let mut start = panels.start;
+        while start < panels.end {
+            let finished = start..panels.end.min(start + FINISH_PANELS);
+            let stride = finished.len() * PANEL;
+            let mut panel = finished.start;
+            while panel < finished.end {
+                let width = tier.panels().min(finished.end - panel);
+                let mut row = 0;
+                while row < rows.len() {
+                    let height = tier.rows().min(rows.len() - row);
+                    let at = row * stride + (panel - finished.start) * PANEL;
+                    // SAFETY: `gather` set the pointers; `prepare` checked that the weights hold
+                    // `steps` times 64 bytes for every panel and the bias 16 values; the sums
+                    // have room for a block by `FINISH_PANELS` panels.
+                    unsafe {
+                        tier.tiles[width - 1][height - 1](&TileArgs {
+                            rows: self.pointers.add(row),
+                            steps: gemm.steps(),
+                            panels: self.weights.add(panel * panel_bytes),
+                            bias: gemm.bias.as_ptr().add(panel * PANEL),
+                            sums: self.sums.add(at),
+                            stride,
+                        });
+                    }
+                    row += height;
+                }
+                panel += width;
+            }
+            // SAFETY: these sums were just written.
+            unsafe { self.finish(rows.clone(), group, finished.clone(), stride) };
+            start = finished.end;
+        }
+    }
+
+    /// Sets the pointers to the block's rows, copying them together where they are not in place.
+    ///
+    /// # Safety
+    /// As [`Call::block`].
+    unsafe fn gather(&self, rows: std::ops::Range<usize>, group: usize) {
+        let gemm = self.gemm;
+        // SAFETY: the table holds `block_rows` pointers, then `max_runs`.
+        unsafe {
+            if gemm.in_place() {
+                return gemm.source.fill(self.input, group, rows, self.pointers);
+            }
+            let runs_table = self.pointers.add(gemm.tier.block_rows);
+            let element = gemm.tier.element();
+            let row_bytes = gemm.steps() * STEP * element;
+            for (i, row) in rows.enumerate() {
+                let to = self.activations.add(i * row_bytes);
+                self.pointers.add(i).write(to);
+                let runs = gemm.source.runs(row..row + 1);
+                let run_len = gemm.source.k() / runs;
+                gemm.source
+                    .fill(self.input, group, row..row + 1, runs_table);
+                for run in 0..runs {
+                    let from = *runs_table.add(run);
+                    (gemm.tier.copy)(from, to.add(run * run_len * element), run_len);
+                }
+                // What is left of the last step meets weights of zero, whatever it holds.
+            }
+        }
+    }
+
+    /// Makes results of a block's sums.
+    ///
+    /// # Safety
+    /// The sums are there, `[rows][stride]`, and the output's elements belong to this task.
+    unsafe fn finish(
+        &self,
+        rows: std::ops::Range<usize>,
+        group: usize,
+        panels: std::ops::Range<usize>,
+        stride: usize,
+    ) {
+        let gemm = self.gemm;
+        let first = (panels.start - group * gemm.group_panels()) * PANEL;
+        let channels = (panels.len() * PANEL).min(gemm.n - first);
+        let multipliers = &gemm.multipliers.as_slice()[panels.start * PANEL..];
+        for (i, row) in rows.enumerate() {
+            let offset = row * gemm.filters() + group * gemm.n + first;
+            // SAFETY: the caller's sums; `offset` and `channels` lie in the output (and residual)
+            // of `rows * filters` elements.
+            unsafe {
+                let sums = self.sums.add(i * stride);
+                match &gemm.finish {
+                    Finish::U8 {
+                        output,
+                        activation,
+                        residual,
+                        table,
+                    } => {
+                        let to = self.output.cast::<u8>().add(offset);
+                        let bounds = match residual {
+                            Some(_) => Bounds::unlimited(*activation, *output),
+                            None => Bounds::of(*activation, *output),
+                        };
+                        let Ok(bounds) = bounds else {
+                            unreachable!("`prepare` checked the activation")
+                        };
+                        let residual = residual.as_ref().and_then(|(from, post)| {
+                            Some(Residual {
+                                bytes: self.residual.add(offset),
+                                zero_point: f32::from(from.zero_point),
+                                multiplier: requantize::ratio(from.scale, output.scale),
+                                bounds: Bounds::of(*post, *output).ok()?,
+                            })
+                        });
+                        let requantize = Requantize {
+                            sums,
+                            multipliers: multipliers.as_ptr(),
+                            bounds,
+                            residual,
+                            zero_point: f32::from(output.zero_point),
+                            to,
+                            len: channels,
+                        };
+                        dispatch(gemm.isa, requantize);
+                        if let Some(table) = table {
+                            let written = std::slice::from_raw_parts_mut(to, channels);
+                            for byte in written {
+                                *byte = table[usize::from(*byte)];
+                            }
+                        }
+                    }
+                    Finish::F32 { activation } => {
+                        let to = self.output.add(offset);
+                        let dequantize = Dequantize {
+                            sums,
+                            multipliers: multipliers.as_ptr(),
+                            to,
+                            len: channels,
+                        };
+                        dispatch(gemm.isa, dequantize);
+                        let written = std::slice::from_raw_parts_mut(to, channels);
+                        for x in written {
+                            *x = activation.apply(*x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The second line of the rule.
+struct Residual {
+    bytes: *const u8,
+    zero_point: f32,
+    multiplier: f32,
+    bounds: Bounds,
+}
+
+/// The rule for a row of sums: `len` of them, with as many multipliers (readable in whole
+/// vectors, as the sums are), bytes of residual and of output.
+struct Requantize {
+    sums: *const i32,
+    multipliers: *const f32,
+    bounds: Bounds,
+    residual: Option<Residual>,
+    zero_point: f32,
+    to: *mut u8,
+    len: usize,
+}
+
+impl Kernel for Requantize {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let mut i = 0;
+        // SAFETY: sums and multipliers are filled up to whole panels, a multiple of every
+        // vector; bytes are read and written up to `len`.
+        unsafe {
+            while i < self.len {
+                let lanes = V::LANES.min(self.len - i);
+                let sum = V::load_i32(self.sums.add(i));
+                let mut x = self.bounds.clamp(sum.mul(V::load(self.multipliers.add(i))));
+                if let Some(residual) = &self.residual {
+                    let from = residual.bytes.add(i);
+                    let bytes = if lanes == V::LANES {
+                        V::load_u8(from)
+                    } else {
+                        V::load_first_u8(from, lanes)
+                    };
+                    let steps = bytes.sub(x.like(residual.zero_point));
+                    let scaled = steps.mul(x.like(residual.multiplier));
+                    x = residual.bounds.clamp(x.add(scaled));
+                }
+                // Rounding first: half a step and the zero point together could round once more.
+                let q = x.round().add(x.like(self.zero_point));
+                if lanes == V::LANES {
+                    q.store_u8(self.to.add(i));
+                } else {
+                    q.store_first_u8(self.to.add(i), lanes);
+                }
+                i += V::LANES;
+            }
+        }
+    }
+}
+
+/// `to = sums * multipliers`, under the same contract.
+struct Dequantize {
+    sums: *const i32,
+    multipliers: *const f32,
+    to: *mut f32,
+    len: usize,
+}
+
+impl Kernel for Dequantize {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let mut i = 0;
+        // SAFETY: as for `Requantize`.
+        unsafe {
+            while i < self.len {
+                let lanes = V::LANES.min(self.len - i);
+                let x = V::load_i32(self.sums.add(i)).mul(V::load(self.multipliers.add(i)));
+                x.store_first(self.to.add(i), lanes);
+                i += V::LANES;
+            }
+        }
+    }
+}
+
+/// What a sum of weight scale 1 is multiplied with, and whether the finish can be calculated.
+fn factor(finish: &Finish, input_scale: f32) -> Result<f64, KernelError> {
+    let input = Quantization {
+        scale: input_scale,
+        zero_point: 0,
+    };
+    requantize::check("input", input)?;
+    match finish {
+        Finish::U8 {
+            output,
+            activation,
+            residual,
+            ..
+        } => {
+            requantize::check("output", *output)?;
+            Bounds::of(*activation, *output)?;
+            if let Some((from, post)) = residual {
+                requantize::check("residual", *from)?;
+                Bounds::of(*post, *output)?;
+            }
+            Ok(f64::from(input_scale) / f64::from(output.scale))
+        }
+        Finish::F32 { .. } => Ok(f64::from(input_scale)),
+    }
+}
+
+fn check(
+    tensor: &Tensor,
+    what: &'static str,
+    dtype: DType,
+    expected: &[usize],
+) -> Result<(), KernelError> {
+    if tensor.dtype() != dtype {
+        return Err(KernelError::TensorDType {
+            what,
+            expected: dtype,
+            got: tensor.dtype(),
+        });
+    }
+    if tensor.shape().dims() != expected {
+        return Err(KernelError::TensorShape {
+            what,
+            expected: Shape::new(expected),
+            got: tensor.shape().clone(),
+        });
+    }
+    Ok(())
+}
