@@ -15,6 +15,7 @@ pub mod memory;
 pub mod panel;
 pub mod predict;
 pub mod quantization;
+pub mod quantize;
 pub mod reference;
 pub mod report;
 mod suggest;

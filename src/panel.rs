@@ -6,6 +6,9 @@
 
 use crate::tensor::{AlignedF32, PANEL};
 
+/// Neighbouring inputs that an integer panel keeps the weights of side by side.
+const STEP: usize = 4;
+
 /// Packs the row-major matrix `[k, groups * n]` (`HWIO` flattened) of a grouped convolution into
 /// `[groups * ceil(n / 16), k, 16]`. `n` counts the output channels of one group.
 ///
@@ -56,6 +59,48 @@ pub fn unpack(packed: &[f32], groups: usize, k: usize, n: usize) -> Vec<f32> {
     plain
 }
 
+/// Packs the row-major integer matrix `[k, groups * n]` of a grouped convolution into
+/// `[groups * ceil(n / 16), ceil(k / 4), 16, 4]`: a panel's step holds the four weights of a
+/// channel that meet four neighbouring inputs side by side.
+///
+/// # Panics
+/// If `plain` does not have `k * groups * n` elements.
+#[must_use]
+pub fn pack_i8(plain: &[i8], groups: usize, k: usize, n: usize) -> Vec<i8> {
+    assert_eq!(
+        plain.len(),
+        k * groups * n,
+        "a [{k}, {groups} * {n}] matrix"
+    );
+    let mut packed = vec![0; groups * n.div_ceil(PANEL) * k.div_ceil(STEP) * PANEL * STEP];
+    for (index, &weight) in plain.iter().enumerate() {
+        packed[index_i8(index, groups, k, n)] = weight;
+    }
+    packed
+}
+
+/// The inverse of [`pack_i8`].
+///
+/// # Panics
+/// If `packed` does not have the elements of such panels.
+#[must_use]
+pub fn unpack_i8(packed: &[i8], groups: usize, k: usize, n: usize) -> Vec<i8> {
+    let len = groups * n.div_ceil(PANEL) * k.div_ceil(STEP) * PANEL * STEP;
+    assert_eq!(packed.len(), len, "panels of a [{k}, {groups} * {n}]");
+    let index = 0..k * groups * n;
+    index
+        .map(|i| packed[index_i8(i, groups, k, n)])
+        .collect()
+}
+
+/// Where element `index` of the plain matrix lies in the panels of [`pack_i8`].
+fn index_i8(index: usize, groups: usize, k: usize, n: usize) -> usize {
+    let (t, column) = (index / (groups * n), index % (groups * n));
+    let (group, channel) = (column / n, column % n);
+    let panel = group * n.div_ceil(PANEL) + channel / PANEL;
+    ((panel * k.div_ceil(STEP) + t / STEP) * PANEL + channel % PANEL) * STEP + t % STEP
+}
+
 /// Rows of `channels` floats, each filled up with zeros to a multiple of 16: depthwise kernels
 /// (`rows` taps) and channel vectors (one row).
 ///
@@ -102,6 +147,23 @@ mod tests {
         assert_eq!(packed[16], 18.0, "panel 0, k 1, channel 0");
         assert_eq!(packed[32..35], [16.0, 17.0, 0.0], "panel 1, k 0");
         assert_eq!(packed[48..51], [34.0, 35.0, 0.0], "panel 1, k 1");
+    }
+
+    #[test]
+    fn integer_panels_keep_four_inputs_of_a_channel_together() {
+        for (groups, k, n) in [(1, 1, 1), (1, 3, 16), (1, 5, 17), (2, 4, 3), (3, 2, 20)] {
+            let plain: Vec<i8> = (0..groups * k * n)
+                .map(|i| i8::try_from(i % 127 + 1).unwrap())
+                .collect();
+            let packed = pack_i8(&plain, groups, k, n);
+            assert_eq!(unpack_i8(&packed, groups, k, n), plain, "{groups} {k} {n}");
+        }
+        let plain: Vec<i8> = (0..6 * 17).collect();
+        let packed = pack_i8(&plain, 1, 6, 17);
+        assert_eq!(packed.len(), 2 * 2 * 64);
+        assert_eq!(packed[..5], [0, 17, 34, 51, 1], "channel 0, k 0 to 3; channel 1");
+        assert_eq!(packed[64..67], [68, 85, 0], "k 4 and 5, then zeros");
+        assert_eq!(packed[128..133], [16, 33, 50, 67, 0], "channel 16");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a step of the plan to the kernel that computes it.
 
+use super::lower_i8;
 use super::plan::Step;
 use crate::activation::Activation;
 use crate::graph::{
@@ -32,21 +33,28 @@ pub enum LowerError {
     /// An input that should be an image is not.
     #[error("expected an input of shape [H, W, C], got {0}")]
     NotImage(Shape),
+    /// There is no integer kernel for the op.
+    #[error("there is no 8-bit kernel for it; quantize the model again with this version")]
+    NoIntegerKernel,
     /// A kernel refused its parameters.
     #[error(transparent)]
     Kernel(#[from] KernelError),
 }
 
-type Boxed = Result<Box<dyn PreparedOp>, LowerError>;
+pub(super) type Boxed = Result<Box<dyn PreparedOp>, LowerError>;
 
 /// Boxes what a kernel's `prepare` returned.
-fn boxed<T: PreparedOp + 'static>(op: Result<T, KernelError>) -> Boxed {
+pub(super) fn boxed<T: PreparedOp + 'static>(op: Result<T, KernelError>) -> Boxed {
     Ok(Box::new(op?))
 }
 
 /// The kernel of a step on a tier.
 pub(super) fn prepare(graph: &Graph, step: &Step, isa: Isa) -> Boxed {
     let node = graph.node(step.node);
+    let reads_bytes = (step.inputs.iter()).any(|&id| graph.node(id).quantization.is_some());
+    if reads_bytes || node.quantization.is_some() {
+        return lower_i8::prepare(graph, step, isa);
+    }
     let context = Context { graph, step, isa };
     let x = context.input();
     match &node.op {
@@ -106,11 +114,11 @@ pub(super) fn prepare(graph: &Graph, step: &Step, isa: Isa) -> Boxed {
             boxed(ResizeF32::prepare(isa, resizing, context.image()?, *size))
         }
         // The plan makes no steps of these.
-        Op::Input | Op::Reshape { .. } => Err(LowerError::NotImage(node.shape.clone())),
+        Op::Input | Op::Reshape { .. } | Op::Quantize | Op::Dequantize => Err(LowerError::NotImage(node.shape.clone())),
     }
 }
 
-fn arithmetic(kind: BinaryOp) -> Arithmetic {
+pub(super) fn arithmetic(kind: BinaryOp) -> Arithmetic {
     match kind {
         BinaryOp::Add => Arithmetic::Add,
         BinaryOp::Sub => Arithmetic::Sub,
@@ -121,14 +129,14 @@ fn arithmetic(kind: BinaryOp) -> Arithmetic {
     }
 }
 
-fn pooling(kind: PoolKind) -> Pooling {
+pub(super) fn pooling(kind: PoolKind) -> Pooling {
     match kind {
         PoolKind::Max => Pooling::Max,
         PoolKind::Average => Pooling::Average,
     }
 }
 
-fn sides(p: Padding) -> [usize; 4] {
+pub(super) fn sides(p: Padding) -> [usize; 4] {
     [p.top, p.left, p.bottom, p.right]
 }
 
@@ -168,7 +176,7 @@ impl<'a> Context<'a> {
     fn packed(&self, kernel: &Kernel) -> Result<Tensor, LowerError> {
         match kernel.layout {
             KernelLayout::Panel16 => self.tensor(&kernel.tensor),
-            KernelLayout::Plain => Err(LowerError::NotPacked(kernel.tensor.clone())),
+            KernelLayout::Plain | KernelLayout::Panel16x4 => Err(LowerError::NotPacked(kernel.tensor.clone())),
         }
     }
 

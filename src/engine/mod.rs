@@ -1,19 +1,22 @@
 //! Runs a graph: plans it once, then computes any number of photos in the same memory.
 //!
-//! In: a [`Graph`] with packed f32 weights, and each input's floats (`HWC`, row-major). Out: the
+//! In: a [`Graph`] with packed weights, and each input's floats (`HWC`, row-major). Out: the
 //! output's floats, and those of values asked for in [`Options::keep`]. Weights are read where
 //! they lie (in the mapped artifact); everything else lies in one arena whose size is known
 //! before the first run, and a run allocates nothing.
 //!
 //! Not here: gradients (`reference`), pixels (`predict`), measuring (`memory`).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::graph::{Graph, NodeId};
 use crate::kernels::{Isa, Memory, Program, ProgramError, SLACK, Threads};
+use crate::quantization::Quantization;
 
 pub mod arena;
 mod lower;
+mod lower_i8;
 mod plan;
 
 pub use lower::LowerError;
@@ -99,6 +102,7 @@ pub struct StepTime {
 pub struct Engine {
     plan: Plan,
     lens: Vec<usize>,
+    quantizations: Vec<Option<Quantization>>,
     output: NodeId,
     program: Program,
     memory: Memory,
@@ -139,6 +143,7 @@ impl Engine {
         let memory = Memory::new(&program, &threads);
         Ok(Self {
             lens: graph.nodes().iter().map(|node| node.shape.len()).collect(),
+            quantizations: graph.nodes().iter().map(|node| node.quantization).collect(),
             output: graph.output(),
             times: vec![Duration::ZERO; plan.steps.len()],
             plan,
@@ -174,6 +179,16 @@ impl Engine {
         self.program.run(&mut self.memory, &self.threads, None);
     }
 
+    /// Computes step `index` of the plan alone, so that its value can be read before a later one
+    /// takes its place. A run is every step in order.
+    ///
+    /// # Panics
+    /// If the plan has no such step.
+    pub fn run_step(&mut self, index: usize) {
+        self.program
+            .run_calls(index..index + 1, &mut self.memory, &self.threads, None);
+    }
+
     /// As [`Engine::run`], with the time of each step.
     pub fn run_profiled(&mut self) -> Vec<StepTime> {
         self.program
@@ -196,22 +211,34 @@ impl Engine {
     /// The output's floats after a run.
     #[must_use]
     pub fn output(&self) -> &[f32] {
-        self.value(self.output)
+        &self.memory.values()[self.range(self.output)]
     }
 
-    /// A kept value's floats after a run. Those of another value may have been overwritten.
+    /// A kept value's numbers after a run; those that bytes stand for are computed here. Those of
+    /// another value may have been overwritten.
     ///
     /// # Panics
     /// If `id` is not a value that the plan stores.
     #[must_use]
-    pub fn value(&self, id: NodeId) -> &[f32] {
-        &self.memory.values()[self.range(id)]
+    pub fn value(&self, id: NodeId) -> Cow<'_, [f32]> {
+        let stored = &self.memory.values()[self.range(id)];
+        match self.quantizations[id.0] {
+            None => Cow::Borrowed(stored),
+            Some(map) => {
+                let bytes = &bytemuck::cast_slice::<f32, u8>(stored)[..self.lens[id.0]];
+                bytes.iter().map(|&q| map.dequantize(q)).collect()
+            }
+        }
     }
 
     fn range(&self, id: NodeId) -> std::ops::Range<usize> {
         let Some(start) = self.plan.offset(id) else {
             panic!("node {} is not stored: name it in `Options::keep`", id.0)
         };
-        start..start + self.lens[id.0]
+        let words = match self.quantizations[id.0] {
+            None => self.lens[id.0],
+            Some(_) => self.lens[id.0].div_ceil(size_of::<f32>()),
+        };
+        start..start + words
     }
 }

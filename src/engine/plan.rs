@@ -15,6 +15,9 @@ pub struct Step {
     /// A ReLU node in front of a depthwise convolution, done on the way: Xception's blocks start
     /// so, and the value between them is read once.
     pub relu_on_input: Option<NodeId>,
+    /// The convolution or matrix product of which this step makes bytes, where `node` is an
+    /// activation that looks them up in a table before they are stored.
+    pub sum: Option<NodeId>,
     /// The values read, as they are stored: never a reshape.
     pub inputs: Vec<NodeId>,
     /// Whether the result takes the place of input 0.
@@ -76,24 +79,42 @@ fn stored_values(graph: &Graph) -> Vec<NodeId> {
 fn list_steps(graph: &Graph, stored: &[NodeId], kept: &[bool]) -> Vec<Step> {
     let users = graph.users();
     let feeds_depthwise = |id: NodeId| {
-        matches!(graph.node(id).op, Op::Activation(Activation::Relu))
+        let node = graph.node(id);
+        matches!(node.op, Op::Activation(Activation::Relu))
+            && node.quantization == graph.node(node.inputs[0]).quantization
             && !kept[id.0]
             && matches!(users[id.0].as_slice(), [one]
                 if matches!(graph.node(*one).op, Op::DepthwiseConv2d(_)))
     };
+    // Bytes that go through a table and are read by nobody else are never stored.
+    let feeds_table = |id: NodeId| {
+        let node = graph.node(id);
+        node.quantization.is_some()
+            && node.op.kernel().is_some()
+            && !kept[id.0]
+            && matches!(users[id.0].as_slice(), [one]
+                if matches!(graph.node(*one).op, Op::Activation(_)) && !feeds_depthwise(*one))
+    };
     let mut steps = Vec::new();
     for (id, node) in graph.ids().zip(graph.nodes()) {
-        if matches!(node.op, Op::Input | Op::Reshape { .. }) || feeds_depthwise(id) {
+        let unstored = matches!(node.op, Op::Input | Op::Reshape { .. });
+        if unstored || feeds_depthwise(id) || feeds_table(id) {
             continue;
         }
-        let relu = match node.op {
-            Op::DepthwiseConv2d(_) => Some(node.inputs[0]).filter(|&x| feeds_depthwise(x)),
+        let sum = match node.op {
+            Op::Activation(_) => Some(node.inputs[0]).filter(|&x| feeds_table(x)),
             _ => None,
         };
-        let read = relu.map_or_else(|| node.inputs.clone(), |r| graph.node(r).inputs.clone());
+        let computed = sum.map_or(node, |sum| graph.node(sum));
+        let relu = match computed.op {
+            Op::DepthwiseConv2d(_) => Some(computed.inputs[0]).filter(|&x| feeds_depthwise(x)),
+            _ => None,
+        };
+        let read = relu.map_or_else(|| computed.inputs.clone(), |r| graph.node(r).inputs.clone());
         steps.push(Step {
             node: id,
             relu_on_input: relu,
+            sum,
             inputs: read.iter().map(|input| stored[input.0]).collect(),
             in_place: false,
         });
@@ -129,7 +150,8 @@ fn share_in_place(graph: &Graph, steps: &mut [Step], last_use: &[usize]) -> Vec<
         let Some(&first) = step.inputs.first() else {
             continue;
         };
-        let same_len = graph.node(first).shape.len() == graph.node(step.node).shape.len();
+        let same_len = graph.stored_words(first) == graph.stored_words(step.node);
+        let elementwise = elementwise && step.sum.is_none();
         let read_again = step.inputs[1..].contains(&first);
         if elementwise && same_len && last_use[first.0] == index && !read_again {
             step.in_place = true;
@@ -153,7 +175,7 @@ fn place(
         .enumerate()
         .map(|(index, step)| (step.node, index));
     for (id, first) in inputs.chain(results) {
-        let len = graph.node(id).shape.len();
+        let len = graph.stored_words(id);
         let last = last_use[id.0].max(first);
         let slot = &mut lifetimes[owner[id.0].0];
         let life = slot.get_or_insert(Lifetime { len, first, last });

@@ -7,6 +7,7 @@
 //! In: a graph that ends in logits, a [`Target`] in it, the engine's values. Out: a [`HeatMap`];
 //! [`overlay`] draws it on the photo. Not here: running the photo (`predict`), files (`commands`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
@@ -146,7 +147,7 @@ pub fn explain<'v>(
     target: &Target,
     method: Method,
     score: Score,
-    values: &dyn Fn(NodeId) -> &'v [f32],
+    values: &dyn Fn(NodeId) -> Cow<'v, [f32]>,
 ) -> Result<HeatMap, ExplainError> {
     let graph = target.graph();
     let classes = graph.node(graph.output()).shape.len();
@@ -158,12 +159,12 @@ pub fn explain<'v>(
     }
     let activation = values(target.node());
     let gradient = if method.needs_gradient() {
-        gradient(graph, target, score, values)?
+        gradient(graph, target, score, &activation, values)?
     } else {
         Vec::new()
     };
     let channels = graph.node(target.node()).shape.channels();
-    let raw = method.map(activation, &gradient, channels);
+    let raw = method.map(&activation, &gradient, channels);
     let [height, width] = target.size();
     Ok(HeatMap::new(height, width, raw))
 }
@@ -172,14 +173,15 @@ fn gradient<'v>(
     graph: &Graph,
     target: &Target,
     score: Score,
-    values: &dyn Fn(NodeId) -> &'v [f32],
+    activation: &[f32],
+    values: &dyn Fn(NodeId) -> Cow<'v, [f32]>,
 ) -> Result<Vec<f32>, ExplainError> {
     let reference = Reference::new(graph);
-    let start = reference.tensor(target.node(), values(target.node()))?;
+    let start = reference.tensor(target.node(), activation)?;
     let start = Var::from_tensor(&start)?;
     let mut given = BTreeMap::from([(target.node(), start.as_tensor().clone())]);
     for &id in target.frontier() {
-        given.insert(id, reference.tensor(id, values(id))?);
+        given.insert(id, reference.tensor(id, &values(id))?);
     }
     let logits = reference.evaluate(&given, &[graph.output()])?;
     let logits = Tensor::cat(&logits, 0)?.flatten_all()?;

@@ -98,6 +98,8 @@ pub fn default_layer(graph: &Graph) -> Option<NodeId> {
         let moved_only = matches!(
             node.op,
             Op::Input
+                | Op::Quantize
+                | Op::Dequantize
                 | Op::Pool2d { .. }
                 | Op::GlobalPool { .. }
                 | Op::Pad(_)

@@ -23,6 +23,9 @@ pub enum ExposeError {
     /// The scale or shift of a folded layer is not stored.
     #[error("tensor `{0}`, which was folded, is missing or not f32")]
     MissingTensor(String),
+    /// The node computes in integers, where nothing stands between a sum and the stored byte.
+    #[error("in this quantized model the layer is part of `{0}`, whose bytes are all there is")]
+    Quantized(String),
     /// The rewritten graph does not check.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -39,6 +42,9 @@ pub fn expose(graph: &Graph, id: NodeId, stage: &Stage) -> Result<(Graph, NodeId
     }
     let mut tensors = graph.tensors.clone();
     let node = graph.node(id);
+    if node.quantization.is_some() || *stage == Stage::Folded {
+        return Err(ExposeError::Quantized(node.name.clone()));
+    }
     let (bare, epilogue) = split(&node.op);
     let mut chain = Chain {
         node,
@@ -187,6 +193,7 @@ impl Chain<'_> {
             op,
             inputs: inputs.to_vec(),
             shape: self.node.shape.clone(),
+            quantization: None,
             layers: Vec::new(),
         });
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quantization::Quantization;
 use crate::tensor::{Shape, Tensor};
 
 mod expose;
@@ -18,6 +19,7 @@ mod op;
 pub mod pass;
 mod shape;
 mod stats;
+mod storage;
 
 pub use expose::{ExposeError, expose};
 pub use op::{
@@ -26,6 +28,7 @@ pub use op::{
 };
 pub use shape::ShapeError;
 pub use stats::NodeStats;
+pub use storage::StorageError;
 
 /// Index of a node, and of the value it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,6 +55,8 @@ pub enum Stage {
         /// Key of the shift.
         shift: String,
     },
+    /// Inside a node that computes in integers, from whose bytes it cannot be recovered.
+    Folded,
 }
 
 /// A layer of the source model.
@@ -77,6 +82,9 @@ pub struct Node {
     pub inputs: Vec<NodeId>,
     /// Shape of the result.
     pub shape: Shape,
+    /// How its value is stored in bytes; absent for f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
     /// Source layers it stands for, in order of evaluation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<SourceLayer>,
@@ -117,6 +125,16 @@ pub enum GraphError {
         op: &'static str,
         /// What does not fit.
         source: ShapeError,
+    },
+    /// Its value, inputs and weights are not stored in forms that go together.
+    #[error("node `{node}` ({op}): {source}")]
+    Storage {
+        /// The node.
+        node: String,
+        /// Its op.
+        op: &'static str,
+        /// What does not go together.
+        source: StorageError,
     },
     /// Another node has the name.
     #[error("two nodes are named `{0}`")]
@@ -205,6 +223,7 @@ impl Graph {
             op: Op::Input,
             inputs: vec![],
             shape,
+            quantization: None,
             layers: vec![],
         };
         self.push_node(node)
@@ -227,6 +246,7 @@ impl Graph {
             op,
             inputs: inputs.to_vec(),
             shape,
+            quantization: None,
             layers: vec![],
         })
     }
@@ -250,6 +270,11 @@ impl Graph {
         } else {
             self.infer(&node.name, &node.op, &node.inputs)?
         };
+        storage::check(self, &node).map_err(|source| GraphError::Storage {
+            node: node.name.clone(),
+            op: node.op.name(),
+            source,
+        })?;
         if expected != node.shape {
             return Err(GraphError::StoredShape {
                 node: node.name,
@@ -358,6 +383,22 @@ impl Graph {
         partial
     }
 
+    /// Words of four bytes that a node's value takes: one an element in f32, a quarter in bytes.
+    #[must_use]
+    pub fn stored_words(&self, id: NodeId) -> usize {
+        let node = self.node(id);
+        match node.quantization {
+            None => node.shape.len(),
+            Some(_) => node.shape.len().div_ceil(4),
+        }
+    }
+
+    /// Whether any value is stored in bytes.
+    #[must_use]
+    pub fn is_quantized(&self) -> bool {
+        self.nodes.iter().any(|node| node.quantization.is_some())
+    }
+
     /// For each node, the nodes that read it.
     #[must_use]
     pub fn users(&self) -> Vec<Vec<NodeId>> {
@@ -392,6 +433,7 @@ mod tests {
         let kernel = Kernel {
             tensor: "k".into(),
             layout: KernelLayout::Panel16,
+            scale: Some("s".into()),
         };
         let relu = Activation::ReluGeneral {
             max_value: None,
@@ -463,6 +505,8 @@ mod tests {
                 kind: ResizeKind::Bilinear,
                 size: [7, 9],
             },
+            Op::Quantize,
+            Op::Dequantize,
         ];
         for op in ops {
             let stage = Stage::BeforeAffine {
@@ -480,6 +524,10 @@ mod tests {
                 op,
                 inputs,
                 shape: [4, 2].into(),
+                quantization: Some(Quantization {
+                    scale: 0.1,
+                    zero_point: 3,
+                }),
                 layers,
             };
             let json = serde_json::to_string(&node).unwrap();

@@ -74,6 +74,10 @@ pub enum KernelLayout {
     /// channels of the group and `n` is the group's output channels. Depthwise kernels:
     /// `[kh, kw, c rounded up to 16]`. Filled up with zeros. One layout for every ISA.
     Panel16,
+    /// 8-bit integers. Matrix kernels: `[groups * ceil(n / 16), ceil(k / 4), 16, 4]`, the four
+    /// weights of a channel that meet four neighbouring inputs side by side. Depthwise kernels:
+    /// as `Panel16`.
+    Panel16x4,
 }
 
 /// A weight matrix or depthwise kernel: a tensor of the graph and how it is stored.
@@ -84,6 +88,12 @@ pub struct Kernel {
     /// Its storage.
     #[serde(default)]
     pub layout: KernelLayout,
+    /// Of an integer kernel: key of its f32 scales, one per output channel, padded with zeros to
+    /// a multiple of 16. A weight is its scale times the stored integer. The bias is then i32, in
+    /// units of input scale times weight scale, less the input's zero point times the channel's
+    /// sum of weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<String>,
 }
 
 impl Kernel {
@@ -93,6 +103,7 @@ impl Kernel {
         Self {
             tensor: tensor.into(),
             layout: KernelLayout::Plain,
+            scale: None,
         }
     }
 }
@@ -268,6 +279,10 @@ pub enum Op {
         /// The permutation.
         permutation: Vec<usize>,
     },
+    /// From real numbers to the bytes of the node's own quantization (ONNX `QuantizeLinear`).
+    Quantize,
+    /// From bytes of the input's quantization to real numbers (ONNX `DequantizeLinear`).
+    Dequantize,
     /// Resizes rows and columns of `[H, W, C]`.
     Resize {
         /// How.
@@ -320,6 +335,19 @@ impl Op {
             Self::Reshape { .. } => "Reshape",
             Self::Transpose { .. } => "Transpose",
             Self::Resize { .. } => "Resize",
+            Self::Quantize => "QuantizeLinear",
+            Self::Dequantize => "DequantizeLinear",
+        }
+    }
+
+    /// The kernel of a convolution or matrix product.
+    #[must_use]
+    pub fn kernel(&self) -> Option<&Kernel> {
+        match self {
+            Self::Conv2d(Conv2d { kernel, .. })
+            | Self::DepthwiseConv2d(DepthwiseConv2d { kernel, .. })
+            | Self::Dense(Dense { kernel, .. }) => Some(kernel),
+            _ => None,
         }
     }
 
@@ -330,6 +358,7 @@ impl Op {
             Self::Conv2d(Conv2d { kernel, bias, .. })
             | Self::DepthwiseConv2d(DepthwiseConv2d { kernel, bias, .. })
             | Self::Dense(Dense { kernel, bias, .. }) => std::iter::once(kernel.tensor.as_str())
+                .chain(kernel.scale.as_deref())
                 .chain(bias.as_deref())
                 .collect(),
             Self::ScaleShift { scale, shift } => vec![scale, shift],

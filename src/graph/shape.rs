@@ -98,7 +98,9 @@ impl<'a> Context<'a> {
                 self.channel_tensor(shift, x.channels())?;
                 Ok(x.clone())
             }
-            Op::Activation(_) | Op::Softmax => self.one().cloned(),
+            Op::Activation(_) | Op::Softmax | Op::Quantize | Op::Dequantize => {
+                self.one().cloned()
+            }
             Op::PRelu { alpha } => {
                 let x = self.one()?;
                 let got = self.tensor(alpha)?.shape();
@@ -220,7 +222,9 @@ impl<'a> Context<'a> {
         let Some(bias) = bias else { return Ok(()) };
         match layout {
             KernelLayout::Plain => self.expect_tensor(bias, &[n]),
-            KernelLayout::Panel16 => self.expect_tensor(bias, &[n.next_multiple_of(PANEL)]),
+            KernelLayout::Panel16 | KernelLayout::Panel16x4 => {
+                self.expect_tensor(bias, &[n.next_multiple_of(PANEL)])
+            }
         }
     }
 
@@ -235,6 +239,21 @@ impl<'a> Context<'a> {
             KernelLayout::Panel16 => {
                 self.expect_tensor(&kernel.tensor, &[groups * n.div_ceil(PANEL), k, PANEL])
             }
+            KernelLayout::Panel16x4 => {
+                let panels = groups * n.div_ceil(PANEL);
+                self.expect_tensor(&kernel.tensor, &[panels, k.div_ceil(4), PANEL, 4])?;
+                self.kernel_scale(kernel, groups * n)
+            }
+        }
+    }
+
+    fn kernel_scale(&self, kernel: &Kernel, n: usize) -> Result<(), ShapeError> {
+        match &kernel.scale {
+            Some(scale) => self.expect_tensor(scale, &[n.next_multiple_of(PANEL)]),
+            None => Err(ShapeError::MissingTensor(format!(
+                "{} scales",
+                kernel.tensor
+            ))),
         }
     }
 
@@ -285,8 +304,13 @@ impl<'a> Context<'a> {
         let [kh, kw] = conv.window.kernel;
         let stored = match conv.kernel.layout {
             KernelLayout::Plain => n,
-            KernelLayout::Panel16 => n.div_ceil(PANEL).saturating_mul(PANEL),
+            KernelLayout::Panel16 | KernelLayout::Panel16x4 => {
+                n.div_ceil(PANEL).saturating_mul(PANEL)
+            }
         };
+        if conv.kernel.layout == KernelLayout::Panel16x4 {
+            self.kernel_scale(&conv.kernel, n)?;
+        }
         self.expect_tensor(&conv.kernel.tensor, &[kh, kw, stored])?;
         self.bias(conv.bias.as_ref(), n, conv.kernel.layout)?;
         let [h, w] = slide(&conv.window, x)?;

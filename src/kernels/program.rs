@@ -185,6 +185,21 @@ impl Program {
     /// # Panics
     /// If `memory` was made for another program or number of threads.
     pub fn run(&self, memory: &mut Memory, threads: &Threads, times: Option<&mut [Duration]>) {
+        self.run_calls(0..self.calls.len(), memory, threads, times);
+    }
+
+    /// Runs some calls in order: those before them must have been run in this memory.
+    ///
+    /// # Panics
+    /// As [`Program::run`], and if there are no such calls.
+    pub fn run_calls(
+        &self,
+        calls: Range<usize>,
+        memory: &mut Memory,
+        threads: &Threads,
+        times: Option<&mut [Duration]>,
+    ) {
+        assert!(calls.end <= self.calls.len(), "calls of another program");
         assert_eq!(
             memory.values.as_slice().len(),
             self.memory_len,
@@ -195,11 +210,12 @@ impl Program {
             threads.count(),
             "memory of another number of threads"
         );
-        for next in &mut memory.next_task {
+        for next in &mut memory.next_task[calls.clone()] {
             *next.get_mut() = 0;
         }
         let round = Round {
             program: self,
+            calls,
             values: Raw(memory.values.as_mut_slice().as_mut_ptr()),
             scratch: Raw(memory.scratch.as_mut_slice().as_mut_ptr()),
             next_task: &memory.next_task,
@@ -295,6 +311,7 @@ unsafe impl Sync for Raw {}
 /// One run of a program.
 struct Round<'a> {
     program: &'a Program,
+    calls: Range<usize>,
     values: Raw,
     scratch: Raw,
     next_task: &'a [AtomicUsize],
@@ -304,7 +321,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// The whole program as thread `thread` sees it.
+    /// The calls as thread `thread` sees them.
     fn work(&self, thread: usize, mut times: Option<&mut [Duration]>) {
         // A kernel that panics would leave the others waiting at the barrier for ever.
         let alarm = Alarm(&self.failed);
@@ -312,7 +329,8 @@ impl Round<'_> {
         let mut pointers = [std::ptr::null(); MAX_INPUTS];
         // SAFETY: `Memory::new` allocated one stride of scratch for each thread.
         let scratch = unsafe { self.scratch.0.add(thread * self.program.scratch_stride()) };
-        for (index, call) in self.program.calls.iter().enumerate() {
+        for index in self.calls.clone() {
+            let call = &self.program.calls[index];
             let inputs = &mut pointers[..call.inputs.len()];
             for (pointer, &at) in inputs.iter_mut().zip(&call.inputs) {
                 // SAFETY: `push` checked that the operand lies inside the memory, whose length
@@ -352,7 +370,7 @@ impl Round<'_> {
         if self.threads == 1 {
             return true;
         }
-        let all = (index + 1) * self.threads;
+        let all = (index - self.calls.start + 1) * self.threads;
         // Release: what this thread wrote is seen by whoever sees the count; acquire: and this
         // thread sees what the others wrote.
         self.arrived.fetch_add(1, Ordering::AcqRel);

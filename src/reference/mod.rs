@@ -217,21 +217,23 @@ impl<'a> Reference<'a> {
         };
         let result = match &node.op {
             Op::Conv2d(conv) => {
-                let filters = weights.matrix(&conv.kernel, conv_extents(conv, &inputs[0]))?;
-                let bias = weights.optional(conv.bias.as_ref(), conv.filters)?;
+                let extents = conv_extents(conv, &inputs[0]);
+                let (filters, bias) =
+                    weights.matrix(&conv.kernel, extents, conv.bias.as_ref())?;
                 conv2d(conv, inputs, &filters, bias.as_ref())
             }
             Op::DepthwiseConv2d(conv) => {
                 let n = node.shape.channels();
                 let [kh, kw] = conv.window.kernel;
-                let taps = weights.rows(&conv.kernel, kh * kw, n)?;
-                let bias = weights.optional(conv.bias.as_ref(), n)?;
+                let (taps, bias) =
+                    weights.rows(&conv.kernel, [kh * kw, n], conv.bias.as_ref())?;
                 depthwise(conv, &inputs[0], &taps, bias.as_ref())
             }
             Op::Dense(dense) => {
                 let k = inputs[0].dims().last().copied().unwrap_or(1);
-                let kernel = weights.matrix(&dense.kernel, [1, k, dense.units])?;
-                let bias = weights.optional(dense.bias.as_ref(), dense.units)?;
+                let extents = [1, k, dense.units];
+                let (kernel, bias) =
+                    weights.matrix(&dense.kernel, extents, dense.bias.as_ref())?;
                 apply_dense(dense, inputs, &kernel, bias.as_ref())
             }
             Op::ScaleShift { scale, shift } => {
@@ -297,26 +299,96 @@ impl Weights<'_> {
         Tensor::from_vec(values, shape, &Device::Cpu).map_err(|e| failed(self.node, e))
     }
 
-    /// `[groups, k, n]` of a matrix kernel.
+    /// `[groups, k, n]` of a matrix kernel, and its bias.
     fn matrix(
         &self,
         kernel: &Kernel,
         [groups, k, n]: [usize; 3],
-    ) -> Result<Tensor, ReferenceError> {
-        let (_, stored) = self.floats(&kernel.tensor)?;
-        let plain = match kernel.layout {
-            KernelLayout::Plain => stored,
-            KernelLayout::Panel16 => panel::unpack(&stored, groups, k, n),
+        bias: Option<&String>,
+    ) -> Result<(Tensor, Option<Tensor>), ReferenceError> {
+        let (plain, bias) = match kernel.layout {
+            KernelLayout::Plain => (self.floats(&kernel.tensor)?.1, self.optional(bias, groups * n)?),
+            KernelLayout::Panel16 => {
+                let (_, stored) = self.floats(&kernel.tensor)?;
+                let plain = panel::unpack(&stored, groups, k, n);
+                (plain, self.optional(bias, groups * n)?)
+            }
+            KernelLayout::Panel16x4 => {
+                let stored = self.integers(&kernel.tensor)?;
+                let plain = panel::unpack_i8(stored, groups, k, n);
+                self.real(kernel, &plain, groups * n, bias)?
+            }
         };
         let plain = self.make(plain, &[k, groups, n])?;
         let grouped = plain.transpose(0, 1).and_then(|t| t.contiguous());
-        grouped.map_err(|e| failed(self.node, e))
+        Ok((grouped.map_err(|e| failed(self.node, e))?, bias))
     }
 
-    /// `[rows, n]` of a depthwise kernel.
-    fn rows(&self, kernel: &Kernel, rows: usize, n: usize) -> Result<Tensor, ReferenceError> {
-        let (_, stored) = self.floats(&kernel.tensor)?;
-        self.cut(stored, rows, n)
+    /// `[rows, n]` of a depthwise kernel, and its bias.
+    fn rows(
+        &self,
+        kernel: &Kernel,
+        [rows, n]: [usize; 2],
+        bias: Option<&String>,
+    ) -> Result<(Tensor, Option<Tensor>), ReferenceError> {
+        if kernel.layout != KernelLayout::Panel16x4 {
+            let (_, stored) = self.floats(&kernel.tensor)?;
+            return Ok((self.cut(stored, rows, n)?, self.optional(bias, n)?));
+        }
+        let stored = self.integers(&kernel.tensor)?;
+        let width = stored.len() / rows.max(1);
+        let plain: Vec<i8> = stored
+            .chunks_exact(width.max(1))
+            .flat_map(|row| &row[..n])
+            .copied()
+            .collect();
+        let (plain, bias) = self.real(kernel, &plain, n, bias)?;
+        Ok((self.make(plain, &[rows, n])?, bias))
+    }
+
+    fn integers(&self, key: &str) -> Result<&[i8], ReferenceError> {
+        let stored = self.graph.tensors.get(key).and_then(tensor::Tensor::as_i8);
+        stored.ok_or_else(|| self.missing(key))
+    }
+
+    /// The real numbers that rows of `n` integer weights and the i32 bias stand for.
+    #[expect(clippy::cast_possible_truncation, reason = "rounded once, from f64")]
+    fn real(
+        &self,
+        kernel: &Kernel,
+        plain: &[i8],
+        n: usize,
+        bias: Option<&String>,
+    ) -> Result<(Vec<f32>, Option<Tensor>), ReferenceError> {
+        let key = kernel.scale.as_ref().unwrap_or(&kernel.tensor);
+        let (_, scales) = self.floats(key)?;
+        let input = self.node.inputs.first().map(|&id| self.graph.node(id));
+        let input = input.and_then(|input| input.quantization);
+        let (Some(scales), Some(input)) = (scales.get(..n), input) else {
+            return Err(self.missing(key));
+        };
+        let mut sums = vec![0_i64; n];
+        for row in plain.chunks_exact(n) {
+            for (sum, &w) in sums.iter_mut().zip(row) {
+                *sum += i64::from(w);
+            }
+        }
+        let weights = plain.chunks_exact(n).flat_map(|row| {
+            let scaled = row.iter().zip(scales);
+            scaled.map(|(&w, &scale)| f32::from(w) * scale)
+        });
+        let weights = weights.collect();
+        let Some(bias) = bias else {
+            return Ok((weights, None));
+        };
+        let stored = self.graph.tensors.get(bias).and_then(tensor::Tensor::as_i32);
+        let stored = stored.ok_or_else(|| self.missing(bias))?;
+        let real = stored.iter().zip(&sums).zip(scales);
+        let real = real.map(|((&b, &sum), &scale)| {
+            let units = i64::from(b) + i64::from(input.zero_point) * sum;
+            (units as f64 * f64::from(input.scale) * f64::from(scale)) as f32
+        });
+        Ok((weights, Some(self.make(real.collect(), &[n])?)))
     }
 
     /// `[n]`, or `[1]` where one value stands for all channels.
@@ -517,6 +589,9 @@ fn plain(op: &Op, inputs: &[Tensor]) -> Candle<Tensor> {
     match op {
         Op::Activation(activation) => activation::apply(*activation, x),
         Op::Softmax => candle_nn::ops::softmax(x, D::Minus1),
+        // The reference computes the real numbers that the bytes stand for, without rounding, so
+        // that gradients pass.
+        Op::Quantize | Op::Dequantize => Ok(x.clone()),
         Op::Binary { kind, activation } => {
             let y = &inputs[1];
             let result = match kind {

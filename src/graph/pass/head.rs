@@ -50,6 +50,7 @@ pub fn split_head(graph: Graph) -> Result<(Graph, Answer), GraphError> {
             },
             inputs: vec![output],
             shape: Shape::new(&[shape.len()]),
+            quantization: None,
             layers: Vec::<SourceLayer>::new(),
         };
         draft.nodes.push(node);

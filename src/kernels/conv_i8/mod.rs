@@ -14,6 +14,7 @@ pub use reference::conv_i8_reference;
 
 use super::gemm_f32::Source;
 use super::gemm_i8::{Finish, Gemm, GemmParams};
+use super::table_i8::Table;
 use super::{Isa, KernelError, PreparedOp, SlidingWindow};
 use crate::activation::Activation;
 use crate::quantization::Quantization;
@@ -33,7 +34,7 @@ pub enum ConvI8Output {
         residual: Option<(Quantization, Activation)>,
         /// When present, each byte is looked up here before it is stored: any activation, from
         /// `output`'s integers to those of another quantization.
-        table: Option<Box<[u8; 256]>>,
+        table: Option<Table>,
     },
     /// Real numbers, after any activation.
     F32 {

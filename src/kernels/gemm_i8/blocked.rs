@@ -11,6 +11,7 @@
 use super::super::gemm_f32::Source;
 use super::super::requantize::{self, Bounds};
 use super::super::vector::{Kernel, Vector, dispatch};
+use super::super::table_i8::{self, Table};
 use super::super::{Isa, KernelError, byte_words};
 use super::{Rows, STEP, Tier, TileArgs};
 use crate::activation::Activation;
@@ -48,7 +49,7 @@ pub(in crate::kernels) enum Finish {
         /// Input 1's quantization, and the clamp after it is added.
         residual: Option<(Quantization, Activation)>,
         /// Applied to the byte: from `output`'s integers to those that are stored.
-        table: Option<Box<[u8; 256]>>,
+        table: Option<Table>,
     },
     /// Real numbers: `activation(sum * input_scale * weight_scale)`.
     F32 {
@@ -461,9 +462,7 @@ impl Call<'_> {
                         dispatch(gemm.isa, requantize);
                         if let Some(table) = table {
                             let written = std::slice::from_raw_parts_mut(to, channels);
-                            for byte in written {
-                                *byte = table[usize::from(*byte)];
-                            }
+                            table_i8::apply(gemm.isa, table, written);
                         }
                     }
                     Finish::F32 { activation } => {

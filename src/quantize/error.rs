@@ -1,0 +1,77 @@
+use crate::engine::EngineError;
+use crate::graph::GraphError;
+
+/// Why a graph cannot be quantized.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantizeError {
+    /// It has bytes already.
+    #[error("the model is quantized already")]
+    AlreadyQuantized,
+    /// A weight is no number.
+    #[error("tensor `{tensor}`: element {index} is {value}")]
+    Weight {
+        /// The tensor.
+        tensor: String,
+        /// Which element.
+        index: usize,
+        /// What it is.
+        value: f32,
+    },
+    /// A value was no number on a calibration photo.
+    #[error("layer `{layer}`: its output is not finite on a calibration photo")]
+    Value {
+        /// The layer.
+        layer: String,
+    },
+    /// No photo was seen.
+    #[error("no photo was observed, so the ranges of values are not known")]
+    NothingObserved,
+    /// A name that no layer has.
+    #[error("there is no layer `{name}`{nearest}")]
+    UnknownLayer {
+        /// As asked for.
+        name: String,
+        /// `; did you mean ...?`
+        nearest: String,
+    },
+    /// The rewritten graph does not check, which is a bug.
+    #[error("the quantized graph does not check")]
+    Graph(#[from] GraphError),
+    /// The graph cannot be run.
+    #[error("the model cannot be run for calibration")]
+    Engine(#[from] EngineError),
+}
+
+impl QuantizeError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::AlreadyQuantized => "already_quantized",
+            Self::Weight { .. } => "weight",
+            Self::Value { .. } => "value",
+            Self::NothingObserved => "nothing_observed",
+            Self::UnknownLayer { .. } => "unknown_layer",
+            Self::Graph(_) => "graph",
+            Self::Engine(_) => "engine",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::AlreadyQuantized => {
+                "quantize the f32 file it was made from; `dermal inspect` shows its origin"
+            }
+            Self::Weight { .. } => "the weights are damaged: export the model again",
+            Self::Value { .. } => {
+                "check the preprocessing: numbers far from those of training overflow"
+            }
+            Self::NothingObserved => "give photos with `--calibrate`",
+            Self::UnknownLayer { .. } => "`dermal inspect MODEL --layers` lists every layer",
+            Self::Graph(_) => "this is a bug: please report the model's layers",
+            Self::Engine(_) => "import the model again with this version",
+        }
+    }
+}

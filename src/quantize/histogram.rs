@@ -1,0 +1,248 @@
+//! How often a value lay where, in bounded memory, and the range of bytes that follows from it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::quantization::Quantization;
+
+/// Bins on each side of zero. At least half of those on the larger side are in use, which leaves
+/// eight to a byte's step.
+const HALF: usize = 4096;
+
+/// Shares of the observed range that are tried as ends of the range of bytes.
+const CANDIDATES: usize = 60;
+
+/// The smallest share that is tried: clipping more never paid on any value of the models tried.
+const SMALLEST_SHARE: f64 = 0.2;
+
+/// How the range of bytes is chosen from what was observed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "method")]
+pub enum RangeMethod {
+    /// All that was seen.
+    MinMax,
+    /// All but the given share of elements, in percent, half at each end.
+    Percentile {
+        /// Kept, in percent: 99.99.
+        percent: f64,
+    },
+    /// Where the mean squared error of the bytes is least.
+    Mse,
+}
+
+/// A histogram over `-limit..limit` whose limit doubles when a value lies outside.
+#[derive(Clone, Debug)]
+pub(super) struct Histogram {
+    counts: Vec<u64>,
+    limit: f32,
+    low: f32,
+    high: f32,
+}
+
+impl Histogram {
+    pub(super) fn new() -> Self {
+        Self {
+            counts: vec![0; 2 * HALF],
+            limit: 0.0,
+            low: f32::INFINITY,
+            high: f32::NEG_INFINITY,
+        }
+    }
+
+    /// The least and the largest seen.
+    pub(super) fn range(&self) -> (f32, f32) {
+        (self.low, self.high)
+    }
+
+    /// Counts finite values.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "inside the limit after `widen`"
+    )]
+    pub(super) fn add(&mut self, values: &[f32]) {
+        let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
+        for &v in values {
+            low = low.min(v);
+            high = high.max(v);
+        }
+        self.low = self.low.min(low);
+        self.high = self.high.max(high);
+        self.widen(low.abs().max(high.abs()));
+        let per_bin = HALF as f32 / self.limit;
+        for &v in values {
+            let bin = (v * per_bin + HALF as f32) as usize;
+            self.counts[bin.min(2 * HALF - 1)] += 1;
+        }
+    }
+
+    /// Makes `reach` lie inside, joining bins in pairs as often as it takes.
+    fn widen(&mut self, reach: f32) {
+        if self.limit == 0.0 {
+            // Values of less than this are as good as zero.
+            self.limit = (reach * 1.000_001).max(1e-6);
+            return;
+        }
+        while reach >= self.limit {
+            self.limit *= 2.0;
+            let mut joined = vec![0; 2 * HALF];
+            for (i, pair) in self.counts.as_chunks::<2>().0.iter().enumerate() {
+                joined[HALF / 2 + i] = pair[0] + pair[1];
+            }
+            self.counts = joined;
+        }
+    }
+
+    /// Bins that hold something: the middle of each and its count.
+    fn bins(&self) -> Vec<(f64, f64)> {
+        let width = f64::from(self.limit) / HALF as f64;
+        let middle = |i: usize| (i as f64 - HALF as f64 + 0.5) * width;
+        let counts = self.counts.iter().enumerate();
+        counts
+            .filter(|(_, count)| **count > 0)
+            .map(|(i, &count)| (middle(i), count as f64))
+            .collect()
+    }
+
+    /// The bytes' map by the given method; `None` if a value was not finite.
+    pub(super) fn quantization(&self, method: RangeMethod) -> Option<Quantization> {
+        let (low, high) = match method {
+            RangeMethod::MinMax => (self.low, self.high),
+            RangeMethod::Percentile { percent } => self.percentile(percent),
+            RangeMethod::Mse => self.least_error(),
+        };
+        Quantization::covering(low, high)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
+    fn percentile(&self, percent: f64) -> (f32, f32) {
+        let bins = self.bins();
+        let total: f64 = bins.iter().map(|(_, count)| count).sum();
+        let cut = total * (1.0 - percent / 100.0) / 2.0;
+        let end = |bins: &mut dyn Iterator<Item = &(f64, f64)>| {
+            let mut passed = 0.0;
+            for &(middle, count) in bins {
+                passed += count;
+                if passed > cut {
+                    return middle as f32;
+                }
+            }
+            0.0
+        };
+        let (low, high) = (end(&mut bins.iter()), end(&mut bins.iter().rev()));
+        (low.max(self.low), high.min(self.high))
+    }
+
+    /// Tries both ends together, then each alone, twice.
+    fn least_error(&self) -> (f32, f32) {
+        let bins = self.bins();
+        let (low, high) = (self.low.min(0.0), self.high.max(0.0));
+        let share = |i: usize| {
+            let step = (1.0 - SMALLEST_SHARE) / (CANDIDATES - 1) as f64;
+            #[expect(clippy::cast_possible_truncation, reason = "a share of an f32")]
+            {
+                (1.0 - step * i as f64) as f32
+            }
+        };
+        let mut best = (low, high);
+        let mut least = error(&bins, best);
+        let mut consider = |candidate: (f32, f32), best: &mut (f32, f32)| {
+            let got = error(&bins, candidate);
+            if got < least {
+                least = got;
+                *best = candidate;
+            }
+        };
+        for i in 1..CANDIDATES {
+            consider((low * share(i), high * share(i)), &mut best);
+        }
+        for _ in 0..2 {
+            let (_, top) = best;
+            for i in 0..CANDIDATES {
+                consider((low * share(i), top), &mut best);
+            }
+            let (bottom, _) = best;
+            for i in 0..CANDIDATES {
+                consider((bottom, high * share(i)), &mut best);
+            }
+        }
+        best
+    }
+}
+
+/// Summed squared error of the bytes of a range. Inside it a bin's error is that of even spread
+/// (a twelfth of a squared step), beyond it the squared distance from the end.
+fn error(bins: &[(f64, f64)], (low, high): (f32, f32)) -> f64 {
+    let (low, high) = (f64::from(low), f64::from(high));
+    let step = (high - low) / 255.0;
+    let inside = step * step / 12.0;
+    let sum = bins.iter().map(|&(x, count)| {
+        let beyond = (low - x).max(x - high).max(0.0);
+        // Zero is a byte's own value: it has no error.
+        let rounding = if x.abs() < step / 64.0 { 0.0 } else { inside };
+        count * if beyond > 0.0 { beyond * beyond + inside } else { rounding }
+    });
+    sum.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Evenly spread over 0..10, and one outlier at 1000.
+    fn with_outlier() -> Histogram {
+        let mut histogram = Histogram::new();
+        let even: Vec<f32> = (0..100_000).map(|i| i as f32 / 10_000.0).collect();
+        histogram.add(&even);
+        histogram.add(&[1000.0, -1.0]);
+        histogram
+    }
+
+    #[test]
+    fn min_max_keeps_all() {
+        let map = with_outlier().quantization(RangeMethod::MinMax).unwrap();
+        assert!((map.scale - 1001.0 / 255.0).abs() < 1e-5);
+        assert_eq!(map.zero_point, 0);
+    }
+
+    #[test]
+    fn a_percentile_and_least_error_leave_an_outlier_out() {
+        for method in [RangeMethod::Percentile { percent: 99.9 }, RangeMethod::Mse] {
+            let map = with_outlier().quantization(method).unwrap();
+            let top = map.dequantize(255);
+            // 99.95 % of the elements lie below 10; a fifth of the range is the least tried.
+            let most = if method == RangeMethod::Mse { 201.0 } else { 11.0 };
+            assert!(top >= 9.0 && top < most, "{method:?}: {top}");
+        }
+    }
+
+    #[test]
+    fn order_and_portions_change_nothing_about_the_counts() {
+        let values: Vec<f32> = (0..5000).map(|i| ((i * 37) % 1000) as f32 - 300.0).collect();
+        let mut whole = Histogram::new();
+        whole.add(&values);
+        let mut parts = Histogram::new();
+        for part in values.chunks(7) {
+            parts.add(part);
+        }
+        assert_eq!(whole.range(), (-300.0, 699.0));
+        assert_eq!(whole.range(), parts.range());
+        let total = |h: &Histogram| h.counts.iter().sum::<u64>();
+        assert_eq!(total(&whole), 5000);
+        assert_eq!(total(&parts), 5000);
+        let limits = [whole.limit, parts.limit];
+        assert!(limits.iter().all(|&l| (699.0..1400.0).contains(&l)), "{limits:?}");
+    }
+
+    #[test]
+    fn values_that_are_all_zero_have_a_map() {
+        let mut histogram = Histogram::new();
+        histogram.add(&[0.0; 10]);
+        for method in [
+            RangeMethod::MinMax,
+            RangeMethod::Mse,
+            RangeMethod::Percentile { percent: 99.0 },
+        ] {
+            assert!(histogram.quantization(method).unwrap().is_valid());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Takes activations that become tables out of the ops they are fused into.
+//!
+//! A byte is looked up in a table of the bytes in front of it, so the range in front of the
+//! activation must be known too: it becomes a value of its own. ReLU and ReLU6 stay fused; they
+//! are the bounds of a clamp.
+
+use crate::activation::Activation;
+use crate::graph::{BinaryOp, Epilogue, Graph, GraphError, Node, NodeId, Op, SourceLayer, Stage};
+
+/// Whether an integer kernel clamps it.
+pub(super) fn is_clamp(activation: Activation) -> bool {
+    matches!(
+        activation,
+        Activation::Linear | Activation::Relu | Activation::Relu6
+    )
+}
+
+/// The same function with every activation that is not a clamp as a node of its own, and
+/// residuals that follow such an activation as additions.
+///
+/// # Errors
+/// [`GraphError`] if the rewritten graph does not check, which is a bug.
+pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
+    let mut nodes: Vec<Node> = Vec::with_capacity(graph.nodes().len() * 2);
+    let mut moved: Vec<NodeId> = Vec::with_capacity(graph.nodes().len());
+    for node in graph.nodes() {
+        let mut node = node.clone();
+        for input in &mut node.inputs {
+            *input = moved[input.0];
+        }
+        let epilogue = epilogue(&node.op);
+        let post = epilogue.residual.unwrap_or_default();
+        if is_clamp(epilogue.activation) && is_clamp(post) {
+            moved.push(NodeId(nodes.len()));
+            nodes.push(node);
+            continue;
+        }
+        let mut parts = Parts {
+            name: node.name.clone(),
+            layers: node.layers.clone(),
+            template: node.clone(),
+            nodes: &mut nodes,
+        };
+        let split_residual = epilogue.residual.is_some() && !is_clamp(epilogue.activation);
+        let residual = match (split_residual, node.inputs.last()) {
+            (true, Some(&last)) => {
+                node.inputs.pop();
+                Some(last)
+            }
+            _ => None,
+        };
+        // What stays fused: a clamp, and a residual behind a clamp.
+        let (fused, stage) = if !is_clamp(epilogue.activation) {
+            (Epilogue::default(), Stage::BeforeActivation)
+        } else {
+            let residual = Some(Activation::Linear);
+            let activation = epilogue.activation;
+            (
+                Epilogue {
+                    activation,
+                    residual,
+                },
+                Stage::BeforePostActivation,
+            )
+        };
+        let inputs = std::mem::take(&mut node.inputs);
+        parts.push("sum", with_epilogue(node.op, fused), &inputs, &stage);
+        if !is_clamp(epilogue.activation) {
+            let stage = if residual.is_some() {
+                Stage::BeforeResidual
+            } else {
+                Stage::Output
+            };
+            parts.then("activation", Op::Activation(epilogue.activation), &stage);
+            if let Some(residual) = residual {
+                let add = Op::Binary {
+                    kind: BinaryOp::Add,
+                    activation: if is_clamp(post) { post } else { Activation::Linear },
+                };
+                let sum = parts.last();
+                let stage = if is_clamp(post) {
+                    Stage::Output
+                } else {
+                    Stage::BeforePostActivation
+                };
+                parts.push("add", add, &[sum, residual], &stage);
+            }
+        }
+        if !is_clamp(post) {
+            parts.then("post", Op::Activation(post), &Stage::Output);
+        }
+        parts.finish();
+        moved.push(NodeId(nodes.len() - 1));
+    }
+    Graph::from_parts(
+        graph.name.clone(),
+        nodes,
+        moved[graph.output().0],
+        graph.tensors.clone(),
+    )
+}
+
+fn epilogue(op: &Op) -> Epilogue {
+    match op {
+        Op::Conv2d(conv) => conv.epilogue,
+        Op::Dense(dense) => dense.epilogue,
+        Op::DepthwiseConv2d(conv) => Epilogue {
+            activation: conv.activation,
+            residual: None,
+        },
+        Op::Binary { activation, .. } => Epilogue {
+            activation: *activation,
+            residual: None,
+        },
+        _ => Epilogue::default(),
+    }
+}
+
+fn with_epilogue(mut op: Op, epilogue: Epilogue) -> Op {
+    match &mut op {
+        Op::Conv2d(conv) => conv.epilogue = epilogue,
+        Op::Dense(dense) => dense.epilogue = epilogue,
+        Op::DepthwiseConv2d(conv) => conv.activation = epilogue.activation,
+        Op::Binary { activation, .. } => *activation = epilogue.activation,
+        _ => {}
+    }
+    op
+}
+
+/// The nodes that take a fused one's place; each gets the layers whose output it is.
+struct Parts<'a> {
+    name: String,
+    layers: Vec<SourceLayer>,
+    template: Node,
+    nodes: &'a mut Vec<Node>,
+}
+
+impl Parts<'_> {
+    fn last(&self) -> NodeId {
+        NodeId(self.nodes.len() - 1)
+    }
+
+    fn then(&mut self, what: &str, op: Op, stage: &Stage) {
+        let last = self.last();
+        self.push(what, op, &[last], stage);
+    }
+
+    /// `stage` is where the part's value stood in the fused node.
+    fn push(&mut self, what: &str, op: Op, inputs: &[NodeId], stage: &Stage) {
+        let order = |stage: &Stage| match stage {
+            Stage::BeforeAffine { .. } | Stage::Folded => 0,
+            Stage::BeforeActivation => 1,
+            Stage::BeforeResidual => 2,
+            Stage::BeforePostActivation => 3,
+            Stage::Output => 4,
+        };
+        // Layers in front of the part's own value stay folded in it.
+        let (mut own, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.layers)
+            .into_iter()
+            .partition(|layer| order(&layer.stage) <= order(stage));
+        self.layers = rest;
+        for layer in own.iter_mut().filter(|layer| layer.stage == *stage) {
+            layer.stage = Stage::Output;
+        }
+        self.nodes.push(Node {
+            name: format!("{}/{what}", self.name),
+            op,
+            inputs: inputs.to_vec(),
+            shape: self.template.shape.clone(),
+            quantization: None,
+            layers: own,
+        });
+    }
+
+    /// The last part is the node itself to everybody else.
+    fn finish(self) {
+        if let Some(last) = self.nodes.last_mut() {
+            last.name = self.name;
+        }
+    }
+}
