@@ -120,6 +120,105 @@ pub(super) fn run(op: &dyn PreparedOp, inputs: &[&[f32]]) -> Vec<f32> {
     first.unwrap_or_default()
 }
 
+/// `len` bytes, the same for the same seed, with as many 0 and 255 as real values have.
+pub(super) fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut byte = || rng.random_range(-40_i32..296).clamp(0, 255);
+    (0..len).map(|_| byte().try_into().unwrap()).collect()
+}
+
+/// A value that an operation on bytes reads.
+#[derive(Clone, Copy)]
+pub(super) enum Operand<'a> {
+    Bytes(&'a [u8]),
+    Floats(&'a [f32]),
+}
+
+impl Operand<'_> {
+    /// Its words, the rest of the last one filled with `filler`.
+    fn words(self, filler: u8) -> Vec<f32> {
+        match self {
+            Self::Floats(floats) => floats.to_vec(),
+            Self::Bytes(bytes) => {
+                let mut filled = bytes.to_vec();
+                filled.resize(bytes.len().next_multiple_of(4), filler);
+                let word = |four: &[u8]| f32::from_ne_bytes(four.try_into().unwrap());
+                filled.chunks_exact(4).map(word).collect()
+            }
+        }
+    }
+}
+
+/// As [`run`] for operations on bytes: the first `len` bytes of the output, which must be the
+/// same whatever lies in the output before and behind the inputs' last elements.
+pub(super) fn run_bytes(op: &dyn PreparedOp, inputs: &[Operand], len: usize) -> Vec<u8> {
+    let name = op.kernel_name();
+    assert_eq!(op.output_len(), len.div_ceil(4), "{name}: output");
+    let mut splits: Vec<usize> = [1, 2, 3, 8].map(|threads| op.tasks(threads)).to_vec();
+    assert_eq!(splits[0], 1, "{name}: one thread, one task");
+    splits.extend([1, 2, 3, 5, 17]);
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut first: Option<Vec<u8>> = None;
+    for (round, tasks) in splits.into_iter().enumerate() {
+        let filler = if round % 2 == 0 { 0 } else { 0xff };
+        for in_place in [false, true] {
+            if in_place && !op.in_place() {
+                continue;
+            }
+            let words: Vec<_> = inputs.iter().map(|input| input.words(filler)).collect();
+            let lens: Vec<_> = words.iter().map(Vec::len).collect();
+            assert_eq!(op.input_lens(), lens, "{name}: inputs");
+            let mut guarded: Vec<_> = words.iter().map(|words| Guarded::with(words)).collect();
+            let pointers: Vec<_> = guarded.iter_mut().map(Guarded::pointer).collect();
+            let filled = vec![f32::from_ne_bytes([filler; 4]); op.output_len()];
+            let mut output = Guarded::with(&filled);
+            let to = if in_place {
+                pointers[0]
+            } else {
+                output.pointer()
+            };
+            let constant: Vec<_> = pointers.iter().map(|p| p.cast_const()).collect();
+            let mut order: Vec<_> = (0..tasks).collect();
+            order.shuffle(&mut rng);
+            for task in order {
+                let mut scratch = Guarded::new(op.scratch_len());
+                // SAFETY: the buffers have the lengths the op asks for; one thread.
+                unsafe { op.run(task, tasks, &constant, to, scratch.pointer()) };
+                scratch.assert_intact(name);
+            }
+            output.assert_intact(name);
+            for (i, (after, before)) in guarded.iter().zip(&words).enumerate() {
+                after.assert_intact(name);
+                if !(in_place && i == 0) {
+                    let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+                    assert!(after.values().iter().zip(before).all(same), "{name}: input");
+                }
+            }
+            let written = if in_place { &guarded[0] } else { &output };
+            let mut got: Vec<u8> = written
+                .values()
+                .iter()
+                .flat_map(|v| v.to_ne_bytes())
+                .collect();
+            got.truncate(len);
+            match &first {
+                Some(first) => assert!(got == *first, "{name}: {tasks} tasks differ from one"),
+                None => first = Some(got),
+            }
+        }
+    }
+    first.unwrap_or_default()
+}
+
+/// Demands equal bytes and names the first that differs.
+pub(super) fn assert_bytes(got: &[u8], expected: &[u8], what: &dyn std::fmt::Debug) {
+    assert_eq!(got.len(), expected.len(), "{what:?}");
+    let differs = (0..got.len()).find(|&i| got[i] != expected[i]);
+    if let Some(i) = differs {
+        panic!("{what:?}: byte {i} is {}, not {}", got[i], expected[i]);
+    }
+}
+
 /// Demands equal bits (any NaN equals any NaN).
 pub(super) fn assert_bits(got: &[f32], expected: &[f32]) {
     assert_eq!(got.len(), expected.len());

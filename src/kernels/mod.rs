@@ -12,24 +12,32 @@
 //! zeros to a multiple of 16.
 
 pub mod activation_f32;
+pub mod binary_i8;
+pub mod concat_i8;
 pub mod conv_f32;
 pub mod conv_i8;
+pub mod convert_i8;
 pub mod dense_f32;
 pub mod depthwise_f32;
+pub mod depthwise_i8;
 pub mod elementwise_f32;
 mod error;
 pub mod gemm_f32;
 mod gemm_i8;
 pub mod global_pool_f32;
+pub mod global_pool_i8;
 #[cfg(test)]
 mod harness;
 mod isa;
 pub mod layout_f32;
+pub mod pad_i8;
 pub mod pool_f32;
+pub mod pool_i8;
 mod program;
 mod requantize;
 pub mod softmax_f32;
 mod split;
+pub mod table_i8;
 mod vector;
 mod window;
 
@@ -106,10 +114,20 @@ fn check_len(what: &'static str, len: usize) -> Result<(), KernelError> {
 
 /// Refuses a weight tensor that is not f32 of the given shape.
 fn check_tensor(what: &'static str, got: &Tensor, expected: &[usize]) -> Result<(), KernelError> {
-    if got.dtype() != DType::F32 {
+    check_typed(what, got, DType::F32, expected)
+}
+
+/// Refuses a weight tensor of another element type or shape.
+fn check_typed(
+    what: &'static str,
+    got: &Tensor,
+    dtype: DType,
+    expected: &[usize],
+) -> Result<(), KernelError> {
+    if got.dtype() != dtype {
         return Err(KernelError::TensorDType {
             what,
-            expected: DType::F32,
+            expected: dtype,
             got: got.dtype(),
         });
     }

@@ -95,3 +95,91 @@ pub(super) fn check(what: &'static str, value: Quantization) -> Result<(), Kerne
         rule: "a scale is a positive normal number",
     })
 }
+
+/// From `x` to a byte: clamped, rounded half to even, moved by the zero point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ToByte {
+    bounds: Bounds,
+    zero_point: f32,
+}
+
+/// Adding it leaves no bits for a fraction: the sum is rounded half to even.
+const WHOLE: f32 = 12_582_912.0;
+
+impl ToByte {
+    /// As [`Bounds::of`], for a result of this quantization.
+    pub(super) fn of(activation: Activation, output: Quantization) -> Result<Self, KernelError> {
+        check("output quantization", output)?;
+        Ok(Self {
+            bounds: Bounds::of(activation, output)?,
+            zero_point: f32::from(output.zero_point),
+        })
+    }
+
+    /// Whole numbers from 0 to 255.
+    #[inline(always)]
+    pub(super) fn numbers<V: Vector>(self, x: V) -> V {
+        // Both are whole and below 2^24, so that the difference is exact.
+        let whole = self.bounds.clamp(x).add(x.like(WHOLE));
+        whole.sub(x.like(WHOLE - self.zero_point))
+    }
+
+    /// The same for one number.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the bounds keep it in 0..=255"
+    )]
+    pub(super) fn one(self, x: f32) -> u8 {
+        (self.bounds.clamp_one(x).round_ties_even() + self.zero_point) as u8
+    }
+
+    /// Writes `float(sums[i]) * multipliers[i]` of the first `n` of sixteen as bytes.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`; 16 floats can be read at `multipliers` and `n <= 16`
+    /// bytes written at `to`.
+    #[inline(always)]
+    pub(super) unsafe fn sums<V: Vector>(
+        self,
+        sums: &[i32; 16],
+        multipliers: *const f32,
+        to: *mut u8,
+        n: usize,
+    ) {
+        let floats = sums.map(|sum| sum as f32);
+        let mut at = 0;
+        while at < n {
+            // SAFETY: `at + LANES <= 16`, since lanes divide 16; the rest is the caller's.
+            unsafe {
+                let x = V::load(floats.as_ptr().add(at)).mul(V::load(multipliers.add(at)));
+                let bytes = self.numbers(x);
+                if at + V::LANES <= n {
+                    bytes.store_u8(to.add(at));
+                } else {
+                    bytes.store_first_u8(to.add(at), n - at);
+                }
+            }
+            at += V::LANES;
+        }
+    }
+}
+
+/// The product of `numerators` by `denominators`, rounded once, refused if it is no normal number.
+#[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
+pub(super) fn multiplier(
+    what: &'static str,
+    numerators: &[f32],
+    denominators: &[f32],
+) -> Result<f32, KernelError> {
+    let product = |factors: &[f32]| factors.iter().map(|&f| f64::from(f)).product::<f64>();
+    let value = (product(numerators) / product(denominators)) as f32;
+    if value.is_normal() && value > 0.0 {
+        return Ok(value);
+    }
+    Err(KernelError::Geometry {
+        what,
+        got: format!("{numerators:?} by {denominators:?}"),
+        rule: "scales must be so close that their quotient is a normal number",
+    })
+}

@@ -33,6 +33,17 @@ pub(super) fn elements(task: usize, tasks: usize, len: usize) -> Range<usize> {
     (lines.start * LINE).min(len)..(lines.end * LINE).min(len)
 }
 
+/// As [`elements`] for `len` bytes: the same cache lines.
+pub(super) fn bytes(task: usize, tasks: usize, len: usize) -> Range<usize> {
+    let lines = range(task, tasks, byte_lines(len));
+    (lines.start * LINE * 4).min(len)..(lines.end * LINE * 4).min(len)
+}
+
+/// How many units [`bytes`] deals out.
+pub(super) fn byte_lines(len: usize) -> usize {
+    len.div_ceil(LINE * 4)
+}
+
 /// How many units [`elements`] deals out.
 pub(super) fn lines(len: usize) -> usize {
     len.div_ceil(LINE)
@@ -63,12 +74,16 @@ mod tests {
         for len in [0, 1, 15, 16, 17, 1000] {
             for tasks in 1..=20 {
                 let mut next = 0;
+                let mut next_byte = 0;
                 for task in 0..tasks {
                     let range = elements(task, tasks, len);
                     assert_eq!(range.start, next);
                     next = range.end;
+                    let range = bytes(task, tasks, len);
+                    assert_eq!(range.start, next_byte);
+                    next_byte = range.end;
                 }
-                assert_eq!(next, len);
+                assert_eq!((next, next_byte), (len, len));
             }
         }
     }

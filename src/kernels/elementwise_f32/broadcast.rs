@@ -7,23 +7,23 @@ use crate::tensor::Shape;
 /// which an operand advances by 1 or stands still, and axes outside. Axes that one step covers
 /// are merged, so that equal shapes are one row and `[H, W, C]` with `[C]` is one axis of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Broadcast {
+pub(in crate::kernels) struct Broadcast {
     /// Elements of the operands.
-    pub(super) lens: [usize; 2],
+    pub(in crate::kernels) lens: [usize; 2],
     /// Elements of the result.
-    pub(super) len: usize,
+    pub(in crate::kernels) len: usize,
     /// Whether operand 0 has the result's shape.
-    pub(super) first_is_whole: bool,
+    pub(in crate::kernels) first_is_whole: bool,
     /// Result elements of a row.
-    pub(super) inner: usize,
+    pub(in crate::kernels) inner: usize,
     /// By how much an operand advances in a row.
-    pub(super) steps: [usize; 2],
+    pub(in crate::kernels) steps: [usize; 2],
     /// Outer axes, innermost first: extent, and by how much each operand advances.
     outer: Vec<(usize, [usize; 2])>,
 }
 
 impl Broadcast {
-    pub(super) fn new(a: &Shape, b: &Shape) -> Result<Self, KernelError> {
+    pub(in crate::kernels) fn new(a: &Shape, b: &Shape) -> Result<Self, KernelError> {
         let rank = a.rank().max(b.rank());
         let extent = |s: &Shape, i: usize| (i + s.rank()).checked_sub(rank).map(|j| s.dims()[j]);
         // Innermost first.
@@ -79,7 +79,7 @@ impl Broadcast {
 
     /// Where row `row` begins in each operand.
     #[inline(always)]
-    pub(super) fn starts(&self, row: usize) -> [usize; 2] {
+    pub(in crate::kernels) fn starts(&self, row: usize) -> [usize; 2] {
         if let [(_, steps)] = self.outer[..] {
             // The usual case, without a division.
             return steps.map(|step| step * row);

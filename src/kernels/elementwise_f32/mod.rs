@@ -6,7 +6,7 @@
 //! result's shape.
 
 mod binary;
-mod broadcast;
+pub(super) mod broadcast;
 mod reference;
 mod scale_shift;
 

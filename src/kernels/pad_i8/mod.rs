@@ -1,0 +1,144 @@
+//! A frame of zero points around a quantized `HWC` image: the frame's real value is 0.
+//!
+//! The result has the input's quantization.
+
+use super::vector::kernel_name;
+use super::{Isa, KernelError, PreparedOp, byte_words, check_len, split};
+
+/// A frame around a quantized image, ready to run.
+#[derive(Clone, Debug)]
+pub struct PadI8 {
+    isa: Isa,
+    input: [usize; 3],
+    padding: [usize; 4],
+    output: [usize; 3],
+    zero_point: u8,
+}
+
+impl PadI8 {
+    /// Prepares the padding of an image of shape `input` by rows above, columns to the left,
+    /// rows below and columns to the right.
+    ///
+    /// # Errors
+    /// [`KernelError::Geometry`] for an empty or enormous value.
+    pub fn prepare(
+        isa: Isa,
+        input: [usize; 3],
+        padding: [usize; 4],
+        zero_point: u8,
+    ) -> Result<Self, KernelError> {
+        let [top, left, bottom, right] = padding;
+        let grown = |len: usize, before, after| {
+            len.checked_add(before)
+                .and_then(|n| n.checked_add(after))
+                .unwrap_or(usize::MAX)
+        };
+        let output = [
+            grown(input[0], top, bottom),
+            grown(input[1], left, right),
+            input[2],
+        ];
+        for (what, shape) in [("padding input", input), ("padding output", output)] {
+            let len = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+            check_len(what, len.unwrap_or(usize::MAX))?;
+        }
+        Ok(Self {
+            isa,
+            input,
+            padding,
+            output,
+            zero_point,
+        })
+    }
+}
+
+impl PreparedOp for PadI8 {
+    fn kernel_name(&self) -> &'static str {
+        kernel_name!(self.isa, "pad_i8_row")
+    }
+
+    fn input_lens(&self) -> Vec<usize> {
+        vec![byte_words(self.input.iter().product())]
+    }
+
+    fn output_len(&self) -> usize {
+        byte_words(self.output.iter().product())
+    }
+
+    fn tasks(&self, threads: usize) -> usize {
+        let len: usize = self.output.iter().product();
+        split::tasks(threads, self.output[0], len / 16)
+    }
+
+    unsafe fn run(
+        &self,
+        task: usize,
+        tasks: usize,
+        inputs: &[*const f32],
+        output: *mut f32,
+        _scratch: *mut f32,
+    ) {
+        let [height, width, channels] = self.input;
+        let [top, left, _, right] = self.padding;
+        let (row_len, inner) = (self.output[1] * channels, width * channels);
+        for row in split::range(task, tasks, self.output[0]) {
+            // SAFETY: the row lies in the output, each task has its own rows, and an input row
+            // is read only where there is one.
+            unsafe {
+                let to = output.cast::<u8>().add(row * row_len);
+                match row.checked_sub(top).filter(|&y| y < height) {
+                    Some(y) => {
+                        to.write_bytes(self.zero_point, left * channels);
+                        let middle = to.add(left * channels);
+                        let from = inputs[0].cast::<u8>().add(y * inner);
+                        middle.copy_from_nonoverlapping(from, inner);
+                        middle
+                            .add(inner)
+                            .write_bytes(self.zero_point, right * channels);
+                    }
+                    None => to.write_bytes(self.zero_point, row_len),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::harness::{self, Operand};
+
+    #[test]
+    fn frames_hold_the_zero_point() {
+        for [h, w, c] in [[1, 1, 1], [3, 4, 5], [7, 2, 16], [5, 6, 33]] {
+            let input = harness::bytes(9, h * w * c);
+            for frame in [[0, 0, 0, 0], [1, 2, 3, 4], [0, 1, 0, 1], [2, 0, 0, 5]] {
+                let [top, left, bottom, right] = frame;
+                let mut expected = Vec::new();
+                for y in 0..h + top + bottom {
+                    for x in 0..w + left + right {
+                        for channel in 0..c {
+                            let y = y.checked_sub(top).filter(|&y| y < h);
+                            let x = x.checked_sub(left).filter(|&x| x < w);
+                            expected.push(match (y, x) {
+                                (Some(y), Some(x)) => input[(y * w + x) * c + channel],
+                                _ => 77,
+                            });
+                        }
+                    }
+                }
+                let op = PadI8::prepare(Isa::Portable, [h, w, c], frame, 77).unwrap();
+                let got = harness::run_bytes(&op, &[Operand::Bytes(&input)], expected.len());
+                harness::assert_bytes(&got, &expected, &frame);
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_frames_are_refused() {
+        for frame in [[usize::MAX, 1, 1, 1], [1 << 40, 1 << 40, 0, 0]] {
+            assert!(PadI8::prepare(Isa::Portable, [3, 3, 3], frame, 0).is_err());
+        }
+        assert!(PadI8::prepare(Isa::Portable, [0, 3, 3], [1; 4], 0).is_err());
+    }
+}
