@@ -14,7 +14,7 @@
 use super::super::activation_f32;
 use super::super::{Isa, KernelError};
 use super::source::Source;
-use super::{Clamp, Tier, TileArgs, prefetch};
+use super::{Clamp, Tier, TileArgs, Weight, prefetch};
 use crate::activation::Activation;
 use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor};
 
@@ -94,7 +94,15 @@ impl Gemm {
         }
         let panels = n.div_ceil(PANEL);
         let expected = Shape::from([groups.saturating_mul(panels), source.k(), PANEL]);
-        check(weights, "weights", &expected)?;
+        let tier = Weight::of(weights.dtype()).map(|weight| Tier::of(isa, weight));
+        let Some(tier) = tier else {
+            return Err(KernelError::TensorDType {
+                what: "weights",
+                expected: DType::F32,
+                got: weights.dtype(),
+            });
+        };
+        check_shape(weights, "weights", &expected)?;
         let mut padded = AlignedF32::zeroed(groups * panels * PANEL);
         if let Some(bias) = bias {
             let values = check(bias, "bias", &[filters.next_multiple_of(PANEL)].into())?;
@@ -106,9 +114,8 @@ impl Gemm {
                 to[..n].copy_from_slice(&from[..n]);
             }
         }
-        let tier = Tier::of(isa);
         let tiles = source.rows().div_ceil(tier.rows());
-        let panel_bytes = source.k() * PANEL * size_of::<f32>();
+        let panel_bytes = tier.panel_bytes(source.k());
         Ok(Self {
             isa,
             tier,
@@ -231,7 +238,7 @@ impl Gemm {
                 None => std::ptr::null(),
             },
             output,
-            weights: self.weights.as_f32().unwrap_or_default().as_ptr(),
+            weights: self.weights.bytes().as_ptr(),
         };
         let misaligned = scratch as usize % align_of::<*const f32>() / size_of::<f32>();
         // SAFETY: `scratch_len` counts a word more than the tables for this.
@@ -275,7 +282,7 @@ struct Call<'a> {
     input: *const f32,
     residual: *const f32,
     output: *mut f32,
-    weights: *const f32,
+    weights: *const u8,
 }
 
 impl Call<'_> {
@@ -315,6 +322,7 @@ impl Call<'_> {
             lines if source.taps() == 1 && lines <= PANEL_LINES * panels.len() => lines,
             _ => 0,
         };
+        let panel_bytes = tier.panel_bytes(source.k());
         let [clamp, post] = gemm.clamps.unwrap_or([Clamp::NONE; 2]);
         let fused_residual = gemm.clamps.is_some() && !self.residual.is_null();
         let first_panel = group * gemm.group_panels();
@@ -335,7 +343,7 @@ impl Call<'_> {
                     pointers: table,
                     runs,
                     run_len: source.k() / runs,
-                    panels: self.weights.add(panel * source.k() * PANEL),
+                    panels: self.weights.add(panel * panel_bytes),
                     bias: gemm.bias.as_slice().as_ptr().add(panel * PANEL),
                     out: self.output.add(offset),
                     residual: if fused_residual {
@@ -350,7 +358,7 @@ impl Call<'_> {
                 };
                 if gemm.is_single_row() {
                     for p in 0..width {
-                        tier.single_row()(&args.panel(p, source.k()));
+                        tier.single_row()(&args.panel(p, panel_bytes));
                     }
                 } else {
                     tier.tile(rows.len(), width, args.channels)(&args);
@@ -457,12 +465,17 @@ fn check<'a>(
             got: tensor.dtype(),
         });
     };
-    if tensor.shape() != expected {
-        return Err(KernelError::TensorShape {
-            what,
-            expected: expected.clone(),
-            got: tensor.shape().clone(),
-        });
-    }
+    check_shape(tensor, what, expected)?;
     Ok(values)
+}
+
+fn check_shape(tensor: &Tensor, what: &'static str, expected: &Shape) -> Result<(), KernelError> {
+    if tensor.shape() == expected {
+        return Ok(());
+    }
+    Err(KernelError::TensorShape {
+        what,
+        expected: expected.clone(),
+        got: tensor.shape().clone(),
+    })
 }
