@@ -14,6 +14,7 @@ pub mod kernels;
 pub mod memory;
 pub mod panel;
 pub mod predict;
+pub mod quantize;
 pub mod reference;
 pub mod report;
 mod suggest;

@@ -17,6 +17,30 @@ impl Avx512 {
     pub fn avx2(self) -> Avx2 {
         self.0
     }
+
+    /// The dot products of bfloat16, where the CPU has them. An extension of this tier rather than
+    /// one of its own: only the matrix kernels with bf16 weights use it.
+    #[must_use]
+    pub fn bf16(self) -> Option<Avx512Bf16> {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512bf16") {
+            return Some(Avx512Bf16(self));
+        }
+        None
+    }
+}
+
+/// Proof that this CPU has AVX-512 BF16 (dot products of bfloat16 pairs), and all of [`Avx512`].
+/// Comes only from [`Avx512::bf16`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512Bf16(Avx512);
+
+impl Avx512Bf16 {
+    /// CPUs with AVX-512 BF16 have AVX-512 too.
+    #[must_use]
+    pub fn avx512(self) -> Avx512 {
+        self.0
+    }
 }
 
 /// A tier of kernels. Holding `Avx2` or `Avx512` is the proof that `unsafe` calls need.

@@ -37,6 +37,7 @@ macro_rules! tier {
             ],
             single_row: single_row::<$weight>,
             weight_bytes: size_of::<$weight>(),
+            round_rows: None,
             names: names!($name, "6x16", "avx2"),
         }
     };

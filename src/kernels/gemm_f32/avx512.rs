@@ -32,6 +32,7 @@ macro_rules! tier {
             half: &[],
             single_row: single_row::<$weight>,
             weight_bytes: size_of::<$weight>(),
+            round_rows: None,
             names: names!($name, "8x48", "avx512"),
         }
     };
@@ -165,7 +166,7 @@ unsafe fn single_row<W: Load>(args: &TileArgs) {
 /// distance `args.stride`.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn store<const ROWS: usize, const PANELS: usize>(
+pub(super) unsafe fn store<const ROWS: usize, const PANELS: usize>(
     sums: [[__m512; PANELS]; ROWS],
     args: &TileArgs,
 ) {

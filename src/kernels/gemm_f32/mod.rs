@@ -4,7 +4,8 @@
 //! as they are loaded, exactly, and everything after that is f32: results are those of the
 //! widened weights to the last bit. The conversion is hidden behind the multiplications (Zen 3: two
 //! `vcvtph2ps` beside twelve `vfmadd`), so that widening a block once for all its tiles, which
-//! would take scratch for every thread, has nothing to win.
+//! would take scratch for every thread, has nothing to win. The exception is bf16 on CPUs that multiply
+//! it (`avx512_bf16`): there the inputs are rounded to bf16 too.
 //!
 //! A tile is up to `rows` rows by `panels * 16` output channels. Rows are given by pointers, as a
 //! list of *runs* (stretches of contiguous input floats), so that one kernel serves dense layers
@@ -23,6 +24,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+#[cfg(test)]
+pub(super) mod bf16_dot_reference;
 mod blocked;
 mod portable;
 mod source;
@@ -149,6 +154,13 @@ impl TileArgs {
 /// panels as the function is meant for, and the CPU has the function's instruction set.
 pub(super) type TileFn = unsafe fn(&TileArgs);
 
+/// Rounds `len` floats to the nearest bfloat16, ties to even, and writes their bits.
+///
+/// # Safety
+/// The first pointer is valid for `len` floats, the second for `len` words, they do not overlap,
+/// and the CPU has the function's instruction set.
+pub(super) type RoundFn = unsafe fn(*const f32, *mut u16, usize);
+
 /// What weights are stored in. Sums, biases and activations are f32 with all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weight {
@@ -194,6 +206,10 @@ pub(super) struct Tier {
     single_row: TileFn,
     /// Bytes of a weight.
     weight_bytes: usize,
+    /// Where present, the tiles read rows that this wrote: pointers of [`TileArgs`] point to the
+    /// bits of `k` bfloat16, and a zero after them if `k` is odd, on a boundary of four bytes;
+    /// there is one run.
+    round_rows: Option<RoundFn>,
     /// Names of the convolution, 1x1 convolution, dense and single-row dense kernels.
     pub(super) names: [&'static str; 4],
 }
@@ -206,7 +222,10 @@ impl Tier {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(token) => avx2::tier(token, weight),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(token) => avx512::tier(token, weight),
+            Isa::Avx512(token) => match (weight, token.bf16()) {
+                (Weight::BF16, Some(bf16)) => avx512_bf16::tier(bf16),
+                _ => avx512::tier(token, weight),
+            },
             #[cfg(not(target_arch = "x86_64"))]
             _ => portable::tier(weight),
         }

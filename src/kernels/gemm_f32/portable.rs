@@ -14,6 +14,7 @@ macro_rules! tier {
             half: &[],
             single_row: tile::<$weight, 1>,
             weight_bytes: size_of::<$weight>(),
+            round_rows: None,
             names: names!($name, "2x16", "portable"),
         }
     };
