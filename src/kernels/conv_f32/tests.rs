@@ -323,7 +323,7 @@ fn random_windows_agree_with_the_reference() {
         let residual = rng.random_bool(0.4).then(|| choose(&mut rng));
         let activations = [Some(choose(&mut rng)), residual];
         if let Some(params) = params(&mut rng, window, groups, filters, activations) {
-            let dtype = STORED[seed as usize % STORED.len()];
+            let dtype = STORED[usize::try_from(seed).unwrap() % STORED.len()];
             check(&mut rng, &stored(&params, dtype), &format!("seed {seed}"));
             tried += 1;
         }

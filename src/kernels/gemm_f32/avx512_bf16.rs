@@ -9,8 +9,8 @@
 //! product, and by numbers below 2^-126, which the instructions take for zero.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm256_loadu_si256, _mm256_mask_storeu_epi16, _mm512_add_ps,
-    _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
+    __m256bh, __m256i, __m512, __m512bh, __m512i, _mm256_loadu_si256, _mm256_mask_storeu_epi16,
+    _mm512_add_ps, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
     _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_set1_epi32,
     _mm512_setzero_ps,
 };
@@ -46,10 +46,10 @@ pub(super) fn tier(_: Avx512Bf16) -> &'static Tier {
 /// For each lane, its word of the first row and its word of the second.
 const PAIRS: [u16; 2 * PANEL] = {
     let mut words = [0; 2 * PANEL];
-    let mut lane = 0;
-    while lane < PANEL {
-        words[2 * lane] = lane as u16;
-        words[2 * lane + 1] = (PANEL + lane) as u16;
+    let mut lane: u16 = 0;
+    while lane < 16 {
+        words[2 * lane as usize] = lane;
+        words[2 * lane as usize + 1] = 16 + lane;
         lane += 1;
     }
     words
@@ -197,7 +197,7 @@ unsafe fn round_row(from: *const f32, to: *mut u16, len: usize) {
         // both register types are 256 bits of any value.
         unsafe {
             let x = _mm512_maskz_loadu_ps(mask, from.add(done));
-            let halves = std::mem::transmute(_mm512_cvtneps_pbh(x));
+            let halves = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
             _mm256_mask_storeu_epi16(to.add(done).cast(), mask, halves);
         }
         done += PANEL;

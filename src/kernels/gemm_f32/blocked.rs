@@ -259,7 +259,7 @@ impl Gemm {
                 None => std::ptr::null(),
             },
             output,
-            weights: self.weights.bytes().as_ptr(),
+            weights: self.weights.bytes().as_ptr().cast(),
         };
         let misaligned = scratch as usize % align_of::<*const f32>() / size_of::<f32>();
         // SAFETY: `scratch_len` counts a word more than the tables for this.
@@ -305,7 +305,7 @@ struct Call<'a> {
     input: *const f32,
     residual: *const f32,
     output: *mut f32,
-    weights: *const u8,
+    weights: *const (),
 }
 
 impl Call<'_> {
@@ -374,7 +374,7 @@ impl Call<'_> {
                     pointers,
                     runs,
                     run_len: source.k() / runs,
-                    panels: self.weights.add(panel * panel_bytes),
+                    panels: self.weights.byte_add(panel * panel_bytes),
                     bias: gemm.bias.as_slice().as_ptr().add(panel * PANEL),
                     out: self.output.add(offset),
                     residual: if fused_residual {

@@ -111,7 +111,7 @@ pub(super) struct TileArgs {
     pub(super) run_len: usize,
     /// The first panel, `runs * run_len` rows of 16 weights of the tier's type, at any address;
     /// the next panel follows it.
-    pub(super) panels: *const u8,
+    pub(super) panels: *const (),
     /// One value per channel of the tile, whole panels.
     pub(super) bias: *const f32,
     /// Element `[0, 0]` of the result.
@@ -133,7 +133,7 @@ impl TileArgs {
     fn panel(&self, panel: usize, panel_bytes: usize) -> Self {
         let skip = panel * PANEL;
         Self {
-            panels: self.panels.wrapping_add(panel * panel_bytes),
+            panels: self.panels.wrapping_byte_add(panel * panel_bytes),
             bias: self.bias.wrapping_add(skip),
             out: self.out.wrapping_add(skip),
             residual: if self.residual.is_null() {
