@@ -1,7 +1,8 @@
-//! Times the f32 matrix kernels on the shapes of real models: `cargo bench --bench kernels`.
+//! Times the matrix kernels with float weights on the shapes of real models: `cargo bench --bench kernels`.
 //!
-//! Arguments after `--`: `--threads N` (1), `--isa NAME` (the best), `--rounds N` (15), and words
-//! that select rows by file or shape. Every row prints kernel, shape, threads, ISA, the median
+//! Arguments after `--`: `--threads N` (1), `--isa NAME` (the best), `--rounds N` (15),
+//! `--weights f32,f16,bf16` (f32; several take turns in each round), and words that select rows by
+//! file or shape. Every row prints kernel, shape, threads, ISA, the median
 //! rate with its quartiles, the best rate, and a checksum of the output: equal on every run and
 //! thread count of a tier. Rounds go over all rows of a file in turn, as a model would, so that
 //! each row finds its weights as cold as in a prediction; a disturbance hits all rows alike.
@@ -15,7 +16,7 @@ use dermal::activation::Activation;
 use dermal::kernels::conv_f32::{ConvF32, ConvParams};
 use dermal::kernels::dense_f32::{DenseF32, DenseParams};
 use dermal::kernels::{Isa, PreparedOp, SlidingWindow};
-use dermal::tensor::{AlignedF32, PANEL, Tensor};
+use dermal::tensor::{AlignedF32, DType, PANEL, Tensor};
 
 const FILES: [(&str, &str); 3] = [
     ("xception_254", include_str!("shapes/xception_254.txt")),
@@ -41,33 +42,40 @@ struct Options {
     threads: usize,
     isa: Isa,
     rounds: usize,
+    weights: Vec<DType>,
     words: Vec<String>,
 }
 
 fn main() {
     let options = options();
     for (file, text) in FILES {
-        let mut rows: Vec<Row> = text
+        let lines: Vec<&str> = text
             .lines()
             .filter(|line| !line.starts_with('#'))
             .filter(|line| {
                 let shown = format!("{file} {line}");
                 options.words.iter().all(|word| shown.contains(word))
             })
-            .map(|line| prepare(line, options.isa))
             .collect();
-        if rows.is_empty() {
+        if lines.is_empty() {
             continue;
         }
+        let rows_of = |&dtype: &DType| -> Vec<Row> {
+            let rows = lines.iter().map(|line| prepare(line, options.isa, dtype));
+            rows.collect()
+        };
+        let mut models: Vec<_> = options.weights.iter().map(rows_of).collect();
         for round in 0..=options.rounds {
-            for row in &mut rows {
+            for row in models.iter_mut().flatten() {
                 let seconds = time(row, options.threads);
                 if round > 0 {
                     row.seconds.push(seconds);
                 }
             }
         }
-        report(file, &mut rows, &options);
+        for (rows, dtype) in models.iter_mut().zip(&options.weights) {
+            report(file, rows, *dtype, &options);
+        }
     }
 }
 
@@ -76,6 +84,7 @@ fn options() -> Options {
         threads: 1,
         isa: Isa::detect(),
         rounds: 15,
+        weights: vec![DType::F32],
         words: Vec::new(),
     };
     let mut args = std::env::args().skip(1);
@@ -85,12 +94,36 @@ fn options() -> Options {
             "--threads" => options.threads = value().parse().expect("threads: a number"),
             "--rounds" => options.rounds = value().parse().expect("rounds: a number"),
             "--isa" => options.isa = Isa::by_name(&value()).expect("isa: a tier of this CPU"),
+            "--weights" => {
+                let names = value();
+                options.weights = names.split(',').map(dtype).collect();
+            }
             // Cargo passes this to every bench.
             "--bench" => {}
             _ => options.words.push(arg),
         }
     }
     options
+}
+
+fn dtype(name: &str) -> DType {
+    match name {
+        "f32" => DType::F32,
+        "f16" => DType::F16,
+        "bf16" => DType::BF16,
+        _ => panic!("weights: f32, f16 or bf16, not `{name}`"),
+    }
+}
+
+/// `values` as a tensor of `dtype`.
+fn tensor(shape: [usize; 3], values: AlignedF32, dtype: DType) -> Tensor {
+    let bytes = |narrow: fn(f32) -> [u8; 2]| values.as_slice().iter().copied().flat_map(narrow);
+    let bytes: Vec<u8> = match dtype {
+        DType::F16 => bytes(|v| half::f16::from_f32(v).to_le_bytes()).collect(),
+        DType::BF16 => bytes(|v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+        _ => return Tensor::from_aligned(shape, values).expect("the buffer fills the shape"),
+    };
+    Tensor::from_bytes(dtype, shape, bytes).expect("the buffer fills the shape")
 }
 
 /// Values in -1..1 that look random and are the same on every run.
@@ -106,7 +139,7 @@ fn fill(len: usize, seed: u32) -> AlignedF32 {
     buffer
 }
 
-fn prepare(line: &'static str, isa: Isa) -> Row {
+fn prepare(line: &'static str, isa: Isa, dtype: DType) -> Row {
     let field = |key: &str| {
         line.split(' ')
             .find_map(|f| f.strip_prefix(key)?.strip_prefix('='))
@@ -135,8 +168,7 @@ fn prepare(line: &'static str, isa: Isa) -> Row {
     let n = filters / groups;
     let k = window.kernel.iter().product::<usize>() * window.input[2] / groups;
     let panels = groups * n.div_ceil(PANEL);
-    let weights = Tensor::from_aligned([panels, k, PANEL], fill(panels * k * PANEL, 1))
-        .expect("the buffer fills the shape");
+    let weights = tensor([panels, k, PANEL], fill(panels * k * PANEL, 1), dtype);
     let padded = filters.next_multiple_of(PANEL);
     let bias = Some(Tensor::from_aligned([padded], fill(padded, 2)).expect("the same"));
     let residual = match field("residual") {
@@ -231,9 +263,9 @@ fn time(row: &mut Row, threads: usize) -> f64 {
     })
 }
 
-fn report(file: &str, rows: &mut [Row], options: &Options) {
+fn report(file: &str, rows: &mut [Row], dtype: DType, options: &Options) {
     println!(
-        "# {file}: {} thread(s), {}, {} rounds; GMAC/s median [quartiles] best",
+        "# {file}: {dtype} weights, {} thread(s), {}, {} rounds; GMAC/s median [quartiles] best",
         options.threads, options.isa, options.rounds
     );
     let (mut median_ms, mut best_ms, mut macs) = (0.0, 0.0, 0.0);
@@ -257,7 +289,7 @@ fn report(file: &str, rows: &mut [Row], options: &Options) {
         macs += row.macs * row.count;
     }
     println!(
-        "# {file}: {:.2} GMAC in {median_ms:.2} ms = {:.1} GMAC/s; best of each {best_ms:.2} ms = {:.1} GMAC/s",
+        "# {file}: {dtype} weights: {:.2} GMAC in {median_ms:.2} ms = {:.1} GMAC/s; best of each {best_ms:.2} ms = {:.1} GMAC/s",
         macs / 1e9,
         macs / median_ms / 1e6,
         macs / best_ms / 1e6

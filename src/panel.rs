@@ -88,9 +88,7 @@ pub fn unpack_i8(packed: &[i8], groups: usize, k: usize, n: usize) -> Vec<i8> {
     let len = groups * n.div_ceil(PANEL) * k.div_ceil(STEP) * PANEL * STEP;
     assert_eq!(packed.len(), len, "panels of a [{k}, {groups} * {n}]");
     let index = 0..k * groups * n;
-    index
-        .map(|i| packed[index_i8(i, groups, k, n)])
-        .collect()
+    index.map(|i| packed[index_i8(i, groups, k, n)]).collect()
 }
 
 /// Where element `index` of the plain matrix lies in the panels of [`pack_i8`].
@@ -161,7 +159,11 @@ mod tests {
         let plain: Vec<i8> = (0..6 * 17).collect();
         let packed = pack_i8(&plain, 1, 6, 17);
         assert_eq!(packed.len(), 2 * 2 * 64);
-        assert_eq!(packed[..5], [0, 17, 34, 51, 1], "channel 0, k 0 to 3; channel 1");
+        assert_eq!(
+            packed[..5],
+            [0, 17, 34, 51, 1],
+            "channel 0, k 0 to 3; channel 1"
+        );
         assert_eq!(packed[64..67], [68, 85, 0], "k 4 and 5, then zeros");
         assert_eq!(packed[128..133], [16, 33, 50, 67, 0], "channel 16");
     }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("activation", &[]),
     ("tensor", &[]),
     ("units", &[]),
@@ -20,6 +20,10 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("import", &["graph", "tensor", "activation"]),
     ("artifact", &["graph", "tensor", "activation", "suggest"]),
     ("memory", &["engine", "graph"]),
+    (
+        "quantize",
+        &["engine", "graph", "kernels", "panel", "tensor"],
+    ),
     (
         "predict",
         &["engine", "artifact", "graph", "tensor", "suggest"],

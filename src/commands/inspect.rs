@@ -1,5 +1,7 @@
 //! `dermal inspect`: what is in an artifact.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -9,6 +11,7 @@ use crate::cli::InspectArgs;
 use crate::engine::Plan;
 use crate::graph::{NodeId, SourceLayer};
 use crate::report::{self, Align, SCHEMA_VERSION, Table};
+use crate::tensor::DType;
 use crate::units::{Bytes, Count};
 
 #[derive(Serialize)]
@@ -23,6 +26,8 @@ struct Report<'a> {
     macs: u64,
     /// Weights as they are stored, padding of the packed layout included.
     stored_weight_bytes: u64,
+    /// The same, by element type.
+    stored_bytes_by_dtype: BTreeMap<DType, u64>,
     size_bytes: Sizes,
     arena: Arena,
     nodes: usize,
@@ -82,7 +87,10 @@ impl<'a> Report<'a> {
         let Model { graph, manifest } = model;
         let stats = graph.total_stats();
         let inputs = manifest.inputs.iter().zip(graph.inputs());
-        let tensors = graph.tensors.values();
+        let mut by_dtype = BTreeMap::new();
+        for tensor in graph.tensors.values() {
+            *by_dtype.entry(tensor.dtype()).or_default() += tensor.bytes().len() as u64;
+        }
         let layer = |id: NodeId| {
             let node = graph.node(id);
             let stats = graph.stats(id);
@@ -114,7 +122,8 @@ impl<'a> Report<'a> {
             head: manifest.head,
             parameters: stats.parameters,
             macs: stats.macs,
-            stored_weight_bytes: tensors.map(|tensor| tensor.bytes().len() as u64).sum(),
+            stored_weight_bytes: by_dtype.values().sum(),
+            stored_bytes_by_dtype: by_dtype,
             size_bytes: Sizes {
                 f32: stats.f32_bytes(),
                 f16: stats.f16_bytes(),
@@ -159,9 +168,18 @@ impl<'a> Report<'a> {
         fields.row(["answer", head_text(self.head)]);
         fields.row(["parameters", &Count(self.parameters).to_string()]);
         fields.row(["multiply-adds", &Count(self.macs).to_string()]);
+        let parts: Vec<String> = self
+            .stored_bytes_by_dtype
+            .iter()
+            .map(|(dtype, &bytes)| format!("{dtype} {}", Bytes(bytes)))
+            .collect();
         fields.row([
             "weights",
-            &format!("{} as stored", Bytes(self.stored_weight_bytes)),
+            &format!(
+                "{} as stored ({})",
+                Bytes(self.stored_weight_bytes),
+                parts.join(", ")
+            ),
         ]);
         let Sizes { f32, f16, int8 } = self.size_bytes;
         fields.row([

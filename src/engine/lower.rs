@@ -114,7 +114,9 @@ pub(super) fn prepare(graph: &Graph, step: &Step, isa: Isa) -> Boxed {
             boxed(ResizeF32::prepare(isa, resizing, context.image()?, *size))
         }
         // The plan makes no steps of these.
-        Op::Input | Op::Reshape { .. } | Op::Quantize | Op::Dequantize => Err(LowerError::NotImage(node.shape.clone())),
+        Op::Input | Op::Reshape { .. } | Op::Quantize | Op::Dequantize => {
+            Err(LowerError::NotImage(node.shape.clone()))
+        }
     }
 }
 
@@ -176,7 +178,9 @@ impl<'a> Context<'a> {
     fn packed(&self, kernel: &Kernel) -> Result<Tensor, LowerError> {
         match kernel.layout {
             KernelLayout::Panel16 => self.tensor(&kernel.tensor),
-            KernelLayout::Plain | KernelLayout::Panel16x4 => Err(LowerError::NotPacked(kernel.tensor.clone())),
+            KernelLayout::Plain | KernelLayout::Panel16x4 => {
+                Err(LowerError::NotPacked(kernel.tensor.clone()))
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! Runs a graph: plans it once, then computes any number of photos in the same memory.
 //!
-//! In: a [`Graph`] with packed weights, and each input's floats (`HWC`, row-major). Out: the
-//! output's floats, and those of values asked for in [`Options::keep`]. Weights are read where
-//! they lie (in the mapped artifact); everything else lies in one arena whose size is known
-//! before the first run, and a run allocates nothing.
+//! In: a [`Graph`] with packed weights (f32, f16, bf16 or i8), and each input's floats (`HWC`,
+//! row-major). Out: the output's floats, and those of values asked for in [`Options::keep`].
+//! Weights are read where they lie (in the mapped artifact); everything else lies in one arena
+//! whose size is known before the first run, and a run allocates nothing.
 //!
 //! Not here: gradients (`reference`), pixels (`predict`), measuring (`memory`).
 

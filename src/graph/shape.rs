@@ -98,9 +98,7 @@ impl<'a> Context<'a> {
                 self.channel_tensor(shift, x.channels())?;
                 Ok(x.clone())
             }
-            Op::Activation(_) | Op::Softmax | Op::Quantize | Op::Dequantize => {
-                self.one().cloned()
-            }
+            Op::Activation(_) | Op::Softmax | Op::Quantize | Op::Dequantize => self.one().cloned(),
             Op::PRelu { alpha } => {
                 let x = self.one()?;
                 let got = self.tensor(alpha)?.shape();

@@ -9,26 +9,61 @@ pub struct Avx2(());
 
 /// Proof that this CPU has AVX-512 F, BW, DQ and VL, and all of [`Avx2`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512 {
-    avx2: Avx2,
-    vnni: bool,
-}
-
-/// Proof that this CPU has AVX-512 VNNI (dot products of bytes), and all of [`Avx512`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512Vnni(());
+pub struct Avx512(Avx2);
 
 impl Avx512 {
     /// AVX-512 machines have AVX2 too.
     #[must_use]
     pub fn avx2(self) -> Avx2 {
-        self.avx2
+        self.0
     }
 
-    /// Those since Cascade Lake and Zen 4 have VNNI.
+    /// The dot products of bytes, which CPUs since Cascade Lake and Zen 4 have. An extension as
+    /// [`Avx512::bf16`] is: only the integer matrix kernels use it.
     #[must_use]
     pub fn vnni(self) -> Option<Avx512Vnni> {
-        self.vnni.then_some(Avx512Vnni(()))
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512vnni") {
+            return Some(Avx512Vnni(self));
+        }
+        None
+    }
+
+    /// The dot products of bfloat16, where the CPU has them. An extension of this tier rather than
+    /// one of its own: only the matrix kernels with bf16 weights use it.
+    #[must_use]
+    pub fn bf16(self) -> Option<Avx512Bf16> {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512bf16") {
+            return Some(Avx512Bf16(self));
+        }
+        None
+    }
+}
+
+/// Proof that this CPU has AVX-512 BF16 (dot products of bfloat16 pairs), and all of [`Avx512`].
+/// Comes only from [`Avx512::bf16`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512Bf16(Avx512);
+
+impl Avx512Bf16 {
+    /// CPUs with AVX-512 BF16 have AVX-512 too.
+    #[must_use]
+    pub fn avx512(self) -> Avx512 {
+        self.0
+    }
+}
+
+/// Proof that this CPU has AVX-512 VNNI (dot products of bytes), and all of [`Avx512`]. Comes only
+/// from [`Avx512::vnni`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512Vnni(Avx512);
+
+impl Avx512Vnni {
+    /// CPUs with AVX-512 VNNI have AVX-512 too.
+    #[must_use]
+    pub fn avx512(self) -> Avx512 {
+        self.0
     }
 }
 
@@ -79,10 +114,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
             {
-                tiers.push(Self::Avx512(Avx512 {
-                    avx2: Avx2(()),
-                    vnni: is_x86_feature_detected!("avx512vnni"),
-                }));
+                tiers.push(Self::Avx512(Avx512(Avx2(()))));
             }
         }
         tiers

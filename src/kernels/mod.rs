@@ -42,7 +42,7 @@ mod vector;
 mod window;
 
 pub use error::KernelError;
-pub use isa::{Avx2, Avx512, Avx512Vnni, Isa, IsaError};
+pub use isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, Isa, IsaError};
 pub use program::{MAX_INPUTS, Memory, Program, ProgramError, SLACK, Threads};
 pub use window::SlidingWindow;
 

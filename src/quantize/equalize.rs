@@ -39,10 +39,7 @@ pub fn equalize(calibration: &Calibration, strength: f64) -> Result<Graph, Graph
             continue;
         };
         let passes = epilogue.residual.is_none()
-            && matches!(
-                epilogue.activation,
-                Activation::Linear | Activation::Relu
-            )
+            && matches!(epilogue.activation, Activation::Linear | Activation::Relu)
             && is_clamp(epilogue.activation)
             && id != graph.output();
         let next = graph.node(*user);

@@ -179,7 +179,12 @@ fn error(bins: &[(f64, f64)], (low, high): (f32, f32)) -> f64 {
         let beyond = (low - x).max(x - high).max(0.0);
         // Zero is a byte's own value: it has no error.
         let rounding = if x.abs() < step / 64.0 { 0.0 } else { inside };
-        count * if beyond > 0.0 { beyond * beyond + inside } else { rounding }
+        count
+            * if beyond > 0.0 {
+                beyond * beyond + inside
+            } else {
+                rounding
+            }
     });
     sum.sum()
 }
@@ -210,14 +215,20 @@ mod tests {
             let map = with_outlier().quantization(method).unwrap();
             let top = map.dequantize(255);
             // 99.95 % of the elements lie below 10; a fifth of the range is the least tried.
-            let most = if method == RangeMethod::Mse { 201.0 } else { 11.0 };
+            let most = if method == RangeMethod::Mse {
+                201.0
+            } else {
+                11.0
+            };
             assert!(top >= 9.0 && top < most, "{method:?}: {top}");
         }
     }
 
     #[test]
     fn order_and_portions_change_nothing_about_the_counts() {
-        let values: Vec<f32> = (0..5000).map(|i| ((i * 37) % 1000) as f32 - 300.0).collect();
+        let values: Vec<f32> = (0..5000)
+            .map(|i| ((i * 37) % 1000) as f32 - 300.0)
+            .collect();
         let mut whole = Histogram::new();
         whole.add(&values);
         let mut parts = Histogram::new();
@@ -230,7 +241,10 @@ mod tests {
         assert_eq!(total(&whole), 5000);
         assert_eq!(total(&parts), 5000);
         let limits = [whole.limit, parts.limit];
-        assert!(limits.iter().all(|&l| (699.0..1400.0).contains(&l)), "{limits:?}");
+        assert!(
+            limits.iter().all(|&l| (699.0..1400.0).contains(&l)),
+            "{limits:?}"
+        );
     }
 
     #[test]

@@ -50,10 +50,7 @@ impl Default for Int8Options {
 ///
 /// # Errors
 /// [`QuantizeError`] for weights that are no numbers.
-pub fn to_int8(
-    calibration: &Calibration,
-    options: &Int8Options,
-) -> Result<Graph, QuantizeError> {
+pub fn to_int8(calibration: &Calibration, options: &Int8Options) -> Result<Graph, QuantizeError> {
     let graph = calibration.graph();
     let integer = integers(graph, options);
     let mut builder = Builder {

@@ -13,6 +13,7 @@
 mod calibrate;
 mod equalize;
 mod error;
+pub mod half;
 mod histogram;
 mod int8;
 mod separate;

@@ -75,7 +75,11 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
             if let Some(residual) = residual {
                 let add = Op::Binary {
                     kind: BinaryOp::Add,
-                    activation: if is_clamp(post) { post } else { Activation::Linear },
+                    activation: if is_clamp(post) {
+                        post
+                    } else {
+                        Activation::Linear
+                    },
                 };
                 let sum = parts.last();
                 let stage = if is_clamp(post) {

@@ -47,11 +47,7 @@ impl ErrorMeter {
     ///
     /// # Errors
     /// [`QuantizeError::Engine`] if one cannot be run.
-    pub fn new(
-        float: &Graph,
-        quantized: &Graph,
-        options: &Options,
-    ) -> Result<Self, QuantizeError> {
+    pub fn new(float: &Graph, quantized: &Graph, options: &Options) -> Result<Self, QuantizeError> {
         let float_engine = Engine::new(float, options)?;
         let engine = Engine::new(quantized, options)?;
         let steps = float_engine.plan().steps.iter().enumerate();
@@ -97,7 +93,9 @@ impl ErrorMeter {
                 done += 1;
             }
             let x = self.float.value(self.float.plan().steps[pair].node);
-            let y = self.quantized.value(self.quantized.plan().steps[index].node);
+            let y = self
+                .quantized
+                .value(self.quantized.plan().steps[index].node);
             let sums = &mut self.sums[index];
             for (&x, &y) in x.iter().zip(y.iter()) {
                 let (x, y) = (f64::from(x), f64::from(y));

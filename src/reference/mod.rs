@@ -218,22 +218,19 @@ impl<'a> Reference<'a> {
         let result = match &node.op {
             Op::Conv2d(conv) => {
                 let extents = conv_extents(conv, &inputs[0]);
-                let (filters, bias) =
-                    weights.matrix(&conv.kernel, extents, conv.bias.as_ref())?;
+                let (filters, bias) = weights.matrix(&conv.kernel, extents, conv.bias.as_ref())?;
                 conv2d(conv, inputs, &filters, bias.as_ref())
             }
             Op::DepthwiseConv2d(conv) => {
                 let n = node.shape.channels();
                 let [kh, kw] = conv.window.kernel;
-                let (taps, bias) =
-                    weights.rows(&conv.kernel, [kh * kw, n], conv.bias.as_ref())?;
+                let (taps, bias) = weights.rows(&conv.kernel, [kh * kw, n], conv.bias.as_ref())?;
                 depthwise(conv, &inputs[0], &taps, bias.as_ref())
             }
             Op::Dense(dense) => {
                 let k = inputs[0].dims().last().copied().unwrap_or(1);
                 let extents = [1, k, dense.units];
-                let (kernel, bias) =
-                    weights.matrix(&dense.kernel, extents, dense.bias.as_ref())?;
+                let (kernel, bias) = weights.matrix(&dense.kernel, extents, dense.bias.as_ref())?;
                 apply_dense(dense, inputs, &kernel, bias.as_ref())
             }
             Op::ScaleShift { scale, shift } => {
@@ -307,7 +304,10 @@ impl Weights<'_> {
         bias: Option<&String>,
     ) -> Result<(Tensor, Option<Tensor>), ReferenceError> {
         let (plain, bias) = match kernel.layout {
-            KernelLayout::Plain => (self.floats(&kernel.tensor)?.1, self.optional(bias, groups * n)?),
+            KernelLayout::Plain => (
+                self.floats(&kernel.tensor)?.1,
+                self.optional(bias, groups * n)?,
+            ),
             KernelLayout::Panel16 => {
                 let (_, stored) = self.floats(&kernel.tensor)?;
                 let plain = panel::unpack(&stored, groups, k, n);
@@ -381,7 +381,11 @@ impl Weights<'_> {
         let Some(bias) = bias else {
             return Ok((weights, None));
         };
-        let stored = self.graph.tensors.get(bias).and_then(tensor::Tensor::as_i32);
+        let stored = self
+            .graph
+            .tensors
+            .get(bias)
+            .and_then(tensor::Tensor::as_i32);
         let stored = stored.ok_or_else(|| self.missing(bias))?;
         let real = stored.iter().zip(&sums).zip(scales);
         let real = real.map(|((&b, &sum), &scale)| {

@@ -1,4 +1,4 @@
-//! Convolution of an `HWC` image in f32, as an implicit matrix product.
+//! Convolution of an `HWC` image in f32, as an implicit matrix product. Weights may be halves.
 //!
 //! Row `m` of A is the window under output pixel `m`, column `n` of B one filter. No copy of the
 //! windows is made: tiles read the image through pointers, and padded taps read a row of zeros.
@@ -13,8 +13,8 @@ mod tests;
 
 pub use reference::conv_f32_reference;
 
-use super::gemm_f32::{Epilogue, Gemm, Source};
-use super::{Isa, KernelError, PreparedOp, SlidingWindow};
+use super::gemm_f32::{Epilogue, Gemm, MatrixOp, Source};
+use super::{Isa, KernelError, SlidingWindow};
 use crate::activation::Activation;
 use crate::tensor::Tensor;
 
@@ -27,8 +27,8 @@ pub struct ConvParams {
     pub groups: usize,
     /// Output channels, a multiple of the groups.
     pub filters: usize,
-    /// `[groups * ceil(n / 16), k, 16]` f32, where `n` is the output channels of a group and `k`
-    /// runs over taps, then input channels of the group.
+    /// `[groups * ceil(n / 16), k, 16]` in f32, f16 or bf16, where `n` is the output channels of a
+    /// group and `k` runs over taps, then input channels of the group.
     pub weights: Tensor,
     /// `[filters rounded up to 16]` f32.
     pub bias: Option<Tensor>,
@@ -64,41 +64,17 @@ impl ConvF32 {
     }
 }
 
-impl PreparedOp for ConvF32 {
-    fn kernel_name(&self) -> &'static str {
+impl MatrixOp for ConvF32 {
+    fn gemm(&self) -> &Gemm {
+        &self.0
+    }
+
+    fn name(&self) -> &'static str {
         let [conv, pointwise, _, _] = self.0.tier().names;
         if self.0.source().is_pointwise() {
             pointwise
         } else {
             conv
         }
-    }
-
-    fn input_lens(&self) -> Vec<usize> {
-        self.0.input_lens()
-    }
-
-    fn output_len(&self) -> usize {
-        self.0.output_len()
-    }
-
-    fn scratch_len(&self) -> usize {
-        self.0.scratch_len()
-    }
-
-    fn tasks(&self, threads: usize) -> usize {
-        self.0.tasks(threads)
-    }
-
-    unsafe fn run(
-        &self,
-        task: usize,
-        tasks: usize,
-        inputs: &[*const f32],
-        output: *mut f32,
-        scratch: *mut f32,
-    ) {
-        // SAFETY: the caller keeps the trait's contract, which is that of `Gemm::run`.
-        unsafe { self.0.run(task, tasks, inputs, output, scratch) }
     }
 }

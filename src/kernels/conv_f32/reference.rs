@@ -2,7 +2,21 @@
 
 use super::ConvParams;
 use crate::kernels::KernelError;
-use crate::tensor::PANEL;
+use crate::tensor::{DType, PANEL, Tensor};
+
+/// The values of a float tensor, whatever it stores them in.
+pub(super) fn floats(tensor: &Tensor) -> Vec<f32> {
+    let halves = tensor.bytes().as_chunks::<2>().0.iter().copied();
+    match tensor.dtype() {
+        DType::F16 => halves
+            .map(|b| half::f16::from_le_bytes(b).to_f32())
+            .collect(),
+        DType::BF16 => halves
+            .map(|b| half::bf16::from_le_bytes(b).to_f32())
+            .collect(),
+        _ => tensor.as_f32().unwrap_or_default().to_vec(),
+    }
+}
 
 /// Sums in f64; the activations are [`crate::activation::Activation::apply`]. Returns each
 /// output with `Σ|x * w| + |bias|`, from which the error bound of a sum in f32 follows.
@@ -22,7 +36,7 @@ pub fn conv_f32_reference(
     let [kh, kw] = g.kernel;
     let (cg, ng) = (c / params.groups, params.filters / params.groups);
     let k = kh * kw * cg;
-    let weights = params.weights.as_f32().unwrap_or_default();
+    let weights = floats(&params.weights);
     let bias = params.bias.as_ref().and_then(|b| b.as_f32());
     let mut output = Vec::with_capacity(out_h * out_w * params.filters);
     for (oy, ox) in (0..out_h).flat_map(|oy| (0..out_w).map(move |ox| (oy, ox))) {

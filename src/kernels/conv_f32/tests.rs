@@ -5,7 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::kernels::dense_f32::{DenseF32, DenseParams};
-use crate::kernels::harness;
+use crate::kernels::gemm_f32::bf16_dot_reference;
+use crate::kernels::{PreparedOp, harness};
 use crate::panel;
 use crate::tensor::{DType, PANEL};
 
@@ -113,6 +114,50 @@ fn params(
     })
 }
 
+/// What weights are stored in.
+const STORED: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+
+/// The same convolution with its weights rounded to `dtype`.
+fn stored(params: &ConvParams, dtype: DType) -> ConvParams {
+    let values = params.weights.as_f32().unwrap();
+    let bytes: Vec<u8> = match dtype {
+        DType::F16 => {
+            let halves = values.iter().map(|&v| half::f16::from_f32(v));
+            halves.flat_map(half::f16::to_le_bytes).collect()
+        }
+        DType::BF16 => {
+            let halves = values.iter().map(|&v| half::bf16::from_f32(v));
+            halves.flat_map(half::bf16::to_le_bytes).collect()
+        }
+        _ => return params.clone(),
+    };
+    ConvParams {
+        weights: Tensor::from_bytes(dtype, params.weights.shape().clone(), bytes).unwrap(),
+        ..params.clone()
+    }
+}
+
+/// The same convolution with its weights widened to f32.
+fn widened(params: &ConvParams) -> ConvParams {
+    let values = super::reference::floats(&params.weights);
+    ConvParams {
+        weights: Tensor::from_f32(params.weights.shape().clone(), &values).unwrap(),
+        ..params.clone()
+    }
+}
+
+/// Whether a kernel multiplies bfloat16, to which it rounds its input.
+fn rounds_inputs(kernel_name: &str) -> bool {
+    kernel_name.contains("bf16dot")
+}
+
+/// [`check`] with every type of weights.
+fn check_all(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
+    for dtype in STORED {
+        check(rng, &stored(params, dtype), label);
+    }
+}
+
 /// Checks every tier against the reference, and every split into tasks against one task.
 fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
     let g = &params.window;
@@ -123,7 +168,15 @@ fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
     if params.residual.is_some() {
         inputs.push(&residual);
     }
-    let expected = conv_f32_reference(params, &inputs).unwrap();
+    let exact = conv_f32_reference(params, &inputs).unwrap();
+    // What tiers that multiply bfloat16 round their input to.
+    let rounded: Vec<f32> = input
+        .iter()
+        .map(|&x| half::bf16::from_f32(x).to_f32())
+        .collect();
+    let mut rounded = vec![rounded.as_slice()];
+    rounded.extend(&inputs[1..]);
+    let of_rounded = conv_f32_reference(params, &rounded).unwrap();
     let k = g.kernel[0] * g.kernel[1] * g.input[2] / params.groups;
     let is_clamp =
         |a: Activation| matches!(a, Activation::Linear | Activation::Relu | Activation::Relu6);
@@ -153,13 +206,22 @@ fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
                 };
                 ops.push(Box::new(DenseF32::prepare(isa, &dense).unwrap()));
             }
+            if isa == Isa::Portable && params.weights.dtype() == DType::BF16 {
+                let ConvF32(gemm) = ConvF32::prepare(isa, params).unwrap();
+                ops.push(Box::new(ConvF32(gemm.on_tier(&bf16_dot_reference::TIER))));
+            }
             ops
         };
         for op in ops {
             let name = op.kernel_name();
             let got = run(op.as_ref(), 1, &inputs);
+            let expected = if rounds_inputs(name) {
+                &of_rounded
+            } else {
+                &exact
+            };
             assert_eq!(got.len(), expected.len());
-            for (i, (&got, &(want, magnitude))) in got.iter().zip(&expected).enumerate() {
+            for (i, (&got, &(want, magnitude))) in got.iter().zip(expected).enumerate() {
                 // A sum of k products and a bias in any order errs by at most k + 1 roundings
                 // of the sum of magnitudes (Higham 2002, section 4.2); no activation here is
                 // steeper than 1.1; the residual's addition and the result round once each.
@@ -208,7 +270,7 @@ fn tiles_of_every_height_and_width_agree_with_the_reference() {
             let residual = rng.random_bool(0.5).then_some(Activation::Relu6);
             let activations = [Some(Activation::Linear), residual];
             let params = params(&mut rng, pointwise(rows, k), 1, n, activations).unwrap();
-            check(&mut rng, &params, &format!("seed 1, {rows} x {n} x {k}"));
+            check_all(&mut rng, &params, &format!("seed 1, {rows} x {n} x {k}"));
         }
     }
 }
@@ -224,7 +286,7 @@ fn long_reductions_and_several_chunks_agree_with_the_reference() {
         (3, 4099, 20),
     ] {
         let params = params(&mut rng, pointwise(rows, k), 1, n, CLAMPED).unwrap();
-        check(&mut rng, &params, &format!("seed 2, {rows} x {n} x {k}"));
+        check_all(&mut rng, &params, &format!("seed 2, {rows} x {n} x {k}"));
     }
 }
 
@@ -261,11 +323,68 @@ fn random_windows_agree_with_the_reference() {
         let residual = rng.random_bool(0.4).then(|| choose(&mut rng));
         let activations = [Some(choose(&mut rng)), residual];
         if let Some(params) = params(&mut rng, window, groups, filters, activations) {
-            check(&mut rng, &params, &format!("seed {seed}"));
+            let dtype = STORED[usize::try_from(seed).unwrap() % STORED.len()];
+            check(&mut rng, &stored(&params, dtype), &format!("seed {seed}"));
             tried += 1;
         }
     }
     assert!(2 * tried > last - 100, "only {tried} windows fit");
+}
+
+#[test]
+fn halves_compute_what_their_widened_values_do() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    for (rows, k, n) in [(1, 37, 40), (5, 37, 8), (23, 64, 40)] {
+        let params = params(&mut rng, pointwise(rows, k), 1, n, CLAMPED).unwrap();
+        let input = random(&mut rng, rows * k);
+        for dtype in [DType::F16, DType::BF16] {
+            let narrow = stored(&params, dtype);
+            for isa in Isa::available() {
+                let [narrow, wide] =
+                    [&narrow, &widened(&narrow)].map(|p| ConvF32::prepare(isa, p).unwrap());
+                if rounds_inputs(narrow.kernel_name()) {
+                    continue;
+                }
+                let [narrow, wide] = [narrow, wide].map(|op| run(&op, 1, &[&input]));
+                assert_eq!(bits(&narrow), bits(&wide), "{isa}, {dtype}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_half_is_widened_exactly() {
+    let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    for (dtype, rows) in [
+        (DType::F16, 1),
+        (DType::F16, 2),
+        (DType::BF16, 1),
+        (DType::BF16, 2),
+    ] {
+        let units = usize::from(u16::MAX) + 1;
+        let weights = Tensor::from_bytes(dtype, [units / PANEL, 1, PANEL], all.clone()).unwrap();
+        let expected = super::reference::floats(&weights);
+        let params = DenseParams {
+            rows,
+            features: 1,
+            units,
+            weights,
+            bias: None,
+            activation: Activation::Linear,
+            residual: None,
+        };
+        for isa in Isa::available() {
+            let op = DenseF32::prepare(isa, &params).unwrap();
+            let got = run(&op, 1, &[&[1.0; 2][..rows]]);
+            for (i, (got, want)) in got.iter().zip(expected.iter().cycle()).enumerate() {
+                // Compared as numbers: the sum starts from +0, so that -0 comes out as +0.
+                let flushed = want.is_subnormal() && rounds_inputs(op.kernel_name());
+                let want = if flushed { 0.0 } else { *want };
+                let same = *got == want || (got.is_nan() && want.is_nan());
+                assert!(same, "{isa}, {dtype}: {i:#06x} is {want:e}, got {got:e}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -323,11 +442,10 @@ fn what_does_not_fit_is_refused_by_name() {
     let (_, text) = error(&|p| p.bias = Some(Tensor::from_f32([20], &[0.0; 20]).unwrap()));
     assert_eq!(text, "bias: expected shape [32], got [20]");
     let (kind, text) = error(&|p| {
-        let bytes = vec![0; 2 * 8 * 16 * 2];
-        p.weights = Tensor::from_bytes(DType::F16, [2, 8, 16], bytes).unwrap();
+        p.weights = Tensor::from_bytes(DType::I8, [2, 8, 16], vec![0; 2 * 8 * 16]).unwrap();
     });
     assert_eq!(kind, "tensor_dtype");
-    assert_eq!(text, "weights: expected f32, got f16");
+    assert_eq!(text, "weights: expected f32, got i8");
     for change in [
         &(|p: &mut ConvParams| p.groups = 0) as &dyn Fn(&mut ConvParams),
         &|p| p.groups = 3,

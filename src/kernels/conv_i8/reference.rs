@@ -85,7 +85,11 @@ pub fn conv_i8_reference(params: &ConvI8Params, inputs: &[&[u8]]) -> Result<Stor
                     }
                     let x = x.clamp(-zero_point, 255.0 - zero_point);
                     let byte = (x.round_ties_even() + zero_point) as u8;
-                    bytes.push(table.as_ref().map_or(byte, |t| t.values()[usize::from(byte)]));
+                    bytes.push(
+                        table
+                            .as_ref()
+                            .map_or(byte, |t| t.values()[usize::from(byte)]),
+                    );
                 }
             }
         }

@@ -1,10 +1,10 @@
-//! Dense layers in f32: `y[rows, n] = x[rows, k] W[k, n] + bias`.
+//! Dense layers in f32: `y[rows, n] = x[rows, k] W[k, n] + bias`. Weights may be halves.
 //!
 //! The tiles of `gemm_f32`. A single row (a classifier's head, squeeze-and-excite) has a kernel
 //! of its own, because it is limited by how fast weights arrive rather than by arithmetic.
 
-use super::gemm_f32::{Epilogue, Gemm, Source};
-use super::{Isa, KernelError, PreparedOp, SlidingWindow};
+use super::gemm_f32::{Epilogue, Gemm, MatrixOp, Source};
+use super::{Isa, KernelError, SlidingWindow};
 use crate::activation::Activation;
 use crate::tensor::Tensor;
 
@@ -17,7 +17,7 @@ pub struct DenseParams {
     pub features: usize,
     /// Output features, `n`.
     pub units: usize,
-    /// `[ceil(n / 16), k, 16]` f32.
+    /// `[ceil(n / 16), k, 16]` in f32, f16 or bf16.
     pub weights: Tensor,
     /// `[n rounded up to 16]` f32.
     pub bias: Option<Tensor>,
@@ -59,41 +59,17 @@ impl DenseF32 {
     }
 }
 
-impl PreparedOp for DenseF32 {
-    fn kernel_name(&self) -> &'static str {
+impl MatrixOp for DenseF32 {
+    fn gemm(&self) -> &Gemm {
+        &self.0
+    }
+
+    fn name(&self) -> &'static str {
         let [_, _, matrix, single_row] = self.0.tier().names;
         if self.0.is_single_row() {
             single_row
         } else {
             matrix
         }
-    }
-
-    fn input_lens(&self) -> Vec<usize> {
-        self.0.input_lens()
-    }
-
-    fn output_len(&self) -> usize {
-        self.0.output_len()
-    }
-
-    fn scratch_len(&self) -> usize {
-        self.0.scratch_len()
-    }
-
-    fn tasks(&self, threads: usize) -> usize {
-        self.0.tasks(threads)
-    }
-
-    unsafe fn run(
-        &self,
-        task: usize,
-        tasks: usize,
-        inputs: &[*const f32],
-        output: *mut f32,
-        scratch: *mut f32,
-    ) {
-        // SAFETY: the caller keeps the trait's contract, which is that of `Gemm::run`.
-        unsafe { self.0.run(task, tasks, inputs, output, scratch) }
     }
 }

@@ -1,53 +1,106 @@
-//! Tiles of up to 8 x 48 in AVX-512.
+//! Tiles of up to 8 x 48 in AVX-512. Half weights are converted on load.
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __mmask16, _mm256_loadu_si256, _mm512_add_ps, _mm512_castsi512_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_slli_epi32,
 };
 
-use super::{AHEAD, Clamp, Tier, TileArgs, TileFn, prefetch};
+use half::{bf16, f16};
+
+use super::{AHEAD, Clamp, Tier, TileArgs, TileFn, Weight, names, prefetch};
 use crate::kernels::Avx512;
 use crate::tensor::PANEL;
 
 /// The tile functions of `$panels` panels for 1 to 8 rows.
 macro_rules! tiles {
-    ($panels:literal: $($rows:literal)*) => { &[$(tile::<$rows, $panels> as TileFn),*] };
+    ($weight:ty, $panels:literal: $($rows:literal)*) => {
+        &[$(tile::<$weight, $rows, $panels> as TileFn),*]
+    };
 }
 
-static TIER: Tier = Tier {
-    tiles: &[
-        tiles!(1: 1 2 3 4 5 6 7 8),
-        tiles!(2: 1 2 3 4 5 6 7 8),
-        tiles!(3: 1 2 3 4 5 6 7 8),
-    ],
-    half: &[],
-    single_row,
-    names: [
-        "conv_f32_8x48_avx512",
-        "conv1x1_f32_8x48_avx512",
-        "dense_f32_8x48_avx512",
-        "dense_f32_1x16_avx512",
-    ],
-};
+/// The tier for weights of type `$weight`, which kernel names call `$name`.
+macro_rules! tier {
+    ($weight:ty, $name:literal) => {
+        Tier {
+            tiles: &[
+                tiles!($weight, 1: 1 2 3 4 5 6 7 8),
+                tiles!($weight, 2: 1 2 3 4 5 6 7 8),
+                tiles!($weight, 3: 1 2 3 4 5 6 7 8),
+            ],
+            half: &[],
+            single_row: single_row::<$weight>,
+            weight_bytes: size_of::<$weight>(),
+            round_rows: None,
+            names: names!($name, "8x48", "avx512"),
+        }
+    };
+}
+
+static F32: Tier = tier!(f32, "f32");
+static F16: Tier = tier!(f16, "f16");
+static BF16: Tier = tier!(bf16, "bf16");
 
 /// The token proves that the functions of this tier may be called.
-pub(super) fn tier(_: Avx512) -> &'static Tier {
-    &TIER
+pub(super) fn tier(_: Avx512, weight: Weight) -> &'static Tier {
+    match weight {
+        Weight::F32 => &F32,
+        Weight::F16 => &F16,
+        Weight::BF16 => &BF16,
+    }
+}
+
+/// A type that weights are stored in.
+trait Load: Copy {
+    /// Sixteen weights as f32, exactly.
+    ///
+    /// # Safety
+    /// `from` holds sixteen weights, at any address, and the CPU has AVX-512 F.
+    unsafe fn load(from: *const Self) -> __m512;
+}
+
+impl Load for f32 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(from: *const Self) -> __m512 {
+        // SAFETY: the caller's sixteen weights.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+}
+
+impl Load for f16 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(from: *const Self) -> __m512 {
+        // SAFETY: the caller's sixteen weights.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+}
+
+impl Load for bf16 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(from: *const Self) -> __m512 {
+        // SAFETY: the caller's sixteen weights.
+        let bits = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(from.cast()) });
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+    }
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn tile<const ROWS: usize, const PANELS: usize>(args: &TileArgs) {
+unsafe fn tile<W: Load, const ROWS: usize, const PANELS: usize>(args: &TileArgs) {
     let panel_len = args.runs * args.run_len * PANEL;
     // SAFETY: the caller keeps the contract of `TileArgs`: `PANELS` times 16 floats of bias,
     // `runs` times `ROWS` pointers to `run_len` floats, and `PANELS` panels of `panel_len`
-    // floats one after the other.
+    // weights one after the other.
     unsafe {
         let mut bias = [_mm512_setzero_ps(); PANELS];
         for (p, b) in bias.iter_mut().enumerate() {
             *b = _mm512_loadu_ps(args.bias.add(p * PANEL));
         }
         let mut sums = [bias; ROWS];
-        let mut weights = args.panels;
+        let mut weights = args.panels.cast::<W>();
         for run in 0..args.runs {
             let pointers = args.pointers.add(run * ROWS).cast::<[*const f32; ROWS]>();
             let rows = pointers.read();
@@ -55,7 +108,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(args: &TileArgs) {
                 let mut w = [_mm512_setzero_ps(); PANELS];
                 for (p, w) in w.iter_mut().enumerate() {
                     prefetch(weights.wrapping_add(p * panel_len + AHEAD));
-                    *w = _mm512_loadu_ps(weights.add(p * panel_len));
+                    *w = W::load(weights.add(p * panel_len));
                 }
                 for (sums, row) in sums.iter_mut().zip(&rows) {
                     let x = _mm512_set1_ps(*row.add(t));
@@ -72,27 +125,27 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize>(args: &TileArgs) {
 
 /// A single row: eight partial sums over `t mod 8`, enough for two ports with a latency of 4.
 #[target_feature(enable = "avx512f")]
-unsafe fn single_row(args: &TileArgs) {
+unsafe fn single_row<W: Load>(args: &TileArgs) {
     const CHAINS: usize = 8;
     // SAFETY: the caller keeps the contract of `TileArgs` for one row and one panel.
     unsafe {
         let mut partial = [_mm512_setzero_ps(); CHAINS];
         partial[0] = _mm512_loadu_ps(args.bias);
-        let mut weights = args.panels;
+        let mut weights = args.panels.cast::<W>();
         for run in 0..args.runs {
             let row = *args.pointers.add(run);
             let mut t = 0;
             while t + CHAINS <= args.run_len {
                 for (u, sum) in partial.iter_mut().enumerate() {
                     prefetch(weights.wrapping_add(u * PANEL + AHEAD));
-                    let w = _mm512_loadu_ps(weights.add(u * PANEL));
+                    let w = W::load(weights.add(u * PANEL));
                     *sum = _mm512_fmadd_ps(_mm512_set1_ps(*row.add(t + u)), w, *sum);
                 }
                 weights = weights.add(CHAINS * PANEL);
                 t += CHAINS;
             }
             while t < args.run_len {
-                let w = _mm512_loadu_ps(weights);
+                let w = W::load(weights);
                 partial[0] = _mm512_fmadd_ps(_mm512_set1_ps(*row.add(t)), w, partial[0]);
                 weights = weights.add(PANEL);
                 t += 1;
@@ -113,7 +166,7 @@ unsafe fn single_row(args: &TileArgs) {
 /// distance `args.stride`.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn store<const ROWS: usize, const PANELS: usize>(
+pub(super) unsafe fn store<const ROWS: usize, const PANELS: usize>(
     sums: [[__m512; PANELS]; ROWS],
     args: &TileArgs,
 ) {

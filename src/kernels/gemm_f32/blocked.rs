@@ -14,7 +14,7 @@
 use super::super::activation_f32;
 use super::super::{Isa, KernelError};
 use super::source::Source;
-use super::{Clamp, Tier, TileArgs, prefetch};
+use super::{Clamp, RoundFn, Tier, TileArgs, Weight, prefetch};
 use crate::activation::Activation;
 use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor};
 
@@ -94,7 +94,15 @@ impl Gemm {
         }
         let panels = n.div_ceil(PANEL);
         let expected = Shape::from([groups.saturating_mul(panels), source.k(), PANEL]);
-        check(weights, "weights", &expected)?;
+        let tier = Weight::of(weights.dtype()).map(|weight| Tier::of(isa, weight));
+        let Some(tier) = tier else {
+            return Err(KernelError::TensorDType {
+                what: "weights",
+                expected: DType::F32,
+                got: weights.dtype(),
+            });
+        };
+        check_shape(weights, "weights", &expected)?;
         let mut padded = AlignedF32::zeroed(groups * panels * PANEL);
         if let Some(bias) = bias {
             let values = check(bias, "bias", &[filters.next_multiple_of(PANEL)].into())?;
@@ -106,10 +114,7 @@ impl Gemm {
                 to[..n].copy_from_slice(&from[..n]);
             }
         }
-        let tier = Tier::of(isa);
-        let tiles = source.rows().div_ceil(tier.rows());
-        let panel_bytes = source.k() * PANEL * size_of::<f32>();
-        Ok(Self {
+        let gemm = Self {
             isa,
             tier,
             weights: weights.clone(),
@@ -117,10 +122,22 @@ impl Gemm {
             n,
             epilogue,
             clamps: clamps(epilogue),
-            tiles,
-            chunk_panels: (CHUNK_BYTES / panel_bytes / tier.panels()).max(1) * tier.panels(),
+            tiles: 0,
+            chunk_panels: 0,
             source,
-        })
+        };
+        Ok(gemm.on_tier(tier))
+    }
+
+    /// The product computed by `tier`, which must be for the weights' type.
+    pub(in crate::kernels) fn on_tier(self, tier: &'static Tier) -> Self {
+        let panel_bytes = tier.panel_bytes(self.source.k());
+        Self {
+            tier,
+            tiles: self.source.rows().div_ceil(tier.rows()),
+            chunk_panels: (CHUNK_BYTES / panel_bytes / tier.panels()).max(1) * tier.panels(),
+            ..self
+        }
     }
 
     fn filters(&self) -> usize {
@@ -155,10 +172,21 @@ impl Gemm {
         self.source.rows() * self.filters()
     }
 
-    /// Two pointer tables (this tile's, the next one's), and up to a word of alignment.
+    /// Two pointer tables (this tile's, the next one's), and up to a word of alignment. Where rows
+    /// are rounded, also these rows, and a table of pointers to them.
     pub(in crate::kernels) fn scratch_len(&self) -> usize {
-        let words = 2 * self.table_len() + 1;
-        words * size_of::<usize>() / size_of::<f32>()
+        let rows = self.tier.rows();
+        let [more_words, more_floats] = match self.tier.round_rows {
+            Some(_) => [rows, rows * self.rounded_len()],
+            None => [0, 0],
+        };
+        let words = 2 * self.table_len() + more_words + 1;
+        words * size_of::<usize>() / size_of::<f32>() + more_floats
+    }
+
+    /// Floats whose place a rounded row takes.
+    fn rounded_len(&self) -> usize {
+        self.source.k().div_ceil(2)
     }
 
     /// Pointers of a tile, at most.
@@ -231,7 +259,7 @@ impl Gemm {
                 None => std::ptr::null(),
             },
             output,
-            weights: self.weights.as_f32().unwrap_or_default().as_ptr(),
+            weights: self.weights.bytes().as_ptr().cast(),
         };
         let misaligned = scratch as usize % align_of::<*const f32>() / size_of::<f32>();
         // SAFETY: `scratch_len` counts a word more than the tables for this.
@@ -246,14 +274,16 @@ impl Gemm {
                 let chunk = start..panels.end.min(start + self.chunk_panels);
                 start = chunk.end;
                 let tables = [table, table.wrapping_add(self.table_len())];
+                let rounded = table.wrapping_add(2 * self.table_len());
                 let work = Work {
                     group,
                     panels: chunk,
                     last: tiles.end - 1,
                 };
                 for (i, tile) in tiles.clone().enumerate() {
-                    let tables = [tables[i % 2], tables[1 - i % 2]];
-                    // SAFETY: the caller's pointers; each table has room for a tile.
+                    let tables = [tables[i % 2], tables[1 - i % 2], rounded];
+                    // SAFETY: the caller's pointers; each table has room for a tile, and
+                    // `scratch_len` counts rounded rows behind them where the tier rounds.
                     unsafe { call.tile(tile, i == 0, &work, tables) };
                 }
             }
@@ -275,21 +305,23 @@ struct Call<'a> {
     input: *const f32,
     residual: *const f32,
     output: *mut f32,
-    weights: *const f32,
+    weights: *const (),
 }
 
 impl Call<'_> {
     /// Tile `tile` of the rows by the panels of `work`. The first table holds the tile's pointers
-    /// unless this is the `first` tile; the second gets those of the next one.
+    /// unless this is the `first` tile; the second gets those of the next one; behind the third is
+    /// room for rounded rows.
     ///
     /// # Safety
-    /// The pointers are those of `PreparedOp::run`; each table has room for a tile's pointers.
+    /// The pointers are those of `PreparedOp::run`; each table has room for a tile's pointers, the
+    /// third, where the tier rounds, for a pointer and `rounded_len` floats for each row.
     unsafe fn tile(
         &self,
         tile: usize,
         first: bool,
         work: &Work,
-        [table, next_table]: [*mut *const f32; 2],
+        [table, next_table, rounded]: [*mut *const f32; 3],
     ) {
         let gemm = self.gemm;
         let (group, panels) = (work.group, work.panels.clone());
@@ -309,12 +341,19 @@ impl Call<'_> {
             }
             source.fill(self.input, group, ahead.clone(), next_table);
         }
-        let runs = source.runs(rows.clone());
+        let mut runs = source.runs(rows.clone());
+        let mut pointers = table;
+        if let Some(round) = tier.round_rows {
+            // SAFETY: the table was filled above; the caller's room for rounded rows.
+            unsafe { self.round(round, rows.len(), runs, table, rounded) };
+            (pointers, runs) = (rounded, 1);
+        }
         // Taps of larger windows were read by the tile before, all but a few.
         let lines = match ahead.len() * source.k().div_ceil(LINE) {
             lines if source.taps() == 1 && lines <= PANEL_LINES * panels.len() => lines,
             _ => 0,
         };
+        let panel_bytes = tier.panel_bytes(source.k());
         let [clamp, post] = gemm.clamps.unwrap_or([Clamp::NONE; 2]);
         let fused_residual = gemm.clamps.is_some() && !self.residual.is_null();
         let first_panel = group * gemm.group_panels();
@@ -332,10 +371,10 @@ impl Call<'_> {
             // element in an output of `rows * filters`.
             unsafe {
                 let args = TileArgs {
-                    pointers: table,
+                    pointers,
                     runs,
                     run_len: source.k() / runs,
-                    panels: self.weights.add(panel * source.k() * PANEL),
+                    panels: self.weights.byte_add(panel * panel_bytes),
                     bias: gemm.bias.as_slice().as_ptr().add(panel * PANEL),
                     out: self.output.add(offset),
                     residual: if fused_residual {
@@ -350,7 +389,7 @@ impl Call<'_> {
                 };
                 if gemm.is_single_row() {
                     for p in 0..width {
-                        tier.single_row()(&args.panel(p, source.k()));
+                        tier.single_row()(&args.panel(p, panel_bytes));
                     }
                 } else {
                     tier.tile(rows.len(), width, args.channels)(&args);
@@ -363,6 +402,38 @@ impl Call<'_> {
             let last = ((panels.end - first_panel) * PANEL).min(n);
             // SAFETY: these elements were written above, by this task.
             unsafe { self.finish(rows, group * n + first..group * n + last) };
+        }
+    }
+
+    /// Rounds the inputs of a tile, and writes pointers to them.
+    ///
+    /// # Safety
+    /// `table` holds `runs` times `rows` pointers to `k / runs` floats; `rounded` has room for a
+    /// pointer and `rounded_len` floats for each row, and overlaps nothing else.
+    unsafe fn round(
+        &self,
+        round: RoundFn,
+        rows: usize,
+        runs: usize,
+        table: *const *const f32,
+        rounded: *mut *const f32,
+    ) {
+        let k = self.gemm.source.k();
+        // SAFETY: the caller's bounds; a row takes `k` words, and one more if that is odd.
+        unsafe {
+            let first = rounded.add(self.gemm.tier.rows()).cast::<f32>();
+            for i in 0..rows {
+                let row = first.add(i * self.gemm.rounded_len());
+                let words = row.cast::<u16>();
+                for run in 0..runs {
+                    let from = *table.add(run * rows + i);
+                    round(from, words.add(run * (k / runs)), k / runs);
+                }
+                if k % 2 == 1 {
+                    words.add(k).write(0);
+                }
+                rounded.add(i).write(row);
+            }
         }
     }
 
@@ -457,12 +528,17 @@ fn check<'a>(
             got: tensor.dtype(),
         });
     };
-    if tensor.shape() != expected {
-        return Err(KernelError::TensorShape {
-            what,
-            expected: expected.clone(),
-            got: tensor.shape().clone(),
-        });
-    }
+    check_shape(tensor, what, expected)?;
     Ok(values)
+}
+
+fn check_shape(tensor: &Tensor, what: &'static str, expected: &Shape) -> Result<(), KernelError> {
+    if tensor.shape() == expected {
+        return Ok(());
+    }
+    Err(KernelError::TensorShape {
+        what,
+        expected: expected.clone(),
+        got: tensor.shape().clone(),
+    })
 }

@@ -1,5 +1,12 @@
 //! Register tiles: a few rows of A times one to three 16-channel weight panels, in f32.
 //!
+//! Weights are f32, binary16 or bfloat16, in one layout, `[n / 16][k][16]`. Halves are converted
+//! as they are loaded, exactly, and everything after that is f32: results are those of the
+//! widened weights to the last bit. The conversion is hidden behind the multiplications (Zen 3: two
+//! `vcvtph2ps` beside twelve `vfmadd`), so that widening a block once for all its tiles, which
+//! would take scratch for every thread, has nothing to win. The exception is bf16 on CPUs that multiply
+//! it (`avx512_bf16`): there the inputs are rounded to bf16 too.
+//!
 //! A tile is up to `rows` rows by `panels * 16` output channels. Rows are given by pointers, as a
 //! list of *runs* (stretches of contiguous input floats), so that one kernel serves dense layers
 //! (one run), 1x1 convolutions (one run) and k x k convolutions (a run per tap, or per kernel row)
@@ -17,6 +24,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+#[cfg(test)]
+pub(super) mod bf16_dot_reference;
 mod blocked;
 mod portable;
 mod source;
@@ -24,8 +35,51 @@ mod source;
 pub(super) use blocked::{Epilogue, Gemm};
 pub(super) use source::Source;
 
-use super::Isa;
-use crate::tensor::PANEL;
+use super::{Isa, PreparedOp};
+use crate::tensor::{DType, PANEL};
+
+/// An operation that is a [`Gemm`] under a name of its own.
+pub(super) trait MatrixOp: Send + Sync {
+    /// The product, which does all the work.
+    fn gemm(&self) -> &Gemm;
+
+    /// See [`PreparedOp::kernel_name`].
+    fn name(&self) -> &'static str;
+}
+
+impl<T: MatrixOp> PreparedOp for T {
+    fn kernel_name(&self) -> &'static str {
+        self.name()
+    }
+
+    fn input_lens(&self) -> Vec<usize> {
+        self.gemm().input_lens()
+    }
+
+    fn output_len(&self) -> usize {
+        self.gemm().output_len()
+    }
+
+    fn scratch_len(&self) -> usize {
+        self.gemm().scratch_len()
+    }
+
+    fn tasks(&self, threads: usize) -> usize {
+        self.gemm().tasks(threads)
+    }
+
+    unsafe fn run(
+        &self,
+        task: usize,
+        tasks: usize,
+        inputs: &[*const f32],
+        output: *mut f32,
+        scratch: *mut f32,
+    ) {
+        // SAFETY: the caller keeps the trait's contract, which is that of `Gemm::run`.
+        unsafe { self.gemm().run(task, tasks, inputs, output, scratch) }
+    }
+}
 
 /// The bounds of a clamp, the activation that tiles apply in registers. NaN passes through.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,8 +109,9 @@ pub(super) struct TileArgs {
     pub(super) runs: usize,
     /// Floats of a run.
     pub(super) run_len: usize,
-    /// The first panel, `runs * run_len` rows of 16 weights; the next panel follows it.
-    pub(super) panels: *const f32,
+    /// The first panel, `runs * run_len` rows of 16 weights of the tier's type, at any address;
+    /// the next panel follows it.
+    pub(super) panels: *const (),
     /// One value per channel of the tile, whole panels.
     pub(super) bias: *const f32,
     /// Element `[0, 0]` of the result.
@@ -74,11 +129,11 @@ pub(super) struct TileArgs {
 }
 
 impl TileArgs {
-    /// The same tile for its panel `panel` alone, of panels with `k` rows.
-    fn panel(&self, panel: usize, k: usize) -> Self {
+    /// The same tile for its panel `panel` alone, of panels with `panel_bytes`.
+    fn panel(&self, panel: usize, panel_bytes: usize) -> Self {
         let skip = panel * PANEL;
         Self {
-            panels: self.panels.wrapping_add(skip * k),
+            panels: self.panels.wrapping_byte_add(panel * panel_bytes),
             bias: self.bias.wrapping_add(skip),
             out: self.out.wrapping_add(skip),
             residual: if self.residual.is_null() {
@@ -99,7 +154,47 @@ impl TileArgs {
 /// panels as the function is meant for, and the CPU has the function's instruction set.
 pub(super) type TileFn = unsafe fn(&TileArgs);
 
-/// The tile functions of a tier.
+/// Rounds `len` floats to the nearest bfloat16, ties to even, and writes their bits.
+///
+/// # Safety
+/// The first pointer is valid for `len` floats, the second for `len` words, they do not overlap,
+/// and the CPU has the function's instruction set.
+pub(super) type RoundFn = unsafe fn(*const f32, *mut u16, usize);
+
+/// What weights are stored in. Sums, biases and activations are f32 with all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    F32,
+    F16,
+    BF16,
+}
+
+impl Weight {
+    /// `None` for integers.
+    pub(super) fn of(dtype: DType) -> Option<Self> {
+        match dtype {
+            DType::F32 => Some(Self::F32),
+            DType::F16 => Some(Self::F16),
+            DType::BF16 => Some(Self::BF16),
+            DType::I8 | DType::I32 => None,
+        }
+    }
+}
+
+/// [`Tier::names`] of a weight type, a tile and a tier.
+macro_rules! names {
+    ($weight:literal, $tile:literal, $isa:literal) => {
+        [
+            concat!("conv_", $weight, "_", $tile, "_", $isa),
+            concat!("conv1x1_", $weight, "_", $tile, "_", $isa),
+            concat!("dense_", $weight, "_", $tile, "_", $isa),
+            concat!("dense_", $weight, "_1x16_", $isa),
+        ]
+    };
+}
+use names;
+
+/// The tile functions of a tier for a type of weights.
 pub(super) struct Tier {
     /// `[panels - 1][rows - 1]`; all inner slices have the same length.
     tiles: &'static [&'static [TileFn]],
@@ -109,22 +204,36 @@ pub(super) struct Tier {
     /// One row by one panel, with several partial sums: for a single row, where the latency of
     /// one chain of additions would be the limit.
     single_row: TileFn,
+    /// Bytes of a weight.
+    weight_bytes: usize,
+    /// Where present, the tiles read rows that this wrote: pointers of [`TileArgs`] point to the
+    /// bits of `k` bfloat16, and a zero after them if `k` is odd, on a boundary of four bytes;
+    /// there is one run.
+    round_rows: Option<RoundFn>,
     /// Names of the convolution, 1x1 convolution, dense and single-row dense kernels.
     pub(super) names: [&'static str; 4],
 }
 
 impl Tier {
-    /// The tier of `isa`.
-    pub(super) fn of(isa: Isa) -> &'static Self {
+    /// The tier of `isa` for a type of weights.
+    pub(super) fn of(isa: Isa, weight: Weight) -> &'static Self {
         match isa {
-            Isa::Portable => &portable::TIER,
+            Isa::Portable => portable::tier(weight),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) => avx2::tier(token),
+            Isa::Avx2(token) => avx2::tier(token, weight),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(token) => avx512::tier(token),
+            Isa::Avx512(token) => match (weight, token.bf16()) {
+                (Weight::BF16, Some(bf16)) => avx512_bf16::tier(bf16),
+                _ => avx512::tier(token, weight),
+            },
             #[cfg(not(target_arch = "x86_64"))]
-            _ => &portable::TIER,
+            _ => portable::tier(weight),
         }
+    }
+
+    /// Bytes of a panel of `k` rows.
+    pub(super) fn panel_bytes(&self, k: usize) -> usize {
+        k * PANEL * self.weight_bytes
     }
 
     /// Rows of the largest tile.
@@ -152,14 +261,14 @@ impl Tier {
     }
 }
 
-/// How far ahead of their use weights are fetched, in floats: 2 KiB, some 200 cycles of a tile,
-/// covers the third-level cache. Past a panel's end this is the start of the next one. Measured
+/// How far ahead of their use weights are fetched, in weights: 32 rows, some 200 cycles of a tile,
+/// cover the third-level cache. Past a panel's end this is the start of the next one. Measured
 /// on Zen 3: 5 to 10 % on layers of 8x8 and 7x7 pixels, where weights are used least often.
 const AHEAD: usize = 512;
 
 /// Asks for the cache line of `at`, which may be any address.
 #[inline]
-fn prefetch(at: *const f32) {
+fn prefetch<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of x86-64, and a prefetch of a bad address does nothing.
     unsafe {

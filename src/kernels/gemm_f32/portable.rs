@@ -1,20 +1,87 @@
 //! Tiles of up to 2 x 16 on any CPU: four lanes at a time, in whatever registers every CPU of
 //! the target has.
 
-use super::{Clamp, Tier, TileArgs, TileFn};
+use half::{bf16, f16};
+
+use super::{Clamp, Tier, TileArgs, TileFn, Weight, names};
 use crate::tensor::PANEL;
 
-pub(super) static TIER: Tier = Tier {
-    tiles: &[&[tile::<1> as TileFn, tile::<2>]],
-    half: &[],
-    single_row: tile::<1>,
-    names: [
-        "conv_f32_2x16_portable",
-        "conv1x1_f32_2x16_portable",
-        "dense_f32_2x16_portable",
-        "dense_f32_1x16_portable",
-    ],
-};
+/// The tier for weights of type `$weight`, which kernel names call `$name`.
+macro_rules! tier {
+    ($weight:ty, $name:literal) => {
+        Tier {
+            tiles: &[&[tile::<$weight, 1> as TileFn, tile::<$weight, 2>]],
+            half: &[],
+            single_row: tile::<$weight, 1>,
+            weight_bytes: size_of::<$weight>(),
+            round_rows: None,
+            names: names!($name, "2x16", "portable"),
+        }
+    };
+}
+
+static F32: Tier = tier!(f32, "f32");
+static F16: Tier = tier!(f16, "f16");
+static BF16: Tier = tier!(bf16, "bf16");
+
+pub(super) fn tier(weight: Weight) -> &'static Tier {
+    match weight {
+        Weight::F32 => &F32,
+        Weight::F16 => &F16,
+        Weight::BF16 => &BF16,
+    }
+}
+
+/// A type that weights are stored in.
+trait Load: Copy {
+    /// Four weights as f32, exactly.
+    ///
+    /// # Safety
+    /// `from` holds four weights.
+    unsafe fn load(from: *const Self) -> Lanes;
+}
+
+impl Load for f32 {
+    #[inline]
+    unsafe fn load(from: *const Self) -> Lanes {
+        // SAFETY: the caller's four weights.
+        unsafe { Lanes::load(from) }
+    }
+}
+
+impl Load for f16 {
+    #[inline]
+    unsafe fn load(from: *const Self) -> Lanes {
+        // SAFETY: the caller's four weights; any bits are a number.
+        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
+        let values = bits.map(widen_f16);
+        // SAFETY: four floats.
+        unsafe { Lanes::load(values.as_ptr()) }
+    }
+}
+
+impl Load for bf16 {
+    #[inline]
+    unsafe fn load(from: *const Self) -> Lanes {
+        // SAFETY: the caller's four weights; any bits are a number.
+        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
+        let values = bits.map(|b| f32::from_bits(u32::from(b) << 16));
+        // SAFETY: four floats.
+        unsafe { Lanes::load(values.as_ptr()) }
+    }
+}
+
+/// The value of a binary16, without branches: its exponent and mantissa are those of the f32
+/// 2^112 times smaller, subnormal numbers included; infinity and NaN get f32's exponent for them.
+#[inline]
+fn widen_f16(bits: u16) -> f32 {
+    /// 2^112.
+    const SCALE: f32 = f32::from_bits((112 + 127) << 23);
+    let (sign, rest) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff));
+    let magnitude = (f32::from_bits(rest << 13) * SCALE).to_bits();
+    let special = if rest >= 0x7c00 { 0x7f80_0000 } else { 0 };
+    f32::from_bits(sign | magnitude | special)
+}
 
 /// Lanes of a [`Lanes`].
 const LANES: usize = 4;
@@ -76,26 +143,33 @@ impl Lanes {
     }
 }
 
-unsafe fn tile<const ROWS: usize>(args: &TileArgs) {
+/// # Safety
+/// `from` holds 16 weights.
+#[inline]
+unsafe fn load_panel_row<W: Load>(from: *const W) -> [Lanes; PANEL / LANES] {
+    // SAFETY: the caller's 16 weights.
+    unsafe {
+        [
+            W::load(from),
+            W::load(from.add(LANES)),
+            W::load(from.add(2 * LANES)),
+            W::load(from.add(3 * LANES)),
+        ]
+    }
+}
+
+unsafe fn tile<W: Load, const ROWS: usize>(args: &TileArgs) {
     // SAFETY: the caller keeps the contract of `TileArgs`: a bias of 16 floats, `runs` times
-    // `ROWS` pointers to `run_len` floats, a panel of `runs * run_len` rows of 16 floats, and
+    // `ROWS` pointers to `run_len` floats, a panel of `runs * run_len` rows of 16 weights, and
     // `ROWS` rows of `channels` floats at distance `stride` in the result and the residual.
     unsafe {
-        let load = |from: *const f32| {
-            [
-                Lanes::load(from),
-                Lanes::load(from.add(LANES)),
-                Lanes::load(from.add(2 * LANES)),
-                Lanes::load(from.add(3 * LANES)),
-            ]
-        };
-        let mut sums = [load(args.bias); ROWS];
-        let mut weights = args.panels;
+        let mut sums = [load_panel_row(args.bias); ROWS];
+        let mut weights = args.panels.cast::<W>();
         for run in 0..args.runs {
             let pointers = args.pointers.add(run * ROWS).cast::<[*const f32; ROWS]>();
             let rows = pointers.read();
             for t in 0..args.run_len {
-                let w = load(weights);
+                let w = load_panel_row(weights);
                 for (sum, row) in sums.iter_mut().zip(rows) {
                     let x = *row.add(t);
                     for (s, w) in sum.iter_mut().zip(w) {

@@ -10,8 +10,8 @@
 
 use super::super::gemm_f32::Source;
 use super::super::requantize::{self, Bounds};
-use super::super::vector::{Kernel, Vector, dispatch};
 use super::super::table_i8::{self, Table};
+use super::super::vector::{Kernel, Vector, dispatch};
 use super::super::{Isa, KernelError, byte_words};
 use super::{Rows, STEP, Tier, TileArgs};
 use crate::activation::Activation;

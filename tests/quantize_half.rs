@@ -1,0 +1,215 @@
+//! Weights in f16 and bf16, from the library to the file and back: what is stored, what is computed,
+//! what is shown.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::repo;
+use dermal::artifact::{self, Model};
+use dermal::engine::{Engine, Options};
+use dermal::explain::{Method, Score, Target, explain};
+use dermal::graph::Graph;
+use dermal::kernels::Isa;
+use dermal::quantize::half::{Half, HalfType, to_half};
+use dermal::reference::Reference;
+use dermal::tensor::{DType, Tensor};
+
+const HALVES: [HalfType; 2] = [HalfType::F16, HalfType::BF16];
+
+fn demo() -> Model {
+    artifact::load(&repo("models/demo.safetensors")).unwrap()
+}
+
+/// The model with halves, by way of a file.
+fn stored(model: &Model, half: HalfType) -> (tempfile::TempDir, Model, Half) {
+    let converted = to_half(&model.graph, half, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("half.safetensors");
+    let narrow = Model {
+        graph: converted.graph.clone(),
+        manifest: model.manifest.clone(),
+    };
+    artifact::write(&path, &narrow).unwrap();
+    let loaded = artifact::load(&path).unwrap();
+    (folder, loaded, converted)
+}
+
+/// The same graph with every half as an f32.
+fn widened(graph: &Graph) -> Graph {
+    let mut wide = graph.clone();
+    for tensor in wide.tensors.values_mut() {
+        let halves = tensor.bytes().as_chunks::<2>().0.iter().copied();
+        let values: Vec<f32> = match tensor.dtype() {
+            DType::F16 => halves
+                .map(|b| half::f16::from_le_bytes(b).to_f32())
+                .collect(),
+            DType::BF16 => halves
+                .map(|b| half::bf16::from_le_bytes(b).to_f32())
+                .collect(),
+            _ => continue,
+        };
+        *tensor = Tensor::from_f32(tensor.shape().clone(), &values).unwrap();
+    }
+    wide
+}
+
+/// A picture of waves, `[H, W, C]` of the model's input.
+fn picture(graph: &Graph, seed: usize) -> Vec<f32> {
+    let (_, node) = graph.inputs().next().unwrap();
+    let [h, w, c] = node.shape.hwc().unwrap();
+    let value = |i: usize| {
+        let (y, x, channel) = (i / (w * c), i / c % w, i % c);
+        let phase = (y * (seed + 2)) as f32 / h as f32 + (x * 5) as f32 / w as f32;
+        (phase + channel as f32).sin()
+    };
+    (0..h * w * c).map(value).collect()
+}
+
+fn run(graph: &Graph, isa: Isa, threads: usize, picture: &[f32]) -> Vec<f32> {
+    let options = Options {
+        threads,
+        isa,
+        keep: vec![],
+    };
+    let mut engine = Engine::new(graph, &options).unwrap();
+    let (input, _) = graph.inputs().next().unwrap();
+    engine.input_mut(input).copy_from_slice(picture);
+    engine.run();
+    engine.output().to_vec()
+}
+
+/// Whether the CPU multiplies bf16, to which it then also rounds activations.
+fn rounds_activations(half: HalfType, isa: Isa) -> bool {
+    half == HalfType::BF16 && matches!(isa, Isa::Avx512(token) if token.bf16().is_some())
+}
+
+#[test]
+fn a_stored_half_is_mapped_and_takes_half_the_file() {
+    let model = demo();
+    for half in HALVES {
+        let (folder, loaded, converted) = stored(&model, half);
+        let bytes = |path: &std::path::Path| path.metadata().unwrap().len();
+        let before = bytes(&repo("models/demo.safetensors"));
+        let after = bytes(&folder.path().join("half.safetensors"));
+        let mut saved = 0;
+        for (key, tensor) in &converted.graph.tensors {
+            assert_eq!(loaded.graph.tensors[key].bytes(), tensor.bytes(), "{key}");
+            assert_eq!(loaded.graph.tensors[key].dtype(), tensor.dtype(), "{key}");
+            if tensor.dtype() == half.dtype() {
+                assert_eq!(model.graph.tensors[key].dtype(), DType::F32);
+                saved += tensor.bytes().len() as u64;
+            }
+        }
+        // The header and the filling between tensors differ a little.
+        assert!(after < before - saved + 4096, "{before} to {after}");
+        assert!(saved * 10 > before * 4, "most weights are in matrices");
+
+        let path = folder.path().join("half.safetensors");
+        let shown = common::json(["inspect".as_ref(), path.as_os_str(), "--json".as_ref()]);
+        let by_dtype = &shown["stored_bytes_by_dtype"];
+        assert_eq!(by_dtype[half.dtype().to_string()], saved);
+        let all: u64 = by_dtype
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|v| v.as_u64().unwrap())
+            .sum();
+        assert_eq!(shown["stored_weight_bytes"], all);
+    }
+}
+
+/// The claim behind everything else: halves cost what their rounding costs, and nothing more.
+#[test]
+fn halves_compute_exactly_what_their_values_do() {
+    let model = demo();
+    for half in HALVES {
+        let (_folder, loaded, _) = stored(&model, half);
+        let wide = widened(&loaded.graph);
+        let picture = picture(&model.graph, 1);
+        let (_, node) = model.graph.inputs().next().unwrap();
+        let named = BTreeMap::from([(node.name.as_str(), picture.as_slice())]);
+        let [of_half, of_wide] =
+            [&loaded.graph, &wide].map(|g| Reference::new(g).run(&named).unwrap());
+        assert_eq!(of_half, of_wide, "the reference");
+        for isa in Isa::available() {
+            if rounds_activations(half, isa) {
+                continue;
+            }
+            let expected = run(&wide, isa, 1, &picture);
+            for threads in [1, 2] {
+                let got = run(&loaded.graph, isa, threads, &picture);
+                assert_eq!(got, expected, "{half}, {isa}, {threads} threads");
+            }
+        }
+    }
+}
+
+/// Rounding is noise, independent from layer to layer: its power, relative to the signal, adds up
+/// over the layers. The reported ratios of the weights so predict the standard deviation of the
+/// logits; eight of them are never reached by chance.
+#[test]
+fn answers_move_as_the_reported_errors_predict() {
+    let model = demo();
+    for half in HALVES {
+        let (_folder, loaded, converted) = stored(&model, half);
+        let noise = converted.errors.iter().filter_map(|e| e.sqnr_db);
+        let mut power: f64 = noise.map(|db| 10f64.powf(-db / 10.0)).sum();
+        if rounds_activations(half, Isa::detect()) {
+            power *= 2.0;
+        }
+        for seed in 0..6 {
+            let picture = picture(&model.graph, seed);
+            let [exact, got] =
+                [&model.graph, &loaded.graph].map(|g| run(g, Isa::detect(), 2, &picture));
+            let square: f64 = exact.iter().map(|&v| f64::from(v).powi(2)).sum();
+            let bound = 8.0 * power.sqrt() * (square / exact.len() as f64).sqrt();
+            for (got, exact) in got.iter().zip(&exact) {
+                let error = f64::from(got - exact).abs();
+                assert!(
+                    error <= bound,
+                    "{half}: {got}, not {exact}: {error:e}, bound {bound:e}"
+                );
+            }
+            assert_ne!(got, exact, "{half}: weights were rounded");
+        }
+    }
+}
+
+#[test]
+fn heat_maps_can_be_drawn_from_halves() {
+    let model = demo();
+    for half in HALVES {
+        let (_folder, loaded, _) = stored(&model, half);
+        let picture = picture(&model.graph, 2);
+        let draw = |graph: &Graph| {
+            let target = Target::find(graph, None).unwrap();
+            let graph = target.graph();
+            let options = Options {
+                keep: target.keep(),
+                ..Options::default()
+            };
+            let mut engine = Engine::new(graph, &options).unwrap();
+            let (input, _) = graph.inputs().next().unwrap();
+            engine.input_mut(input).copy_from_slice(&picture);
+            engine.run();
+            let score = Score {
+                output: 0,
+                negated: false,
+            };
+            let map = explain(&target, Method::HiResCam, score, &|id| engine.value(id));
+            map.unwrap().raw
+        };
+        let [exact, got] = [&model.graph, &loaded.graph].map(draw);
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter()
+                .zip(b)
+                .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                .sum()
+        };
+        let cosine = dot(&exact, &got) / (dot(&exact, &exact) * dot(&got, &got)).sqrt();
+        assert!(cosine > 0.999, "{half}: {cosine}");
+    }
+}
