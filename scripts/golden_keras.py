@@ -8,9 +8,11 @@ Needs Keras 3 with TensorFlow, and tf_keras for Keras 2:  python scripts/golden_
 Versions used are written into golden.json.
 """
 
+import io
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
 import zipfile
@@ -61,20 +63,49 @@ def fill(model, seed):
             layer.finalize_state()
 
 
+def renumber(config):
+    """Addresses in memory, by which Keras tells shared objects apart, as 1, 2, ..."""
+    ids = {}
+    number = lambda match: f'"shared_object_id": {ids.setdefault(match[1], len(ids) + 1)}'
+    return re.sub(r'"shared_object_id": (\d+)', number, config.decode()).encode()
+
+
+def groups_of_2_13(data):
+    """The same weights under the names of groups that Keras 2.13 wrote."""
+    buffer = io.BytesIO()
+    with h5py.File(io.BytesIO(data)) as old, h5py.File(buffer, "w") as new:
+
+        def copy(path, item):
+            if isinstance(item, h5py.Dataset):
+                parts = ["_layer_checkpoint_dependencies" if p == "layers" else p for p in path.split("/")]
+                new.create_dataset("/".join(parts), data=item[()])
+
+        old.visititems(copy)
+    return buffer.getvalue()
+
+
 def repack(source, target):
-    """The same `.keras`, deflated and without its date, so that a new run changes nothing."""
+    """The same `.keras`, deflated and without its date, so that a new run changes little."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
             data = old.read(name)
             if name == "metadata.json":
                 data = json.dumps({**json.loads(data), "date_saved": "2026-01-01@00:00:00"}).encode()
+            if name == "config.json":
+                data = renumber(data)
+            if name == "model.weights.h5" and "_2_13" in target.name:
+                data = groups_of_2_13(data)
             new.writestr(entry(name), data, zipfile.ZIP_DEFLATED, 9)
 
 
 def save(model, path):
     with tempfile.TemporaryDirectory() as folder:
         plain = pathlib.Path(folder) / path.name
-        model.save(plain)
+        if path.name.endswith("weights.h5"):
+            model.save_weights(plain)
+            HDF5[f"{model.name}.json"] = model.to_json().encode()
+        else:
+            model.save(plain)
         if path.suffix == ".keras":
             repack(plain, path)
         else:
@@ -89,19 +120,33 @@ def sample(rng, shape, low, high):
     return values
 
 
-def record(model, branches, formats, seed, span=(-2, 2), files=None):
-    """Fills, saves and runs a model. `branches`: (name, shape, exact)."""
+def input_name(tensor):
+    history = tensor._keras_history
+    return (history.operation if hasattr(history, "operation") else history.layer).name
+
+
+def record(model, branches, formats, seed, span=(-2, 2), twin=None):
+    """Fills, saves and runs a model. `branches`: (name, shape, exact).
+
+    `twin` makes the model that is run instead: the same in f32.
+    """
     fill(model, seed)
+    runner = twin and twin(model)
     rng = np.random.default_rng(seed + 1)
-    inputs = {t.name.split(":")[0]: sample(rng, (1, *t.shape[1:]), *span) for t in model.inputs}
+    inputs = {input_name(t): sample(rng, (1, *t.shape[1:]), *span) for t in model.inputs}
     values = list(inputs.values())
-    values = values[0] if "Sequential" in type(model).__name__ else values
-    output = np.asarray(model(values, training=False))
+    if "Sequential" in type(model).__name__:
+        values = values[0]
+    elif len(values) > 1:
+        values = inputs
+    output = np.asarray((runner or model)(values, training=False))
     output = output.reshape(-1)
     assert np.isfinite(output).all(), model.name
-    names, start, listed = files or [model.name + f for f in formats], 0, []
+    names, start, listed = [model.name + f for f in formats], 0, []
     for name in names:
         save(model, OUT / name)
+        if name.endswith("weights.h5") or "_2_13" in name or twin:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / name
             path.write_bytes(HDF5[name] if name in HDF5 else (OUT / name).read_bytes())
@@ -205,6 +250,8 @@ def normalization(z):
     z.layer("batch_no_scale", "BatchNormalization", scale=False)
     z.layer("batch_no_center", "BatchNormalization", center=False, epsilon=0.1)
     z.layer("batch_bare", "BatchNormalization", center=False, scale=False, axis=3)
+    if z.keras is keras3:
+        z.layer("batch_synchronized", "BatchNormalization", synchronized=True)
     z.layer("batch_vector", "BatchNormalization", on=z.layers.GlobalAveragePooling2D()(z.x))
     z.layer("rescaling", "Rescaling", 1 / 127.5, -1.0)
     z.layer("rescaling_scale", "Rescaling", 1 / 255)
@@ -410,6 +457,87 @@ def nesting(keras, prefix, formats):
     ]
 
 
+def many(keras, prefix):
+    """A model of two inputs and two outputs called twice, in one whose inputs are a dict."""
+    L = keras.layers
+    first, second = L.Input((4, 4, 2), name="first"), L.Input((3,), name="second")
+    outputs = [L.Conv2D(3, 3, name="conv")(first), L.Dense(4, name="dense")(second)]
+    pair = keras.Model([first, second], outputs, name="pair")
+    photo, patient = L.Input((4, 4, 2), name="photo"), L.Input((3,), name="patient")
+    u, v = pair([photo, patient])
+    w, x = pair([L.Rescaling(0.5)(photo), L.Dense(3, name="between")(v)])
+    joined = L.Concatenate(name="joined")([L.Flatten()(u), v, L.Flatten()(w), x])
+    # Not in the order of the alphabet, which Keras 3 sorts a dict's keys into.
+    model = keras.Model({"photo": photo, "patient": patient}, joined, name=prefix + "many")
+    return model, [("first_conv", (12,), False), ("first_dense", (4,), False), ("second_conv", (12,), False), ("second_dense", (4,), False)]
+
+
+def transfer(keras, name, frozen, trained):
+    """A Sequential around a backbone, as tutorials have it; `.h5` stores by what is frozen."""
+    L = keras.layers
+    x = image = L.Input((8, 8, 3), name="backbone_input")
+    for i in range(3):
+        x = L.SeparableConv2D(4, 3, padding="same", use_bias=False, name=f"separable_{i}")(x)
+        x = L.BatchNormalization(name=f"norm_{i}")(x)
+        x = L.PReLU(shared_axes=[1, 2], name=f"prelu_{i}")(x)
+    backbone = keras.Model(image, x, name="backbone")
+    if frozen == "all":
+        backbone.trainable = False
+    if frozen == "some":
+        for layer in backbone.layers[:5]:
+            layer.trainable = False
+    augment = keras.Sequential([L.RandomFlip("horizontal", name="flip"), L.RandomRotation(0.1, name="turn")], name="augment")
+    model = keras.Sequential(
+        [
+            L.Input((8, 8, 3), name="image"),
+            augment,
+            L.Rescaling(1 / 127.5, offset=-1, name="rescale"),
+            backbone,
+            L.GlobalAveragePooling2D(name="pooled"),
+            L.Dropout(0.2, name="dropout"),
+            L.Dense(6, activation="relu", name="hidden"),
+            L.Dense(3, activation="softmax", name="answer"),
+        ],
+        name=name,
+    )
+    if trained:
+        # The optimizer's state is saved as well.
+        model.compile("adam", "sparse_categorical_crossentropy")
+        model.fit(np.zeros((4, 8, 8, 3), "float32"), np.zeros(4), verbose=0)
+    return model
+
+
+def transfers():
+    for keras, prefix in ((keras3, ""), (keras2, "keras2_")):
+        for seed, (frozen, trained) in enumerate((("none", True), ("all", False), ("some", True))):
+            model = transfer(keras, f"{prefix}transfer_{frozen}", frozen, trained)
+            formats = [".keras", ".h5", ".weights.h5"] + (["_old_weights.h5", "_2_13.keras"] if keras is keras2 else [])
+            record(model, [("answer", (3,), False)], formats, 70 + seed, (0, 255))
+
+
+def float32_twin(keras):
+    def twin(model):
+        other = keras.models.model_from_json(model.to_json().replace("mixed_float16", "float32"))
+        other.set_weights(model.get_weights())
+        return other
+
+    return twin
+
+
+def unusual(keras, prefix):
+    """Mixed precision, which runs in f32 here, and photos as bytes."""
+    L = keras.layers
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    x = image = L.Input((7, 7, 3), name="image")
+    x = L.BatchNormalization()(L.Conv2D(4, 3, 2, activation="swish")(x))
+    x = L.Dense(5, activation="softmax", dtype="float32")(L.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, x, name=prefix + "mixed")
+    keras.mixed_precision.set_global_policy("float32")
+    record(model, [("answer", (5,), False)], [".keras", ".h5"], 90, twin=float32_twin(keras))
+    model = keras.Sequential([L.Conv2D(3, 3, input_shape=(6, 6, 2)), L.Flatten(), L.Dense(1, activation="sigmoid")], name=prefix + "input_shape")
+    record(model, [("answer", (1,), False)], [".keras", ".h5"], 91)
+
+
 def operators(z):
     """Operations on tensors of Keras 3."""
     x, ops = z.x, keras3.ops
@@ -568,6 +696,11 @@ def heads(keras, prefix):
     record(model, [("softmax", (4,), False)], [".keras", ".h5"], 50, (0, 255))
 
 
+@keras3.saving.register_keras_serializable("zoo")
+def custom_activation(x):
+    return keras3.ops.relu(x) * 2.0
+
+
 def refused():
     """Models that Keras runs and the importer must refuse by name."""
     L, ops = keras3.layers, keras3.ops
@@ -602,6 +735,20 @@ def refused():
     layer("clip_negative", "`x_min`", lambda x: ops.clip(x, -1.0, 1.0))
     layer("mean_channels", "`axis`", lambda x: ops.mean(x, axis=-1))
     layer("maximum_constant", "`constant operand`", lambda x: ops.maximum(x, 1.0))
+    layer("conv_channels_first", "`data_format` is `channels_first`", L.Conv2D(2, 3, data_format="channels_first"))
+    layer("pool_channels_first", "`data_format` is `channels_first`", L.MaxPooling2D(2, data_format="channels_first"))
+    layer("flatten_channels_first", "`data_format` is `channels_first`", L.Flatten(data_format="channels_first"))
+    layer("lambda", "(Lambda)", L.Lambda(lambda x: x * 2.0), "unsupported_layer")
+    layer("conv1d", "(Conv1D)", L.Conv1D(2, 3), "unsupported_layer", shape=(8, 3))
+    layer("attention", "(MultiHeadAttention)", lambda x: L.MultiHeadAttention(1, 2)(x, x), "unsupported_layer", shape=(8, 3))
+    layer("two_outputs", "the model has 2 outputs", lambda x: [L.ReLU()(x), L.Flatten()(x)], "outputs")
+    layer("one_row", "`key`", lambda x: x[:, 0])
+    layer("every_second_row", "`key`", lambda x: x[:, ::2])
+    layer("constant_rows", "`constant operand`", lambda x: x * np.arange(8, dtype="float32").reshape(8, 1, 1))
+    layer("sum", "Sum", lambda x: ops.sum(x, axis=(1, 2)), "unsupported_layer")
+    layer("custom_activation", "`activation`", L.Dense(2, activation=custom_activation))
+    layer("reduce_sum_keras2", "math.reduce_sum", lambda x: tf.reduce_sum(x, axis=[1, 2]), "unsupported_layer", keras=keras2, suffix=".h5")
+    layer("softmax_axis_keras2", "`axis`", keras2.layers.Softmax(axis=1), keras=keras2, suffix=".h5")
     layer("monte_carlo_keras2", "training", lambda x: keras2.layers.Dropout(0.5)(x, training=True), keras=keras2, suffix=".h5")
 
 
@@ -635,7 +782,11 @@ def main():
         for name, formats in ((prefix, [".keras"]), (prefix + "named_", [".keras", ".h5"])):
             model, branches = nesting(keras, name, formats)
             record(model, branches, formats, 30)
+        model, branches = many(keras, prefix)
+        record(model, branches, [".keras", ".h5"], 35)
         heads(keras, prefix)
+        unusual(keras, prefix)
+    transfers()
     refused()
     versions = {
         "python": sys.version.split()[0],

@@ -87,7 +87,14 @@ impl Models {
         } else {
             self.unpacked.path().join(file)
         };
-        import(&path, &ImportOptions::default(), &mut |_| {})
+        // Weights alone are of the model that the rest of the name says.
+        let stem = file.strip_suffix("weights.h5");
+        let stem = stem.map(|stem| stem.trim_end_matches("_old_").trim_end_matches('.'));
+        let options = ImportOptions {
+            config: stem.map(|stem| self.unpacked.path().join(format!("{stem}.json"))),
+            ..ImportOptions::default()
+        };
+        import(&path, &options, &mut |_| {})
     }
 }
 
