@@ -252,6 +252,8 @@ def normalization(z):
     z.layer("batch_bare", "BatchNormalization", center=False, scale=False, axis=3)
     if z.keras is keras3:
         z.layer("batch_synchronized", "BatchNormalization", synchronized=True)
+    else:
+        z.add("batch_sync_class", z.layers.experimental.SyncBatchNormalization(name="zoo_sync")(z.x))
     z.layer("batch_vector", "BatchNormalization", on=z.layers.GlobalAveragePooling2D()(z.x))
     z.layer("rescaling", "Rescaling", 1 / 127.5, -1.0)
     z.layer("rescaling_scale", "Rescaling", 1 / 255)
@@ -548,6 +550,7 @@ def operators(z):
     z.add("from", 0.5 - x, True)
     z.add("negative", -x, True)
     z.add("divided", x / 127.5)
+    z.add("divide", ops.divide(x, 4.0), True)
     z.add("channels", x * np.array([0.5, 2.0, 4.0], "float32"), True)
     z.add("channels_image", x - np.array([0.5, 0.25, 0.125], "float32").reshape(1, 1, 1, 3), True)
     z.add("tensors_plus", x + other)
