@@ -16,7 +16,8 @@ pub enum Activation {
     /// `min(max(x, 0), 6)`
     Relu6,
     /// Keras `ReLU(max_value, negative_slope, threshold)`:
-    /// `max_value` if `x >= max_value`, `x` if `x >= threshold`, else `slope * (x - threshold)`.
+    /// `min(x, max_value)` if `x > threshold`, else `slope * (x - threshold)`. At the threshold
+    /// itself that is 0, as Keras computes it; its documentation says `x`.
     ReluGeneral {
         /// Upper bound; infinite when absent in Keras.
         max_value: Option<f32>,
@@ -83,7 +84,7 @@ impl Activation {
                 threshold,
             } => {
                 let below = f64::from(negative_slope) * (v - f64::from(threshold));
-                let y = if v >= f64::from(threshold) { v } else { below };
+                let y = if v > f64::from(threshold) { v } else { below };
                 max_value.map_or(y, |m| y.min(f64::from(m)))
             }
             Self::LeakyRelu { slope } => {

@@ -23,7 +23,7 @@ pub(super) fn apply(activation: Activation, x: &Tensor) -> Result<Tensor> {
                 f64::from(negative_slope),
                 -f64::from(negative_slope) * f64::from(threshold),
             )?;
-            x.ge(f64::from(threshold))?.where_cond(&capped, &below)
+            x.gt(f64::from(threshold))?.where_cond(&capped, &below)
         }
         Activation::LeakyRelu { slope } => x.relu()? - (x.neg()?.relu()? * f64::from(slope))?,
         Activation::Sigmoid => sigmoid(x),

@@ -150,8 +150,8 @@ impl Function for ReluGeneral {
     fn eval<V: Vector>(self, x: V) -> V {
         let threshold = x.like(self.threshold);
         let below = x.sub(threshold).mul(x.like(self.negative_slope));
-        below
-            .where_greater(threshold, x, x)
+        // A NaN is not greater, and `below` keeps it.
+        x.where_greater(x, threshold, below)
             .at_most(x.like(self.max_value))
     }
 }
