@@ -107,6 +107,7 @@ fn import_model(
             inputs: inputs.collect(),
             labels: labels.to_vec(),
             head: Head::Softmax,
+            fields: None,
             provenance: Provenance::default(),
         },
         graph,

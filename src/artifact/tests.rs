@@ -102,6 +102,7 @@ fn sample() -> Model {
             ],
             labels: vec!["nævus".into(), "mel".into(), "bcc".into()],
             head: Head::Softmax,
+            fields: None,
             provenance: Provenance {
                 source_file: "sample.keras".into(),
                 ..Provenance::default()

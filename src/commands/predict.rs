@@ -1,6 +1,6 @@
 //! `dermal predict`: photos in, classes and heat maps out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,16 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::failure;
-use super::session::{EngineChoice, load_model};
+use super::session::{EngineChoice, load_model, read_field_mapping};
 use crate::artifact::{Head, Model, atomic};
-use crate::cli::{self, PredictArgs};
+use crate::cli::{self, NamedText, PredictArgs};
 use crate::engine::Engine;
 use crate::explain::{self, Colormap, HeatMap, Method, Overlay, Score, Target};
 use crate::graph::NodeId;
 use crate::memory::measure;
 use crate::predict::{
-    ExtraInput, Limits, Photo, PredictError, Prediction, Predictor, resolve_inputs,
+    ExtraInput, FieldInputs, Limits, Photo, PredictError, Prediction, Predictor, decode, fields,
+    resolve_inputs,
 };
 use crate::report::{self, Align, Progress, SCHEMA_VERSION, Table, bar, percent};
 use crate::units::Millis;
@@ -26,15 +27,15 @@ use crate::units::Millis;
 /// Classes shown for one photo unless `--top` says otherwise.
 const DEFAULT_TOP: usize = 5;
 
-/// Extensions of the photos that a folder is searched for.
-const PHOTO_EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
-
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let (photos, from_folder) = list_photos(&args.images)?;
     let several = photos.len() > 1 || from_folder;
     let outputs = Outputs::plan(args, &photos, several)?;
     let (model, model_name) = load_model(args.model.as_deref())?;
     let mut session = Session::new(args, model)?;
+    if !args.json {
+        session.fields.warn();
+    }
     let mut records = Vec::with_capacity(photos.len());
     let mut progress = Progress::items("photos");
     for (i, path) in photos.iter().enumerate() {
@@ -62,6 +63,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
         report::print_json(&Document {
             schema_version: SCHEMA_VERSION,
             model: model_name,
+            fields: session.fields.record(),
             images: records,
             peak_rss_bytes: measure::peak_rss_bytes(),
         })?;
@@ -92,15 +94,14 @@ fn list_photos(given: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
         let mut inside = Vec::new();
         for entry in path.read_dir().with_context(context)? {
             let file = entry.with_context(context)?.path();
-            let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
-            if PHOTO_EXTENSIONS.iter().any(|known| extension == *known) && file.is_file() {
+            if decode::has_photo_extension(&file) && file.is_file() {
                 inside.push(file);
             }
         }
         if inside.is_empty() {
             return Err(failure(
                 format!("folder `{}` has no photos", path.display()),
-                format!("photos end in .{}", PHOTO_EXTENSIONS.join(", .")),
+                format!("photos end in .{}", decode::PHOTO_EXTENSIONS.join(", .")),
             ));
         }
         inside.sort();
@@ -213,7 +214,67 @@ struct Session {
     predictor: Predictor<Engine>,
     limits: Limits,
     extra: Vec<(NodeId, Vec<f32>)>,
+    fields: Fields,
     explanation: Option<Explanation>,
+}
+
+/// The fields of `--field` and what a mapping made of them.
+struct Fields {
+    given: Vec<(String, String)>,
+    made: FieldInputs,
+}
+
+impl Fields {
+    fn of(args: &PredictArgs, model: &Model, inputs: &[ExtraInput]) -> Result<Self> {
+        let own = match &args.fields {
+            Some(path) => Some(read_field_mapping(path, &model.vector_inputs())?),
+            None => None,
+        };
+        let mapping = own.as_ref().or(model.manifest.fields.as_ref());
+        let pair = |field: &NamedText| (field.name.clone(), field.text.clone());
+        let given: Vec<_> = args.field.iter().map(pair).collect();
+        let made = fields::resolve(mapping, &given, inputs)?;
+        Ok(Self { given, made })
+    }
+
+    /// What the mapping assumed, said aloud: an answer for an unknown patient must not look like
+    /// one for a known patient.
+    fn warn(&self) {
+        let missing = &self.made.missing;
+        if missing.is_empty() {
+            return;
+        }
+        let names: Vec<String> = missing.iter().map(|name| report::printable(name)).collect();
+        let names = names.join(", ");
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        report::warn(
+            &format!("{names} {verb} not given: the model is told that it does not know"),
+            Some("give `--field NAME=VALUE`; `dermal inspect` shows the fields"),
+        );
+    }
+
+    /// For JSON; `None` where no input was made from fields.
+    fn record(&self) -> Option<FieldsRecord> {
+        if self.made.inputs.is_empty() {
+            return None;
+        }
+        let used = |name: &str| self.made.used.iter().any(|used| used == name);
+        Some(FieldsRecord {
+            given: self
+                .given
+                .iter()
+                .filter(|(n, _)| used(n))
+                .cloned()
+                .collect(),
+            missing: self.made.missing.clone(),
+            inputs: self
+                .made
+                .inputs
+                .iter()
+                .map(|input| (input.name.clone(), input.values.clone()))
+                .collect(),
+        })
+    }
 }
 
 /// What kind of heat map is asked for.
@@ -239,7 +300,7 @@ impl Session {
             graph,
             manifest: model.manifest,
         };
-        let given: Vec<ExtraInput> = args
+        let mut given: Vec<ExtraInput> = args
             .input
             .iter()
             .map(|input| ExtraInput {
@@ -247,6 +308,8 @@ impl Session {
                 values: input.values.clone(),
             })
             .collect();
+        let fields = Fields::of(args, &model, &given)?;
+        given.extend(fields.made.inputs.iter().cloned());
         let extra = resolve_inputs(&model, &given)?;
         let engine = choice.engine(&model.graph, keep)?;
         let predictor = Predictor::new(&model, engine)?;
@@ -258,6 +321,7 @@ impl Session {
             predictor,
             limits,
             extra,
+            fields,
             explanation,
         })
     }
@@ -407,9 +471,23 @@ fn class_index(labels: &[String], name: &str) -> Result<usize> {
 struct Document {
     schema_version: u32,
     model: String,
+    /// How extra inputs were made from fields; absent where none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<FieldsRecord>,
     images: Vec<Record>,
     /// `VmHWM` of this process.
     peak_rss_bytes: Option<u64>,
+}
+
+/// The same for all photos of a call.
+#[derive(Serialize)]
+struct FieldsRecord {
+    /// As given, by field.
+    given: BTreeMap<String, String>,
+    /// Fields that the mapping's `missing` stood in for.
+    missing: Vec<String>,
+    /// The numbers that came of it, by input.
+    inputs: BTreeMap<String, Vec<f32>>,
 }
 
 /// What is said about one photo.

@@ -5,6 +5,7 @@
 //! (`evaluate`), printing.
 
 pub mod decode;
+pub mod fields;
 mod geometry;
 mod head;
 pub mod inputs;
@@ -17,6 +18,7 @@ mod resample_tensorflow;
 mod source;
 
 pub use decode::{DecodeError, Limits, Photo};
+pub use fields::{FieldError, FieldInputs};
 pub use geometry::Region;
 pub use inputs::{ExtraInput, InputError, resolve as resolve_inputs};
 pub use predictor::{PredictError, Prediction, Predictor, Run, Timing};

@@ -336,6 +336,7 @@ mod tests {
                 ],
                 labels: vec!["a".into(), "b".into(), "c".into()],
                 head: Head::Logits,
+                fields: None,
                 provenance: Provenance::default(),
             },
         }
