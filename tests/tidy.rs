@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("activation", &[]),
     ("tensor", &[]),
     ("units", &[]),
@@ -34,6 +34,12 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "tensor",
             "activation",
             "suggest",
+        ],
+    ),
+    (
+        "evaluate",
+        &[
+            "predict", "engine", "artifact", "graph", "tensor", "suggest",
         ],
     ),
     ("report", &["units"]),
