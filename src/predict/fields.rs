@@ -435,7 +435,7 @@ inputs:
             ),
             ("dose=1 dose=1", "field_given_twice", "once"),
             (
-                "sex=mael dose=1",
+                "sex=mal dose=1",
                 "unknown_field_value",
                 "did you mean `male`?",
             ),

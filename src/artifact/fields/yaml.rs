@@ -366,7 +366,7 @@ inputs:
             ),
             (
                 "missing: []",
-                "missing: mael",
+                "missing: mal",
                 "mapping_contradiction",
                 "did you mean `male`?",
             ),

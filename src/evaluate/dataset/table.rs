@@ -131,12 +131,17 @@ impl Rows {
             .from_reader(bytes);
         let mut record = ByteRecord::new();
         let mut all: Vec<(u64, Vec<String>)> = Vec::new();
+        let mut lines = Lines {
+            bytes,
+            at: 0,
+            line: 1,
+        };
         loop {
             let more = reader.read_byte_record(&mut record);
             if !more.map_err(|error| from_csv(error, path))? {
                 break;
             }
-            let line = record.position().map_or(0, csv::Position::line);
+            let line = lines.of(record.position().map_or(0, csv::Position::byte));
             let columns = all.first().map_or(record.len(), |(_, header)| header.len());
             // A line of commas only, as spreadsheets leave behind the last row.
             let blank = record.iter().all(|text| text.trim_ascii().is_empty());
@@ -164,6 +169,30 @@ impl Rows {
         }
         let (_, header) = all.remove(0);
         Ok(Self { header, rows: all })
+    }
+}
+
+/// Counts lines as editors do. The reader's own count is one too small after a CRLF, and it
+/// places a row at the blank lines before it.
+struct Lines<'b> {
+    bytes: &'b [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the row that begins at a byte; rows are asked for in their order.
+    fn of(&mut self, byte: u64) -> u64 {
+        let start = usize::try_from(byte).unwrap_or(usize::MAX);
+        while let Some(&byte) = self.bytes.get(self.at) {
+            if self.at >= start && !matches!(byte, b'\r' | b'\n') {
+                break;
+            }
+            let lone_cr = byte == b'\r' && self.bytes.get(self.at + 1) != Some(&b'\n');
+            self.line += u64::from(byte == b'\n' || lone_cr);
+            self.at += 1;
+        }
+        self.line
     }
 }
 

@@ -93,7 +93,7 @@ fn filters_keep_rows_and_count_the_rest() {
     let both = open(&["split=val", "label = mel"]).unwrap();
     assert_eq!(names(&both), ["c.jpg"]);
     for (filter, kind, says) in [
-        ("spilt=val", "unknown_column", "did you mean `split`?"),
+        ("splits=val", "unknown_column", "did you mean `split`?"),
         ("split=test", "filter_leaves_nothing", "val, train"),
     ] {
         let error = open(&[filter]).unwrap_err();
