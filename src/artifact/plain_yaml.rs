@@ -74,9 +74,8 @@ fn check_plain(text: &str) -> Result<(), PlainYamlError> {
                 line += 1;
                 (state, markers) = (State::Start, 0);
             }
-            (State::Comment, _) => {}
             (_, '#') if before.is_whitespace() => state = State::Comment,
-            (_, ' ' | '\t' | '\r') => {}
+            (State::Comment, _) | (_, ' ' | '\t' | '\r') => {}
             (_, '[' | '{') => {
                 open += 1;
                 state = State::Start;
@@ -169,7 +168,11 @@ mod tests {
             assert_eq!(error, PlainYamlError::TooDeep { line: 1 });
         }
         // Deeper by a column a line: the parser itself has a limit.
-        let stairs: String = (0..300).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+        let mut stairs = String::new();
+        for i in 0..300 {
+            stairs += &" ".repeat(i);
+            stairs += "a:\n";
+        }
         assert!(matches!(parse(&stairs), Err(PlainYamlError::Syntax(_))));
         let long = "#".repeat(MAX_YAML_BYTES + 1);
         assert!(matches!(parse(&long), Err(PlainYamlError::TooLong { .. })));

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::failure;
-use super::session::read_field_mapping;
+use super::fields::read_field_mapping;
 use crate::artifact::{
     self, Head, InputKind, InputSpec, Manifest, Model, Preprocessing, Provenance,
 };

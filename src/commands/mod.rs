@@ -18,6 +18,7 @@ use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::report::ReportError;
 
 mod bench;
+mod fields;
 mod import;
 mod inspect;
 mod man;

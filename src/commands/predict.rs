@@ -1,6 +1,6 @@
 //! `dermal predict`: photos in, classes and heat maps out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::failure;
-use super::session::{EngineChoice, load_model, read_field_mapping};
+use super::fields::{Fields, FieldsRecord};
+use super::session::{EngineChoice, load_model};
 use crate::artifact::{Head, Model, atomic};
-use crate::cli::{self, NamedText, PredictArgs};
+use crate::cli::{self, PredictArgs};
 use crate::engine::Engine;
 use crate::explain::{self, Colormap, HeatMap, Method, Overlay, Score, Target};
 use crate::graph::NodeId;
 use crate::memory::measure;
 use crate::predict::{
-    ExtraInput, FieldInputs, Limits, Photo, PredictError, Prediction, Predictor, decode, fields,
-    resolve_inputs,
+    ExtraInput, Limits, Photo, PredictError, Prediction, Predictor, decode, resolve_inputs,
 };
 use crate::report::{self, Align, Progress, SCHEMA_VERSION, Table, bar, percent};
 use crate::units::Millis;
@@ -218,65 +218,6 @@ struct Session {
     explanation: Option<Explanation>,
 }
 
-/// The fields of `--field` and what a mapping made of them.
-struct Fields {
-    given: Vec<(String, String)>,
-    made: FieldInputs,
-}
-
-impl Fields {
-    fn of(args: &PredictArgs, model: &Model, inputs: &[ExtraInput]) -> Result<Self> {
-        let own = match &args.fields {
-            Some(path) => Some(read_field_mapping(path, &model.vector_inputs())?),
-            None => None,
-        };
-        let mapping = own.as_ref().or(model.manifest.fields.as_ref());
-        let pair = |field: &NamedText| (field.name.clone(), field.text.clone());
-        let given: Vec<_> = args.field.iter().map(pair).collect();
-        let made = fields::resolve(mapping, &given, inputs)?;
-        Ok(Self { given, made })
-    }
-
-    /// What the mapping assumed, said aloud: an answer for an unknown patient must not look like
-    /// one for a known patient.
-    fn warn(&self) {
-        let missing = &self.made.missing;
-        if missing.is_empty() {
-            return;
-        }
-        let names: Vec<String> = missing.iter().map(|name| report::printable(name)).collect();
-        let names = names.join(", ");
-        let verb = if missing.len() == 1 { "is" } else { "are" };
-        report::warn(
-            &format!("{names} {verb} not given: the model is told that it does not know"),
-            Some("give `--field NAME=VALUE`; `dermal inspect` shows the fields"),
-        );
-    }
-
-    /// For JSON; `None` where no input was made from fields.
-    fn record(&self) -> Option<FieldsRecord> {
-        if self.made.inputs.is_empty() {
-            return None;
-        }
-        let used = |name: &str| self.made.used.iter().any(|used| used == name);
-        Some(FieldsRecord {
-            given: self
-                .given
-                .iter()
-                .filter(|(n, _)| used(n))
-                .cloned()
-                .collect(),
-            missing: self.made.missing.clone(),
-            inputs: self
-                .made
-                .inputs
-                .iter()
-                .map(|input| (input.name.clone(), input.values.clone()))
-                .collect(),
-        })
-    }
-}
-
 /// What kind of heat map is asked for.
 struct Explanation {
     target: Target,
@@ -308,7 +249,7 @@ impl Session {
                 values: input.values.clone(),
             })
             .collect();
-        let fields = Fields::of(args, &model, &given)?;
+        let fields = Fields::of(args.fields.as_deref(), &args.field, &model, &given)?;
         given.extend(fields.made.inputs.iter().cloned());
         let extra = resolve_inputs(&model, &given)?;
         let engine = choice.engine(&model.graph, keep)?;
@@ -477,17 +418,6 @@ struct Document {
     images: Vec<Record>,
     /// `VmHWM` of this process.
     peak_rss_bytes: Option<u64>,
-}
-
-/// The same for all photos of a call.
-#[derive(Serialize)]
-struct FieldsRecord {
-    /// As given, by field.
-    given: BTreeMap<String, String>,
-    /// Fields that the mapping's `missing` stood in for.
-    missing: Vec<String>,
-    /// The numbers that came of it, by input.
-    inputs: BTreeMap<String, Vec<f32>>,
 }
 
 /// What is said about one photo.

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::failure;
-use crate::artifact::{self, FieldMapping, Model, VectorInput};
+use crate::artifact::{self, Model};
 use crate::cli::EngineArgs;
 use crate::engine::{Engine, Options};
 use crate::graph::{Graph, NodeId};
@@ -22,26 +21,6 @@ pub(super) fn load_model(path: Option<&Path>) -> Result<(Model, String)> {
         }
         None => Ok((artifact::embedded()?, "embedded demo model".to_owned())),
     }
-}
-
-/// Longest mapping file that is read; the mapping's own limit is below it.
-const MAX_MAPPING_BYTES: u64 = 1 << 20;
-
-/// The mapping of fields in a file, checked against the extra inputs of a model.
-pub(super) fn read_field_mapping(path: &Path, inputs: &[VectorInput<'_>]) -> Result<FieldMapping> {
-    let context = || format!("cannot use the field mapping `{}`", path.display());
-    let bytes = path.metadata().with_context(context)?.len();
-    if bytes > MAX_MAPPING_BYTES {
-        return Err(failure(
-            format!(
-                "`{}` has {bytes} bytes, too many for a mapping",
-                path.display()
-            ),
-            "give a short YAML file as in docs/fields.md",
-        ));
-    }
-    let text = std::fs::read_to_string(path).with_context(context)?;
-    FieldMapping::from_yaml(&text, inputs).with_context(context)
 }
 
 /// How the engine is to run: as asked, or with every CPU this process may use.

@@ -19,6 +19,17 @@ const SHOWN: usize = 5;
 const FILE: &str = "file";
 const LABEL: &str = "label";
 
+/// What other tables call these columns.
+const FILE_WORDS: [&str; 6] = [
+    "filename",
+    "file_name",
+    "image",
+    "image_id",
+    "path",
+    "filepath",
+];
+const LABEL_WORDS: [&str; 4] = ["class", "dx", "target", "diagnosis"];
+
 pub(super) fn read(
     path: &Path,
     labels: Labels<'_>,
@@ -34,17 +45,15 @@ pub(super) fn read(
     let index = LabelIndex::new(labels.names());
     let mut first_of: HashMap<PathBuf, usize> = HashMap::new();
     for (line, row) in rows.rows {
-        let kept = conditions
-            .iter()
-            .zip(&mut seen_values)
-            .map(|((column, wanted), seen)| {
-                let text = &row[*column];
-                if seen.len() < SHOWN && !seen.contains(text) {
-                    seen.push(text.clone());
-                }
-                text == *wanted
-            })
-            .fold(true, |all, one| all && one);
+        // Every column is looked at, so that an error can tell what it has.
+        let mut kept = true;
+        for ((column, wanted), seen) in conditions.iter().zip(&mut seen_values) {
+            let text = &row[*column];
+            if seen.len() < SHOWN && !seen.contains(text) {
+                seen.push(text.clone());
+            }
+            kept &= text == *wanted;
+        }
         if !kept {
             filtered_out += 1;
             continue;
@@ -310,20 +319,11 @@ fn missing_column_hint(column: &str, names: &[String], bytes: &[u8]) -> String {
             }
         }
     }
-    const OTHER_WORDS: [&str; 10] = [
-        "filename",
-        "file_name",
-        "image",
-        "image_id",
-        "path",
-        "filepath",
-        "class",
-        "dx",
-        "target",
-        "diagnosis",
-    ];
-    let (files, classes) = OTHER_WORDS.split_at(6);
-    let words = if column == FILE { files } else { classes };
+    let words = if column == FILE {
+        &FILE_WORDS[..]
+    } else {
+        &LABEL_WORDS
+    };
     let similar = names.iter().find(|name| {
         words.contains(&name.to_lowercase().as_str()) || name.to_lowercase() == column
     });

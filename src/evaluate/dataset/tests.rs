@@ -209,8 +209,8 @@ fn every_mistake_of_a_table_names_its_line() {
 
 #[test]
 fn many_missing_files_are_counted_and_a_few_named() {
-    let rows: String = (0..40).map(|i| format!("p{i}.jpg\n")).collect();
-    let (_folder, path) = table(&["p7.jpg"], format!("file\n{rows}").as_bytes());
+    let rows: Vec<String> = (0..40).map(|i| format!("p{i}.jpg")).collect();
+    let (_folder, path) = table(&["p7.jpg"], format!("file\n{}", rows.join("\n")).as_bytes());
     let error = Dataset::open(&path, Labels::Optional(&[]), &[]).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("39 of 40"), "{text}");
