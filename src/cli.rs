@@ -82,6 +82,11 @@ pub struct ImportArgs {
     /// Values of an extra input when a prediction gives none (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
     pub input_default: Vec<NamedValues>,
+    /// How named fields (`--field age=55`) become extra inputs: a YAML file
+    ///
+    /// The mapping travels in the artifact. docs/fields.md explains it.
+    #[arg(long, value_name = "FILE.yaml", value_hint = ValueHint::FilePath)]
+    pub fields: Option<PathBuf>,
     /// The architecture (`model.to_json()`) of a weights-only `.h5`
     #[arg(long, value_name = "model.json", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
@@ -104,6 +109,7 @@ Examples:
   dermal predict photos/ --model model.safetensors --json > answers.json
   dermal predict a.jpg b.jpg --gradcam 'maps/{stem}.png'
   dermal predict photo.jpg --model m.safetensors --input patient=0,1,0.5
+  dermal predict photo.jpg --model m.safetensors --field sex=male --field age=55
 
 A folder means the photos directly in it, in the order of their names. With several photos those
 that cannot be read are reported, the others go on, and the exit status is 2.
@@ -171,6 +177,15 @@ pub struct PredictArgs {
     /// Values of an extra input, for all photos (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
     pub input: Vec<NamedValues>,
+    /// A fact about the patient, for all photos (repeatable): `--field age=55 --field sex=male`
+    ///
+    /// `dermal inspect` shows the fields that a model knows. What is not given counts as missing,
+    /// as the model's mapping says, and is named.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub field: Vec<NamedText>,
+    /// How fields become inputs, in place of the model's own mapping (docs/fields.md)
+    #[arg(long, value_name = "FILE.yaml", value_hint = ValueHint::FilePath)]
+    pub fields: Option<PathBuf>,
     /// How the engine runs.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -306,6 +321,30 @@ impl FromStr for NamedValues {
         Ok(Self {
             name: name.to_owned(),
             values: values.split(',').map(number).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// `NAME=VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedText {
+    /// The field.
+    pub name: String,
+    /// Its text, which may be empty.
+    pub text: String,
+}
+
+impl FromStr for NamedText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, text) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.trim().is_empty())
+            .ok_or("expected NAME=VALUE")?;
+        Ok(Self {
+            name: name.trim().to_owned(),
+            text: text.trim().to_owned(),
         })
     }
 }

@@ -18,15 +18,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use dermal::artifact::{
-    self, Filter, Head, InputKind, InputSpec, Manifest, Model, Preprocessing, Provenance,
+    self, FieldMapping, Filter, Head, InputKind, InputSpec, Manifest, Model, Preprocessing,
+    Provenance, VectorInput,
 };
 use dermal::engine::{Engine, Options};
+use dermal::evaluate::dataset::{Dataset, Labels};
 use dermal::explain::{Method, Score, Target, explain};
 use dermal::graph::Graph;
 use dermal::graph::pass::{self, Answer};
 use dermal::import::{ImportOptions, import};
 use dermal::kernels::Isa;
-use dermal::predict::{ExtraInput, Limits, Predictor, resolve_inputs};
+use dermal::predict::{ExtraInput, Limits, Predictor, fields, resolve_inputs};
 use dermal::reference::Reference;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -107,6 +109,7 @@ fn import_model(
             inputs: inputs.collect(),
             labels: labels.to_vec(),
             head: Head::Softmax,
+            fields: None,
             provenance: Provenance::default(),
         },
         graph,
@@ -275,6 +278,41 @@ fn sklesion_answers_as_keras_does() {
     let (_folder, model) = stored(&import_model(&source, &golden.labels, &raw));
     let accuracy = classify(&model, &golden.photos, &folder, 32);
     assert!((accuracy - golden.top1_accuracy).abs() < 1e-9, "{accuracy}");
+}
+
+/// The committed mapping makes of the table's columns the vectors that Keras was given.
+#[test]
+fn sklesion_fields_are_the_numbers_it_was_trained_on() {
+    let Some(table) = shared("ham10000/labels.csv") else {
+        return;
+    };
+    let golden: GoldenSklesion = golden("sklesion.json");
+    let input = [VectorInput {
+        name: "input_layer_3",
+        len: 10,
+        has_default: false,
+    }];
+    let text = std::fs::read_to_string(root().join("fixtures/fields/sklesion.yaml")).unwrap();
+    let mapping = FieldMapping::from_yaml(&text, &input).unwrap();
+    let filter = ["split=val".parse().unwrap()];
+    let dataset = Dataset::open(&table, Labels::Required(&golden.labels), &filter).unwrap();
+    assert_eq!(dataset.samples.len(), 193);
+    assert_eq!(dataset.filtered_out, 500);
+    let mut incomplete = 0;
+    for photo in &golden.photos {
+        let mut samples = dataset.samples.iter();
+        let sample = samples.find(|sample| sample.name == photo.file).unwrap();
+        assert_eq!(golden.labels[sample.label.unwrap()], photo.label);
+        let made = fields::apply(&mapping, &[], &|field| dataset.field(sample, field)).unwrap();
+        // The golden file has 8 decimals.
+        let got = &made.inputs[0].values;
+        assert_eq!(got.len(), photo.vector.len());
+        for (got, want) in got.iter().zip(&photo.vector) {
+            assert!((got - want).abs() <= 1e-7, "{}: {got} {want}", photo.file);
+        }
+        incomplete += usize::from(!made.missing.is_empty());
+    }
+    assert!(incomplete > 0, "rows with an unknown fact are among them");
 }
 
 #[test]

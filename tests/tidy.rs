@@ -40,6 +40,12 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "suggest",
         ],
     ),
+    (
+        "evaluate",
+        &[
+            "predict", "engine", "artifact", "graph", "tensor", "suggest",
+        ],
+    ),
     ("report", &["units"]),
     ("cli", &[]),
     ("commands", &["*"]),

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::atomic::AtomicError;
+use super::fields::FieldMappingError;
 use super::foreign::Foreign;
 use super::header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 use crate::graph::GraphError;
@@ -163,6 +164,9 @@ pub enum ArtifactError {
         /// Expected and got.
         what: String,
     },
+    /// A mapping of fields that does not hold, or does not fit the inputs.
+    #[error("the mapping of fields to inputs is not valid")]
+    Fields(#[from] FieldMappingError),
     /// Number of labels against number of outputs.
     #[error("{got} labels, expected {expected}: {why}")]
     LabelCount {
@@ -242,6 +246,7 @@ impl ArtifactError {
             Self::Tensor { .. } => "tensor",
             Self::Inputs { .. } => "inputs",
             Self::Input { .. } => "input",
+            Self::Fields(_) => "fields",
             Self::LabelCount { .. } => "label_count",
             Self::Head { .. } => "head",
             Self::Label { .. } => "label",
@@ -256,6 +261,7 @@ impl ArtifactError {
         let text = match self {
             Self::Foreign(foreign) => return Some(foreign.hint()),
             Self::Write(error) => return error.hint(),
+            Self::Fields(error) => return Some(error.hint()),
             Self::NotAnArtifact { .. } => {
                 "weights alone do not say how to run them; import the model file they came from \
                  with `dermal import`"

@@ -9,10 +9,12 @@
 pub mod atomic;
 mod embedded;
 mod error;
+pub mod fields;
 mod file;
 mod foreign;
 mod header;
 mod model;
+mod plain_yaml;
 mod preprocessing;
 mod preprocessing_yaml;
 mod presets;
@@ -23,9 +25,10 @@ mod tests;
 
 pub use embedded::embedded;
 pub use error::{ArtifactError, ByteCount};
+pub use fields::{FieldMapping, FieldMappingError, FieldPart, VectorInput};
 pub use file::{load, load_static, sha256_of_file, write, write_with_progress};
 pub use foreign::Foreign;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
-pub use model::{Head, InputKind, InputSpec, Manifest, Model, Provenance};
+pub use model::{Head, InputKind, InputSpec, Manifest, Model, Provenance, vector_inputs};
 pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
 pub use presets::{PRESETS, Preset};

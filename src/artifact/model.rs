@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fields::{FieldMapping, VectorInput};
 use super::preprocessing::Preprocessing;
 use crate::graph::Graph;
 
@@ -24,8 +25,37 @@ pub struct Manifest {
     pub labels: Vec<String>,
     /// How logits become probabilities.
     pub head: Head,
+    /// How named fields become the inputs beside the photo, if the importer said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<FieldMapping>,
     /// Where the model came from.
     pub provenance: Provenance,
+}
+
+impl Model {
+    /// The inputs that are not the photo, in the graph's order.
+    #[must_use]
+    pub fn vector_inputs(&self) -> Vec<VectorInput<'_>> {
+        vector_inputs(&self.manifest.inputs, &self.graph)
+    }
+}
+
+/// The inputs of `graph` that are not the photo, in its order: what a [`FieldMapping`] may map.
+/// `specs` describes all of its inputs.
+#[must_use]
+pub fn vector_inputs<'a>(specs: &'a [InputSpec], graph: &Graph) -> Vec<VectorInput<'a>> {
+    specs
+        .iter()
+        .zip(graph.inputs())
+        .filter_map(|(spec, (_, node))| match &spec.kind {
+            InputKind::Image { .. } => None,
+            InputKind::Vector { default } => Some(VectorInput {
+                name: &spec.name,
+                len: node.shape.len(),
+                has_default: default.is_some(),
+            }),
+        })
+        .collect()
 }
 
 /// An input of the graph.

@@ -102,6 +102,7 @@ fn sample() -> Model {
             ],
             labels: vec!["nævus".into(), "mel".into(), "bcc".into()],
             head: Head::Softmax,
+            fields: None,
             provenance: Provenance {
                 source_file: "sample.keras".into(),
                 ..Provenance::default()
@@ -687,4 +688,44 @@ fn the_digest_is_sha_256() {
         sha256_of_file(&path, &mut |_, _| {}).unwrap(),
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     );
+}
+
+#[test]
+fn a_mapping_of_fields_is_checked_before_writing_and_after_loading() {
+    let mut model = sample();
+    model.manifest.inputs[1].kind = InputKind::Vector { default: None };
+    let text = "version: 1\ninputs:\n  numbers:\n    - one_hot: sex\n      values: [male]\n      \
+                missing: []\n    - number: age\n      divide_by: 90\n";
+    let mapping = FieldMapping::from_yaml(text, &model.vector_inputs()).unwrap();
+    model.manifest.fields = Some(mapping);
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = bytes_of(&model);
+    let back = load_bytes(folder.path(), &bytes).unwrap();
+    assert_eq!(back.manifest, model.manifest);
+
+    let (header, data) = split(&bytes);
+    for (from, to, kind) in [
+        (r#"\"divide_by\":90.0"#, r#"\"divide_by\":0.0"#, "fields"),
+        (r#"[\"male\"]"#, r#"[\"male\",\"b\"]"#, "fields"),
+        (r#"[\"male\"]"#, "[]", "fields"),
+        (r#"\"field\":\"age\""#, r#"\"field\":\"\""#, "fields"),
+        (r#"\"version\":1"#, r#"\"version\":2"#, "fields"),
+        (
+            r#"\"kind\":\"number\""#,
+            r#"\"kind\":\"numbr\""#,
+            "metadata",
+        ),
+        (r#"\"divide_by\":90.0"#, r#"\"divided\":90.0"#, "metadata"),
+    ] {
+        assert!(header.contains(from), "{from} is not in {header}");
+        let lie = join(&header.replacen(from, to, 1), data);
+        let error = load_bytes(folder.path(), &lie).unwrap_err();
+        assert_eq!(error.kind(), kind, "{to}: {error}");
+    }
+    // With a default, the two would contradict each other.
+    model.manifest.inputs[1].kind = InputKind::Vector {
+        default: Some(vec![0.1, 0.2]),
+    };
+    let error = write(&folder.path().join("n.safetensors"), &model).unwrap_err();
+    assert_eq!(error.kind(), "fields");
 }

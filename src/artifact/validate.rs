@@ -14,10 +14,13 @@ impl Model {
     /// Checks that inputs, labels and head fit the graph.
     ///
     /// # Errors
-    /// [`ArtifactError::Inputs`], [`ArtifactError::Input`], [`ArtifactError::LabelCount`] or
-    /// [`ArtifactError::Label`].
+    /// [`ArtifactError::Inputs`], [`ArtifactError::Input`], [`ArtifactError::Fields`],
+    /// [`ArtifactError::LabelCount`] or [`ArtifactError::Label`].
     pub fn validate(&self) -> Result<(), ArtifactError> {
         check_inputs(&self.graph, &self.manifest)?;
+        if let Some(mapping) = &self.manifest.fields {
+            mapping.validate(&self.vector_inputs())?;
+        }
         check_labels(&self.graph, &self.manifest)
     }
 }

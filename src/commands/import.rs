@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::failure;
+use super::fields::read_field_mapping;
 use crate::artifact::{
     self, Head, InputKind, InputSpec, Manifest, Model, Preprocessing, Provenance,
 };
@@ -54,6 +55,13 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     let labels = labels(args.labels.as_deref(), head, outputs)?;
     let inputs = inputs(args, &graph)?;
     let graph = pass::optimize(graph).with_context(context)?;
+    let fields = match &args.fields {
+        Some(path) => Some(read_field_mapping(
+            path,
+            &artifact::vector_inputs(&inputs, &graph),
+        )?),
+        None => None,
+    };
     let mut bar = Progress::bytes("hashing");
     let sha256 = artifact::sha256_of_file(source, &mut |done, total| bar.set(done, total))
         .with_context(context)?;
@@ -75,6 +83,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
             inputs,
             labels,
             head,
+            fields,
             provenance,
         },
     };
@@ -324,6 +333,9 @@ fn recorded_options(args: &ImportArgs) -> Vec<String> {
     if let Some(config) = &args.config {
         add("--config", config.as_os_str());
     }
+    if let Some(fields) = &args.fields {
+        add("--fields", fields.as_os_str());
+    }
     for given in &args.input_default {
         let values: Vec<String> = given.values.iter().map(f32::to_string).collect();
         options.push(format!(
@@ -353,6 +365,10 @@ fn summary(
         "imported",
         &format!("{source} ({})", manifest.provenance.source_format),
     ]);
+    let is_mapped = |name: &str| {
+        let mapping = manifest.fields.as_ref();
+        mapping.is_some_and(|mapping| mapping.inputs.iter().any(|input| input.name == name))
+    };
     for (spec, (_, node)) in manifest.inputs.iter().zip(graph.inputs()) {
         let what = match &spec.kind {
             InputKind::Image { preprocessing } => {
@@ -362,6 +378,7 @@ fn summary(
                 )
             }
             InputKind::Vector { default: Some(_) } => "numbers, with a default".to_owned(),
+            InputKind::Vector { .. } if is_mapped(&spec.name) => "numbers, from fields".to_owned(),
             InputKind::Vector { default: None } => {
                 "numbers, to be given with every prediction".to_owned()
             }

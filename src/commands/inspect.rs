@@ -6,10 +6,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::session::load_model;
+use crate::artifact::fields::{FieldMapping, FieldPart, MissingCategory};
 use crate::artifact::{Head, InputKind, InputSpec, Model, Preprocessing, Provenance, Resize};
 use crate::cli::InspectArgs;
 use crate::engine::Plan;
 use crate::graph::{NodeId, SourceLayer};
+use crate::predict::fields;
 use crate::report::{self, Align, SCHEMA_VERSION, Table};
 use crate::tensor::DType;
 use crate::units::{Bytes, Count};
@@ -22,6 +24,9 @@ struct Report<'a> {
     inputs: Vec<Input<'a>>,
     labels: &'a [String],
     head: Head,
+    /// How named fields become inputs; absent without a mapping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<&'a FieldMapping>,
     parameters: u64,
     macs: u64,
     /// Weights as they are stored, padding of the packed layout included.
@@ -120,6 +125,7 @@ impl<'a> Report<'a> {
                 .collect(),
             labels: &manifest.labels,
             head: manifest.head,
+            fields: manifest.fields.as_ref(),
             parameters: stats.parameters,
             macs: stats.macs,
             stored_weight_bytes: by_dtype.values().sum(),
@@ -138,6 +144,16 @@ impl<'a> Report<'a> {
                 Vec::new()
             },
         }
+    }
+
+    fn maps(&self, input: &str) -> bool {
+        let mut inputs = self.fields.iter().flat_map(|mapping| &mapping.inputs);
+        inputs.any(|mapped| mapped.name == input)
+    }
+
+    fn field_parts(&self) -> impl Iterator<Item = &'a FieldPart> {
+        let inputs = self.fields.into_iter().flat_map(|mapping| &mapping.inputs);
+        inputs.flat_map(|input| &input.parts)
     }
 
     fn print(&self) -> Result<()> {
@@ -159,10 +175,17 @@ impl<'a> Report<'a> {
                     let values: Vec<String> = values.iter().map(f32::to_string).collect();
                     fields.row(["  default", &values.join(",")]);
                 }
+                InputKind::Vector { default: None } if self.maps(&input.spec.name) => {
+                    fields.row(["  made from", "the fields below; or give it with `--input`"]);
+                }
                 InputKind::Vector { default: None } => {
                     fields.row(["  default", "none: give it with `--input`"]);
                 }
             }
+        }
+        for part in self.field_parts() {
+            let (name, text) = field_text(part);
+            fields.row([&format!("field {name}"), &text]);
         }
         fields.row(["labels", &self.labels.join(", ")]);
         fields.row(["answer", head_text(self.head)]);
@@ -265,6 +288,41 @@ impl Arena {
             },
         }
     }
+}
+
+/// A part's field, and what it takes and becomes.
+fn field_text(part: &FieldPart) -> (String, String) {
+    let takes = fields::takes(part);
+    let text = match part {
+        FieldPart::OneHot { missing, .. } => {
+            let missing = match missing {
+                None => "required".to_owned(),
+                Some(MissingCategory::Zeros) => "missing: none of them".to_owned(),
+                Some(MissingCategory::Value(value)) => {
+                    format!("missing: {}", report::printable(value))
+                }
+            };
+            format!("{} ({missing})", report::printable(&takes))
+        }
+        FieldPart::Number {
+            subtract,
+            divide_by,
+            missing,
+            ..
+        } => {
+            let mut formula = "x".to_owned();
+            if *subtract != 0.0 {
+                formula = format!("(x - {subtract})");
+            }
+            if *divide_by != 1.0 {
+                formula = format!("{formula} / {divide_by}");
+            }
+            let missing = missing.map_or("required".to_owned(), |m| format!("missing: {m}"));
+            format!("{takes}, as {formula} ({missing})")
+        }
+        FieldPart::MissingFlag { .. } => "1 if it is missing, else 0".to_owned(),
+    };
+    (report::printable(part.field()), text)
 }
 
 fn resize_text(recipe: &Preprocessing) -> String {

@@ -9,15 +9,16 @@ use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::artifact::atomic::AtomicError;
-use crate::artifact::{ArtifactError, PreprocessingError};
+use crate::artifact::{ArtifactError, FieldMappingError, PreprocessingError};
 use crate::cli::{Cli, Command};
 use crate::explain::ExplainError;
 use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
-use crate::predict::{DecodeError, InputError, PredictError};
+use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::report::ReportError;
 
 mod bench;
+mod fields;
 mod import;
 mod inspect;
 mod man;
@@ -117,6 +118,12 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return Some(error.hint().to_owned());
     }
     if let Some(error) = cause.downcast_ref::<InputError>() {
+        return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<FieldError>() {
+        return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<FieldMappingError>() {
         return Some(error.hint());
     }
     if cause.is::<IsaError>() {

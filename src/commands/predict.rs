@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::failure;
+use super::fields::{Fields, FieldsRecord};
 use super::session::{EngineChoice, load_model};
 use crate::artifact::{Head, Model, atomic};
 use crate::cli::{self, PredictArgs};
@@ -18,7 +19,7 @@ use crate::explain::{self, Colormap, HeatMap, Method, Overlay, Score, Target};
 use crate::graph::NodeId;
 use crate::memory::measure;
 use crate::predict::{
-    ExtraInput, Limits, Photo, PredictError, Prediction, Predictor, resolve_inputs,
+    ExtraInput, Limits, Photo, PredictError, Prediction, Predictor, decode, resolve_inputs,
 };
 use crate::report::{self, Align, Progress, SCHEMA_VERSION, Table, bar, percent};
 use crate::units::Millis;
@@ -26,15 +27,15 @@ use crate::units::Millis;
 /// Classes shown for one photo unless `--top` says otherwise.
 const DEFAULT_TOP: usize = 5;
 
-/// Extensions of the photos that a folder is searched for.
-const PHOTO_EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
-
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let (photos, from_folder) = list_photos(&args.images)?;
     let several = photos.len() > 1 || from_folder;
     let outputs = Outputs::plan(args, &photos, several)?;
     let (model, model_name) = load_model(args.model.as_deref())?;
     let mut session = Session::new(args, model)?;
+    if !args.json {
+        session.fields.warn();
+    }
     let mut records = Vec::with_capacity(photos.len());
     let mut progress = Progress::items("photos");
     for (i, path) in photos.iter().enumerate() {
@@ -62,6 +63,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
         report::print_json(&Document {
             schema_version: SCHEMA_VERSION,
             model: model_name,
+            fields: session.fields.record(),
             images: records,
             peak_rss_bytes: measure::peak_rss_bytes(),
         })?;
@@ -92,15 +94,14 @@ fn list_photos(given: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
         let mut inside = Vec::new();
         for entry in path.read_dir().with_context(context)? {
             let file = entry.with_context(context)?.path();
-            let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
-            if PHOTO_EXTENSIONS.iter().any(|known| extension == *known) && file.is_file() {
+            if decode::has_photo_extension(&file) && file.is_file() {
                 inside.push(file);
             }
         }
         if inside.is_empty() {
             return Err(failure(
                 format!("folder `{}` has no photos", path.display()),
-                format!("photos end in .{}", PHOTO_EXTENSIONS.join(", .")),
+                format!("photos end in .{}", decode::PHOTO_EXTENSIONS.join(", .")),
             ));
         }
         inside.sort();
@@ -213,6 +214,7 @@ struct Session {
     predictor: Predictor<Engine>,
     limits: Limits,
     extra: Vec<(NodeId, Vec<f32>)>,
+    fields: Fields,
     explanation: Option<Explanation>,
 }
 
@@ -239,7 +241,7 @@ impl Session {
             graph,
             manifest: model.manifest,
         };
-        let given: Vec<ExtraInput> = args
+        let mut given: Vec<ExtraInput> = args
             .input
             .iter()
             .map(|input| ExtraInput {
@@ -247,6 +249,8 @@ impl Session {
                 values: input.values.clone(),
             })
             .collect();
+        let fields = Fields::of(args.fields.as_deref(), &args.field, &model, &given)?;
+        given.extend(fields.made.inputs.iter().cloned());
         let extra = resolve_inputs(&model, &given)?;
         let engine = choice.engine(&model.graph, keep)?;
         let predictor = Predictor::new(&model, engine)?;
@@ -258,6 +262,7 @@ impl Session {
             predictor,
             limits,
             extra,
+            fields,
             explanation,
         })
     }
@@ -407,6 +412,9 @@ fn class_index(labels: &[String], name: &str) -> Result<usize> {
 struct Document {
     schema_version: u32,
     model: String,
+    /// How extra inputs were made from fields; absent where none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<FieldsRecord>,
     images: Vec<Record>,
     /// `VmHWM` of this process.
     peak_rss_bytes: Option<u64>,

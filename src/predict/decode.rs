@@ -22,6 +22,16 @@ use image::{ColorType, ImageDecoder, ImageError};
 use super::jpeg::{self, JpegError};
 use super::orient;
 
+/// Extensions of the files that are taken for photos where a folder is searched.
+pub const PHOTO_EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
+
+/// Whether a file's name ends like a photo's, in any case. What it is its content decides.
+#[must_use]
+pub fn has_photo_extension(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    PHOTO_EXTENSIONS.iter().any(|known| extension == *known)
+}
+
 /// What one photo may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -5,11 +5,13 @@
 //! (`evaluate`), printing.
 
 pub mod decode;
+pub mod fields;
 mod geometry;
 mod head;
 pub mod inputs;
 mod jpeg;
 mod orient;
+mod photo_input;
 mod predictor;
 mod preprocess;
 mod resample_pillow;
@@ -17,7 +19,9 @@ mod resample_tensorflow;
 mod source;
 
 pub use decode::{DecodeError, Limits, Photo};
+pub use fields::{FieldError, FieldInputs};
 pub use geometry::Region;
 pub use inputs::{ExtraInput, InputError, resolve as resolve_inputs};
+pub use photo_input::PhotoInput;
 pub use predictor::{PredictError, Prediction, Predictor, Run, Timing};
 pub use preprocess::preprocess;

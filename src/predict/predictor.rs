@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::decode::{self, DecodeError, Limits, Photo};
 use super::geometry::Region;
+use super::head;
 use super::inputs::InputError;
-use super::{head, preprocess};
-use crate::artifact::{Head, InputKind, Model, Preprocessing, PreprocessingError};
+use super::photo_input::PhotoInput;
+use crate::artifact::{Head, Model, Preprocessing, PreprocessingError};
 use crate::engine::Engine;
 use crate::graph::NodeId;
 
@@ -41,7 +42,7 @@ impl Run for Engine {
 pub struct Timing {
     /// Reading and decoding the file; zero where the photo was there already.
     pub decode: Duration,
-    /// Photo to input.
+    /// Photo to input; zero where the input was prepared already.
     pub preprocess: Duration,
     /// Input to probabilities.
     pub inference: Duration,
@@ -138,9 +139,7 @@ impl PredictError {
 /// A model ready to classify photos. See the module's documentation.
 pub struct Predictor<R> {
     runner: R,
-    photo_input: NodeId,
-    photo_shape: [usize; 3],
-    recipe: Preprocessing,
+    photo: PhotoInput,
     head: Head,
 }
 
@@ -152,31 +151,7 @@ impl<R: Run> Predictor<R> {
     /// the graph; a loaded artifact always does.
     pub fn new(model: &Model, runner: R) -> Result<Self, PredictError> {
         let manifest = &model.manifest;
-        let in_graph = model.graph.inputs().count();
-        if manifest.inputs.len() != in_graph {
-            return Err(PredictError::Model(format!(
-                "{} inputs are described, the graph has {in_graph}",
-                manifest.inputs.len()
-            )));
-        }
-        let mut photos =
-            manifest
-                .inputs
-                .iter()
-                .zip(model.graph.inputs())
-                .filter_map(|(spec, (id, node))| match &spec.kind {
-                    InputKind::Image { preprocessing } => Some((id, node, preprocessing)),
-                    InputKind::Vector { .. } => None,
-                });
-        let (Some((id, node, recipe)), None) = (photos.next(), photos.next()) else {
-            return Err(PredictError::Model("it needs exactly one photo".to_owned()));
-        };
-        let Some(shape) = node.shape.hwc() else {
-            return Err(PredictError::Model(format!(
-                "input `{}` has shape {}, expected [height, width, channels]",
-                node.name, node.shape
-            )));
-        };
+        let photo = PhotoInput::of(model)?;
         let outputs = model.graph.node(model.graph.output()).shape.len();
         let answers = match manifest.head {
             Head::BinarySigmoid if outputs == 1 => 2,
@@ -188,17 +163,9 @@ impl<R: Run> Predictor<R> {
                 manifest.labels.len()
             )));
         }
-        recipe
-            .validate(shape)
-            .map_err(|source| PredictError::Preprocessing {
-                input: node.name.clone(),
-                source,
-            })?;
         Ok(Self {
             runner,
-            photo_input: id,
-            photo_shape: shape,
-            recipe: recipe.clone(),
+            photo,
             head: manifest.head,
         })
     }
@@ -217,14 +184,35 @@ impl<R: Run> Predictor<R> {
         extra: &[(NodeId, Vec<f32>)],
     ) -> Result<Prediction, PredictError> {
         let started = Instant::now();
-        let input = self.runner.input_mut(self.photo_input);
-        preprocess(photo, &self.recipe, self.photo_shape, input).map_err(|source| {
-            PredictError::Preprocessing {
-                input: format!("of shape {:?}", self.photo_shape),
-                source,
-            }
-        })?;
-        let preprocessed = Instant::now();
+        let input = self.runner.input_mut(self.photo.node);
+        self.photo.prepare(photo, input)?;
+        let preprocess = started.elapsed();
+        let mut prediction = self.finish(extra)?;
+        prediction.timing.preprocess = preprocess;
+        Ok(prediction)
+    }
+
+    /// As [`Predictor::predict`], for a photo that [`PhotoInput::prepare`] made floats of.
+    ///
+    /// # Errors
+    /// [`PredictError::NotFinite`].
+    ///
+    /// # Panics
+    /// If `input` or `extra` is not for this model.
+    pub fn predict_prepared(
+        &mut self,
+        input: &[f32],
+        extra: &[(NodeId, Vec<f32>)],
+    ) -> Result<Prediction, PredictError> {
+        self.runner
+            .input_mut(self.photo.node)
+            .copy_from_slice(input);
+        self.finish(extra)
+    }
+
+    /// From the photo's floats, which are in place, to probabilities.
+    fn finish(&mut self, extra: &[(NodeId, Vec<f32>)]) -> Result<Prediction, PredictError> {
+        let started = Instant::now();
         for (id, values) in extra {
             self.runner.input_mut(*id).copy_from_slice(values);
         }
@@ -240,8 +228,8 @@ impl<R: Run> Predictor<R> {
             logits,
             timing: Timing {
                 decode: Duration::ZERO,
-                preprocess: preprocessed - started,
-                inference: preprocessed.elapsed(),
+                preprocess: Duration::ZERO,
+                inference: started.elapsed(),
             },
         })
     }
@@ -266,14 +254,19 @@ impl<R: Run> Predictor<R> {
 
     /// The recipe by which photos become the input.
     pub fn recipe(&self) -> &Preprocessing {
-        &self.recipe
+        &self.photo.recipe
+    }
+
+    /// How photos become the model's input.
+    pub fn photo_input(&self) -> &PhotoInput {
+        &self.photo
     }
 
     /// The part of a photo that the model sees.
     pub fn region(&self, photo: &Photo) -> Region {
-        let [height, width, _] = self.photo_shape;
+        let [height, width, _] = self.photo.shape;
         Region::seen(
-            self.recipe.resize,
+            self.photo.recipe.resize,
             [photo.height(), photo.width()],
             [height, width],
         )
@@ -288,7 +281,7 @@ impl<R: Run> Predictor<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::{InputSpec, Manifest, Provenance};
+    use crate::artifact::{InputKind, InputSpec, Manifest, Provenance};
     use crate::graph::{Graph, Op};
     use crate::predict::inputs::{self, ExtraInput};
     use crate::tensor::Shape;
@@ -336,6 +329,7 @@ mod tests {
                 ],
                 labels: vec!["a".into(), "b".into(), "c".into()],
                 head: Head::Logits,
+                fields: None,
                 provenance: Provenance::default(),
             },
         }

@@ -1,0 +1,110 @@
+//! Facts about a patient on the command line: `--field NAME=VALUE` and `--fields mapping.yaml`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::failure;
+use crate::artifact::{FieldMapping, Model, VectorInput};
+use crate::cli::NamedText;
+use crate::predict::{ExtraInput, FieldInputs, fields};
+use crate::report;
+
+/// The fields of `--field` and what a mapping made of them.
+pub(super) struct Fields {
+    given: Vec<(String, String)>,
+    pub(super) made: FieldInputs,
+}
+
+impl Fields {
+    /// Reads the mapping of `file`, else takes the model's own, and applies it to each mapped input
+    /// that is not among `inputs`.
+    pub(super) fn of(
+        file: Option<&Path>,
+        given: &[NamedText],
+        model: &Model,
+        inputs: &[ExtraInput],
+    ) -> Result<Self> {
+        let own = match file {
+            Some(path) => Some(read_field_mapping(path, &model.vector_inputs())?),
+            None => None,
+        };
+        let mapping = own.as_ref().or(model.manifest.fields.as_ref());
+        let pair = |field: &NamedText| (field.name.clone(), field.text.clone());
+        let given: Vec<_> = given.iter().map(pair).collect();
+        let made = fields::resolve(mapping, &given, inputs)?;
+        Ok(Self { given, made })
+    }
+
+    /// What the mapping assumed, said aloud: an answer for an unknown patient must not look like
+    /// one for a known patient.
+    pub(super) fn warn(&self) {
+        let missing = &self.made.missing;
+        if missing.is_empty() {
+            return;
+        }
+        let names: Vec<String> = missing.iter().map(|name| report::printable(name)).collect();
+        let names = names.join(", ");
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        report::warn(
+            &format!("{names} {verb} not given: the mapping says what stands in"),
+            Some("give `--field NAME=VALUE`; `dermal inspect` shows the fields"),
+        );
+    }
+
+    /// For JSON; `None` where no input was made from fields.
+    pub(super) fn record(&self) -> Option<FieldsRecord> {
+        if self.made.inputs.is_empty() {
+            return None;
+        }
+        let used = |name: &str| self.made.used.iter().any(|used| used == name);
+        Some(FieldsRecord {
+            given: self
+                .given
+                .iter()
+                .filter(|(n, _)| used(n))
+                .cloned()
+                .collect(),
+            missing: self.made.missing.clone(),
+            inputs: self
+                .made
+                .inputs
+                .iter()
+                .map(|input| (input.name.clone(), input.values.clone()))
+                .collect(),
+        })
+    }
+}
+
+/// The same for all photos of a call.
+#[derive(Serialize)]
+pub(super) struct FieldsRecord {
+    /// As given, by field.
+    given: BTreeMap<String, String>,
+    /// Fields that the mapping's `missing` stood in for.
+    missing: Vec<String>,
+    /// The numbers that came of it, by input.
+    inputs: BTreeMap<String, Vec<f32>>,
+}
+
+/// Longest mapping file that is read; the mapping's own limit is below it.
+const MAX_MAPPING_BYTES: u64 = 1 << 20;
+
+/// The mapping of fields in a file, checked against the extra inputs of a model.
+pub(super) fn read_field_mapping(path: &Path, inputs: &[VectorInput<'_>]) -> Result<FieldMapping> {
+    let context = || format!("cannot use the field mapping `{}`", path.display());
+    let bytes = path.metadata().with_context(context)?.len();
+    if bytes > MAX_MAPPING_BYTES {
+        return Err(failure(
+            format!(
+                "`{}` has {bytes} bytes, too many for a mapping",
+                path.display()
+            ),
+            "give a short YAML file as in docs/fields.md",
+        ));
+    }
+    let text = std::fs::read_to_string(path).with_context(context)?;
+    FieldMapping::from_yaml(&text, inputs).with_context(context)
+}

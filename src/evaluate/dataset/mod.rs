@@ -1,0 +1,214 @@
+//! Labelled images: a folder per class, a folder of photos, or a table of files and labels.
+//!
+//! Goes in: a path, and the model's labels. Comes out: a [`Dataset`], the complete list of samples
+//! in a stated order ([`Layout`] says where they came from): rows in the order of the table,
+//! photos of folders by path. Nothing is drawn, shuffled or left out but by a [`RowFilter`]. Every
+//! mistake of a table is an error with its line; photos are opened only by a [`PhotoStream`],
+//! which decodes them once for one or more models, in order and in bounded memory.
+//!
+//! Not here: metrics, and running a model.
+
+use std::path::{Path, PathBuf};
+
+mod error;
+mod folder;
+mod labels;
+mod rows;
+mod stream;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::DatasetError;
+pub use labels::LabelIndex;
+pub use rows::{FieldCoverage, RowInputs};
+pub use stream::{PhotoStream, Prepared, PreparedPhoto, StreamOptions};
+pub use table::MAX_TABLE_BYTES;
+
+use crate::suggest::{shorten, suggest};
+
+/// The table that is read where a folder holds one.
+pub const TABLE_NAME: &str = "labels.csv";
+
+/// One photo, what it shows, and what else is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The photo's file, as it can be opened.
+    pub path: PathBuf,
+    /// As the table names it; for folders the path within the folder.
+    pub name: String,
+    /// Index among the model's labels; `None` only where labels are [`Labels::Optional`].
+    pub label: Option<usize>,
+    /// A text for each of [`Dataset::columns`]; empty means unknown.
+    pub fields: Vec<String>,
+    /// The line of the table, from 1.
+    pub line: Option<u64>,
+}
+
+/// Where samples come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// A folder for each class, named like it.
+    ClassFolders,
+    /// Photos in one folder, without labels.
+    Flat,
+    /// A table.
+    Table {
+        /// The table.
+        table: PathBuf,
+        /// The folder in which its files are: the table's own, or `images` beside it.
+        images: PathBuf,
+    },
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ClassFolders => f.write_str("a folder for each class"),
+            Self::Flat => f.write_str("a folder of photos without labels"),
+            Self::Table { table, images } => {
+                write!(f, "{}, photos in {}", table.display(), images.display())
+            }
+        }
+    }
+}
+
+/// What is expected of the samples' labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels<'a> {
+    /// Each sample must have one of these labels of the model.
+    Required(&'a [String]),
+    /// Labels are of no interest (calibration) but must be the model's where there are any, so
+    /// that photos of something else are noticed.
+    Optional(&'a [String]),
+}
+
+impl<'a> Labels<'a> {
+    fn names(self) -> &'a [String] {
+        match self {
+            Self::Required(names) | Self::Optional(names) => names,
+        }
+    }
+
+    fn are_required(self) -> bool {
+        matches!(self, Self::Required(_))
+    }
+}
+
+/// `COLUMN=VALUE`: only rows with this text in this column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFilter {
+    /// The column.
+    pub column: String,
+    /// Its text, exact.
+    pub value: String,
+}
+
+impl std::str::FromStr for RowFilter {
+    type Err = DatasetError;
+
+    fn from_str(text: &str) -> Result<Self, DatasetError> {
+        match text.split_once('=') {
+            Some((column, value)) if !column.trim().is_empty() => Ok(Self {
+                column: column.trim().to_owned(),
+                value: value.trim().to_owned(),
+            }),
+            _ => Err(DatasetError::FilterSyntax {
+                text: shorten(text),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for RowFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.column, self.value)
+    }
+}
+
+/// A complete, ordered list of photos.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    /// In order.
+    pub samples: Vec<Sample>,
+    /// Columns of the table beside `file` and `label`, in its order; none for folders.
+    pub columns: Vec<String>,
+    /// Where they come from.
+    pub layout: Layout,
+    /// Rows of the table that the filters left out.
+    pub filtered_out: usize,
+}
+
+impl Dataset {
+    /// Reads the list of samples of `path`: a CSV file, or a folder. A folder that holds
+    /// [`TABLE_NAME`] stands for that table. Every file is checked to be there.
+    ///
+    /// # Errors
+    /// [`DatasetError`] naming the line or folder.
+    pub fn open(
+        path: &Path,
+        labels: Labels<'_>,
+        filters: &[RowFilter],
+    ) -> Result<Self, DatasetError> {
+        let metadata = std::fs::metadata(path).map_err(|source| DatasetError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        if !metadata.is_dir() {
+            return table::read(path, labels, filters);
+        }
+        let inside = path.join(TABLE_NAME);
+        if inside.is_file() {
+            return table::read(&inside, labels, filters);
+        }
+        if let Some(filter) = filters.first() {
+            return Err(DatasetError::NoTable {
+                folder: path.to_owned(),
+                filter: filter.to_string(),
+            });
+        }
+        folder::read(path, labels)
+    }
+
+    /// The index in [`Sample::fields`] of a column.
+    ///
+    /// # Errors
+    /// [`DatasetError::UnknownColumn`] with the nearest name.
+    pub fn column(&self, name: &str) -> Result<usize, DatasetError> {
+        let found = self.columns.iter().position(|column| column == name);
+        found.ok_or_else(|| unknown_column(name, &self.columns))
+    }
+
+    /// The text of a sample in a column; `None` if there is no such column.
+    #[must_use]
+    pub fn field<'d>(&self, sample: &'d Sample, column: &str) -> Option<&'d str> {
+        let index = self.columns.iter().position(|known| known == column)?;
+        sample.fields.get(index).map(String::as_str)
+    }
+
+    /// How many samples each of `n_classes` labels has.
+    #[must_use]
+    pub fn class_counts(&self, n_classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; n_classes];
+        for label in self.samples.iter().filter_map(|sample| sample.label) {
+            if let Some(count) = counts.get_mut(label) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+}
+
+fn unknown_column(name: &str, columns: &[String]) -> DatasetError {
+    let known: Vec<&str> = columns.iter().take(64).map(String::as_str).collect();
+    let hint = if known.is_empty() {
+        "there are no columns beside `file` and `label`".to_owned()
+    } else {
+        suggest(name, &known)
+    };
+    DatasetError::UnknownColumn {
+        column: shorten(name),
+        hint,
+    }
+}

@@ -1,0 +1,3 @@
+//! How good a model is: labelled images, metrics, statistics.
+
+pub mod dataset;
