@@ -7,6 +7,7 @@ pub mod artifact;
 pub mod cli;
 pub mod commands;
 pub mod engine;
+pub mod evaluate;
 pub mod explain;
 pub mod graph;
 pub mod import;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("activation", &[]),
     ("tensor", &[]),
     ("units", &[]),
@@ -36,6 +36,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
             "suggest",
         ],
     ),
+    ("evaluate", &["predict"]),
     ("report", &["units"]),
     ("cli", &[]),
     ("commands", &["*"]),
