@@ -509,27 +509,42 @@ mod tests {
         let base = [0.8, 0.1, 0.1, 0.5, 0.3, 0.2, 0.6, 0.3, 0.1, 0.7, 0.2, 0.1];
         let candidate = [0.7, 0.2, 0.1, 0.3, 0.5, 0.2, 0.2, 0.7, 0.1, 0.2, 0.7, 0.1];
         let c = compare(&truth, &base, &candidate, 3, &Criteria::default()).unwrap();
-        assert_eq!(c.table, PairedTable {
-            both_right: 1,
-            right_to_wrong: 1,
-            wrong_to_right: 1,
-            both_wrong: 1
-        });
+        assert_eq!(
+            c.table,
+            PairedTable {
+                both_right: 1,
+                right_to_wrong: 1,
+                wrong_to_right: 1,
+                both_wrong: 1
+            }
+        );
         let kinds: Vec<_> = c.flips.iter().map(|f| (f.image, f.kind)).collect();
-        assert_eq!(kinds, [
-            (1, FlipKind::RightToWrong),
-            (2, FlipKind::WrongToRight),
-            (3, FlipKind::WrongToWrong)
-        ]);
+        assert_eq!(
+            kinds,
+            [
+                (1, FlipKind::RightToWrong),
+                (2, FlipKind::WrongToRight),
+                (3, FlipKind::WrongToWrong)
+            ]
+        );
         assert_eq!((c.agreement.value, c.mcnemar_p), (0.25, 1.0));
         // |dp| sums to .2 + .4 + .8 + 1.0 over twelve; of the top class .1 + .2 + .4 + .5 over 4.
         assert!((c.drift.mean_abs_dp - 0.2).abs() < 1e-12);
         assert!((c.drift.mean_abs_dp_top1 - 0.3).abs() < 1e-12);
         assert!((c.drift.max_abs_dp - 0.5).abs() < 1e-12 && c.drift.max_image == 3);
-        assert!(c.sentence.starts_with("Cannot tell: top-1 differs by +0.00 points"));
-        assert!(serde_json::to_string(&c).unwrap().contains(r#""verdict":"cannot_tell""#));
+        assert!(
+            c.sentence
+                .starts_with("Cannot tell: top-1 differs by +0.00 points")
+        );
+        assert!(
+            serde_json::to_string(&c)
+                .unwrap()
+                .contains(r#""verdict":"cannot_tell""#)
+        );
 
-        let rows = c.subgroups(&["f", "m", "f", "m"], &truth, &base, &candidate).unwrap();
+        let rows = c
+            .subgroups(&["f", "m", "f", "m"], &truth, &base, &candidate)
+            .unwrap();
         let seen: Vec<_> = rows.iter().map(|r| (&*r.group, r.n, r.flagged)).collect();
         assert_eq!(seen, [("f", 2, false), ("m", 2, true)]);
         assert!(!rows[1].loss_is_clear, "one image of two is chance");
@@ -553,6 +568,9 @@ mod tests {
 
     #[test]
     fn needed_images_are_rounded_up_to_two_digits() {
-        assert_eq!([about(7), about(268), about(6941), about(100)], [7, 270, 7000, 100]);
+        assert_eq!(
+            [about(7), about(268), about(6941), about(100)],
+            [7, 270, 7000, 100]
+        );
     }
 }

@@ -30,7 +30,13 @@ struct Ranked {
     positive: bool,
     /// The last image with this score.
     ends_tie: bool,
-    score: f64,
+}
+
+/// Images from one class's highest score down.
+struct Ranking {
+    /// Eight bytes an image: every resample walks through them.
+    order: Vec<Ranked>,
+    scores: Vec<f64>,
 }
 
 /// Images with everything that does not depend on how often each counts.
@@ -43,8 +49,8 @@ pub(super) struct Prepared {
     confidence: Vec<f64>,
     bin: Vec<usize>,
     brier: Vec<f64>,
-    /// For each class, images from the highest score down.
-    ranked: Vec<Vec<Ranked>>,
+    /// A class each.
+    rankings: Vec<Ranking>,
 }
 
 /// `2 tp / (2 tp + fp + fn)`, 0 where nothing is true or predicted.
@@ -77,23 +83,24 @@ impl Prepared {
         let predicted = argmax_rows(probabilities, n_classes);
         let rows = || probabilities.chunks_exact(n_classes);
         let confidence: Vec<f64> = rows().zip(&predicted).map(|(row, p)| row[*p]).collect();
-        let ranked = (0..n_classes)
+        let rankings = (0..n_classes)
             .map(|class| {
-                let mut order: Vec<Ranked> = (0_u32..)
-                    .zip(rows().zip(truth))
-                    .map(|(image, (row, t))| Ranked {
+                let scores = rows().map(|row| row[class]);
+                let mut ranked: Vec<(f64, u32)> = scores.zip(0_u32..).collect();
+                ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+                let scores: Vec<f64> = ranked.iter().map(|r| r.0).collect();
+                let order = ranked
+                    .iter()
+                    .enumerate()
+                    .map(|(i, &(score, image))| Ranked {
                         image,
-                        positive: *t == class,
-                        ends_tie: false,
-                        score: row[class],
-                    })
-                    .collect();
-                order.sort_by(|a, b| b.score.total_cmp(&a.score));
-                for i in 0..order.len() {
-                    let next = order.get(i + 1).map(|next| next.score);
-                    order[i].ends_tie = next != Some(order[i].score);
+                        positive: truth[image as usize] == class,
+                        ends_tie: scores.get(i + 1) != Some(&score),
+                    });
+                Ranking {
+                    order: order.collect(),
+                    scores,
                 }
-                order
             })
             .collect();
         Self {
@@ -117,7 +124,7 @@ impl Prepared {
                     squares.sum()
                 })
                 .collect(),
-            ranked,
+            rankings,
         }
     }
 
@@ -155,7 +162,11 @@ impl Prepared {
             brier += count * self.brier[image];
             total += count;
         }
-        let curves = self.ranked.iter().map(|order| self.curve(order, counts));
+        let images: u64 = confusion.iter().flatten().sum();
+        let curves = self.rankings.iter().zip(&confusion).map(|(ranking, row)| {
+            let positives: u64 = row.iter().sum();
+            self.curve(ranking, counts, images - positives)
+        });
         let (auc, operating) = curves.unzip();
         Summary {
             macro_f1: f1_sum / f1_classes,
@@ -167,35 +178,32 @@ impl Prepared {
     }
 
     /// Area under one class's ROC curve and its best point, in one walk down the scores.
-    fn curve(&self, order: &[Ranked], counts: &[u32]) -> (Option<f64>, Option<Operating>) {
+    fn curve(
+        &self,
+        ranking: &Ranking,
+        counts: &[u32],
+        all_negatives: u64,
+    ) -> (Option<f64>, Option<Operating>) {
+        let allowed = self.allowed_false_alarms(all_negatives);
         let (mut positives, mut negatives) = (0_u64, 0_u64);
         // Pairs of a positive above a negative, twice, so that a tie counts one.
         let mut doubled_pairs = 0_u64;
-        let (mut tied_positives, mut tied_negatives) = (0_u64, 0_u64);
-        // (positives, negatives) called positive and the score, at each candidate; totals are
-        // known only at the end, so the allowed false alarms are counted first.
-        let all_negatives: u64 = order
-            .iter()
-            .filter(|r| !r.positive)
-            .map(|r| u64::from(counts[r.image as usize]))
-            .sum();
-        let allowed = self.allowed_false_alarms(all_negatives);
+        // Negatives and positives of the tie at hand: an index where a branch on the truth would
+        // be mispredicted.
+        let mut tied = [0_u64; 2];
+        // Positives and negatives above the best threshold so far, and its score.
         let mut best = (0_u64, 0_u64, None);
-        for ranked in order {
-            let count = u64::from(counts[ranked.image as usize]);
-            if ranked.positive {
-                tied_positives += count;
-            } else {
-                tied_negatives += count;
-            }
+        for (rank, ranked) in ranking.order.iter().enumerate() {
+            tied[usize::from(ranked.positive)] += u64::from(counts[ranked.image as usize]);
             if ranked.ends_tie {
+                let [tied_negatives, tied_positives] = tied;
                 doubled_pairs += tied_negatives * (2 * positives + tied_positives);
                 positives += tied_positives;
                 negatives += tied_negatives;
                 if negatives <= allowed && positives > best.0 {
-                    best = (positives, negatives, Some(ranked.score));
+                    best = (positives, negatives, Some(ranking.scores[rank]));
                 }
-                (tied_positives, tied_negatives) = (0, 0);
+                tied = [0, 0];
             }
         }
         if positives == 0 || negatives == 0 {

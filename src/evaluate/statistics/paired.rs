@@ -12,8 +12,7 @@
 //! Error of the first kind at a nominal 5 %: between 4.0 and 5.5 % in the scenarios of
 //! `tests/statistics_golden.rs`, which has them computed exactly and simulated. It is far
 //! below where the images are too few to show equivalence at all, and can reach 7 % in the corner
-//! where every flip of the true models is in the same direction and fewer than about three are
-//! expected.
+//! where all true flips are losses and only about three of them are expected.
 
 use serde::Serialize;
 
@@ -256,8 +255,16 @@ mod tests {
             let end = z * z / (n as f64 + z * z);
             assert!((high - end).abs() < 1e-14 && (low + end).abs() < 1e-14);
         }
-        assert!(Tost::new(&table(268, 0, 0), 0.01, 0.05).unwrap().equivalent());
-        assert!(!Tost::new(&table(267, 0, 0), 0.01, 0.05).unwrap().equivalent());
+        assert!(
+            Tost::new(&table(268, 0, 0), 0.01, 0.05)
+                .unwrap()
+                .equivalent()
+        );
+        assert!(
+            !Tost::new(&table(267, 0, 0), 0.01, 0.05)
+                .unwrap()
+                .equivalent()
+        );
         assert_eq!(images_needed(&table(20, 0, 0), 0.01, 0.05), Some(268));
     }
 
