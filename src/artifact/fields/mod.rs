@@ -19,6 +19,10 @@ mod yaml;
 /// Value of `version`.
 pub const FIELDS_VERSION: u64 = 1;
 
+/// Most parts of a mapping. Patient tables have some ten columns; checking is quadratic in this, and
+/// a stored mapping may be hostile.
+const MAX_PARTS: usize = 1_024;
+
 /// From named fields to the numbers of extra inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -269,6 +273,11 @@ impl FieldMapping {
         }
         if self.inputs.is_empty() {
             return Err(value("inputs", "an extra input of the model", "nothing"));
+        }
+        let parts: usize = self.inputs.iter().map(|input| input.parts.len()).sum();
+        if parts > MAX_PARTS || self.inputs.len() > MAX_PARTS {
+            let got = format!("{parts} for {} inputs", self.inputs.len());
+            return Err(value("inputs", format!("at most {MAX_PARTS} parts"), got));
         }
         let mut seen = BTreeSet::new();
         for input in &self.inputs {

@@ -450,6 +450,15 @@ inputs:
     }
 
     #[test]
+    fn a_mapping_of_thousands_of_parts_is_refused_at_once() {
+        let mut mapping = FieldMapping::from_yaml(GOOD, &PATIENT).unwrap();
+        let part = mapping.inputs[0].parts[2].clone();
+        mapping.inputs[0].parts = vec![part; 200_000];
+        let error = mapping.validate(&PATIENT).unwrap_err().to_string();
+        assert!(error.contains("at most 1024 parts, got 200000"), "{error}");
+    }
+
+    #[test]
     fn a_model_must_take_what_is_mapped() {
         let only_photo = FieldMapping::from_yaml(GOOD, &[]).unwrap_err();
         assert!(only_photo.hint().contains("takes no fields"));
