@@ -94,6 +94,27 @@ impl ToByte {
         })
     }
 
+    /// The least and the largest byte that the bounds leave.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the bounds are in 0..=255"
+    )]
+    pub(super) fn byte_bounds(self) -> [u8; 2] {
+        let byte = |bound: f32| (bound + self.zero_point) as u8;
+        [byte(self.bounds.low), byte(self.bounds.high)]
+    }
+
+    /// The byte of 0.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it was made of a byte"
+    )]
+    pub(super) fn zero_point(self) -> u8 {
+        self.zero_point as u8
+    }
+
     /// Whole numbers from 0 to 255.
     #[inline(always)]
     pub(super) fn numbers<V: Vector>(self, x: V) -> V {
