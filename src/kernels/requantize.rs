@@ -56,12 +56,6 @@ impl Bounds {
     }
 }
 
-/// The factor from one quantized value's steps to another's: rounded once, from `f64`.
-#[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
-pub(super) fn ratio(from: f32, to: f32) -> f32 {
-    (f64::from(from) / f64::from(to)) as f32
-}
-
 /// Refuses scales that cannot be calculated with.
 pub(super) fn check(what: &'static str, value: Quantization) -> Result<(), KernelError> {
     if value.is_valid() {

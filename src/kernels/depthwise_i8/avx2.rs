@@ -5,7 +5,8 @@
 //! once for the up to `K` pixels over it; the last row, which has no partner, pairs neighbouring
 //! columns instead: 5 products instead of 9 for 3x3, 13 instead of 25 for 5x5.
 //!
-//! Eight channels of up to eight pixels are summed in registers. The requantization is that of
+//! Eight channels of four pixels are summed in registers: LLVM reorders integer sums, and eight
+//! pixels spilled so many registers that they took 1.6 times as long. The requantization is that of
 //! `requantize`: clamping after rounding is the same as before it, since the bounds are whole,
 //! and [`Packed::new`] refuses multipliers whose results a conversion to integers would overflow.
 
@@ -166,13 +167,7 @@ unsafe fn run<const K: usize, const S: usize>(
         let left = columns - column;
         // SAFETY: each branch starts a tile of P pixels at most at `columns - P`.
         unsafe {
-            if left >= 8 {
-                tile(column).run::<S, 8>();
-                column += 8;
-            } else if left > 4 && columns >= 8 {
-                tile(columns - 8).run::<S, 8>();
-                column = columns;
-            } else if left > 1 && columns >= 4 {
+            if left > 1 && columns >= 4 {
                 let start = column.min(columns - 4);
                 tile(start).run::<S, 4>();
                 column = start + 4;
@@ -287,8 +282,10 @@ impl<const K: usize> Tile<'_, K> {
                 for tap in &mut taps {
                     *tap = next();
                 }
-                let [(above, above_step), (below, below_step)] = [self.rows[ky], self.rows[ky + 1]]
-                    .map(|(start, step)| (start.wrapping_add(channel), step));
+                let (above, above_step) = self.rows[ky];
+                let (below, below_step) = self.rows[ky + 1];
+                let above = above.wrapping_add(channel);
+                let below = below.wrapping_add(channel);
                 macro_rules! column {
                     ($($j:literal)*) => {$(
                         if $j < (P - 1) * S + K {
@@ -301,7 +298,7 @@ impl<const K: usize> Tile<'_, K> {
                         }
                     )*};
                 }
-                column!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
+                column!(0 1 2 3 4 5 6 7 8 9 10);
                 ky += 2;
             }
             let mut taps = [bias; K];
@@ -325,9 +322,11 @@ impl<const K: usize> Tile<'_, K> {
                     }
                 )*};
             }
-            column!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17);
+            column!(0 1 2 3 4 5 6 7 8 9);
             let multipliers = _mm256_loadu_ps(op.multipliers.as_ptr().add(channel));
-            let [least, most] = self.packed.bounds.map(|b| _mm_set1_epi8(b.cast_signed()));
+            let [least, most] = self.packed.bounds;
+            let least = _mm_set1_epi8(least.cast_signed());
+            let most = _mm_set1_epi8(most.cast_signed());
             let zero_point = _mm_set1_epi16(self.packed.zero_point);
             for (pixel, sum) in sums.into_iter().enumerate() {
                 let steps = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), multipliers);

@@ -210,7 +210,7 @@ impl DepthwiseI8 {
         }
         let row = any::Row {
             op: self,
-            row,
+            y: row,
             input,
             output,
         };
