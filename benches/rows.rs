@@ -10,9 +10,14 @@ use std::time::{Duration, Instant};
 
 use dermal::activation::Activation;
 use dermal::kernels::activation_f32::{self, ActivationF32};
+use dermal::kernels::binary_i8::{BinaryI8, BinaryI8Params};
 use dermal::kernels::depthwise_f32::{DepthwiseF32, DepthwiseParams};
+use dermal::kernels::depthwise_i8::{DepthwiseI8, DepthwiseI8Params};
+use dermal::kernels::elementwise_f32::{Arithmetic, BinaryF32, BinaryParams};
+use dermal::kernels::table_i8::TableI8;
 use dermal::kernels::{Isa, KernelError, PreparedOp, SlidingWindow};
-use dermal::tensor::{AlignedF32, Tensor};
+use dermal::quantization::Quantization;
+use dermal::tensor::{AlignedF32, DType, Shape, Tensor};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with('-'));
@@ -29,6 +34,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         if "apply".contains(&filter) {
             apply(isa);
+        }
+        for (name, f32_twin, i8_op) in twins(isa)? {
+            if name.contains(&filter) || i8_op.kernel_name().contains(&filter) {
+                compare(&name, [f32_twin.as_ref(), i8_op.as_ref()]);
+            }
         }
     }
     Ok(())
@@ -107,6 +117,130 @@ fn apply(isa: Isa) {
             );
         }
     }
+}
+
+/// A kernel on f32 and its twin on bytes in turns, and how many times as fast the twin is: the
+/// quotient of the fastest runs, and the median of each pair's.
+fn compare(name: &str, ops: [&dyn PreparedOp; 2]) {
+    let mut buffers = ops.map(|op| {
+        let inputs: Vec<_> = op.input_lens().into_iter().map(numbers).collect();
+        let [output, scratch] = [op.output_len(), op.scratch_len()].map(AlignedF32::zeroed);
+        (inputs, output, scratch)
+    });
+    let mut best = [Duration::MAX; 2];
+    let mut ratios = Vec::new();
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(500) {
+        let mut times = [Duration::ZERO; 2];
+        for (i, (inputs, output, scratch)) in buffers.iter_mut().enumerate() {
+            let pointers: Vec<_> = inputs.iter().map(|v| v.as_slice().as_ptr()).collect();
+            let to = output.as_mut_slice().as_mut_ptr();
+            let scratch = scratch.as_mut_slice().as_mut_ptr();
+            let start = Instant::now();
+            // SAFETY: the buffers have the lengths that the operation asks for.
+            unsafe { ops[i].run(0, 1, &pointers, to, scratch) };
+            times[i] = start.elapsed();
+            best[i] = best[i].min(times[i]);
+        }
+        ratios.push(times[0].as_secs_f64() / times[1].as_secs_f64());
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "{name:<44} {:<32} {:>10.1} us, f32 {:>10.1} us: {:.2} times as fast, median {:.2}",
+        ops[1].kernel_name(),
+        best[1].as_secs_f64() * 1e6,
+        best[0].as_secs_f64() * 1e6,
+        best[0].as_secs_f64() / best[1].as_secs_f64(),
+        ratios[ratios.len() / 2],
+    );
+}
+
+type Twins = (String, Box<dyn PreparedOp>, Box<dyn PreparedOp>);
+
+fn twins(isa: Isa) -> Result<Vec<Twins>, KernelError> {
+    let map = Quantization {
+        scale: 0.02,
+        zero_point: 120,
+    };
+    let mut twins: Vec<Twins> = Vec::new();
+    for (size, c, k, stride) in [
+        (16, 728, 3, 1),
+        (125, 128, 3, 1),
+        (31, 728, 3, 1),
+        (19, 960, 3, 2),
+        (28, 240, 5, 1),
+        (14, 672, 5, 2),
+    ] {
+        let padded = c_padded(c);
+        let window = window([size, size, c], k, stride);
+        let params = DepthwiseParams {
+            window,
+            multiplier: 1,
+            weights: tensor(&[k, k, padded], numbers(k * k * padded))?,
+            bias: None,
+            input_activation: Activation::Linear,
+            activation: Activation::Linear,
+        };
+        let bytes = |dtype, dims: &[usize], byte: u8| {
+            let len = dims.iter().product::<usize>() * if dtype == DType::I8 { 1 } else { 4 };
+            Tensor::from_bytes(dtype, Shape::new(dims), vec![byte; len]).map_err(|e| {
+                KernelError::Geometry {
+                    what: "tensor",
+                    got: e.to_string(),
+                    rule: "the bench fills its shapes",
+                }
+            })
+        };
+        let twin = DepthwiseI8Params {
+            window,
+            weights: bytes(DType::I8, &[k, k, padded], 77)?,
+            weight_scale: tensor(&[padded], AlignedF32::zeroed(padded))?,
+            bias: bytes(DType::I32, &[padded], 0)?,
+            input: map,
+            input_activation: Activation::Linear,
+            output: map,
+            activation: Activation::Linear,
+            table: None,
+        };
+        twins.push((
+            format!("twins depthwise {size}x{size}x{c} {k}x{k} s{stride}"),
+            Box::new(DepthwiseF32::prepare(isa, &params)?),
+            Box::new(DepthwiseI8::prepare(isa, &twin)?),
+        ));
+    }
+    let len = 19 * 19 * 960;
+    twins.push((
+        format!("twins silu of {len}"),
+        Box::new(ActivationF32::prepare(isa, Activation::Silu, len)?),
+        Box::new(TableI8::prepare(isa, Activation::Silu, len, map, map)?),
+    ));
+    for (arithmetic, b) in [
+        (Arithmetic::Add, &[16, 16, 728][..]),
+        (Arithmetic::Mul, &[728]),
+    ] {
+        let [a, b] = [&[16, 16, 728][..], b].map(Shape::new);
+        let params = BinaryParams {
+            arithmetic,
+            a: a.clone(),
+            b: b.clone(),
+            activation: Activation::Linear,
+        };
+        let twin = BinaryI8Params {
+            arithmetic,
+            a: a.clone(),
+            b: b.clone(),
+            a_quantization: map,
+            b_quantization: map,
+            output: map,
+            activation: Activation::Linear,
+        };
+        twins.push((
+            format!("twins {arithmetic:?} {a} {b}"),
+            Box::new(BinaryF32::prepare(isa, &params)?),
+            Box::new(BinaryI8::prepare(isa, &twin)?),
+        ));
+    }
+    Ok(twins)
 }
 
 type Case = (String, Box<dyn PreparedOp>);

@@ -78,12 +78,6 @@ impl Bounds {
     }
 }
 
-/// The factor from one quantized value's steps to another's: rounded once, from `f64`.
-#[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
-pub(super) fn ratio(from: f32, to: f32) -> f32 {
-    (f64::from(from) / f64::from(to)) as f32
-}
-
 /// Refuses scales that cannot be calculated with.
 pub(super) fn check(what: &'static str, value: Quantization) -> Result<(), KernelError> {
     if value.is_valid() {
@@ -114,6 +108,27 @@ impl ToByte {
             bounds: Bounds::of(activation, output)?,
             zero_point: f32::from(output.zero_point),
         })
+    }
+
+    /// The least and the largest byte that the bounds leave.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the bounds are in 0..=255"
+    )]
+    pub(super) fn byte_bounds(self) -> [u8; 2] {
+        let byte = |bound: f32| (bound + self.zero_point) as u8;
+        [byte(self.bounds.low), byte(self.bounds.high)]
+    }
+
+    /// The byte of 0.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it was made of a byte"
+    )]
+    pub(super) fn zero_point(self) -> u8 {
+        self.zero_point as u8
     }
 
     /// Whole numbers from 0 to 255.

@@ -770,6 +770,11 @@ mod tests {
     #[test]
     fn bytes_are_read_as_numbers_and_written_rounded_to_even() {
         let from: Vec<u8> = (0..16).map(|i| 16 * i + 2 * (i % 4)).collect();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "quarters of bytes are bytes"
+        )]
         let expected: Vec<u8> = from
             .iter()
             .map(|&b| (f32::from(b) * 0.25).round_ties_even() as u8)

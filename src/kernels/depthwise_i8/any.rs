@@ -8,7 +8,7 @@ use crate::tensor::PANEL;
 /// One row of output. It exists; the contract is that of [`DepthwiseI8::rows`].
 pub(super) struct Row<'a> {
     pub(super) op: &'a DepthwiseI8,
-    pub(super) row: usize,
+    pub(super) y: usize,
     pub(super) input: *const u8,
     pub(super) output: *mut u8,
 }
@@ -58,7 +58,7 @@ impl Row<'_> {
                 .cast::<[i32; PANEL]>()
                 .read_unaligned();
             for ky in 0..window.kernel[0] {
-                let y = self.row * window.strides[0] + ky * window.dilations[0];
+                let y = self.y * window.strides[0] + ky * window.dilations[0];
                 let y = y.wrapping_sub(window.padding[0]);
                 for kx in 0..window.kernel[1] {
                     let x = column * window.strides[1] + kx * window.dilations[1];

@@ -16,6 +16,8 @@
 //! Weights: `[kh, kw, c rounded up to 16]` i8, symmetric, a scale a channel.
 
 mod any;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod reference;
 
 pub use reference::depthwise_i8_reference;
@@ -68,6 +70,9 @@ pub struct DepthwiseI8 {
     low: u8,
     to_byte: ToByte,
     table: Option<Table>,
+    /// For windows that have a tile.
+    #[cfg(target_arch = "x86_64")]
+    packed: Option<avx2::Packed>,
 }
 
 impl DepthwiseI8 {
@@ -136,7 +141,8 @@ impl DepthwiseI8 {
             }
             *multiplier = value;
         }
-        Ok(Self {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "no tiles"))]
+        let mut op = Self {
             isa,
             window,
             output,
@@ -147,7 +153,18 @@ impl DepthwiseI8 {
             low,
             to_byte: ToByte::of(params.activation, params.output)?,
             table: params.table,
-        })
+            #[cfg(target_arch = "x86_64")]
+            packed: None,
+        };
+        #[cfg(target_arch = "x86_64")]
+        {
+            op.packed = match isa {
+                Isa::Portable => None,
+                Isa::Avx2(avx2) => avx2::Packed::new(avx2, &op),
+                Isa::Avx512(avx512) => avx2::Packed::new(avx512.avx2(), &op),
+            };
+        }
+        Ok(op)
     }
 
     /// Rows, columns and channels of the output.
@@ -171,13 +188,7 @@ impl DepthwiseI8 {
             // SAFETY: the row lies in the output; the caller promises the memory.
             unsafe {
                 let to = output.add(i * row_len);
-                let row = any::Row {
-                    op: self,
-                    row: first_row + i,
-                    input,
-                    output: to,
-                };
-                dispatch(self.isa, row);
+                self.row(first_row + i, input, to);
                 if let Some(table) = &self.table {
                     table_i8::map(self.isa, table, to.cast_const(), to, row_len);
                 }
@@ -186,8 +197,37 @@ impl DepthwiseI8 {
     }
 }
 
+impl DepthwiseI8 {
+    /// Computes output row `row` up to its table.
+    ///
+    /// # Safety
+    /// As [`DepthwiseI8::rows`].
+    unsafe fn row(&self, row: usize, input: *const u8, output: *mut u8) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(packed) = &self.packed {
+            // SAFETY: the caller's contract.
+            return unsafe { packed.row(self, row, input, output) };
+        }
+        let row = any::Row {
+            op: self,
+            y: row,
+            input,
+            output,
+        };
+        // SAFETY: the caller's contract.
+        unsafe { dispatch(self.isa, row) }
+    }
+}
+
 impl PreparedOp for DepthwiseI8 {
     fn kernel_name(&self) -> &'static str {
+        #[cfg(target_arch = "x86_64")]
+        if self.packed.is_some() {
+            return match self.window.kernel {
+                [3, 3] => "depthwise_i8_3x3_avx2",
+                _ => "depthwise_i8_5x5_avx2",
+            };
+        }
         kernel_name!(self.isa, "depthwise_i8_any")
     }
 

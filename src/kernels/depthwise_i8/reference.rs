@@ -7,9 +7,8 @@ use crate::kernels::requantize::ToByte;
 ///
 /// # Panics
 /// If the parameters do not fit together.
-#[must_use]
 #[expect(clippy::cast_possible_wrap, reason = "weights are stored as bytes")]
-pub fn depthwise_i8_sums(params: &DepthwiseI8Params, input: &[u8]) -> Vec<i32> {
+pub(super) fn depthwise_i8_sums(params: &DepthwiseI8Params, input: &[u8]) -> Vec<i32> {
     let w = &params.window;
     let [height, width, channels] = w.input;
     let [rows, columns] = w.output().expect("a window that fits");

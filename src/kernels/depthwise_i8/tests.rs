@@ -21,7 +21,7 @@ fn params(window: SlidingWindow, seed: u64) -> DepthwiseI8Params {
     let mut weights = harness::bytes(seed, kh * kw * padded);
     for (i, weight) in weights.iter_mut().enumerate() {
         // -128 is no symmetric weight, but a file may hold it.
-        let least = if seed % 5 == 0 { 128 } else { 129 };
+        let least = if seed.is_multiple_of(5) { 128 } else { 129 };
         let w = weight.wrapping_add(128);
         *weight = if w == 128 { least } else { w };
         if i % padded >= channels {
@@ -30,9 +30,11 @@ fn params(window: SlidingWindow, seed: u64) -> DepthwiseI8Params {
     }
     let bias = |c: usize| -> i32 {
         let sum: i32 = (0..kh * kw)
-            .map(|tap| i32::from(weights[tap * padded + c] as i8))
+            .map(|tap| i32::from(weights[tap * padded + c].cast_signed()))
             .sum();
-        (c as i32 * 937 + seed as i32 * 41) % 4001 - 2000 - sum * i32::from(FROM.zero_point)
+        i32::try_from((c * 937 + usize::try_from(seed).unwrap() * 41) % 4001).unwrap()
+            - 2000
+            - sum * i32::from(FROM.zero_point)
     };
     let bias: Vec<u8> = (0..padded).flat_map(|c| bias(c).to_le_bytes()).collect();
     let scales: Vec<f32> = (0..padded)
@@ -136,11 +138,11 @@ fn the_result_is_that_of_real_numbers() {
             let scales = params.weight_scale.as_f32().unwrap();
             let each = |i: usize| scales[i % scales.len()];
             let weights: Vec<f32> = (params.weights.bytes().iter().enumerate())
-                .map(|(i, &w)| f32::from(w as i8) * each(i))
+                .map(|(i, &w)| f32::from(w.cast_signed()) * each(i))
                 .collect();
             let sum = |c: usize| -> i32 {
                 let taps = params.weights.bytes().chunks(scales.len());
-                taps.map(|tap| i32::from(tap[c] as i8)).sum()
+                taps.map(|tap| i32::from(tap[c].cast_signed())).sum()
             };
             let bias: Vec<f32> = (params.bias.bytes().chunks(4).enumerate())
                 .map(|(c, four)| {
@@ -182,7 +184,7 @@ fn extreme_bytes_and_weights_do_not_saturate_inside() {
             for byte in [0, 1, 127, 128, 129, 255] {
                 let window = square(k, 1, [6, 12, 40], [k / 2; 4]);
                 let mut params = params(window, 1);
-                let weights = vec![weight as u8; k * k * 48];
+                let weights = vec![weight.cast_unsigned(); k * k * 48];
                 params.weights = Tensor::from_bytes(DType::I8, [k, k, 48], weights).unwrap();
                 params.output.scale = 0.05 * 0.0016 * 700.0;
                 let input = vec![byte; 6 * 12 * 40];

@@ -175,9 +175,15 @@ impl Kernel for Part<'_> {
                     // the CPU.
                     unsafe {
                         let to = row_start.add(column * channels + channel);
-                        match op.params.pooling {
-                            Pooling::Max => taps.max(channel, lanes, to),
-                            Pooling::Average => taps.average::<V>(op, channel, lanes, to),
+                        match (op.params.pooling, lanes) {
+                            (Pooling::Max, BLOCK) => taps.max::<true>(channel, BLOCK, to),
+                            (Pooling::Max, _) => taps.max::<false>(channel, lanes, to),
+                            (Pooling::Average, BLOCK) => {
+                                taps.average::<V, true>(op, channel, BLOCK, to);
+                            }
+                            (Pooling::Average, _) => {
+                                taps.average::<V, false>(op, channel, lanes, to);
+                            }
                         }
                     }
                     channel += lanes;
@@ -203,19 +209,24 @@ struct Taps {
 }
 
 impl Taps {
-    /// Calls `each` with the channels under every tap.
+    /// Calls `each` with the channels under every tap; `lanes` is a `WHOLE` block or less.
     ///
     /// # Safety
     /// The channels exist.
     #[inline(always)]
-    unsafe fn each(&self, channel: usize, lanes: usize, mut each: impl FnMut(&[u8; BLOCK])) {
+    unsafe fn each<const WHOLE: bool>(
+        &self,
+        channel: usize,
+        lanes: usize,
+        mut each: impl FnMut(&[u8; BLOCK]),
+    ) {
         for ky in 0..self.counts[0] {
             for kx in 0..self.counts[1] {
                 // SAFETY: all taps are inside the input, and so are the channels.
                 unsafe {
                     let offset = ky * self.steps[0] + kx * self.steps[1] + channel;
                     let from = self.first.add(offset);
-                    if lanes == BLOCK {
+                    if WHOLE {
                         each(&from.cast::<[u8; BLOCK]>().read_unaligned());
                     } else {
                         let mut block = [0; BLOCK];
@@ -230,11 +241,11 @@ impl Taps {
     /// # Safety
     /// The channels exist, and `lanes` bytes can be written.
     #[inline(always)]
-    unsafe fn max(&self, channel: usize, lanes: usize, to: *mut u8) {
+    unsafe fn max<const WHOLE: bool>(&self, channel: usize, lanes: usize, to: *mut u8) {
         let mut largest = [0_u8; BLOCK];
         // SAFETY: promised by the caller.
         unsafe {
-            self.each(channel, lanes, |block| {
+            self.each::<WHOLE>(channel, lanes, |block| {
                 for (largest, &byte) in largest.iter_mut().zip(block) {
                     *largest = byte.max(*largest);
                 }
@@ -246,14 +257,20 @@ impl Taps {
     /// # Safety
     /// The channels exist, `lanes` bytes can be written, and `V` fits the CPU.
     #[inline(always)]
-    unsafe fn average<V: Vector>(&self, op: &PoolI8, channel: usize, lanes: usize, to: *mut u8) {
+    unsafe fn average<V: Vector, const WHOLE: bool>(
+        &self,
+        op: &PoolI8,
+        channel: usize,
+        lanes: usize,
+        to: *mut u8,
+    ) {
         let n = self.counts[0] * self.counts[1];
         let PoolI8Params { input, output, .. } = op.params;
         let multipliers = [mean_multiplier(input.scale, output.scale, n); 16];
         let mut sums = [[start(n, input.zero_point); 16]; BLOCK / 16];
         // SAFETY: promised by the caller.
         unsafe {
-            self.each(channel, lanes, |block| {
+            self.each::<WHOLE>(channel, lanes, |block| {
                 for (sum, &byte) in sums.as_flattened_mut().iter_mut().zip(block) {
                     *sum += i32::from(byte);
                 }
