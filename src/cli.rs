@@ -28,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Turn a Keras model (`.keras`, `.h5`) into one `.safetensors` artifact
     Import(ImportArgs),
+    /// Make an artifact smaller and faster: FP16, BF16 or INT8 weights
+    Quantize(Box<QuantizeArgs>),
     /// Classify photos; `--gradcam OUT.png` shows where the model looked
     Predict(Box<PredictArgs>),
     /// Show what is in an artifact: inputs, labels, preprocessing, sizes, layers, origin
@@ -96,6 +98,118 @@ pub struct ImportArgs {
     /// List the layers that can be imported, and stop
     #[arg(long, exclusive = true)]
     pub list_ops: bool,
+}
+
+/// `dermal quantize`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  dermal quantize model.safetensors -o model-fp16.safetensors --to fp16
+  dermal quantize model.safetensors -o model-int8.safetensors --to int8 --calibrate photos/
+  dermal quantize m.safetensors -o m8.safetensors --to int8 --calibrate labels.csv --where split=train
+  dermal quantize m.safetensors -o m8.safetensors --to int8 --calibrate labels.csv --max-drop 0.5pp
+
+INT8 needs photos like those it will see (64 are plenty): they show in which range each layer's
+values lie. With labels and `--max-drop`, layers stay in float until accuracy holds; the exit status
+is 1 if it could not be held, and the best file that was found is written all the same.
+docs/quantization.md explains the scheme.")]
+pub struct QuantizeArgs {
+    /// The artifact, with f32 weights
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// Where the smaller artifact goes (`.safetensors`)
+    #[arg(short, long = "output", value_name = "OUT", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// Type of the weights
+    #[arg(long, value_name = "TYPE")]
+    pub to: NumberType,
+    /// Photos that show the range of values (`int8`): a folder, a folder per class, or a CSV table
+    #[arg(long, value_name = "DIR|labels.csv", value_hint = ValueHint::AnyPath, help_heading = "Calibration")]
+    pub calibrate: Option<PathBuf>,
+    /// Only rows of the table with this value (repeatable)
+    #[arg(
+        long = "where",
+        value_name = "COLUMN=VALUE",
+        requires = "calibrate",
+        help_heading = "Calibration"
+    )]
+    pub filter: Vec<String>,
+    /// Take N of the photos, evenly spaced, instead of all
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "calibrate",
+        help_heading = "Calibration"
+    )]
+    pub photos: Option<NonZeroUsize>,
+    /// How the range of bytes is chosen
+    #[arg(
+        long,
+        value_name = "METHOD",
+        default_value = "mse",
+        help_heading = "Calibration"
+    )]
+    pub method: RangeChoice,
+    /// What `--method percentile` keeps, in percent
+    #[arg(long, value_name = "P", default_value = "99.99", value_parser = parse_percentile, help_heading = "Calibration")]
+    pub percentile: f64,
+    /// How named fields become extra inputs: a YAML file [default: the artifact's own mapping]
+    #[arg(long, value_name = "FILE.yaml", value_hint = ValueHint::FilePath, help_heading = "Calibration")]
+    pub fields: Option<PathBuf>,
+    /// Values of an extra input for all photos (repeatable)
+    #[arg(long, value_name = "NAME=v,...", help_heading = "Calibration")]
+    pub input: Vec<NamedValues>,
+    /// Photos that cannot be read and are left out, at most
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "0",
+        help_heading = "Calibration"
+    )]
+    pub max_bad: usize,
+    /// Layers that stay in f32
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub keep_float: Vec<String>,
+    /// Keep layers in float until at most this much top-1 accuracy is lost: `0.5pp`
+    #[arg(long, value_name = "POINTS", value_parser = parse_points, requires = "calibrate", help_heading = "Limits")]
+    pub max_drop: Option<f64>,
+    /// Stop looking for a better file after so many minutes
+    #[arg(long, value_name = "N", value_parser = parse_minutes, help_heading = "Limits")]
+    pub max_minutes: Option<f64>,
+    /// Refuse to start if more memory than this may be needed: `512MB`
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "Limits")]
+    pub max_memory: Option<u64>,
+    /// Quantize an artifact again whose weights are FP16 or BF16 already
+    #[arg(long)]
+    pub again: bool,
+    /// How the engine runs.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Type of quantized weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NumberType {
+    /// IEEE 754 half precision: half the size, nearly the same answers
+    Fp16,
+    /// The upper half of f32: faster than fp16 where the CPU multiplies it, less precise
+    Bf16,
+    /// 8-bit integers: a quarter of the size, fastest; needs `--calibrate`
+    Int8,
+}
+
+/// How the range of bytes follows from what calibration saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RangeChoice {
+    /// All that was seen
+    Minmax,
+    /// All but outliers (`--percentile`)
+    Percentile,
+    /// Least mean squared error
+    Mse,
 }
 
 /// `dermal predict`.
@@ -375,6 +489,64 @@ fn parse_alpha(text: &str) -> Result<f32, String> {
         Ok(alpha) if (0.0..=1.0).contains(&alpha) => Ok(alpha),
         _ => Err("expected a number from 0 to 1".to_owned()),
     }
+}
+
+fn parse_percentile(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (90.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("expected a number from 90 to 100".to_owned()),
+    }
+}
+
+/// `0.5pp` or `0.5`, in percentage points; a fraction comes out.
+fn parse_points(text: &str) -> Result<f64, String> {
+    match text
+        .strip_suffix("pp")
+        .unwrap_or(text)
+        .trim()
+        .parse::<f64>()
+    {
+        Ok(points) if (0.0..=100.0).contains(&points) => Ok(points / 100.0),
+        _ => Err("expected percentage points such as 0.5pp".to_owned()),
+    }
+}
+
+fn parse_minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes > 0.0 && minutes.is_finite() => Ok(minutes),
+        _ => Err("expected a positive number of minutes".to_owned()),
+    }
+}
+
+/// `512MB`, `1.5GiB`, `1000000`.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "expected a size such as 512MB or 1.5GiB".to_owned();
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * factor;
+    if !(1.0..1e15).contains(&bytes) {
+        return Err(wrong());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and 1e15"
+    )]
+    Ok(bytes as u64)
 }
 
 fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {

@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
+use dermal::commands::Outcome;
 use dermal::{commands, report};
+
+/// The question was answered, with no.
+const NO: u8 = 1;
 
 /// Usage, files that cannot be read, models that are not supported: the question stays open.
 const COULD_NOT_TELL: u8 = 2;
@@ -17,7 +21,8 @@ fn main() -> ExitCode {
         }
     };
     match commands::run(&command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Outcome::Yes) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(NO),
         Err(error) if commands::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let causes: Vec<_> = error.chain().map(ToString::to_string).collect();

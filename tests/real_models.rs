@@ -111,6 +111,7 @@ fn import_model(
             head: Head::Softmax,
             fields: None,
             provenance: Provenance::default(),
+            quantization: None,
         },
         graph,
     }

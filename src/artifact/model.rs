@@ -30,6 +30,9 @@ pub struct Manifest {
     pub fields: Option<FieldMapping>,
     /// Where the model came from.
     pub provenance: Provenance,
+    /// How its weights came to be stored in fewer bits, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationRecord>,
 }
 
 impl Model {
@@ -56,6 +59,36 @@ pub fn vector_inputs<'a>(specs: &'a [InputSpec], graph: &Graph) -> Vec<VectorInp
             }),
         })
         .collect()
+}
+
+/// What `quantize` did, and what it saw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuantizationRecord {
+    /// `fp16`, `bf16` or `int8`.
+    pub to: String,
+    /// SHA-256 of the artifact it was made from, in hexadecimal.
+    pub base_sha256: String,
+    /// How ranges of values were chosen (`int8`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Photos that calibrated it (`int8`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub photos: Option<usize>,
+    /// Strength of cross-layer equalization; absent where it did not help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equalization: Option<f64>,
+    /// Whether biases were corrected.
+    #[serde(default)]
+    pub bias_correction: bool,
+    /// Layers that stayed in float.
+    #[serde(default)]
+    pub kept_float: Vec<String>,
+    /// Mean distance of probabilities from the base's on the calibration photos.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_abs_dp: Option<f64>,
+    /// Signal to quantization noise of the logits there, dB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logit_sqnr_db: Option<f64>,
 }
 
 /// An input of the graph.

@@ -103,6 +103,7 @@ fn sample() -> Model {
             labels: vec!["nævus".into(), "mel".into(), "bcc".into()],
             head: Head::Softmax,
             fields: None,
+            quantization: None,
             provenance: Provenance {
                 source_file: "sample.keras".into(),
                 ..Provenance::default()

@@ -85,6 +85,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
             head,
             fields,
             provenance,
+            quantization: None,
         },
     };
     let mut bar = Progress::bytes("writing");

@@ -11,10 +11,13 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::artifact::atomic::AtomicError;
 use crate::artifact::{ArtifactError, FieldMappingError, PreprocessingError};
 use crate::cli::{Cli, Command};
+use crate::evaluate::dataset::DatasetError;
 use crate::explain::ExplainError;
 use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
+use crate::quantize::QuantizeError;
+use crate::quantize::half::HalfError;
 use crate::report::ReportError;
 
 mod bench;
@@ -23,7 +26,17 @@ mod import;
 mod inspect;
 mod man;
 mod predict;
+mod quantize;
 mod session;
+
+/// How a command that could be carried out ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; where a question was asked, the answer is yes. Exit code 0.
+    Yes,
+    /// The answer is no. Exit code 1.
+    No,
+}
 
 /// An error of a command itself, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -64,15 +77,17 @@ fn command() -> clap::Command {
 ///
 /// # Errors
 /// Whatever stands in its way; [`hint`] knows the next step.
-pub fn run(command: &Command) -> Result<()> {
+pub fn run(command: &Command) -> Result<Outcome> {
     match command {
         Command::Import(args) => import::run(args),
+        Command::Quantize(args) => return quantize::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completions { shell } => man::completions(*shell),
         Command::Man(args) => man::run(args),
     }
+    .map(|()| Outcome::Yes)
 }
 
 /// Whether the reader of stdout went away, which ends a command quietly.
@@ -125,6 +140,15 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<FieldMappingError>() {
         return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<DatasetError>() {
+        return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<QuantizeError>() {
+        return Some(error.hint().to_owned());
+    }
+    if let Some(error) = cause.downcast_ref::<HalfError>() {
+        return Some(error.hint().to_owned());
     }
     if cause.is::<IsaError>() {
         return Some("leave `--isa` out: the best that this CPU has is chosen".to_owned());

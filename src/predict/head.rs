@@ -3,7 +3,7 @@
 use crate::artifact::Head;
 
 /// The probability of each label, in order, from the graph's output. Sums are in `f64`.
-pub(super) fn probabilities(head: Head, output: &[f32]) -> Vec<f32> {
+pub fn probabilities(head: Head, output: &[f32]) -> Vec<f32> {
     match head {
         Head::Softmax | Head::Logits => softmax(output),
         Head::BinarySigmoid => {

@@ -7,7 +7,7 @@
 pub mod decode;
 pub mod fields;
 mod geometry;
-mod head;
+pub mod head;
 pub mod inputs;
 mod jpeg;
 mod orient;

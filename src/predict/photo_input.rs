@@ -61,6 +61,12 @@ impl PhotoInput {
         })
     }
 
+    /// The node that takes the photo.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// Floats of the input.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "an input is never empty")]

@@ -331,6 +331,7 @@ mod tests {
                 head: Head::Logits,
                 fields: None,
                 provenance: Provenance::default(),
+                quantization: None,
             },
         }
     }

@@ -234,6 +234,32 @@ pub fn to_half(graph: &Graph, half: HalfType, keep_float: &[&str]) -> Result<Hal
     Ok(Half { graph, errors })
 }
 
+/// The same graph with f32 weights: what the halves stand for, exactly.
+///
+/// # Errors
+/// [`HalfError`] if the rewritten graph does not check, which is a bug.
+pub fn widen(graph: &Graph) -> Result<Graph, HalfError> {
+    let mut tensors = graph.tensors.clone();
+    for tensor in tensors.values_mut() {
+        let halves = tensor.bytes().as_chunks::<2>().0;
+        let wide: Vec<f32> = match tensor.dtype() {
+            DType::F16 => halves
+                .iter()
+                .map(|&b| f16::from_le_bytes(b).to_f32())
+                .collect(),
+            DType::BF16 => halves
+                .iter()
+                .map(|&b| bf16::from_le_bytes(b).to_f32())
+                .collect(),
+            _ => continue,
+        };
+        *tensor = Tensor::from_f32(tensor.shape().clone(), &wide)?;
+    }
+    let nodes = graph.nodes().to_vec();
+    let name = graph.name.clone();
+    Ok(Graph::from_parts(name, nodes, graph.output(), tensors)?)
+}
+
 /// The kernel of an op whose weights are read by the matrix kernels.
 fn matrix_kernel(op: &Op) -> Option<&Kernel> {
     match op {

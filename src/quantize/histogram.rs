@@ -29,6 +29,12 @@ pub enum RangeMethod {
     Mse,
 }
 
+/// Bytes that the histograms of so many values take.
+#[must_use]
+pub fn histogram_bytes(values: usize) -> u64 {
+    (values * 2 * HALF * size_of::<u64>()) as u64
+}
+
 /// A histogram over `-limit..limit` whose limit doubles when a value lies outside.
 #[derive(Clone, Debug)]
 pub(super) struct Histogram {

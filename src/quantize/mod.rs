@@ -17,12 +17,14 @@ pub mod half;
 mod histogram;
 mod int8;
 mod separate;
+mod speed;
 mod sqnr;
 
 pub use calibrate::{Calibration, Calibrator, ChannelStats, ValueStats};
 pub use equalize::equalize;
 pub use error::QuantizeError;
-pub use histogram::RangeMethod;
+pub use histogram::{RangeMethod, histogram_bytes};
 pub use int8::{Int8Options, to_int8};
 pub use separate::separate_tables;
+pub use speed::speed_ratio;
 pub use sqnr::{ErrorMeter, LayerError};

@@ -9,7 +9,7 @@
 //! requantized while they are in the cache.
 
 use super::super::gemm_f32::Source;
-use super::super::requantize::{self, Bounds};
+use super::super::requantize::{self, Bounds, multiplier};
 use super::super::table_i8::{self, Table};
 use super::super::vector::{Kernel, Vector, dispatch};
 use super::super::{Isa, KernelError, byte_words};
@@ -84,7 +84,7 @@ pub(in crate::kernels) struct Gemm {
     /// Whole panels per group: from sums to steps of the result, or to real numbers.
     multipliers: AlignedF32,
     n: usize,
-    finish: Finish,
+    store: Store,
     blocks: usize,
     chunk_panels: usize,
 }
@@ -130,7 +130,7 @@ impl Gemm {
         let channels = filters.next_multiple_of(PANEL);
         check(weight_scale, "weight scale", DType::F32, &[channels])?;
         check(bias, "bias", DType::I32, &[channels])?;
-        let factor = factor(&finish, input_scale)?;
+        let (factor, store) = store(finish, input_scale)?;
         let mut padded_bias = vec![0; groups * panels * PANEL];
         let mut multipliers = AlignedF32::zeroed(groups * panels * PANEL);
         let scales = weight_scale.as_f32().unwrap_or_default();
@@ -148,8 +148,8 @@ impl Gemm {
                 }
                 padded_bias[to + i] = bias;
                 #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
-                let multiplier = (factor * f64::from(scale)) as f32;
-                multipliers.as_mut_slice()[to + i] = multiplier;
+                let to_result = (factor * f64::from(scale)) as f32;
+                multipliers.as_mut_slice()[to + i] = to_result;
             }
         }
         let tier = Tier::of(isa);
@@ -162,7 +162,7 @@ impl Gemm {
             bias: padded_bias,
             multipliers,
             n,
-            finish,
+            store,
             blocks: source.rows().div_ceil(tier.block_rows),
             chunk_panels: (CHUNK_BYTES / panel_bytes / group_panels).max(1) * group_panels,
             source,
@@ -192,9 +192,9 @@ impl Gemm {
 
     pub(in crate::kernels) fn input_lens(&self) -> Vec<usize> {
         let mut lens = vec![byte_words(self.source.input_len())];
-        if let Finish::U8 {
+        if let Store::U8(StoreU8 {
             residual: Some(_), ..
-        } = self.finish
+        }) = self.store
         {
             lens.push(self.output_len());
         }
@@ -203,9 +203,9 @@ impl Gemm {
 
     pub(in crate::kernels) fn output_len(&self) -> usize {
         let len = self.source.rows() * self.filters();
-        match self.finish {
-            Finish::U8 { .. } => byte_words(len),
-            Finish::F32 { .. } => len,
+        match self.store {
+            Store::U8(_) => byte_words(len),
+            Store::F32(_) => len,
         }
     }
 
@@ -427,45 +427,24 @@ impl Call<'_> {
             // of `rows * filters` elements.
             unsafe {
                 let sums = self.sums.add(i * stride);
-                match &gemm.finish {
-                    Finish::U8 {
-                        output,
-                        activation,
-                        residual,
-                        table,
-                    } => {
+                match &gemm.store {
+                    Store::U8(store) => {
                         let to = self.output.cast::<u8>().add(offset);
-                        let bounds = match residual {
-                            Some(_) => Bounds::unlimited(*activation, *output),
-                            None => Bounds::of(*activation, *output),
-                        };
-                        let Ok(bounds) = bounds else {
-                            unreachable!("`prepare` checked the activation")
-                        };
-                        let residual = residual.as_ref().and_then(|(from, post)| {
-                            Some(Residual {
-                                bytes: self.residual.add(offset),
-                                zero_point: f32::from(from.zero_point),
-                                multiplier: requantize::ratio(from.scale, output.scale),
-                                bounds: Bounds::of(*post, *output).ok()?,
-                            })
-                        });
                         let requantize = Requantize {
                             sums,
                             multipliers: multipliers.as_ptr(),
-                            bounds,
-                            residual,
-                            zero_point: f32::from(output.zero_point),
+                            store,
+                            residual: self.residual.wrapping_add(offset),
                             to,
                             len: channels,
                         };
                         dispatch(gemm.isa, requantize);
-                        if let Some(table) = table {
+                        if let Some(table) = &store.table {
                             let written = std::slice::from_raw_parts_mut(to, channels);
                             table_i8::apply(gemm.isa, table, written);
                         }
                     }
-                    Finish::F32 { activation } => {
+                    Store::F32(activation) => {
                         let to = self.output.add(offset);
                         let dequantize = Dequantize {
                             sums,
@@ -485,31 +464,43 @@ impl Call<'_> {
     }
 }
 
+/// What [`Finish`] comes to: numbers, all checked.
+enum Store {
+    U8(StoreU8),
+    F32(Activation),
+}
+
+struct StoreU8 {
+    bounds: Bounds,
+    residual: Option<Residual>,
+    zero_point: f32,
+    table: Option<Table>,
+}
+
 /// The second line of the rule.
 struct Residual {
-    bytes: *const u8,
     zero_point: f32,
     multiplier: f32,
     bounds: Bounds,
 }
 
 /// The rule for a row of sums: `len` of them, with as many multipliers (readable in whole
-/// vectors, as the sums are), bytes of residual and of output.
-struct Requantize {
+/// vectors, as the sums are), bytes of residual (if there is one) and of output.
+struct Requantize<'a> {
     sums: *const i32,
     multipliers: *const f32,
-    bounds: Bounds,
-    residual: Option<Residual>,
-    zero_point: f32,
+    store: &'a StoreU8,
+    residual: *const u8,
     to: *mut u8,
     len: usize,
 }
 
-impl Kernel for Requantize {
+impl Kernel for Requantize<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
+        let store = self.store;
         let mut i = 0;
         // SAFETY: sums and multipliers are filled up to whole panels, a multiple of every
         // vector; bytes are read and written up to `len`.
@@ -517,9 +508,11 @@ impl Kernel for Requantize {
             while i < self.len {
                 let lanes = V::LANES.min(self.len - i);
                 let sum = V::load_i32(self.sums.add(i));
-                let mut x = self.bounds.clamp(sum.mul(V::load(self.multipliers.add(i))));
-                if let Some(residual) = &self.residual {
-                    let from = residual.bytes.add(i);
+                let mut x = store
+                    .bounds
+                    .clamp(sum.mul(V::load(self.multipliers.add(i))));
+                if let Some(residual) = &store.residual {
+                    let from = self.residual.add(i);
                     let bytes = if lanes == V::LANES {
                         V::load_u8(from)
                     } else {
@@ -530,7 +523,7 @@ impl Kernel for Requantize {
                     x = residual.bounds.clamp(x.add(scaled));
                 }
                 // Rounding first: half a step and the zero point together could round once more.
-                let q = x.round().add(x.like(self.zero_point));
+                let q = x.round().add(x.like(store.zero_point));
                 if lanes == V::LANES {
                     q.store_u8(self.to.add(i));
                 } else {
@@ -568,8 +561,8 @@ impl Kernel for Dequantize {
     }
 }
 
-/// What a sum of weight scale 1 is multiplied with, and whether the finish can be calculated.
-fn factor(finish: &Finish, input_scale: f32) -> Result<f64, KernelError> {
+/// What a sum of weight scale 1 is multiplied with, and what is done then.
+fn store(finish: Finish, input_scale: f32) -> Result<(f64, Store), KernelError> {
     let input = Quantization {
         scale: input_scale,
         zero_point: 0,
@@ -580,17 +573,32 @@ fn factor(finish: &Finish, input_scale: f32) -> Result<f64, KernelError> {
             output,
             activation,
             residual,
-            ..
+            table,
         } => {
-            requantize::check("output", *output)?;
-            Bounds::of(*activation, *output)?;
-            if let Some((from, post)) = residual {
-                requantize::check("residual", *from)?;
-                Bounds::of(*post, *output)?;
-            }
-            Ok(f64::from(input_scale) / f64::from(output.scale))
+            requantize::check("output", output)?;
+            let (bounds, residual) = match residual {
+                None => (Bounds::of(activation, output)?, None),
+                Some((from, post)) => {
+                    requantize::check("residual", from)?;
+                    let multiplier = multiplier("residual scale", &[from.scale], &[output.scale])?;
+                    let residual = Residual {
+                        zero_point: f32::from(from.zero_point),
+                        multiplier,
+                        bounds: Bounds::of(post, output)?,
+                    };
+                    (Bounds::unlimited(activation, output)?, Some(residual))
+                }
+            };
+            let store = StoreU8 {
+                bounds,
+                residual,
+                zero_point: f32::from(output.zero_point),
+                table,
+            };
+            let factor = f64::from(input_scale) / f64::from(output.scale);
+            Ok((factor, Store::U8(store)))
         }
-        Finish::F32 { .. } => Ok(f64::from(input_scale)),
+        Finish::F32 { activation } => Ok((f64::from(input_scale), Store::F32(activation))),
     }
 }
 

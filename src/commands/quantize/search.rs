@@ -1,0 +1,362 @@
+//! Looks for the best graph of bytes: what helps is kept because it was measured to help.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::photos::Photos;
+use crate::artifact::Model;
+use crate::engine::{Engine, Options};
+use crate::graph::Graph;
+use crate::predict::head;
+use crate::quantize::{
+    Calibration, Calibrator, ErrorMeter, Int8Options, LayerError, RangeMethod, equalize, to_int8,
+};
+
+/// Photos on which candidates are compared, at most.
+const SCORED: usize = 64;
+
+/// Photos on which each layer's error is measured, at most.
+const MEASURED: usize = 16;
+
+/// Half of the differences of channels' ranges moves into the weights behind.
+const EQUALIZATION: f64 = 0.5;
+
+/// Layers that are tried in float in one round of the accuracy guard.
+const TRIED: usize = 6;
+
+/// What the search may spend and where it starts.
+pub(super) struct Limits {
+    pub(super) method: RangeMethod,
+    pub(super) keep_float: BTreeSet<String>,
+    /// Largest loss of top-1, as a fraction.
+    pub(super) max_drop: Option<f64>,
+    pub(super) until: Option<Instant>,
+}
+
+/// What the model in use said about a photo.
+struct Answer {
+    probabilities: Vec<f32>,
+    right: Option<bool>,
+}
+
+/// How a candidate did on the scored photos.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Score {
+    /// Mean distance of its probabilities from the float model's.
+    pub(super) mean_abs_dp: f64,
+    /// Share of photos with the same most probable class.
+    pub(super) agreement: f64,
+    /// Accuracy, where there are labels.
+    pub(super) top1: Option<f64>,
+    pub(super) photos: usize,
+}
+
+/// The best that was found.
+pub(super) struct Found {
+    pub(super) graph: Graph,
+    pub(super) score: Score,
+    pub(super) float_top1: Option<f64>,
+    pub(super) equalization: Option<f64>,
+    pub(super) bias_correction: bool,
+    pub(super) kept: BTreeSet<String>,
+    pub(super) errors: Vec<LayerError>,
+    /// Every candidate in the order of trial.
+    pub(super) trials: Vec<(String, Score)>,
+    /// Whether time ran out before the search was done.
+    pub(super) out_of_time: bool,
+}
+
+pub(super) struct Search<'a, 'm> {
+    pub(super) model: &'m Model,
+    pub(super) photos: &'a mut Photos<'m>,
+    pub(super) options: Options,
+    pub(super) limits: Limits,
+    answers: BTreeMap<usize, Answer>,
+    trials: Vec<(String, Score)>,
+}
+
+impl<'a, 'm> Search<'a, 'm> {
+    pub(super) fn new(
+        model: &'m Model,
+        photos: &'a mut Photos<'m>,
+        options: Options,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            model,
+            photos,
+            options,
+            limits,
+            answers: BTreeMap::new(),
+            trials: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) -> Result<Found> {
+        let plain = self.calibrate(&self.model.graph.clone(), "calibrating")?;
+        let mut best = self.best_bias(&plain, None)?;
+        let mut calibration = plain;
+        if !self.is_late() {
+            let balanced = equalize(&calibration, EQUALIZATION)?;
+            let balanced = self.calibrate(&balanced, "calibrating with balanced channels")?;
+            let other = self.best_bias(&balanced, Some(EQUALIZATION))?;
+            if other.score.mean_abs_dp < best.score.mean_abs_dp {
+                best = other;
+                calibration = balanced;
+            }
+        }
+        let float_top1 = self.float_top1();
+        if let (Some(most), Some(float)) = (self.limits.max_drop, float_top1) {
+            self.guard(&calibration, &mut best, float - most)?;
+        }
+        let errors = self.errors(&calibration, &best.graph)?;
+        Ok(Found {
+            graph: best.graph,
+            score: best.score,
+            float_top1,
+            equalization: best.equalization,
+            bias_correction: best.options.bias_correction,
+            kept: best.options.keep_float,
+            errors,
+            out_of_time: self.is_late(),
+            trials: self.trials,
+        })
+    }
+
+    fn is_late(&self) -> bool {
+        self.limits
+            .until
+            .is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Watches all photos; the first time also notes what the float model says of them.
+    fn calibrate(&mut self, graph: &Graph, task: &str) -> Result<Calibration> {
+        let mut calibrator = Calibrator::new(graph, &self.options)?;
+        let model = self.model;
+        let first = self.answers.is_empty();
+        let answers = &mut self.answers;
+        let dataset = self.photos.dataset.clone();
+        self.photos.each(task, usize::MAX, &mut |index, inputs| {
+            for (id, values) in inputs.of(&model.graph, graph) {
+                calibrator
+                    .engine_mut()
+                    .input_mut(id)
+                    .copy_from_slice(values);
+            }
+            let sample = &dataset.samples[index];
+            calibrator
+                .observe()
+                .with_context(|| format!("photo `{}`", sample.path.display()))?;
+            if first {
+                let logits = calibrator.engine_mut().output();
+                let probabilities = head::probabilities(model.manifest.head, logits);
+                let right = sample.label.map(|label| label == top1(&probabilities));
+                answers.insert(
+                    index,
+                    Answer {
+                        probabilities,
+                        right,
+                    },
+                );
+            }
+            Ok(())
+        })?;
+        Ok(calibrator.finish()?)
+    }
+
+    /// The better of biases as they are and corrected.
+    fn best_bias(
+        &mut self,
+        calibration: &Calibration,
+        equalization: Option<f64>,
+    ) -> Result<Candidate> {
+        let mut best: Option<Candidate> = None;
+        for bias_correction in [false, true] {
+            if best.is_some() && self.is_late() {
+                break;
+            }
+            let options = Int8Options {
+                method: self.limits.method,
+                keep_float: self.limits.keep_float.clone(),
+                bias_correction,
+            };
+            let name = match (equalization.is_some(), bias_correction) {
+                (false, false) => "plain",
+                (false, true) => "biases corrected",
+                (true, false) => "channels balanced",
+                (true, true) => "channels balanced, biases corrected",
+            };
+            let candidate = self.candidate(calibration, options, equalization, name, SCORED)?;
+            let better = best
+                .as_ref()
+                .is_none_or(|best| candidate.score.mean_abs_dp < best.score.mean_abs_dp);
+            if better {
+                best = Some(candidate);
+            }
+        }
+        best.context("no candidate was tried")
+    }
+
+    fn candidate(
+        &mut self,
+        calibration: &Calibration,
+        options: Int8Options,
+        equalization: Option<f64>,
+        name: &str,
+        most: usize,
+    ) -> Result<Candidate> {
+        let graph = to_int8(calibration, &options)?;
+        let score = self.score(&graph, name, most)?;
+        self.trials.push((name.to_owned(), score));
+        Ok(Candidate {
+            graph,
+            score,
+            options,
+            equalization,
+        })
+    }
+
+    fn score(&mut self, graph: &Graph, name: &str, most: usize) -> Result<Score> {
+        let mut engine = Engine::new(graph, &self.options).context("cannot run the candidate")?;
+        let (mut distance, mut same, mut right, mut labelled, mut n) = (0.0, 0, 0, 0, 0);
+        let model = self.model;
+        let answers = &self.answers;
+        let dataset = self.photos.dataset.clone();
+        let task = format!("trying: {name}");
+        self.photos.each(&task, most, &mut |index, inputs| {
+            for (id, values) in inputs.of(&model.graph, graph) {
+                engine.input_mut(id).copy_from_slice(values);
+            }
+            engine.run();
+            let got = head::probabilities(model.manifest.head, engine.output());
+            let Some(answer) = answers.get(&index) else {
+                return Ok(());
+            };
+            let pairs = answer.probabilities.iter().zip(&got);
+            let sum: f64 = pairs.map(|(a, b)| f64::from((a - b).abs())).sum();
+            distance += sum / got.len().max(1) as f64;
+            same += usize::from(top1(&answer.probabilities) == top1(&got));
+            if let Some(label) = dataset.samples[index].label {
+                labelled += 1;
+                right += usize::from(label == top1(&got));
+            }
+            n += 1;
+            Ok(())
+        })?;
+        let share = |count: usize| count as f64 / n.max(1) as f64;
+        Ok(Score {
+            mean_abs_dp: distance / f64::from(u32::try_from(n.max(1))?),
+            agreement: share(same),
+            top1: (labelled == n && n > 0).then(|| share(right)),
+            photos: n,
+        })
+    }
+
+    fn float_top1(&self) -> Option<f64> {
+        let right: Option<Vec<bool>> = self.answers.values().map(|a| a.right).collect();
+        let right = right?;
+        let count = right.iter().filter(|&&r| r).count();
+        Some(count as f64 / right.len().max(1) as f64)
+    }
+
+    /// Keeps layers in float, the most damaging first, until top-1 on all photos is `wanted`.
+    fn guard(
+        &mut self,
+        calibration: &Calibration,
+        best: &mut Candidate,
+        wanted: f64,
+    ) -> Result<()> {
+        best.score = self.score(&best.graph, "all photos", usize::MAX)?;
+        while best.score.top1.is_some_and(|top1| top1 < wanted - 1e-12) && !self.is_late() {
+            let errors = self.errors(calibration, &best.graph)?;
+            let suspects = suspects(&errors, &best.graph, &best.options.keep_float);
+            let mut chosen: Option<Candidate> = None;
+            for name in suspects.into_iter().take(TRIED) {
+                if self.is_late() {
+                    break;
+                }
+                let mut options = best.options.clone();
+                options.keep_float.insert(name.clone());
+                let trial = format!("{name} in float");
+                let candidate =
+                    self.candidate(calibration, options, best.equalization, &trial, SCORED)?;
+                let better = chosen
+                    .as_ref()
+                    .is_none_or(|c| candidate.score.mean_abs_dp < c.score.mean_abs_dp);
+                if better {
+                    chosen = Some(candidate);
+                }
+            }
+            let Some(mut next) = chosen else { break };
+            next.score = self.score(&next.graph, "all photos", usize::MAX)?;
+            *best = next;
+        }
+        Ok(())
+    }
+
+    fn errors(&mut self, calibration: &Calibration, graph: &Graph) -> Result<Vec<LayerError>> {
+        let float = calibration.graph();
+        let mut meter = ErrorMeter::new(float, graph, &self.options)?;
+        let model = self.model;
+        self.photos
+            .each("measuring layers", MEASURED, &mut |_, inputs| {
+                let floats = inputs.of(&model.graph, float);
+                let bytes = inputs.of(&model.graph, graph);
+                for ((a, values), (b, _)) in floats.into_iter().zip(bytes) {
+                    meter.set_input(a, b, values);
+                }
+                meter.observe();
+                Ok(())
+            })?;
+        Ok(meter.finish())
+    }
+}
+
+struct Candidate {
+    graph: Graph,
+    score: Score,
+    options: Int8Options,
+    equalization: Option<f64>,
+}
+
+/// Weighted nodes in the order of the damage they add: how much worse their output is than their
+/// worst input.
+fn suspects(errors: &[LayerError], graph: &Graph, kept: &BTreeSet<String>) -> Vec<String> {
+    let sqnr: BTreeMap<&str, f64> = errors
+        .iter()
+        .map(|e| (e.node.as_str(), e.sqnr_db.unwrap_or(200.0)))
+        .collect();
+    let users = graph.users();
+    let mut damage: Vec<(f64, &str)> = Vec::new();
+    for (id, node) in graph.ids().zip(graph.nodes()) {
+        if node.op.kernel().is_none() || kept.contains(&node.name) {
+            continue;
+        }
+        // A sum that goes through a table is not stored; the table's result is.
+        let stored = sqnr.get(node.name.as_str()).or_else(|| {
+            let [user] = users[id.0].as_slice() else {
+                return None;
+            };
+            sqnr.get(graph.node(*user).name.as_str())
+        });
+        let Some(&own) = stored else { continue };
+        let inputs = node.inputs.iter().map(|&input| {
+            let name = graph.node(input).name.as_str();
+            sqnr.get(name).copied().unwrap_or(60.0)
+        });
+        damage.push((inputs.fold(60.0, f64::min) - own, &node.name));
+    }
+    damage.sort_by(|a, b| b.0.total_cmp(&a.0));
+    damage.into_iter().map(|(_, n)| n.to_owned()).collect()
+}
+
+fn top1(probabilities: &[f32]) -> usize {
+    let pairs = probabilities.iter().enumerate();
+    // The first of equal ones, as `predict` ranks them.
+    pairs
+        .rev()
+        .max_by(|a, b| a.1.total_cmp(b.1))
+        .map_or(0, |(i, _)| i)
+}
