@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use dermal::activation::Activation;
 use dermal::engine::{Engine, Options};
 use dermal::graph::{
-    BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, Kernel, NodeId, Op, Padding,
-    PoolKind, ResizeKind, Window, pass,
+    BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, Kernel, KernelLayout, NodeId, Op,
+    Padding, PoolKind, ResizeKind, Window, pass,
 };
 use dermal::kernels::Isa;
+use dermal::quantize::{Calibrator, Int8Options, equalize, to_int8};
 use dermal::reference::Reference;
 use dermal::tensor::{Shape, Tensor};
 
@@ -339,6 +340,91 @@ fn random_networks_agree_with_the_reference_on_every_tier_and_thread_count() {
     }
 }
 
+/// What quantization did to the signal, in decibels.
+fn sqnr_db(exact: &[f32], got: &[f32]) -> f64 {
+    let power = |values: &mut dyn Iterator<Item = f32>| -> f64 {
+        values.map(|v| f64::from(v) * f64::from(v)).sum()
+    };
+    let signal = power(&mut exact.iter().copied());
+    let noise = power(&mut exact.iter().zip(got).map(|(a, b)| a - b));
+    10.0 * (signal / noise.max(1e-30)).log10()
+}
+
+#[test]
+fn quantized_random_networks_give_the_same_bits_everywhere_and_keep_the_function() {
+    let mut ratios = Vec::new();
+    for seed in 0..40 {
+        let graph = pass::optimize(network(seed, 4 + seed as usize % 25)).unwrap();
+        let samples: Vec<_> = (0..6)
+            .map(|i| inputs(&graph, 2000 + 50 * i + seed))
+            .collect();
+        let mut calibrator = Calibrator::new(&graph, &Options::default()).unwrap();
+        for sample in &samples {
+            let separate = calibrator.graph().clone();
+            fill(calibrator.engine_mut(), &separate, sample);
+            calibrator.observe().unwrap();
+        }
+        let calibration = calibrator.finish().unwrap();
+        let balanced = equalize(&calibration, 0.5).unwrap();
+        // Balancing channels changes no answer.
+        let named: BTreeMap<&str, &[f32]> = samples[0]
+            .iter()
+            .map(|(name, v)| (name.as_str(), v.as_slice()))
+            .collect();
+        let exact = Reference::new(&graph).run(&named).unwrap();
+        let same = Reference::new(&balanced).run(&named).unwrap();
+        close(&same, &exact, &format!("seed {seed}: balanced"));
+        let int8 = to_int8(&calibration, &Int8Options::default()).unwrap();
+        assert!(int8.is_quantized() || graph.ids().all(|id| graph.node(id).op.kernel().is_none()));
+        let mut first: Option<Vec<f32>> = None;
+        for isa in Isa::available() {
+            for threads in [1, 2, 3] {
+                let options = Options {
+                    threads,
+                    isa,
+                    keep: vec![],
+                };
+                let mut engine = Engine::new(&int8, &options).unwrap();
+                for _ in 0..2 {
+                    fill(&mut engine, &int8, &samples[0]);
+                    engine.run();
+                }
+                let got = engine.output().to_vec();
+                // Ops without an integer kernel stay in float, and may round differently on
+                // another tier; without them nothing may.
+                if float_ops(&int8) {
+                    let expected = first.get_or_insert_with(|| got.clone());
+                    assert!(sqnr_db(expected, &got) > 25.0, "seed {seed}, {isa}");
+                } else {
+                    let expected = first.get_or_insert_with(|| got.clone());
+                    assert_eq!(*expected, got, "seed {seed}, {isa}, {threads} threads");
+                }
+            }
+        }
+        ratios.push(sqnr_db(&exact, &first.unwrap()));
+    }
+    ratios.sort_by(f64::total_cmp);
+    // 8 bits are some 35 dB in each layer, of which a chain of twenty leaves 20.
+    assert!(ratios[ratios.len() / 2] > 22.0, "{ratios:?}");
+    assert!(ratios[2] > 10.0, "{ratios:?}");
+}
+
+/// Whether any op computes in floats on values that came from bytes and goes back to bytes, or
+/// ends in an op whose last bits differ between tiers.
+fn float_ops(graph: &Graph) -> bool {
+    graph.nodes().iter().any(|node| {
+        node.quantization.is_none()
+            && !matches!(
+                node.op,
+                Op::Input | Op::Dequantize | Op::Reshape { .. } | Op::Concat { .. }
+            )
+            && !node
+                .op
+                .kernel()
+                .is_some_and(|kernel| kernel.layout == KernelLayout::Panel16x4)
+    })
+}
+
 #[test]
 fn kept_values_are_those_of_the_reference() {
     for seed in 0..20 {
@@ -363,7 +449,7 @@ fn kept_values_are_those_of_the_reference() {
         for (&id, expected) in keep.iter().zip(&expected) {
             let name = &graph.node(id).name;
             close(
-                engine.value(id),
+                &engine.value(id),
                 expected,
                 &format!("seed {seed}, `{name}`"),
             );

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::session::load_model;
 use crate::artifact::fields::{FieldMapping, FieldPart, MissingCategory};
-use crate::artifact::{Head, InputKind, InputSpec, Model, Preprocessing, Provenance, Resize};
+use crate::artifact::{
+    Head, InputKind, InputSpec, Model, Preprocessing, Provenance, QuantizationRecord, Resize,
+};
 use crate::cli::InspectArgs;
 use crate::engine::Plan;
 use crate::graph::{NodeId, SourceLayer};
@@ -37,6 +39,8 @@ struct Report<'a> {
     arena: Arena,
     nodes: usize,
     provenance: &'a Provenance,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantization: Option<&'a QuantizationRecord>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<Layer<'a>>,
 }
@@ -138,6 +142,7 @@ impl<'a> Report<'a> {
             arena: Arena::of(model, with_layers),
             nodes: graph.nodes().len(),
             provenance: &manifest.provenance,
+            quantization: manifest.quantization.as_ref(),
             layers: if with_layers {
                 graph.ids().map(layer).collect()
             } else {
@@ -234,6 +239,13 @@ impl<'a> Report<'a> {
         for option in &origin.options {
             fields.row(["  option", option]);
         }
+        if let Some(record) = self.quantization {
+            fields.row(["quantized to", &quantization_text(record)]);
+            fields.row(["  from sha256", &record.base_sha256]);
+            if !record.kept_float.is_empty() {
+                fields.row(["  in float", &record.kept_float.join(", ")]);
+            }
+        }
         report::print(fields.to_string())?;
         if self.layers.is_empty() {
             return Ok(());
@@ -291,6 +303,25 @@ impl Arena {
 }
 
 /// A part's field, and what it takes and becomes.
+/// `int8, calibrated on 64 photos (mse, channels balanced, biases corrected)`.
+fn quantization_text(record: &QuantizationRecord) -> String {
+    let mut how: Vec<&str> = record.method.as_deref().into_iter().collect();
+    if record.equalization.is_some() {
+        how.push("channels balanced");
+    }
+    if record.bias_correction {
+        how.push("biases corrected");
+    }
+    match record.photos {
+        Some(photos) => format!(
+            "{}, calibrated on {photos} photos ({})",
+            record.to,
+            how.join(", ")
+        ),
+        None => record.to.clone(),
+    }
+}
+
 fn field_text(part: &FieldPart) -> (String, String) {
     let takes = fields::takes(part);
     let text = match part {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::histogram::{Histogram, RangeMethod};
 use super::{QuantizeError, separate_tables};
+use crate::activation::Activation;
 use crate::engine::{Engine, Options};
 use crate::graph::{Graph, NodeId};
 use crate::quantization::Quantization;
@@ -44,10 +45,11 @@ pub struct ValueStats {
 }
 
 impl ValueStats {
-    /// The bytes' map by a method; `None` if an element was not finite.
+    /// The bytes' map by a method, for bytes that `then` is applied to by a table (`Linear`: none
+    /// is); `None` if an element was not finite.
     #[must_use]
-    pub fn quantization(&self, method: RangeMethod) -> Option<Quantization> {
-        self.histogram.quantization(method)
+    pub fn quantization(&self, method: RangeMethod, then: Activation) -> Option<Quantization> {
+        self.histogram.quantization(method, then)
     }
 
     /// The least and the largest element.
@@ -127,7 +129,14 @@ impl Calibrator {
         })
     }
 
-    /// The engine, to fill its inputs.
+    /// The graph that is run: the model's, tables apart. Its inputs have the model's names and
+    /// order, but ids of their own.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The engine, to fill its inputs (nodes of [`Calibrator::graph`]).
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::activation::Activation;
 use crate::quantization::Quantization;
 
 /// Bins on each side of zero. At least half of those on the larger side are in use, which leaves
@@ -109,12 +110,18 @@ impl Histogram {
             .collect()
     }
 
-    /// The bytes' map by the given method; `None` if a value was not finite.
-    pub(super) fn quantization(&self, method: RangeMethod) -> Option<Quantization> {
+    /// The bytes' map by the given method; `None` if a value was not finite. `then` is the table
+    /// that the bytes are looked up in: it is the error behind it that counts. SiLU is flat far
+    /// below zero, so that a range that is fine there would be wasted.
+    pub(super) fn quantization(
+        &self,
+        method: RangeMethod,
+        then: Activation,
+    ) -> Option<Quantization> {
         let (low, high) = match method {
             RangeMethod::MinMax => (self.low, self.high),
             RangeMethod::Percentile { percent } => self.percentile(percent),
-            RangeMethod::Mse => self.least_error(),
+            RangeMethod::Mse => self.least_error(then),
         };
         Quantization::covering(low, high)
     }
@@ -139,8 +146,13 @@ impl Histogram {
     }
 
     /// Tries both ends together, then each alone, twice.
-    fn least_error(&self) -> (f32, f32) {
-        let bins = self.bins();
+    fn least_error(&self, then: Activation) -> (f32, f32) {
+        let width = f64::from(self.limit) / HALF as f64;
+        let bins: Vec<Bin> = self
+            .bins()
+            .into_iter()
+            .map(|(middle, count)| Bin::new(middle, count, width, then))
+            .collect();
         let (low, high) = (self.low.min(0.0), self.high.max(0.0));
         let share = |i: usize| {
             let step = (1.0 - SMALLEST_SHARE) / (CANDIDATES - 1) as f64;
@@ -150,9 +162,9 @@ impl Histogram {
             }
         };
         let mut best = (low, high);
-        let mut least = error(&bins, best);
+        let mut least = error(&bins, best, then);
         let mut consider = |candidate: (f32, f32), best: &mut (f32, f32)| {
-            let got = error(&bins, candidate);
+            let got = error(&bins, candidate, then);
             if got < least {
                 least = got;
                 *best = candidate;
@@ -175,22 +187,53 @@ impl Histogram {
     }
 }
 
-/// Summed squared error of the bytes of a range. Inside it a bin's error is that of even spread
-/// (a twelfth of a squared step), beyond it the squared distance from the end.
-fn error(bins: &[(f64, f64)], (low, high): (f32, f32)) -> f64 {
+/// A bin as the search needs it.
+struct Bin {
+    middle: f64,
+    count: f64,
+    /// What the function behind makes of the middle.
+    value: f64,
+    /// Its squared slope there.
+    slope: f64,
+}
+
+impl Bin {
+    fn new(middle: f64, count: f64, width: f64, then: Activation) -> Self {
+        let slope = (apply(then, middle + width) - apply(then, middle - width)) / (2.0 * width);
+        Self {
+            middle,
+            count,
+            value: apply(then, middle),
+            slope: slope * slope,
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the definition is in f32")]
+fn apply(function: Activation, x: f64) -> f64 {
+    match function {
+        Activation::Linear => x,
+        function => f64::from(function.apply(x as f32)),
+    }
+}
+
+/// Summed squared error behind `then` of the bytes of a range. Inside it a bin's error is that of
+/// even spread (a twelfth of a squared step) times the squared slope, beyond it the squared
+/// distance from the end's value.
+fn error(bins: &[Bin], (low, high): (f32, f32), then: Activation) -> f64 {
     let (low, high) = (f64::from(low), f64::from(high));
     let step = (high - low) / 255.0;
     let inside = step * step / 12.0;
-    let sum = bins.iter().map(|&(x, count)| {
-        let beyond = (low - x).max(x - high).max(0.0);
-        // Zero is a byte's own value: it has no error.
-        let rounding = if x.abs() < step / 64.0 { 0.0 } else { inside };
-        count
-            * if beyond > 0.0 {
-                beyond * beyond + inside
-            } else {
-                rounding
-            }
+    let ends = [apply(then, low), apply(then, high)];
+    let sum = bins.iter().map(|bin| {
+        let off = match bin.middle {
+            x if x < low => bin.value - ends[0],
+            x if x > high => bin.value - ends[1],
+            // Zero is a byte's own value: it has no error.
+            x if x.abs() < step / 64.0 => return 0.0,
+            _ => 0.0,
+        };
+        bin.count * (off * off + inside * bin.slope)
     });
     sum.sum()
 }
@@ -210,7 +253,9 @@ mod tests {
 
     #[test]
     fn min_max_keeps_all() {
-        let map = with_outlier().quantization(RangeMethod::MinMax).unwrap();
+        let map = with_outlier()
+            .quantization(RangeMethod::MinMax, Activation::Linear)
+            .unwrap();
         assert!((map.scale - 1001.0 / 255.0).abs() < 1e-5);
         assert_eq!(map.zero_point, 0);
     }
@@ -218,7 +263,9 @@ mod tests {
     #[test]
     fn a_percentile_and_least_error_leave_an_outlier_out() {
         for method in [RangeMethod::Percentile { percent: 99.9 }, RangeMethod::Mse] {
-            let map = with_outlier().quantization(method).unwrap();
+            let map = with_outlier()
+                .quantization(method, Activation::Linear)
+                .unwrap();
             let top = map.dequantize(255);
             // 99.95 % of the elements lie below 10; a fifth of the range is the least tried.
             let most = if method == RangeMethod::Mse {
@@ -228,6 +275,19 @@ mod tests {
             };
             assert!(top >= 9.0 && top < most, "{method:?}: {top}");
         }
+    }
+
+    #[test]
+    fn what_a_function_flattens_is_left_out() {
+        let mut histogram = Histogram::new();
+        let even: Vec<f32> = (0..100_000).map(|i| i as f32 / 5_000.0 - 12.0).collect();
+        histogram.add(&even);
+        let of = |then| histogram.quantization(RangeMethod::Mse, then).unwrap();
+        let low = |map: Quantization| map.dequantize(0);
+        assert!(low(of(Activation::Linear)) < -11.5);
+        let silu = low(of(Activation::Silu));
+        assert!((-9.0..-3.0).contains(&silu), "{silu}");
+        assert!(of(Activation::Silu).scale < of(Activation::Linear).scale);
     }
 
     #[test]
@@ -262,7 +322,12 @@ mod tests {
             RangeMethod::Mse,
             RangeMethod::Percentile { percent: 99.0 },
         ] {
-            assert!(histogram.quantization(method).unwrap().is_valid());
+            assert!(
+                histogram
+                    .quantization(method, Activation::Linear)
+                    .unwrap()
+                    .is_valid()
+            );
         }
     }
 }

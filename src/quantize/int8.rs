@@ -59,6 +59,7 @@ pub fn to_int8(calibration: &Calibration, options: &Int8Options) -> Result<Graph
         options,
         bytes: stored_bytes(graph, &integer),
         integer,
+        users: graph.users(),
         nodes: Vec::new(),
         tensors: BTreeMap::new(),
         at: Vec::new(),
@@ -152,6 +153,7 @@ struct Builder<'a> {
     options: &'a Int8Options,
     integer: Vec<bool>,
     bytes: Vec<bool>,
+    users: Vec<Vec<NodeId>>,
     nodes: Vec<Node>,
     tensors: BTreeMap<String, Tensor>,
     /// The new node of each old one.
@@ -225,7 +227,15 @@ impl Builder<'_> {
     fn observed(&self, old: NodeId) -> Result<Quantization, QuantizeError> {
         let node = self.graph.node(old);
         let stats = self.calibration.value(&node.name);
-        let map = stats.map(|stats| stats.quantization(self.options.method));
+        // Bytes that are only looked up in one table are as fine as the table's result needs.
+        let then = match self.users[old.0].as_slice() {
+            [user] if self.integer[user.0] => match self.graph.node(*user).op {
+                Op::Activation(activation) if old != self.graph.output() => activation,
+                _ => Activation::Linear,
+            },
+            _ => Activation::Linear,
+        };
+        let map = stats.map(|stats| stats.quantization(self.options.method, then));
         match (map, node.inputs.first()) {
             (Some(map), _) => map.ok_or_else(|| QuantizeError::Value {
                 layer: node.name.clone(),

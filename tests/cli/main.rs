@@ -15,6 +15,7 @@ mod import;
 mod inspect;
 mod predict;
 mod program;
+mod quantize;
 
 /// What a run left behind.
 struct Ran {

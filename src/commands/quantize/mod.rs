@@ -19,7 +19,7 @@ use crate::predict::{Limits as PhotoLimits, PhotoInput};
 use crate::quantize::half::{HalfType, to_half};
 use crate::quantize::{LayerError, RangeMethod, histogram_bytes, separate_tables, speed_ratio};
 use crate::report::{self, Align, Progress, SCHEMA_VERSION, Table};
-use crate::suggest::suggest;
+use crate::suggest::nearest;
 use crate::tensor::DType;
 use crate::units::{Bytes, Millis};
 
@@ -275,7 +275,7 @@ fn int8(
         photos: Some(photos.len() - photos.bad().len()),
         equalization: found.equalization,
         bias_correction: found.bias_correction,
-        kept_float: found.kept.iter().cloned().collect(),
+        kept_float: found.kept.clone(),
         mean_abs_dp: Some(found.score.mean_abs_dp),
         logit_sqnr_db: logit_sqnr(&found),
         ..record
@@ -318,12 +318,11 @@ fn kept_nodes(graph: &Graph, names: &[String]) -> Result<BTreeSet<String>> {
             } else {
                 "there are no weights in layer"
             };
+            let nearest = nearest(name, &layers)
+                .map_or(String::new(), |near| format!("did you mean `{near}`? "));
             return Err(failure(
                 format!("{what} `{name}`"),
-                format!(
-                    "{}; `dermal inspect MODEL --layers` lists all",
-                    suggest(name, &layers)
-                ),
+                format!("{nearest}`dermal inspect MODEL --layers` lists all"),
             ));
         }
         kept.extend(weighted.iter().map(|&id| graph.node(id).name.clone()));
@@ -455,7 +454,7 @@ impl CalibrationReport {
             method: format!("{:?}", args.method).to_lowercase(),
             equalization: found.equalization,
             bias_correction: found.bias_correction,
-            kept_float: found.kept.iter().cloned().collect(),
+            kept_float: found.kept.clone(),
             mean_abs_dp: found.score.mean_abs_dp,
             agreement: found.score.agreement,
             scored_photos: found.score.photos,

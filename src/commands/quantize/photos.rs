@@ -155,23 +155,23 @@ impl<'a> Photos<'a> {
                     visit(indices[prepared.index], &inputs)?;
                 }
                 Err(error) => {
-                    let text = format!("{}: {error}", sample.path.display());
-                    if !self.bad.contains(&text) {
-                        progress.suspend(|| report::warn(&format!("left out {text}"), None));
-                        bad.push(text);
+                    let text = format!("`{}`: {error}", sample.path.display());
+                    if self.bad.contains(&text) {
+                        continue;
                     }
+                    bad.push(text.clone());
+                    let count = self.bad.len() + bad.len();
+                    if count > self.max_bad {
+                        return Err(failure(
+                            format!(
+                                "cannot read photo {text} (unreadable photos: {count}, allowed: {})",
+                                self.max_bad
+                            ),
+                            "repair or remove it, or allow some with `--max-bad N`",
+                        ));
+                    }
+                    progress.suspend(|| report::warn(&format!("left out {text}"), None));
                 }
-            }
-            if self.bad.len() + bad.len() > self.max_bad {
-                let named = bad.last().cloned().unwrap_or_default();
-                return Err(failure(
-                    format!(
-                        "{} photos cannot be read, {} are allowed: {named}",
-                        self.bad.len() + bad.len(),
-                        self.max_bad
-                    ),
-                    "repair or remove them, or allow some with `--max-bad N`",
-                ));
             }
             progress.set(prepared.index as u64 + 1, most as u64);
         }

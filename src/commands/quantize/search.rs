@@ -60,7 +60,8 @@ pub(super) struct Found {
     pub(super) float_top1: Option<f64>,
     pub(super) equalization: Option<f64>,
     pub(super) bias_correction: bool,
-    pub(super) kept: BTreeSet<String>,
+    /// Source layers in float, in the order of the graph.
+    pub(super) kept: Vec<String>,
     pub(super) errors: Vec<LayerError>,
     /// Every candidate in the order of trial.
     pub(super) trials: Vec<(String, Score)>,
@@ -118,7 +119,7 @@ impl<'a, 'm> Search<'a, 'm> {
             float_top1,
             equalization: best.equalization,
             bias_correction: best.options.bias_correction,
-            kept: best.options.keep_float,
+            kept: layer_names(calibration.graph(), &best.options.keep_float),
             errors,
             out_of_time: self.is_late(),
             trials: self.trials,
@@ -139,7 +140,7 @@ impl<'a, 'm> Search<'a, 'm> {
         let answers = &mut self.answers;
         let dataset = self.photos.dataset.clone();
         self.photos.each(task, usize::MAX, &mut |index, inputs| {
-            for (id, values) in inputs.of(&model.graph, graph) {
+            for (id, values) in inputs.of(&model.graph, calibrator.graph()) {
                 calibrator
                     .engine_mut()
                     .input_mut(id)
@@ -350,6 +351,16 @@ fn suspects(errors: &[LayerError], graph: &Graph, kept: &BTreeSet<String>) -> Ve
     }
     damage.sort_by(|a, b| b.0.total_cmp(&a.0));
     damage.into_iter().map(|(_, n)| n.to_owned()).collect()
+}
+
+/// The layers that people know nodes by.
+fn layer_names(graph: &Graph, nodes: &BTreeSet<String>) -> Vec<String> {
+    let kept = graph.nodes().iter().filter(|n| nodes.contains(&n.name));
+    kept.map(|node| {
+        let layer = node.layers.first();
+        layer.map_or_else(|| node.name.clone(), |layer| layer.name.clone())
+    })
+    .collect()
 }
 
 fn top1(probabilities: &[f32]) -> usize {

@@ -1,0 +1,241 @@
+//! `dermal quantize`.
+
+use super::*;
+
+fn demo() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("models/demo.safetensors")
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn table() -> String {
+    fixture("labels.csv").to_str().unwrap().to_owned()
+}
+
+fn quantize(out: &Path, args: &[&str]) -> Ran {
+    let demo = demo();
+    let mut all = vec!["quantize", &demo, "-o", out.to_str().unwrap()];
+    all.extend(args);
+    dermal(all)
+}
+
+#[test]
+fn fp16_and_bf16_need_no_photos() {
+    let folder = tempfile::tempdir().unwrap();
+    for to in ["fp16", "bf16"] {
+        let out = folder.path().join(format!("{to}.safetensors"));
+        let ran = quantize(&out, &["--to", to, "--json"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let json = ran.json();
+        assert_eq!(json["schema_version"], 1);
+        assert!(json["bytes_after"].as_u64() < json["bytes_before"].as_u64());
+        assert!(json["layers"][0]["sqnr_db"].as_f64().unwrap() > 40.0);
+        let photo = photo("bcc_03.jpg");
+        let predicted = dermal([
+            "predict",
+            &photo,
+            "--model",
+            out.to_str().unwrap(),
+            "--json",
+        ]);
+        assert_eq!(predicted.json()["images"][0]["top1"], "bcc");
+        // 16 bits can be quantized again when told so, and not without.
+        let next = folder.path().join("next.safetensors");
+        let again = [
+            "quantize",
+            out.to_str().unwrap(),
+            "-o",
+            next.to_str().unwrap(),
+            "--to",
+            "fp16",
+        ];
+        dermal(again).refuses(&["16-bit weights already", "--again"]);
+        let told = dermal(again.iter().chain(&["--again"]));
+        assert_eq!(told.code, Some(0), "{}", told.stderr);
+    }
+}
+
+#[test]
+fn int8_is_calibrated_on_photos_and_says_what_it_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("int8.safetensors");
+    let table = table();
+    let args = [
+        "--to",
+        "int8",
+        "--calibrate",
+        &table,
+        "--photos",
+        "35",
+        "--json",
+    ];
+    let ran = quantize(&out, &args);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let json = ran.json();
+    let seen = &json["calibration"];
+    assert_eq!(seen["photos"], 35);
+    assert!(seen["agreement"].as_f64().unwrap() > 0.9, "{seen}");
+    assert!(seen["trials"].as_array().unwrap().len() >= 2);
+    assert_eq!(json["bytes_after"], out.metadata().unwrap().len());
+    let first = std::fs::read(&out).unwrap();
+    // The same photos and options make the same bytes, and replace a file whole.
+    assert_eq!(quantize(&out, &args).code, Some(0));
+    assert_eq!(std::fs::read(&out).unwrap(), first);
+    assert_eq!(listing(folder.path()), ["int8.safetensors"]);
+
+    let path = out.to_str().unwrap();
+    let shown = dermal(["inspect", path]);
+    assert!(shown.stdout.contains("int8"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("35 photos"), "{}", shown.stdout);
+    let map = folder.path().join("map.png");
+    let photo = photo("bcc_03.jpg");
+    let drawn = dermal([
+        "predict",
+        &photo,
+        "--model",
+        path,
+        "--gradcam",
+        map.to_str().unwrap(),
+    ]);
+    assert_eq!(drawn.code, Some(0), "{}", drawn.stderr);
+    assert!(map.metadata().unwrap().len() > 1000);
+    let other = folder.path().join("other.safetensors");
+    dermal([
+        "quantize",
+        path,
+        "-o",
+        other.to_str().unwrap(),
+        "--to",
+        "fp16",
+    ])
+    .refuses(&["INT8 already", "f32 file"]);
+}
+
+#[test]
+fn an_accuracy_that_was_not_reached_is_exit_code_1_with_the_best_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("int8.safetensors");
+    let table = table();
+    // No time to look for layers that should stay in float. `minmax` costs the demo model more
+    // than nothing on all its photos.
+    let args = [
+        "--to",
+        "int8",
+        "--calibrate",
+        &table,
+        "--method",
+        "minmax",
+        "--max-drop",
+        "0pp",
+        "--max-minutes",
+        "0.0001",
+        "--json",
+    ];
+    let ran = quantize(&out, &args);
+    let json = ran.json();
+    let seen = &json["calibration"];
+    let lost = seen["top1_before"].as_f64().unwrap() - seen["top1_after"].as_f64().unwrap();
+    assert_eq!(seen["held"], lost <= 0.0, "{seen}");
+    assert_eq!(ran.code, Some(i32::from(lost > 0.0)), "{}", ran.stderr);
+    assert_eq!(seen["out_of_time"], true);
+    assert_eq!(dermal(["inspect", out.to_str().unwrap()]).code, Some(0));
+}
+
+#[test]
+fn memory_does_not_grow_with_the_number_of_photos() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = table();
+    let peak = |photos: &str| {
+        let out = folder.path().join("int8.safetensors");
+        let args = [
+            "--to",
+            "int8",
+            "--calibrate",
+            &table,
+            "--photos",
+            photos,
+            "--threads",
+            "1",
+            "--json",
+        ];
+        let ran = quantize(&out, &args);
+        ran.json()["peak_rss_bytes"].as_u64().unwrap() as f64 / 1e6
+    };
+    let (few, many) = (peak("20"), peak("200"));
+    assert!(
+        many - few < 5.0,
+        "{few} MB with 20 photos, {many} MB with 200"
+    );
+}
+
+#[test]
+fn bad_input_is_refused_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("int8.safetensors");
+    let table = table();
+    quantize(&out, &["--to", "int8"]).refuses(&["INT8 needs photos", "--calibrate"]);
+    quantize(
+        &out,
+        &[
+            "--to",
+            "int8",
+            "--calibrate",
+            &table,
+            "--max-memory",
+            "20MB",
+        ],
+    )
+    .refuses(&["calibration may need", "--max-memory", "histograms"]);
+    quantize(
+        &out,
+        &[
+            "--to",
+            "int8",
+            "--calibrate",
+            &table,
+            "--keep-float",
+            "blok1_dwconv",
+        ],
+    )
+    .refuses(&[
+        "there is no layer `blok1_dwconv`",
+        "did you mean `block1_dwconv`?",
+    ]);
+    quantize(&out, &["--to", "fp16", "--calibrate", &table]).refuses(&["does nothing"]);
+    quantize(&out, &["--to", "int8", "--calibrate", "nowhere"]).refuses(&["nowhere"]);
+    let demo = demo();
+    dermal(["quantize", &demo, "-o", &demo, "--to", "fp16"]).refuses(&["would replace the model"]);
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    quantize(
+        &out,
+        &["--to", "int8", "--calibrate", empty.to_str().unwrap()],
+    )
+    .refuses(&["empty"]);
+    // A corrupt photo is named; some may be left out when that is allowed.
+    let photos = folder.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    for name in ["bcc_03.jpg", "mel_05.jpg", "nv_04.jpg"] {
+        std::fs::copy(photo(name), photos.join(name)).unwrap();
+    }
+    std::fs::write(photos.join("torn.jpg"), b"\xff\xd8\xff\xe0 no photo").unwrap();
+    let photos = photos.to_str().unwrap();
+    quantize(&out, &["--to", "int8", "--calibrate", photos]).refuses(&["torn.jpg", "--max-bad"]);
+    assert_eq!(listing(folder.path()), ["empty", "photos"]);
+    let allowed = quantize(
+        &out,
+        &[
+            "--to",
+            "int8",
+            "--calibrate",
+            photos,
+            "--max-bad",
+            "1",
+            "--json",
+        ],
+    );
+    assert_eq!(allowed.code, Some(0), "{}", allowed.stderr);
+    assert_eq!(allowed.json()["calibration"]["photos"], 3);
+}
