@@ -14,7 +14,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
     name = "dermal",
     version,
     propagate_version = false,
-    after_help = "Exit status: 0 done, 2 could not be done (usage, files, unsupported models).\n\
+    after_help = "Exit status: 0 done or yes, 1 no, 2 could not be done (usage, files, unsupported models).\n\
                   `dermal COMMAND --help` explains a command with examples."
 )]
 pub struct Cli {

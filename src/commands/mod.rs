@@ -148,7 +148,7 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return Some(error.hint().to_owned());
     }
     if let Some(error) = cause.downcast_ref::<HalfError>() {
-        return Some(error.hint().to_owned());
+        return Some(error.hint());
     }
     if cause.is::<IsaError>() {
         return Some("leave `--isa` out: the best that this CPU has is chosen".to_owned());

@@ -152,14 +152,14 @@ impl<'a> Context<'a> {
     }
 
     /// The table that the step's activation looks bytes up in, if it has one.
-    fn table(&self) -> Result<Option<Table>, LowerError> {
+    fn table(&self) -> Result<Option<Box<Table>>, LowerError> {
         if self.step.sum.is_none() {
             return Ok(None);
         }
         let last = self.graph.node(self.step.node);
         match (&last.op, self.node.quantization, last.quantization) {
             (Op::Activation(activation), Some(from), Some(to)) => {
-                Ok(Some(Table::of(*activation, from, to)))
+                Ok(Some(Box::new(Table::of(*activation, from, to))))
             }
             _ => Err(LowerError::NoIntegerKernel),
         }
@@ -211,7 +211,7 @@ impl<'a> Context<'a> {
             input_activation,
             output: self.made()?,
             activation: conv.activation,
-            table: self.table()?,
+            table: self.table()?.map(|table| *table),
         };
         boxed(DepthwiseI8::prepare(self.isa, &params))
     }

@@ -116,7 +116,7 @@ fn map_of(target: &Target, method: Method, output: usize) -> HeatMap {
             output,
             negated: false,
         },
-        &|id| values[&id].as_slice(),
+        &|id| Cow::Borrowed(values[&id].as_slice()),
     )
     .unwrap()
 }

@@ -96,10 +96,11 @@ pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), StorageError> {
             kind: BinaryOp::Div,
             ..
         } => all_real(),
-        Op::Binary { .. } | Op::Concat { .. } | Op::Activation(_) => all_bytes(),
+        Op::Binary { .. } | Op::Concat { .. } | Op::Activation(_) | Op::Pool2d { .. } => {
+            all_bytes()
+        }
         // The mean of a map may end in real numbers: it is what heads read.
         Op::GlobalPool { .. } => Ok(()),
-        Op::Pool2d { .. } => all_bytes(),
         Op::Reshape { .. } | Op::Pad(_) => {
             all_bytes()?;
             match (first, node.quantization) {

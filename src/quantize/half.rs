@@ -364,6 +364,7 @@ mod tests {
             let kernel = Kernel {
                 tensor: format!("{name}.kernel"),
                 layout: KernelLayout::Panel16,
+                scale: None,
             };
             let op = Op::Dense(Dense {
                 units,

@@ -334,7 +334,7 @@ impl Builder<'_> {
             .calibration
             .value(&self.graph.node(old_input).name)
             .filter(|_| self.options.bias_correction)
-            .map(|stats| stats.channel_means());
+            .map(super::calibrate::ValueStats::channel_means);
         let mut biases = Vec::with_capacity(n_total);
         for channel in 0..n_total {
             let scale = f64::from(scales[channel]);

@@ -50,9 +50,7 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
             _ => None,
         };
         // What stays fused: a clamp, and a residual behind a clamp.
-        let (fused, stage) = if !is_clamp(epilogue.activation) {
-            (Epilogue::default(), Stage::BeforeActivation)
-        } else {
+        let (fused, stage) = if is_clamp(epilogue.activation) {
             let residual = Some(Activation::Linear);
             let activation = epilogue.activation;
             (
@@ -62,6 +60,8 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
                 },
                 Stage::BeforePostActivation,
             )
+        } else {
+            (Epilogue::default(), Stage::BeforeActivation)
         };
         let inputs = std::mem::take(&mut node.inputs);
         parts.push("sum", with_epilogue(node.op, fused), &inputs, &stage);

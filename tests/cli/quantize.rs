@@ -220,7 +220,7 @@ fn bad_input_is_refused_and_leaves_nothing_behind() {
     for name in ["bcc_03.jpg", "mel_05.jpg", "nv_04.jpg"] {
         std::fs::copy(photo(name), photos.join(name)).unwrap();
     }
-    std::fs::write(photos.join("torn.jpg"), b"\xff\xd8\xff\xe0 no photo").unwrap();
+    std::fs::copy(fixture("labels.csv"), photos.join("torn.jpg")).unwrap();
     let photos = photos.to_str().unwrap();
     quantize(&out, &["--to", "int8", "--calibrate", photos]).refuses(&["torn.jpg", "--max-bad"]);
     assert_eq!(listing(folder.path()), ["empty", "photos"]);

@@ -139,8 +139,12 @@ impl<'a> Photos<'a> {
             chosen
         });
         let part = Arc::new(part);
-        let stream = PhotoStream::new(part.clone(), &[self.photo.clone()], self.options)
-            .context("cannot start threads that read photos")?;
+        let stream = PhotoStream::new(
+            part.clone(),
+            std::slice::from_ref(&self.photo),
+            self.options,
+        )
+        .context("cannot start threads that read photos")?;
         let mut progress = Progress::items(task);
         let mut bad = Vec::new();
         for prepared in stream {

@@ -2,7 +2,7 @@
 //!
 //! Activations are u8 with one [`Quantization`] a value, weights i8 with a scale a channel and no
 //! zero point, biases i32 in units of `input scale * weight scale`. A dense layer is a 1x1
-//! convolution of an image of `rows x 1` pixels. See [`super::requantize`] for the arithmetic.
+//! convolution of an image of `rows x 1` pixels. The arithmetic is that of `kernels::requantize`.
 //!
 //! Not here: depthwise convolution.
 
@@ -34,7 +34,7 @@ pub enum ConvI8Output {
         residual: Option<(Quantization, Activation)>,
         /// When present, each byte is looked up here before it is stored: any activation, from
         /// `output`'s integers to those of another quantization.
-        table: Option<Table>,
+        table: Option<Box<Table>>,
     },
     /// Real numbers, after any activation.
     F32 {

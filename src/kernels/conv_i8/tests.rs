@@ -52,7 +52,7 @@ fn random(seed: u64, window: SlidingWindow, groups: usize, filters: usize) -> Co
                     clamps[rng.random_range(0..3)],
                 )
             }),
-            table: (kind == 3).then(|| Table::new(std::array::from_fn(|_| rng.random()))),
+            table: (kind == 3).then(|| Box::new(Table::new(std::array::from_fn(|_| rng.random())))),
         }
     };
     ConvI8Params {

@@ -42,17 +42,17 @@ pub(super) fn tier(_: Avx2) -> &'static Tier {
 /// That of [`Tier::copy`].
 #[target_feature(enable = "avx2")]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    let to = to.cast::<u16>();
     let mut i = 0;
     // SAFETY: the caller's bounds: `i` and the elements up to 16 after it lie below `len`.
     unsafe {
         while i + 16 <= len {
             let bytes = _mm_loadu_si128(from.add(i).cast());
-            _mm256_storeu_si256(to.add(i).cast(), _mm256_cvtepu8_epi16(bytes));
+            _mm256_storeu_si256(to.add(2 * i).cast(), _mm256_cvtepu8_epi16(bytes));
             i += 16;
         }
         while i < len {
-            to.add(i).write_unaligned(u16::from(*from.add(i)));
+            let wide = u16::from(*from.add(i)).to_le_bytes();
+            to.add(2 * i).cast::<[u8; 2]>().write(wide);
             i += 1;
         }
     }

@@ -49,7 +49,7 @@ pub(in crate::kernels) enum Finish {
         /// Input 1's quantization, and the clamp after it is added.
         residual: Option<(Quantization, Activation)>,
         /// Applied to the byte: from `output`'s integers to those that are stored.
-        table: Option<Table>,
+        table: Option<Box<Table>>,
     },
     /// Real numbers: `activation(sum * input_scale * weight_scale)`.
     F32 {
@@ -192,10 +192,7 @@ impl Gemm {
 
     pub(in crate::kernels) fn input_lens(&self) -> Vec<usize> {
         let mut lens = vec![byte_words(self.source.input_len())];
-        if let Store::U8(StoreU8 {
-            residual: Some(_), ..
-        }) = self.store
-        {
+        if matches!(&self.store, Store::U8(store) if store.residual.is_some()) {
             lens.push(self.output_len());
         }
         lens
@@ -466,7 +463,7 @@ impl Call<'_> {
 
 /// What [`Finish`] comes to: numbers, all checked.
 enum Store {
-    U8(StoreU8),
+    U8(Box<StoreU8>),
     F32(Activation),
 }
 
@@ -474,7 +471,7 @@ struct StoreU8 {
     bounds: Bounds,
     residual: Option<Residual>,
     zero_point: f32,
-    table: Option<Table>,
+    table: Option<Box<Table>>,
 }
 
 /// The second line of the rule.
@@ -596,7 +593,7 @@ fn store(finish: Finish, input_scale: f32) -> Result<(f64, Store), KernelError> 
                 table,
             };
             let factor = f64::from(input_scale) / f64::from(output.scale);
-            Ok((factor, Store::U8(store)))
+            Ok((factor, Store::U8(Box::new(store))))
         }
         Finish::F32 { activation } => Ok((f64::from(input_scale), Store::F32(activation))),
     }
