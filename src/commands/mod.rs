@@ -12,6 +12,7 @@ use crate::artifact::atomic::AtomicError;
 use crate::artifact::{ArtifactError, FieldMappingError, PreprocessingError};
 use crate::cli::{Cli, Command};
 use crate::evaluate::dataset::DatasetError;
+use crate::evaluate::metrics::MetricsError;
 use crate::explain::ExplainError;
 use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
@@ -21,12 +22,14 @@ use crate::quantize::half::HalfError;
 use crate::report::ReportError;
 
 mod bench;
+mod compare;
 mod fields;
 mod import;
 mod inspect;
 mod man;
 mod predict;
 mod quantize;
+mod report_file;
 mod session;
 
 /// How a command that could be carried out ended.
@@ -80,6 +83,7 @@ fn command() -> clap::Command {
 pub fn run(command: &Command) -> Result<Outcome> {
     match command {
         Command::Import(args) => import::run(args),
+        Command::Compare(args) => return compare::run(args),
         Command::Quantize(args) => return quantize::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
@@ -98,13 +102,17 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|cause| matches!(cause.downcast_ref(), Some(ReportError::Closed)))
 }
 
-/// What to do about an error: the hint of the deepest cause that has one, as it knows most.
+/// What to do about an error: the hint of the deepest cause that has one, as it knows most. An
+/// error about a set of photos speaks for its own causes: it knows where inputs come from.
 #[must_use]
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     let mut found = None;
     for cause in error.chain() {
         if let Some(hint) = hint_of(cause) {
             found = Some(hint);
+        }
+        if cause.is::<DatasetError>() {
+            break;
         }
     }
     found
@@ -143,6 +151,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<DatasetError>() {
         return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<MetricsError>() {
+        return Some(error.hint().to_owned());
     }
     if let Some(error) = cause.downcast_ref::<QuantizeError>() {
         return Some(error.hint().to_owned());

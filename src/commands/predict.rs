@@ -343,7 +343,7 @@ fn milliseconds(since: Instant) -> f64 {
 }
 
 /// The output that speaks for a class. With one sigmoid output the first class is its negative.
-fn score_of(class: usize, head: Head) -> Score {
+pub(super) fn score_of(class: usize, head: Head) -> Score {
     match head {
         Head::BinarySigmoid => Score {
             output: 0,

@@ -340,7 +340,10 @@ fn about(images: u64) -> u64 {
 }
 
 fn sentence(verdict: &Verdict, tost: &Tost, table: &PairedTable) -> String {
-    let margin = 100.0 * tost.margin;
+    let margin = match 100.0 * tost.margin {
+        1.0 => "1 point".to_owned(),
+        points => format!("{points} points"),
+    };
     let confidence = 100.0 * (1.0 - 2.0 * tost.alpha);
     let facts = format!(
         "top-1 differs by {} points ({confidence:.0} % interval {} to {}) on {} images",
@@ -351,22 +354,22 @@ fn sentence(verdict: &Verdict, tost: &Tost, table: &PairedTable) -> String {
     );
     match verdict {
         Verdict::Equivalent => {
-            format!("Equivalent: {facts}, within the margin of {margin} points either way.")
+            format!("Equivalent: {facts}, within the margin of {margin} either way.")
         }
         Verdict::Better => format!("Better: {facts}, all of it a gain."),
         Verdict::NotWorse => {
-            format!("Not worse: {facts}, so a loss of {margin} points is ruled out.")
+            format!("Not worse: {facts}, so a loss of {margin} is ruled out.")
         }
-        Verdict::Worse => format!("Worse: {facts}, against a margin of {margin} points."),
+        Verdict::Worse => format!("Worse: {facts}, against a margin of {margin}."),
         Verdict::CannotTell {
             needed: Some(needed),
         } => format!(
-            "Cannot tell: {facts}, too wide for a margin of {margin} points; it would need \
+            "Cannot tell: {facts}, too wide for a margin of {margin}; it would need \
              about {} images.",
             about(*needed)
         ),
         Verdict::CannotTell { needed: None } => format!(
-            "Cannot tell: {facts}, which is the margin of {margin} points itself; no number of \
+            "Cannot tell: {facts}, which is the margin of {margin} itself; no number of \
              images would settle it."
         ),
     }

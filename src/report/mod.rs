@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
+pub mod document;
 mod progress;
 mod table;
 

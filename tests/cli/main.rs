@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+mod compare;
 mod fields;
 mod import;
 mod inspect;
