@@ -169,6 +169,9 @@ pub struct QuantizeArgs {
         help_heading = "Calibration"
     )]
     pub max_bad: usize,
+    /// Only weights become integers, values stay f32 (`int8`): needs no photos, is not faster
+    #[arg(long, conflicts_with = "calibrate")]
+    pub weights_only: bool,
     /// Layers that stay in f32
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub keep_float: Vec<String>,
@@ -184,6 +187,9 @@ pub struct QuantizeArgs {
     /// Quantize an artifact again whose weights are FP16 or BF16 already
     #[arg(long)]
     pub again: bool,
+    /// Write a report with plots, too
+    #[arg(long, value_name = "FILE.html|FILE.md", value_hint = ValueHint::FilePath)]
+    pub report: Option<PathBuf>,
     /// How the engine runs.
     #[command(flatten)]
     pub engine: EngineArgs,

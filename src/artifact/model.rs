@@ -68,6 +68,9 @@ pub struct QuantizationRecord {
     pub to: String,
     /// SHA-256 of the artifact it was made from, in hexadecimal.
     pub base_sha256: String,
+    /// Whether only weights are integers, and values are f32 (`int8`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weights_only: bool,
     /// How ranges of values were chosen (`int8`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,

@@ -318,6 +318,7 @@ fn quantization_text(record: &QuantizationRecord) -> String {
             record.to,
             how.join(", ")
         ),
+        None if record.weights_only => format!("{}, weights only", record.to),
         None => record.to.clone(),
     }
 }

@@ -18,7 +18,7 @@ use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::quantize::QuantizeError;
-use crate::quantize::half::HalfError;
+use crate::quantize::weights::WeightsError;
 use crate::report::ReportError;
 
 mod bench;
@@ -27,6 +27,7 @@ mod fields;
 mod import;
 mod inspect;
 mod man;
+mod own_process;
 mod predict;
 mod quantize;
 mod report_file;
@@ -158,7 +159,7 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<QuantizeError>() {
         return Some(error.hint().to_owned());
     }
-    if let Some(error) = cause.downcast_ref::<HalfError>() {
+    if let Some(error) = cause.downcast_ref::<WeightsError>() {
         return Some(error.hint());
     }
     if cause.is::<IsaError>() {

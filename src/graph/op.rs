@@ -88,10 +88,10 @@ pub struct Kernel {
     /// Its storage.
     #[serde(default)]
     pub layout: KernelLayout,
-    /// Of an integer kernel: key of its f32 scales, one per output channel, padded with zeros to
-    /// a multiple of 16. A weight is its scale times the stored integer. The bias is then i32, in
-    /// units of input scale times weight scale, less the input's zero point times the channel's
-    /// sum of weights.
+    /// Of i8 weights: key of their f32 scales, one per output channel, padded with zeros to a
+    /// multiple of 16. A weight is its scale times the stored integer. In the layout for integer
+    /// inputs (`Panel16x4`) the bias is then i32, in units of input scale times weight scale, less
+    /// the input's zero point times the channel's sum of weights; in `Panel16` it is f32 as ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<String>,
 }
@@ -343,6 +343,16 @@ impl Op {
     /// The kernel of a convolution or matrix product.
     #[must_use]
     pub fn kernel(&self) -> Option<&Kernel> {
+        match self {
+            Self::Conv2d(Conv2d { kernel, .. })
+            | Self::DepthwiseConv2d(DepthwiseConv2d { kernel, .. })
+            | Self::Dense(Dense { kernel, .. }) => Some(kernel),
+            _ => None,
+        }
+    }
+
+    /// As [`kernel`](Self::kernel), to be changed.
+    pub fn kernel_mut(&mut self) -> Option<&mut Kernel> {
         match self {
             Self::Conv2d(Conv2d { kernel, .. })
             | Self::DepthwiseConv2d(DepthwiseConv2d { kernel, .. })

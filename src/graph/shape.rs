@@ -235,7 +235,11 @@ impl<'a> Context<'a> {
         match kernel.layout {
             KernelLayout::Plain => self.expect_tensor(&kernel.tensor, plain),
             KernelLayout::Panel16 => {
-                self.expect_tensor(&kernel.tensor, &[groups * n.div_ceil(PANEL), k, PANEL])
+                self.expect_tensor(&kernel.tensor, &[groups * n.div_ceil(PANEL), k, PANEL])?;
+                match kernel.scale {
+                    Some(_) => self.kernel_scale(kernel, groups * n),
+                    None => Ok(()),
+                }
             }
             KernelLayout::Panel16x4 => {
                 let panels = groups * n.div_ceil(PANEL);

@@ -114,12 +114,14 @@ pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), StorageError> {
     }
 }
 
-/// Integer layouts hold i8 with i32 biases, all others floats.
+/// Integer layouts hold i8 with i32 biases. The others hold floats, or in packed matrices i8 with a
+/// scale for each channel; their biases are floats.
 fn tensors(graph: &Graph, node: &Node) -> Result<(), StorageError> {
     let Some(kernel) = node.op.kernel() else {
         return Ok(());
     };
     let integers = kernel.layout == KernelLayout::Panel16x4;
+    let is_matrix = matches!(node.op, Op::Conv2d(_) | Op::Dense(_));
     for (position, key) in node.op.tensors().into_iter().enumerate() {
         let Some(tensor) = graph.tensors.get(key) else {
             continue;
@@ -130,6 +132,11 @@ fn tensors(graph: &Graph, node: &Node) -> Result<(), StorageError> {
             (true, true, _) => (dtype == DType::F32, "f32"),
             (true, false, 0) => (dtype == DType::I8, "i8"),
             (true, false, _) => (dtype == DType::I32, "i32"),
+            (false, true, _) => (dtype == DType::F32, "f32"),
+            (false, false, 0) if kernel.scale.is_some() => (
+                dtype == DType::I8 && kernel.layout == KernelLayout::Panel16 && is_matrix,
+                "i8 in a packed matrix, as there is a scale",
+            ),
             (false, ..) => (
                 matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
                 "a float type",

@@ -432,7 +432,8 @@ fn i8_tensor(shape: Shape, values: &[i8]) -> Result<Tensor, TensorError> {
     Tensor::from_bytes(DType::I8, shape, bytemuck::cast_slice(values).to_vec())
 }
 
-fn to_weight(w: f32, scale: f32) -> i8 {
+/// The nearest integer to a weight in units of `scale`, ties to even.
+pub(super) fn to_weight(w: f32, scale: f32) -> i8 {
     #[expect(clippy::cast_possible_truncation, reason = "clamped to 8 bits")]
     {
         (w / scale).round_ties_even().clamp(-LARGEST, LARGEST) as i8
@@ -441,7 +442,7 @@ fn to_weight(w: f32, scale: f32) -> i8 {
 
 /// For each column of a row-major matrix of `n` columns the scale whose integers are nearest in
 /// the mean square; at most that which holds the largest weight.
-fn weight_scales(plain: &[f32], n: usize) -> Vec<f32> {
+pub(super) fn weight_scales(plain: &[f32], n: usize) -> Vec<f32> {
     let mut largest = vec![0.0_f32; n];
     for row in plain.chunks_exact(n) {
         for (largest, w) in largest.iter_mut().zip(row) {

@@ -13,12 +13,12 @@
 mod calibrate;
 mod equalize;
 mod error;
-pub mod half;
 mod histogram;
 mod int8;
 mod separate;
 mod speed;
 mod sqnr;
+pub mod weights;
 
 pub use calibrate::{Calibration, Calibrator, ChannelStats, ValueStats};
 pub use equalize::equalize;

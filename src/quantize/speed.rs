@@ -75,6 +75,7 @@ fn float(isa: Isa, window: SlidingWindow) -> Result<Op, SpeedError> {
         groups: 1,
         filters: CHANNELS,
         weights: Tensor::from_aligned([CHANNELS / PANEL, CHANNELS, PANEL], weights)?,
+        scale: None,
         bias: None,
         activation: Activation::Relu,
         residual: None,

@@ -309,8 +309,10 @@ impl Weights<'_> {
                 self.optional(bias, groups * n)?,
             ),
             KernelLayout::Panel16 => {
-                let (_, stored) = self.floats(&kernel.tensor)?;
-                let plain = panel::unpack(&stored, groups, k, n);
+                let plain = match &kernel.scale {
+                    Some(scale) => self.scaled(&kernel.tensor, scale, [groups, k, n])?,
+                    None => panel::unpack(&self.floats(&kernel.tensor)?.1, groups, k, n),
+                };
                 (plain, self.optional(bias, groups * n)?)
             }
             KernelLayout::Panel16x4 => {
@@ -344,6 +346,25 @@ impl Weights<'_> {
             .collect();
         let (plain, bias) = self.real(kernel, &plain, n, bias)?;
         Ok((self.make(plain, &[rows, n])?, bias))
+    }
+
+    /// The plain matrix of packed i8 weights with a scale for each channel.
+    fn scaled(
+        &self,
+        key: &str,
+        scale: &str,
+        [groups, k, n]: [usize; 3],
+    ) -> Result<Vec<f32>, ReferenceError> {
+        let stored = self.integers(key)?;
+        let stored: Vec<f32> = stored.iter().map(|&w| f32::from(w)).collect();
+        let (_, scales) = self.floats(scale)?;
+        let mut plain = panel::unpack(&stored, groups, k, n);
+        for row in plain.chunks_exact_mut(groups * n) {
+            for (weight, scale) in row.iter_mut().zip(&scales) {
+                *weight *= scale;
+            }
+        }
+        Ok(plain)
     }
 
     fn integers(&self, key: &str) -> Result<&[i8], ReferenceError> {

@@ -239,3 +239,129 @@ fn bad_input_is_refused_and_leaves_nothing_behind() {
     assert_eq!(allowed.code, Some(0), "{}", allowed.stderr);
     assert_eq!(allowed.json()["calibration"]["photos"], 3);
 }
+
+#[test]
+fn weights_alone_need_no_photos_and_take_a_quarter() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("w8.safetensors");
+    let report = folder.path().join("report.html");
+    let args = [
+        "--to",
+        "int8",
+        "--weights-only",
+        "--json",
+        "--report",
+        report.to_str().unwrap(),
+    ];
+    let ran = quantize(&out, &args);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let json = ran.json();
+    assert_eq!(json["weights_only"], true);
+    let bytes = |key: &str| json[key].as_f64().unwrap();
+    assert!(
+        bytes("bytes_after") < 0.45 * bytes("bytes_before"),
+        "{json}"
+    );
+    // Most of the process is the program: only the sign of the difference is sure.
+    assert!(bytes("peak_rss_bytes_after") < bytes("peak_rss_bytes_before") + 1e6);
+    let page = std::fs::read_to_string(report).unwrap();
+    for part in ["weights only", "<svg", "SQNR", "smaller"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let path = out.to_str().unwrap();
+    let shown = dermal(["inspect", path]);
+    assert!(
+        shown.stdout.contains("int8, weights only"),
+        "{}",
+        shown.stdout
+    );
+    let compared = dermal([
+        "compare",
+        &demo(),
+        path,
+        "--fixtures",
+        &table(),
+        "--margin",
+        "3pp",
+        "--json",
+    ]);
+    let json = compared.json();
+    let agreement = json["comparison"]["agreement"]["value"].as_f64().unwrap();
+    assert!(agreement > 0.97, "{agreement}");
+    assert!(json["heat_maps"]["median_correlation"].as_f64().unwrap() > 0.97);
+    quantize(&out, &["--to", "fp16", "--weights-only"]).refuses(&["says nothing new"]);
+    dermal(["quantize", path, "-o", "x", "--to", "fp16"]).refuses(&["INT8 already"]);
+}
+
+/// A process that dies at any moment leaves no file, or the whole one; the next run takes away
+/// what it left beside it.
+#[test]
+fn a_killed_run_leaves_no_half_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("half.safetensors");
+    let demo = demo();
+    let args = [
+        "quantize",
+        &demo,
+        "-o",
+        out.to_str().unwrap(),
+        "--to",
+        "fp16",
+    ];
+    let (mut gone, mut whole) = (0, 0);
+    for delay in (0..40).map(|i| i * 3) {
+        let _ = std::fs::remove_file(&out);
+        let mut child = command()
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if out.exists() {
+            whole += 1;
+            let shown = dermal(["inspect", out.to_str().unwrap()]);
+            assert_eq!(shown.code, Some(0), "after {delay} ms: {}", shown.stderr);
+        } else {
+            gone += 1;
+        }
+    }
+    assert!(
+        gone > 0,
+        "no run was killed before it wrote ({whole} files)"
+    );
+    assert_eq!(dermal(args).code, Some(0));
+    assert_eq!(listing(folder.path()), ["half.safetensors"]);
+}
+
+/// A limit on the size of files stands in for a full disk: both fail in the middle of a write.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_keeps_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("half.safetensors");
+    std::fs::write(&out, "the old one").unwrap();
+    let ran = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_dermal"))
+        .args([
+            "quantize",
+            &demo(),
+            "-o",
+            out.to_str().unwrap(),
+            "--to",
+            "fp16",
+        ])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("cannot write"), "{stderr}");
+    assert_eq!(std::fs::read(&out).unwrap(), b"the old one");
+    assert_eq!(listing(folder.path()), ["half.safetensors"]);
+    // Where nobody may write at all it is said before any work is done.
+    let nowhere = Path::new("/proc/half.safetensors");
+    quantize(nowhere, &["--to", "fp16"]).refuses(&["/proc"]);
+}

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::fields::read_field_mapping;
+use super::own_process::peak_rss_of_predict;
 use super::predict::score_of;
 use super::report_file::ReportFile;
 use super::session::EngineChoice;
@@ -25,7 +26,6 @@ use crate::report::{self, Progress, SCHEMA_VERSION};
 use document::Reader;
 
 mod document;
-mod process;
 mod thumbnail;
 
 pub(super) fn run(args: &CompareArgs) -> Result<Outcome> {
@@ -355,7 +355,12 @@ fn judge(
             path: side.path.clone(),
             bytes: side.bytes,
             latency_ms: times[times.len() / 2],
-            peak_rss_bytes: process::peak_rss_bytes(&side.path, &first.path, &side.model, &extra),
+            peak_rss_bytes: peak_rss_of_predict(
+                Path::new(&side.path),
+                &first.path,
+                &side.model,
+                &extra,
+            ),
             evaluation: metrics::evaluate(
                 &seen.truth,
                 &seen.probabilities[i],

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::own_process::peak_rss_of_bench;
+use super::report_file::ReportFile;
 use super::session::EngineChoice;
 use super::{Outcome, failure};
 use crate::artifact::{self, Model, QuantizationRecord, atomic};
@@ -16,30 +18,31 @@ use crate::evaluate::dataset::StreamOptions;
 use crate::graph::{Graph, NodeId};
 use crate::memory::measure;
 use crate::predict::{Limits as PhotoLimits, PhotoInput};
-use crate::quantize::half::{HalfType, to_half};
+use crate::quantize::weights::{WeightType, convert};
 use crate::quantize::{LayerError, RangeMethod, histogram_bytes, separate_tables, speed_ratio};
-use crate::report::{self, Align, Progress, SCHEMA_VERSION, Table};
+use crate::report::{self, Progress, SCHEMA_VERSION};
 use crate::suggest::nearest;
 use crate::tensor::DType;
 use crate::units::{Bytes, Millis};
 
+mod document;
 mod photos;
 mod search;
 
+use document::Reader;
 use photos::Photos;
 use search::{Found, Limits, Search};
 
 /// Runs of each engine that latency is the median of, interleaved.
 const TIMED_RUNS: usize = 15;
 
-/// Layers shown in the table of errors.
-const SHOWN_LAYERS: usize = 8;
-
 /// Least memory that decoding a photo is given on each thread.
 const LEAST_DECODE_BYTES: u64 = 24 << 20;
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
     let started = Instant::now();
+    let file = args.report.as_deref().map(ReportFile::new).transpose()?;
+    weights_only_is_for_int8(args)?;
     atomic::check(&args.output)
         .with_context(|| format!("cannot write `{}`", args.output.display()))?;
     refuse_same_file(&args.model, &args.output)?;
@@ -56,6 +59,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
         base_sha256,
         method: None,
         photos: None,
+        weights_only: false,
         equalization: None,
         bias_correction: false,
         kept_float: args.keep_float.clone(),
@@ -63,8 +67,15 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
         logit_sqnr_db: None,
     };
     let made = match args.to {
-        NumberType::Fp16 => half(args, &base, HalfType::F16, record)?,
-        NumberType::Bf16 => half(args, &base, HalfType::BF16, record)?,
+        NumberType::Fp16 => weights_only(args, &base, WeightType::F16, record)?,
+        NumberType::Bf16 => weights_only(args, &base, WeightType::BF16, record)?,
+        NumberType::Int8 if args.weights_only => {
+            let record = QuantizationRecord {
+                weights_only: true,
+                ..record
+            };
+            weights_only(args, &base, WeightType::I8, record)?
+        }
         NumberType::Int8 => int8(args, &base, &choice, started, record)?,
     };
     let model = Model {
@@ -86,27 +97,51 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
         model: args.model.display().to_string(),
         output: args.output.display().to_string(),
         to: name_of(args.to),
+        weights_only: args.weights_only,
         bytes_before: args.model.metadata().map(|m| m.len()).ok(),
         bytes_after: bytes,
         threads: choice.threads,
         isa: choice.isa.name(),
         latency_ms_before: latency[0],
         latency_ms_after: latency[1],
+        peak_rss_bytes_before: peak_rss_of_bench(&args.model, choice.threads),
+        peak_rss_bytes_after: peak_rss_of_bench(&args.output, choice.threads),
         peak_rss_bytes: measure::peak_rss_bytes(),
         seconds: started.elapsed().as_secs_f64(),
         calibration: made.calibration,
         layers: made.layers,
     };
+    if let Some(file) = &file {
+        file.write(&document::of(&report, Reader::File))?;
+    }
     if args.json {
         report::print_json(&report)?;
     } else {
-        print(&report)?;
+        report::print(document::of(&report, Reader::Terminal).to_text())?;
+        report::note(&format!(
+            "wrote {} in {}",
+            report.output,
+            Millis(report.seconds * 1e3)
+        ));
     }
     Ok(if report.missed() {
         Outcome::No
     } else {
         Outcome::Yes
     })
+}
+
+fn weights_only_is_for_int8(args: &QuantizeArgs) -> Result<()> {
+    if !args.weights_only || args.to == NumberType::Int8 {
+        return Ok(());
+    }
+    Err(failure(
+        format!(
+            "`--weights-only` says nothing new with `--to {}`",
+            name_of(args.to)
+        ),
+        "leave it out: values stay f32 beside 16-bit weights anyway",
+    ))
 }
 
 fn name_of(to: NumberType) -> &'static str {
@@ -161,7 +196,7 @@ fn float_base(args: &QuantizeArgs, base: Model) -> Result<Model> {
             "quantize the f32 file it was made from, which loses less; or add `--again`",
         ));
     }
-    let graph = crate::quantize::half::widen(&base.graph)?;
+    let graph = crate::quantize::weights::widen(&base.graph)?;
     Ok(Model { graph, ..base })
 }
 
@@ -173,10 +208,10 @@ struct Made {
     layers: Vec<LayerError>,
 }
 
-fn half(
+fn weights_only(
     args: &QuantizeArgs,
     base: &Model,
-    to: HalfType,
+    to: WeightType,
     record: QuantizationRecord,
 ) -> Result<Made> {
     let given = [
@@ -186,12 +221,15 @@ fn half(
     ];
     if let Some((_, option)) = given.into_iter().find(|(given, _)| *given) {
         return Err(failure(
-            format!("`{option}` does nothing with 16-bit weights"),
-            format!("leave `{option}` out: they need no photos; or choose `--to int8`"),
+            format!("`{option}` does nothing where activations stay in f32"),
+            format!(
+                "leave `{option}` out: no photos are needed; or choose `--to int8` without \
+                 `--weights-only`"
+            ),
         ));
     }
     let keep: Vec<&str> = args.keep_float.iter().map(String::as_str).collect();
-    let converted = to_half(&base.graph, to, &keep)?;
+    let converted = convert(&base.graph, to, &keep)?;
     let mut layers: Vec<LayerError> = converted
         .errors
         .iter()
@@ -484,12 +522,17 @@ struct Report {
     model: String,
     output: String,
     to: &'static str,
+    weights_only: bool,
     bytes_before: Option<u64>,
     bytes_after: u64,
     threads: usize,
     isa: &'static str,
     latency_ms_before: f64,
     latency_ms_after: f64,
+    /// Of a process of its own, for one inference.
+    peak_rss_bytes_before: Option<u64>,
+    peak_rss_bytes_after: Option<u64>,
+    /// Of the conversion itself.
     peak_rss_bytes: Option<u64>,
     seconds: f64,
     calibration: Option<CalibrationReport>,
@@ -503,125 +546,4 @@ impl Report {
         let held = self.calibration.as_ref().and_then(|c| c.held);
         held == Some(false)
     }
-}
-
-fn print(report: &Report) -> Result<()> {
-    let mut table = Table::new(&[
-        ("", Align::Left),
-        ("before", Align::Right),
-        ("after", Align::Right),
-        ("", Align::Right),
-    ]);
-    if let Some(before) = report.bytes_before {
-        table.row([
-            "file".to_owned(),
-            Bytes(before).to_string(),
-            Bytes(report.bytes_after).to_string(),
-            times(
-                before as f64 / report.bytes_after as f64,
-                "smaller",
-                "larger",
-            ),
-        ]);
-    }
-    let (before, after) = (report.latency_ms_before, report.latency_ms_after);
-    table.row([
-        format!("latency, {} threads, {}", report.threads, report.isa),
-        Millis(before).to_string(),
-        Millis(after).to_string(),
-        times(before / after, "faster", "slower"),
-    ]);
-    let points = |share: Option<f64>| {
-        share.map_or("no labels".to_owned(), |s| format!("{:.2} %", 100.0 * s))
-    };
-    if let Some(seen) = &report.calibration {
-        table.row([
-            format!("top-1, {} photos", seen.scored_photos),
-            points(seen.top1_before),
-            points(seen.top1_after),
-            seen.top1_before
-                .zip(seen.top1_after)
-                .map_or(String::new(), |(a, b)| {
-                    format!("{:+.2} points", 100.0 * (b - a))
-                }),
-        ]);
-    }
-    let mut text = table.to_string();
-    if let Some(seen) = &report.calibration {
-        text.push_str(&calibration_text(seen));
-    }
-    if !report.layers.is_empty() {
-        let mut layers = Table::new(&[
-            ("worst layers", Align::Left),
-            ("op", Align::Left),
-            ("SQNR", Align::Right),
-        ]);
-        for layer in report.layers.iter().take(SHOWN_LAYERS) {
-            let db = layer
-                .sqnr_db
-                .map_or("exact".to_owned(), |db| format!("{db:.1} dB"));
-            layers.row([report::printable(&layer.layer), layer.op.to_owned(), db]);
-        }
-        text.push('\n');
-        text.push_str(&layers.to_string());
-    }
-    report::print(text)?;
-    report::note(&format!(
-        "wrote {} in {}",
-        report.output,
-        Millis(report.seconds * 1e3)
-    ));
-    Ok(())
-}
-
-/// `3.9 times smaller`.
-fn times(ratio: f64, more: &str, less: &str) -> String {
-    if ratio >= 1.0 {
-        format!("{ratio:.1}x {more}")
-    } else {
-        format!("{:.1}x {less}", 1.0 / ratio)
-    }
-}
-
-fn calibration_text(seen: &CalibrationReport) -> String {
-    let mut text = format!(
-        "\ncalibrated on {} photos ({}), ranges by {}\n",
-        seen.photos, seen.source, seen.method
-    );
-    let mut helped = Vec::new();
-    if seen.equalization.is_some() {
-        helped.push("balancing channels");
-    }
-    if seen.bias_correction {
-        helped.push("correcting biases");
-    }
-    if helped.is_empty() {
-        text.push_str(
-            "balancing channels and correcting biases did not help, so neither was done\n",
-        );
-    } else {
-        text.push_str(&format!("what helped here: {}\n", helped.join(", ")));
-    }
-    text.push_str(&format!(
-        "probabilities moved by {:.4} on average; {:.1} % of {} photos keep their class\n",
-        seen.mean_abs_dp,
-        100.0 * seen.agreement,
-        seen.scored_photos
-    ));
-    if !seen.kept_float.is_empty() {
-        text.push_str(&format!("in float: {}\n", seen.kept_float.join(", ")));
-    }
-    if !seen.left_out.is_empty() {
-        text.push_str(&format!("left out: {} photos\n", seen.left_out.len()));
-    }
-    match seen.held {
-        Some(true) => text.push_str("the accuracy limit holds on these photos\n"),
-        Some(false) => text
-            .push_str("the accuracy limit does NOT hold: this is the best file that was found\n"),
-        None => {}
-    }
-    if seen.out_of_time {
-        text.push_str("the search was cut off by `--max-minutes`\n");
-    }
-    text
 }

@@ -36,7 +36,7 @@ impl<'a> Photos<'a> {
             return Err(failure(
                 "INT8 needs photos to see in which range each layer's values lie",
                 "give a folder or table of typical photos with `--calibrate` (64 are plenty), or \
-                 choose `--to fp16`, which needs none",
+                 choose `--weights-only` or `--to fp16`, which need none",
             ));
         };
         let filters: Vec<RowFilter> = args

@@ -1,4 +1,5 @@
-//! Convolution of an `HWC` image in f32, as an implicit matrix product. Weights may be halves.
+//! Convolution of an `HWC` image in f32, as an implicit matrix product. Weights may be halves or
+//! scaled bytes.
 //!
 //! Row `m` of A is the window under output pixel `m`, column `n` of B one filter. No copy of the
 //! windows is made: tiles read the image through pointers, and padded taps read a row of zeros.
@@ -13,7 +14,7 @@ mod tests;
 
 pub use reference::conv_f32_reference;
 
-use super::gemm_f32::{Epilogue, Gemm, MatrixOp, Source};
+use super::gemm_f32::{Epilogue, Gemm, Matrix, MatrixOp, Source};
 use super::{Isa, KernelError, SlidingWindow};
 use crate::activation::Activation;
 use crate::tensor::Tensor;
@@ -27,9 +28,11 @@ pub struct ConvParams {
     pub groups: usize,
     /// Output channels, a multiple of the groups.
     pub filters: usize,
-    /// `[groups * ceil(n / 16), k, 16]` in f32, f16 or bf16, where `n` is the output channels of a
+    /// `[groups * ceil(n / 16), k, 16]` in f32, f16, bf16 or i8, where `n` is the output channels of a
     /// group and `k` runs over taps, then input channels of the group.
     pub weights: Tensor,
+    /// Of i8 weights, and only of these: `[filters rounded up to 16]` f32 that they are multiplied with.
+    pub scale: Option<Tensor>,
     /// `[filters rounded up to 16]` f32.
     pub bias: Option<Tensor>,
     /// Applied to the biased sum.
@@ -52,12 +55,16 @@ impl ConvF32 {
             activation: params.activation,
             residual: params.residual,
         };
+        let matrix = Matrix {
+            filters: params.filters,
+            weights: &params.weights,
+            scale: params.scale.as_ref(),
+            bias: params.bias.as_ref(),
+        };
         Gemm::prepare(
             isa,
             Source::new(params.window, params.groups)?,
-            params.filters,
-            &params.weights,
-            params.bias.as_ref(),
+            matrix,
             epilogue,
         )
         .map(Self)

@@ -4,7 +4,7 @@ use super::ConvParams;
 use crate::kernels::KernelError;
 use crate::tensor::{DType, PANEL, Tensor};
 
-/// The values of a float tensor, whatever it stores them in.
+/// The stored numbers of weights, whatever they are stored in.
 pub(super) fn floats(tensor: &Tensor) -> Vec<f32> {
     let halves = tensor.bytes().as_chunks::<2>().0.iter().copied();
     match tensor.dtype() {
@@ -13,6 +13,9 @@ pub(super) fn floats(tensor: &Tensor) -> Vec<f32> {
             .collect(),
         DType::BF16 => halves
             .map(|b| half::bf16::from_le_bytes(b).to_f32())
+            .collect(),
+        DType::I8 => (tensor.as_i8().unwrap_or_default().iter())
+            .map(|&w| f32::from(w))
             .collect(),
         _ => tensor.as_f32().unwrap_or_default().to_vec(),
     }
@@ -38,11 +41,13 @@ pub fn conv_f32_reference(
     let k = kh * kw * cg;
     let weights = floats(&params.weights);
     let bias = params.bias.as_ref().and_then(|b| b.as_f32());
+    let scale = params.scale.as_ref().and_then(|s| s.as_f32());
     let mut output = Vec::with_capacity(out_h * out_w * params.filters);
     for (oy, ox) in (0..out_h).flat_map(|oy| (0..out_w).map(move |ox| (oy, ox))) {
         for filter in 0..params.filters {
             let (group, n) = (filter / ng, filter % ng);
             let panel = group * ng.div_ceil(PANEL) + n / PANEL;
+            let scale = scale.map_or(1.0, |s| f64::from(s[filter]));
             let mut sum = bias.map_or(0.0, |b| f64::from(b[filter]));
             let mut magnitude = sum.abs();
             for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
@@ -56,7 +61,7 @@ pub fn conv_f32_reference(
                     let value = inputs[0][(y * in_w + x) * c + group * cg + i];
                     let t = (ky * kw + kx) * cg + i;
                     let weight = weights[(panel * k + t) * PANEL + n % PANEL];
-                    let product = f64::from(value) * f64::from(weight);
+                    let product = f64::from(value) * f64::from(weight) * scale;
                     sum += product;
                     magnitude += product.abs();
                 }

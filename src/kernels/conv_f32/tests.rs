@@ -108,6 +108,7 @@ fn params(
         groups,
         filters,
         weights,
+        scale: None,
         bias,
         activation: activation.unwrap_or_default(),
         residual,
@@ -115,7 +116,7 @@ fn params(
 }
 
 /// What weights are stored in.
-const STORED: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+const STORED: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::I8];
 
 /// The same convolution with its weights rounded to `dtype`.
 fn stored(params: &ConvParams, dtype: DType) -> ConvParams {
@@ -128,6 +129,21 @@ fn stored(params: &ConvParams, dtype: DType) -> ConvParams {
         DType::BF16 => {
             let halves = values.iter().map(|&v| half::bf16::from_f32(v));
             halves.flat_map(half::bf16::to_le_bytes).collect()
+        }
+        DType::I8 => {
+            let bytes = values.iter().map(|&v| (v * 100.0) as i8);
+            let padded = params.filters.next_multiple_of(PANEL);
+            let scale: Vec<f32> = (0..padded).map(|c| 0.01 + 0.001 * (c % 7) as f32).collect();
+            return ConvParams {
+                weights: Tensor::from_bytes(
+                    dtype,
+                    params.weights.shape().clone(),
+                    bytes.map(i8::cast_unsigned).collect(),
+                )
+                .unwrap(),
+                scale: Some(Tensor::from_f32([padded], &scale).unwrap()),
+                ..params.clone()
+            };
         }
         _ => return params.clone(),
     };
@@ -200,6 +216,7 @@ fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
                     features: g.input[2],
                     units: params.filters,
                     weights: params.weights.clone(),
+                    scale: params.scale.clone(),
                     bias: params.bias.clone(),
                     activation: params.activation,
                     residual: params.residual,
@@ -369,6 +386,7 @@ fn every_half_is_widened_exactly() {
             features: 1,
             units,
             weights,
+            scale: None,
             bias: None,
             activation: Activation::Linear,
             residual: None,

@@ -1,9 +1,10 @@
-//! Dense layers in f32: `y[rows, n] = x[rows, k] W[k, n] + bias`. Weights may be halves.
+//! Dense layers in f32: `y[rows, n] = x[rows, k] W[k, n] + bias`. Weights may be halves or
+//! scaled bytes.
 //!
 //! The tiles of `gemm_f32`. A single row (a classifier's head, squeeze-and-excite) has a kernel
 //! of its own, because it is limited by how fast weights arrive rather than by arithmetic.
 
-use super::gemm_f32::{Epilogue, Gemm, MatrixOp, Source};
+use super::gemm_f32::{Epilogue, Gemm, Matrix, MatrixOp, Source};
 use super::{Isa, KernelError, SlidingWindow};
 use crate::activation::Activation;
 use crate::tensor::Tensor;
@@ -17,8 +18,10 @@ pub struct DenseParams {
     pub features: usize,
     /// Output features, `n`.
     pub units: usize,
-    /// `[ceil(n / 16), k, 16]` in f32, f16 or bf16.
+    /// `[ceil(n / 16), k, 16]` in f32, f16, bf16 or i8.
     pub weights: Tensor,
+    /// Of i8 weights, and only of these: `[n rounded up to 16]` f32 that they are multiplied with.
+    pub scale: Option<Tensor>,
     /// `[n rounded up to 16]` f32.
     pub bias: Option<Tensor>,
     /// Applied to the biased sum.
@@ -47,15 +50,13 @@ impl DenseF32 {
             activation: params.activation,
             residual: params.residual,
         };
-        Gemm::prepare(
-            isa,
-            Source::new(window, 1)?,
-            params.units,
-            &params.weights,
-            params.bias.as_ref(),
-            epilogue,
-        )
-        .map(Self)
+        let matrix = Matrix {
+            filters: params.units,
+            weights: &params.weights,
+            scale: params.scale.as_ref(),
+            bias: params.bias.as_ref(),
+        };
+        Gemm::prepare(isa, Source::new(window, 1)?, matrix, epilogue).map(Self)
     }
 }
 

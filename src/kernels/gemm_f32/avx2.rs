@@ -1,9 +1,10 @@
 //! Tiles of up to 6 x 16 in AVX2 with fused multiply-add. Half weights are converted on load.
 
 use std::arch::x86_64::{
-    __m256, _mm_loadu_si128, _mm256_add_ps, _mm256_broadcast_ss, _mm256_castsi256_ps,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
-    _mm256_min_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    __m256, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_ps, _mm256_broadcast_ss,
+    _mm256_castsi256_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32,
+    _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
 };
 
 use half::{bf16, f16};
@@ -46,6 +47,7 @@ macro_rules! tier {
 static F32: Tier = tier!(f32, "f32");
 static F16: Tier = tier!(f16, "f16");
 static BF16: Tier = tier!(bf16, "bf16");
+static I8: Tier = tier!(i8, "f32_w8");
 
 /// The token proves that the functions of this tier may be called.
 pub(super) fn tier(_: Avx2, weight: Weight) -> &'static Tier {
@@ -53,6 +55,7 @@ pub(super) fn tier(_: Avx2, weight: Weight) -> &'static Tier {
         Weight::F32 => &F32,
         Weight::F16 => &F16,
         Weight::BF16 => &BF16,
+        Weight::I8 => &I8,
     }
 }
 
@@ -90,6 +93,16 @@ impl Load for bf16 {
         // SAFETY: the caller's eight weights.
         let bits = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(from.cast()) });
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+    }
+}
+
+impl Load for i8 {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(from: *const Self) -> __m256 {
+        // SAFETY: the caller's eight weights, which are all that is read.
+        let bytes = unsafe { _mm_loadl_epi64(from.cast()) };
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
     }
 }
 
@@ -231,14 +244,25 @@ unsafe fn single_row<W: Load>(args: &TileArgs) {
     }
 }
 
-/// The epilogue: clamp, residual, clamp, and the store of the tile's channels.
+/// The epilogue: scale, clamp, residual, clamp, and the store of the tile's channels.
 ///
 /// # Safety
-/// `args.out` and, unless null, `args.residual` hold `ROWS` rows of `args.channels` floats at
+/// `args.scale` is null or holds 16 floats; `args.out` and, unless null, `args.residual` hold `ROWS` rows of `args.channels` floats at
 /// distance `args.stride`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn store<const ROWS: usize>(sums: [[__m256; 2]; ROWS], args: &TileArgs) {
+    let mut sums = sums;
+    if !args.scale.is_null() {
+        // SAFETY: the caller's scales.
+        let scale = unsafe { [0, LANES].map(|j| _mm256_loadu_ps(args.scale.add(j))) };
+        for row in &mut sums {
+            *row = [
+                _mm256_mul_ps(row[0], scale[0]),
+                _mm256_mul_ps(row[1], scale[1]),
+            ];
+        }
+    }
     let mut sums = clamp(sums, args.clamp);
     let channels = args.channels;
     // SAFETY: the caller's bounds; whole registers are only used where all their lanes are

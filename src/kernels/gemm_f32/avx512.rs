@@ -1,10 +1,10 @@
 //! Tiles of up to 8 x 48 in AVX-512. Half weights are converted on load.
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _mm256_loadu_si256, _mm512_add_ps, _mm512_castsi512_ps,
-    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_slli_epi32,
+    __m512, __mmask16, _mm_loadu_si128, _mm256_loadu_si256, _mm512_add_ps, _mm512_castsi512_ps,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
 };
 
 use half::{bf16, f16};
@@ -41,6 +41,7 @@ macro_rules! tier {
 static F32: Tier = tier!(f32, "f32");
 static F16: Tier = tier!(f16, "f16");
 static BF16: Tier = tier!(bf16, "bf16");
+static I8: Tier = tier!(i8, "f32_w8");
 
 /// The token proves that the functions of this tier may be called.
 pub(super) fn tier(_: Avx512, weight: Weight) -> &'static Tier {
@@ -48,6 +49,7 @@ pub(super) fn tier(_: Avx512, weight: Weight) -> &'static Tier {
         Weight::F32 => &F32,
         Weight::F16 => &F16,
         Weight::BF16 => &BF16,
+        Weight::I8 => &I8,
     }
 }
 
@@ -85,6 +87,17 @@ impl Load for bf16 {
         // SAFETY: the caller's sixteen weights.
         let bits = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(from.cast()) });
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+    }
+}
+
+impl Load for i8 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(from: *const Self) -> __m512 {
+        // SAFETY: the caller's sixteen weights.
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(unsafe {
+            _mm_loadu_si128(from.cast())
+        }))
     }
 }
 
@@ -159,10 +172,10 @@ unsafe fn single_row<W: Load>(args: &TileArgs) {
     }
 }
 
-/// The epilogue: clamp, residual, clamp, and the store of the tile's channels.
+/// The epilogue: scale, clamp, residual, clamp, and the store of the tile's channels.
 ///
 /// # Safety
-/// `args.out` and, unless null, `args.residual` hold `ROWS` rows of `args.channels` floats at
+/// `args.scale` is null or holds `PANELS` times 16 floats; `args.out` and, unless null, `args.residual` hold `ROWS` rows of `args.channels` floats at
 /// distance `args.stride`.
 #[target_feature(enable = "avx512f")]
 #[inline]
@@ -170,6 +183,15 @@ pub(super) unsafe fn store<const ROWS: usize, const PANELS: usize>(
     sums: [[__m512; PANELS]; ROWS],
     args: &TileArgs,
 ) {
+    let mut sums = sums;
+    if !args.scale.is_null() {
+        for row in &mut sums {
+            for (p, sum) in row.iter_mut().enumerate() {
+                // SAFETY: the caller's scales.
+                *sum = _mm512_mul_ps(*sum, unsafe { _mm512_loadu_ps(args.scale.add(p * PANEL)) });
+            }
+        }
+    }
     let mut sums = clamp(sums, args.clamp);
     let mut masks: [__mmask16; PANELS] = [0; PANELS];
     for (p, mask) in masks.iter_mut().enumerate() {

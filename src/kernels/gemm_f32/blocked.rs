@@ -48,14 +48,29 @@ pub(in crate::kernels) struct Epilogue {
     pub(in crate::kernels) residual: Option<Activation>,
 }
 
+/// The matrix of a product: weights, and what is known of each of its columns.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Matrix<'a> {
+    /// All output channels.
+    pub(in crate::kernels) filters: usize,
+    /// `[groups * panels, k, 16]`.
+    pub(in crate::kernels) weights: &'a Tensor,
+    /// `[filters rounded up to 16]`: of integer weights, and only of these.
+    pub(in crate::kernels) scale: Option<&'a Tensor>,
+    /// `[filters rounded up to 16]`.
+    pub(in crate::kernels) bias: Option<&'a Tensor>,
+}
+
 /// A matrix product with the rows of a [`Source`], per group, prepared to run.
 pub(in crate::kernels) struct Gemm {
     isa: Isa,
     tier: &'static Tier,
     source: Source,
     weights: Tensor,
-    /// Whole panels per group.
+    /// Whole panels per group; divided by the scale, if there is one.
     bias: AlignedF32,
+    /// As long as the bias.
+    scale: Option<AlignedF32>,
     /// Output channels of a group.
     n: usize,
     epilogue: Epilogue,
@@ -71,11 +86,10 @@ impl Gemm {
     pub(in crate::kernels) fn prepare(
         isa: Isa,
         source: Source,
-        filters: usize,
-        weights: &Tensor,
-        bias: Option<&Tensor>,
+        matrix: Matrix<'_>,
         epilogue: Epilogue,
     ) -> Result<Self, KernelError> {
+        let (filters, weights) = (matrix.filters, matrix.weights);
         let groups = source.groups();
         let n = filters / groups;
         if n == 0 || !filters.is_multiple_of(groups) {
@@ -94,7 +108,9 @@ impl Gemm {
         }
         let panels = n.div_ceil(PANEL);
         let expected = Shape::from([groups.saturating_mul(panels), source.k(), PANEL]);
-        let tier = Weight::of(weights.dtype()).map(|weight| Tier::of(isa, weight));
+        let tier = Weight::of(weights.dtype())
+            .filter(|weight| matrix.scale.is_some() == (*weight == Weight::I8))
+            .map(|weight| Tier::of(isa, weight));
         let Some(tier) = tier else {
             return Err(KernelError::TensorDType {
                 what: "weights",
@@ -103,22 +119,39 @@ impl Gemm {
             });
         };
         check_shape(weights, "weights", &expected)?;
-        let mut padded = AlignedF32::zeroed(groups * panels * PANEL);
-        if let Some(bias) = bias {
-            let values = check(bias, "bias", &[filters.next_multiple_of(PANEL)].into())?;
-            for (to, from) in padded
-                .as_mut_slice()
-                .chunks_exact_mut(panels * PANEL)
-                .zip(values.chunks(n))
-            {
-                to[..n].copy_from_slice(&from[..n]);
+        // Each group starts a panel of its own.
+        let padded = |tensor: Option<&Tensor>, what| {
+            let mut padded = AlignedF32::zeroed(groups * panels * PANEL);
+            if let Some(tensor) = tensor {
+                let values = check(tensor, what, &[filters.next_multiple_of(PANEL)].into())?;
+                let to = padded.as_mut_slice().chunks_exact_mut(panels * PANEL);
+                for (to, from) in to.zip(values.chunks(n)) {
+                    to[..n].copy_from_slice(&from[..n]);
+                }
+            }
+            Ok::<_, KernelError>(padded)
+        };
+        let mut bias = padded(matrix.bias, "bias")?;
+        let mut scale = match matrix.scale {
+            Some(_) => Some(padded(matrix.scale, "scale")?),
+            None => None,
+        };
+        if let Some(scale) = &mut scale {
+            let pairs = bias.as_mut_slice().iter_mut().zip(scale.as_mut_slice());
+            for (bias, scale) in pairs {
+                // A channel of zeros has no scale of its own, but may have a bias.
+                if *scale == 0.0 {
+                    *scale = 1.0;
+                }
+                *bias /= *scale;
             }
         }
         let gemm = Self {
             isa,
             tier,
             weights: weights.clone(),
-            bias: padded,
+            bias,
+            scale,
             n,
             epilogue,
             clamps: clamps(epilogue),
@@ -367,7 +400,7 @@ impl Call<'_> {
             // SAFETY: `lines` is not zero only where the next tile has one run for each row.
             unsafe { self.fetch(ahead.clone(), group * n + channel, fetch, next_table) };
             // SAFETY: the table was filled above; `prepare` checked that the weights hold `k`
-            // rows of 16 for every panel and the bias 16 for each; `offset` is the tile's first
+            // rows of 16 for every panel and bias and scale 16 for each; `offset` is the tile's first
             // element in an output of `rows * filters`.
             unsafe {
                 let args = TileArgs {
@@ -376,6 +409,10 @@ impl Call<'_> {
                     run_len: source.k() / runs,
                     panels: self.weights.byte_add(panel * panel_bytes),
                     bias: gemm.bias.as_slice().as_ptr().add(panel * PANEL),
+                    scale: match &gemm.scale {
+                        Some(scale) => scale.as_slice().as_ptr().add(panel * PANEL),
+                        None => std::ptr::null(),
+                    },
                     out: self.output.add(offset),
                     residual: if fused_residual {
                         self.residual.add(offset)

@@ -1,8 +1,9 @@
 //! Register tiles: a few rows of A times one to three 16-channel weight panels, in f32.
 //!
-//! Weights are f32, binary16 or bfloat16, in one layout, `[n / 16][k][16]`. Halves are converted
-//! as they are loaded, exactly, and everything after that is f32: results are those of the
-//! widened weights to the last bit. The conversion is hidden behind the multiplications (Zen 3: two
+//! Weights are f32, binary16, bfloat16, or i8 with a scale for each channel, in one layout,
+//! `[n / 16][k][16]`. They are converted as they are loaded, exactly, and everything after that is
+//! f32: results of halves are those of the widened weights to the last bit. Sums of integer weights
+//! are scaled once, at the end. The conversion is hidden behind the multiplications (Zen 3: two
 //! `vcvtph2ps` beside twelve `vfmadd`), so that widening a block once for all its tiles, which
 //! would take scratch for every thread, has nothing to win. The exception is bf16 on CPUs that multiply
 //! it (`avx512_bf16`): there the inputs are rounded to bf16 too.
@@ -32,7 +33,7 @@ mod blocked;
 mod portable;
 mod source;
 
-pub(super) use blocked::{Epilogue, Gemm};
+pub(super) use blocked::{Epilogue, Gemm, Matrix};
 pub(super) use source::Source;
 
 use super::{Isa, PreparedOp};
@@ -99,7 +100,7 @@ impl Clamp {
 /// What one call of a [`TileFn`] computes.
 ///
 /// For each row `i` of the tile and each channel `j < channels`:
-/// `sum = bias[j] + Σ_run Σ_t pointers[run][i][t] * panels[run * run_len + t][j]`, then
+/// `sum = scale[j] * (bias[j] + Σ_run Σ_t pointers[run][i][t] * panels[run * run_len + t][j])`, then
 /// `out[i * stride + j] = post(clamp(sum) + residual[i * stride + j])`, or `clamp(sum)` without a
 /// residual.
 pub(super) struct TileArgs {
@@ -114,6 +115,8 @@ pub(super) struct TileArgs {
     pub(super) panels: *const (),
     /// One value per channel of the tile, whole panels.
     pub(super) bias: *const f32,
+    /// The same; null for 1, with weights that are not integers.
+    pub(super) scale: *const f32,
     /// Element `[0, 0]` of the result.
     pub(super) out: *mut f32,
     /// Element `[0, 0]` of the residual, which has the result's stride; null for none.
@@ -135,6 +138,11 @@ impl TileArgs {
         Self {
             panels: self.panels.wrapping_byte_add(panel * panel_bytes),
             bias: self.bias.wrapping_add(skip),
+            scale: if self.scale.is_null() {
+                self.scale
+            } else {
+                self.scale.wrapping_add(skip)
+            },
             out: self.out.wrapping_add(skip),
             residual: if self.residual.is_null() {
                 self.residual
@@ -167,16 +175,18 @@ pub(super) enum Weight {
     F32,
     F16,
     BF16,
+    I8,
 }
 
 impl Weight {
-    /// `None` for integers.
+    /// `None` for what no weights are stored in.
     pub(super) fn of(dtype: DType) -> Option<Self> {
         match dtype {
             DType::F32 => Some(Self::F32),
             DType::F16 => Some(Self::F16),
             DType::BF16 => Some(Self::BF16),
-            DType::I8 | DType::I32 => None,
+            DType::I8 => Some(Self::I8),
+            DType::I32 => None,
         }
     }
 }

@@ -23,12 +23,14 @@ macro_rules! tier {
 static F32: Tier = tier!(f32, "f32");
 static F16: Tier = tier!(f16, "f16");
 static BF16: Tier = tier!(bf16, "bf16");
+static I8: Tier = tier!(i8, "f32_w8");
 
 pub(super) fn tier(weight: Weight) -> &'static Tier {
     match weight {
         Weight::F32 => &F32,
         Weight::F16 => &F16,
         Weight::BF16 => &BF16,
+        Weight::I8 => &I8,
     }
 }
 
@@ -66,6 +68,16 @@ impl Load for bf16 {
         // SAFETY: the caller's four weights; any bits are a number.
         let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
         let values = bits.map(|b| f32::from_bits(u32::from(b) << 16));
+        // SAFETY: four floats.
+        unsafe { Lanes::load(values.as_ptr()) }
+    }
+}
+
+impl Load for i8 {
+    #[inline]
+    unsafe fn load(from: *const Self) -> Lanes {
+        // SAFETY: the caller's four weights.
+        let values = unsafe { from.cast::<[i8; LANES]>().read_unaligned() }.map(f32::from);
         // SAFETY: four floats.
         unsafe { Lanes::load(values.as_ptr()) }
     }
@@ -159,8 +171,8 @@ unsafe fn load_panel_row<W: Load>(from: *const W) -> [Lanes; PANEL / LANES] {
 }
 
 unsafe fn tile<W: Load, const ROWS: usize>(args: &TileArgs) {
-    // SAFETY: the caller keeps the contract of `TileArgs`: a bias of 16 floats, `runs` times
-    // `ROWS` pointers to `run_len` floats, a panel of `runs * run_len` rows of 16 weights, and
+    // SAFETY: the caller keeps the contract of `TileArgs`: a bias of 16 floats, as many
+    // of scale, `runs` times `ROWS` pointers to `run_len` floats, a panel of `runs * run_len` rows of 16 weights, and
     // `ROWS` rows of `channels` floats at distance `stride` in the result and the residual.
     unsafe {
         let mut sums = [load_panel_row(args.bias); ROWS];
@@ -181,6 +193,11 @@ unsafe fn tile<W: Load, const ROWS: usize>(args: &TileArgs) {
         }
         for (i, sum) in sums.into_iter().enumerate() {
             let mut sum: [f32; PANEL] = bytemuck::cast(sum.map(Lanes::to_array));
+            if !args.scale.is_null() {
+                for (j, s) in sum.iter_mut().enumerate() {
+                    *s *= *args.scale.add(j);
+                }
+            }
             clamp(&mut sum, args.clamp);
             if !args.residual.is_null() {
                 let residual = args.residual.add(i * args.stride);

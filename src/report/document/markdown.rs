@@ -8,7 +8,11 @@ pub(super) fn render(document: &Document) -> String {
     for block in &document.blocks {
         match block {
             Block::Heading(text) => parts.push(format!("## {}", escape(text))),
-            Block::Text(text) => parts.push(escape(text)),
+            // Two spaces at its end break a line.
+            Block::Text(text) => {
+                let lines: Vec<String> = text.lines().map(escape).collect();
+                parts.push(lines.join("  \n"));
+            }
             Block::Verdict { sentence, .. } => parts.push(format!("**{}**", escape(sentence))),
             Block::Table(grid) => parts.push(table(grid)),
             Block::Plot { .. } | Block::Gallery(_) => {}

@@ -166,7 +166,7 @@ mod tests {
 
     fn document() -> Document {
         let mut grid = Grid::new(&[("class", Align::Left), ("n", Align::Right)]);
-        grid.row(["<b>|nv", "3"]);
+        grid.row(["<i>|nv", "3"]);
         Document {
             title: "A & B".to_owned(),
             subtitle: "dermal 1".to_owned(),
@@ -194,22 +194,22 @@ mod tests {
         for part in [
             "<title>A &amp; B</title>",
             "worse: &lt;1 point",
-            "&lt;b&gt;|nv",
+            "&lt;i&gt;|nv",
             "&quot;x&quot;.jpg",
             "data:image/jpeg;base64,AQID",
         ] {
             assert!(html.contains(part), "{part}:\n{html}");
         }
-        assert!(!html.contains("<b>"), "{html}");
+        assert!(!html.contains("<i>"), "{html}");
         let markdown = document().render(Form::Markdown);
         assert_eq!(
             markdown,
             "# A \\& B\n\ndermal 1\n\n**worse: \\<1 point**\n\n## Classes\n\n\
-             | class | n |\n| :-- | --: |\n| \\<b>\\|nv | 3 |\n"
+             | class | n |\n| :-- | --: |\n| \\<i>\\|nv | 3 |\n"
         );
         assert_eq!(
             document().to_text(),
-            "worse: <1 point\n\nclass   n\n<b>|nv  3\n"
+            "worse: <1 point\n\nclass   n\n<i>|nv  3\n"
         );
     }
 

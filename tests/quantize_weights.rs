@@ -13,19 +13,20 @@ use dermal::engine::{Engine, Options};
 use dermal::explain::{Method, Score, Target, explain};
 use dermal::graph::Graph;
 use dermal::kernels::Isa;
-use dermal::quantize::half::{Half, HalfType, to_half};
+use dermal::quantize::weights::{Converted, WeightType, convert};
 use dermal::reference::Reference;
 use dermal::tensor::{DType, Tensor};
 
-const HALVES: [HalfType; 2] = [HalfType::F16, HalfType::BF16];
+const ALL: [WeightType; 3] = [WeightType::F16, WeightType::BF16, WeightType::I8];
+const HALVES: [WeightType; 2] = [WeightType::F16, WeightType::BF16];
 
 fn demo() -> Model {
     artifact::load(&repo("models/demo.safetensors")).unwrap()
 }
 
 /// The model with halves, by way of a file.
-fn stored(model: &Model, half: HalfType) -> (tempfile::TempDir, Model, Half) {
-    let converted = to_half(&model.graph, half, &[]).unwrap();
+fn stored(model: &Model, half: WeightType) -> (tempfile::TempDir, Model, Converted) {
+    let converted = convert(&model.graph, half, &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("half.safetensors");
     let narrow = Model {
@@ -82,8 +83,8 @@ fn run(graph: &Graph, isa: Isa, threads: usize, picture: &[f32]) -> Vec<f32> {
 }
 
 /// Whether the CPU multiplies bf16, to which it then also rounds activations.
-fn rounds_activations(half: HalfType, isa: Isa) -> bool {
-    half == HalfType::BF16 && matches!(isa, Isa::Avx512(token) if token.bf16().is_some())
+fn rounds_activations(half: WeightType, isa: Isa) -> bool {
+    half == WeightType::BF16 && matches!(isa, Isa::Avx512(token) if token.bf16().is_some())
 }
 
 #[test]
@@ -147,13 +148,45 @@ fn halves_compute_exactly_what_their_values_do() {
     }
 }
 
+/// Integers times a scale are summed as integers and scaled once, in the engine; multiplied out, in
+/// the reference.
+#[test]
+fn scaled_bytes_compute_what_they_stand_for() {
+    let model = demo();
+    let (_folder, loaded, converted) = stored(&model, WeightType::I8);
+    for (key, tensor) in &converted.graph.tensors {
+        assert_eq!(loaded.graph.tensors[key].bytes(), tensor.bytes(), "{key}");
+    }
+    let bytes = loaded.graph.tensors.values();
+    let of_i8: usize = bytes
+        .filter(|t| t.dtype() == DType::I8)
+        .map(|t| t.bytes().len())
+        .sum();
+    assert!(of_i8 > 100_000, "{of_i8} weights are integers");
+    let picture = picture(&model.graph, 1);
+    let (_, node) = model.graph.inputs().next().unwrap();
+    let named = BTreeMap::from([(node.name.as_str(), picture.as_slice())]);
+    let expected = Reference::new(&loaded.graph).run(&named).unwrap();
+    let largest = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    for isa in Isa::available() {
+        let one = run(&loaded.graph, isa, 1, &picture);
+        for (got, want) in one.iter().zip(&expected) {
+            assert!(
+                (got - want).abs() < 2e-5 * largest,
+                "{isa}: {got}, not {want}"
+            );
+        }
+        assert_eq!(run(&loaded.graph, isa, 2, &picture), one, "{isa}");
+    }
+}
+
 /// Rounding is noise, independent from layer to layer: its power, relative to the signal, adds up
 /// over the layers. The reported ratios of the weights so predict the standard deviation of the
 /// logits; eight of them are never reached by chance.
 #[test]
 fn answers_move_as_the_reported_errors_predict() {
     let model = demo();
-    for half in HALVES {
+    for half in ALL {
         let (_folder, loaded, converted) = stored(&model, half);
         let noise = converted.errors.iter().filter_map(|e| e.sqnr_db);
         let mut power: f64 = noise.map(|db| 10f64.powf(-db / 10.0)).sum();
@@ -179,9 +212,9 @@ fn answers_move_as_the_reported_errors_predict() {
 }
 
 #[test]
-fn heat_maps_can_be_drawn_from_halves() {
+fn heat_maps_can_be_drawn_from_fewer_bits() {
     let model = demo();
-    for half in HALVES {
+    for half in ALL {
         let (_folder, loaded, _) = stored(&model, half);
         let picture = picture(&model.graph, 2);
         let draw = |graph: &Graph| {

@@ -1,13 +1,13 @@
-//! Weights in 16 bits: IEEE 754 binary16 or bfloat16.
+//! Weights in fewer bits, activations in f32: IEEE 754 binary16, bfloat16, or i8.
 //!
 //! In: a packed graph with f32 weights. Out: the same graph with the weights of convolutions and
-//! dense layers rounded to the nearest half, ties to even. They stay halves in the file and in
-//! memory; kernels widen them as they load, and sum in f32. Everything that is small stays f32:
-//! biases, channel vectors, and the weights of depthwise convolutions, which are under 1 % of a
-//! model.
+//! dense layers rounded, ties to even. They stay small in the file and in memory; kernels widen
+//! them as they load, and sum in f32. Everything that is small stays f32: biases, channel vectors,
+//! and the weights of depthwise convolutions, which are under 1 % of a model. No photos are needed.
 //!
 //! binary16 has 11 significant bits and a largest number of 65504; bfloat16 has 8 and the range of
-//! f32. With weights below 65504, binary16 is eight times more precise.
+//! f32. With weights below 65504, binary16 is eight times more precise. i8 has a scale for each
+//! output channel, chosen for the least square error of its weights.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,25 +15,29 @@ use std::fmt;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::int8::{to_weight, weight_scales};
 use crate::graph::{Graph, GraphError, Kernel, KernelLayout, NodeId, Op};
-use crate::tensor::{DType, Tensor, TensorError};
+use crate::tensor::{DType, PANEL, Shape, Tensor, TensorError};
 
-/// Which half.
+/// What weights are rounded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HalfType {
+pub enum WeightType {
     /// IEEE 754 binary16.
     F16,
     /// The upper half of an f32.
     BF16,
+    /// Integers of -127 to 127 times a scale for each output channel.
+    I8,
 }
 
-impl HalfType {
+impl WeightType {
     /// The element type of tensors.
     #[must_use]
     pub fn dtype(self) -> DType {
         match self {
             Self::F16 => DType::F16,
             Self::BF16 => DType::BF16,
+            Self::I8 => DType::I8,
         }
     }
 
@@ -43,11 +47,12 @@ impl HalfType {
         match self {
             Self::F16 => f16::MAX.to_f32(),
             Self::BF16 => bf16::MAX.to_f32(),
+            Self::I8 => f32::MAX,
         }
     }
 }
 
-impl fmt::Display for HalfType {
+impl fmt::Display for WeightType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.dtype().fmt(f)
     }
@@ -55,7 +60,7 @@ impl fmt::Display for HalfType {
 
 /// A converted graph.
 #[derive(Clone, Debug)]
-pub struct Half {
+pub struct Converted {
     /// The graph, ready to be stored or run.
     pub graph: Graph,
     /// One entry for each converted kernel, in the order of the graph.
@@ -78,7 +83,7 @@ pub struct WeightError {
 
 /// Why a graph cannot be converted.
 #[derive(Debug, thiserror::Error)]
-pub enum HalfError {
+pub enum WeightsError {
     /// A weight is NaN or infinite.
     #[error("node `{node}`: tensor `{tensor}` holds {value}, expected finite numbers")]
     NotFinite {
@@ -89,8 +94,8 @@ pub enum HalfError {
         /// The first such weight.
         value: f32,
     },
-    /// A weight is larger than the half can hold.
-    #[error("node `{node}`: tensor `{tensor}` holds {value}, but the largest {half} is {}", half.largest())]
+    /// A weight is larger than the type can hold.
+    #[error("node `{node}`: tensor `{tensor}` holds {value}, but the largest {to} is {}", to.largest())]
     TooLarge {
         /// The node.
         node: String,
@@ -98,12 +103,12 @@ pub enum HalfError {
         tensor: String,
         /// The first such weight.
         value: f32,
-        /// The half asked for.
-        half: HalfType,
+        /// The type asked for.
+        to: WeightType,
     },
     /// A kernel is not f32: the graph was converted before.
     #[error("node `{node}`: tensor `{tensor}` is {got} already, expected f32")]
-    Converted {
+    AlreadyConverted {
         /// The node.
         node: String,
         /// Its kernel's tensor.
@@ -130,14 +135,14 @@ pub enum HalfError {
     Tensor(#[from] TensorError),
 }
 
-impl HalfError {
+impl WeightsError {
     /// A stable name of the kind of error.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NotFinite { .. } => "not_finite",
             Self::TooLarge { .. } => "too_large",
-            Self::Converted { .. } => "converted",
+            Self::AlreadyConverted { .. } => "converted",
             Self::NotPacked { .. } => "not_packed",
             Self::UnknownLayer(_) => "unknown_layer",
             Self::Graph(_) => "graph",
@@ -152,14 +157,14 @@ impl HalfError {
             Self::NotFinite { node, .. } => {
                 format!("`{node}` was damaged in training or in the file; export the model again")
             }
-            Self::TooLarge { node, half, .. } => {
-                let other = match half {
-                    HalfType::F16 => "convert to bf16, which has the range of f32, or ",
-                    HalfType::BF16 => "",
+            Self::TooLarge { node, to, .. } => {
+                let other = match to {
+                    WeightType::F16 => "convert to bf16, which has the range of f32, or ",
+                    WeightType::BF16 | WeightType::I8 => "",
                 };
                 format!("{other}keep `{node}` in f32")
             }
-            Self::Converted { .. } => "start from the artifact with f32 weights".to_owned(),
+            Self::AlreadyConverted { .. } => "start from the artifact with f32 weights".to_owned(),
             Self::NotPacked { .. } => "import the model again".to_owned(),
             Self::UnknownLayer(_) => "`dermal inspect` lists the layers".to_owned(),
             Self::Graph(_) | Self::Tensor(_) => "please report this with the model".to_owned(),
@@ -167,13 +172,17 @@ impl HalfError {
     }
 }
 
-/// Converts the weights of all convolutions and dense layers, but those of the layers in
+/// Rounds the weights of all convolutions and dense layers, but those of the layers in
 /// `keep_float` (names as [`Graph::find_layer`] takes them; a kernel that several nodes share stays
 /// f32 if one of them is kept). One kernel at a time is held twice.
 ///
 /// # Errors
-/// [`HalfError`]; nothing is clamped or skipped silently.
-pub fn to_half(graph: &Graph, half: HalfType, keep_float: &[&str]) -> Result<Half, HalfError> {
+/// [`WeightsError`]; nothing is clamped or skipped silently.
+pub fn convert(
+    graph: &Graph,
+    to: WeightType,
+    keep_float: &[&str],
+) -> Result<Converted, WeightsError> {
     let kept = kept_tensors(graph, keep_float)?;
     let mut tensors = graph.tensors.clone();
     let mut done: BTreeSet<&str> = BTreeSet::new();
@@ -188,7 +197,7 @@ pub fn to_half(graph: &Graph, half: HalfType, keep_float: &[&str]) -> Result<Hal
         }
         let (name, tensor) = (|| node.name.clone(), || kernel.tensor.clone());
         if kernel.layout != KernelLayout::Panel16 {
-            return Err(HalfError::NotPacked {
+            return Err(WeightsError::NotPacked {
                 node: name(),
                 tensor: tensor(),
             });
@@ -197,29 +206,38 @@ pub fn to_half(graph: &Graph, half: HalfType, keep_float: &[&str]) -> Result<Hal
             continue;
         };
         let Some(weights) = stored.as_f32() else {
-            return Err(HalfError::Converted {
+            return Err(WeightsError::AlreadyConverted {
                 node: name(),
                 tensor: tensor(),
                 got: stored.dtype(),
             });
         };
         if let Some(&value) = weights.iter().find(|w| !w.is_finite()) {
-            return Err(HalfError::NotFinite {
+            return Err(WeightsError::NotFinite {
                 node: name(),
                 tensor: tensor(),
                 value,
             });
         }
-        if let Some(&value) = weights.iter().find(|w| w.abs() > half.largest()) {
-            return Err(HalfError::TooLarge {
+        if let Some(&value) = weights.iter().find(|w| w.abs() > to.largest()) {
+            return Err(WeightsError::TooLarge {
                 node: name(),
                 tensor: tensor(),
                 value,
-                half,
+                to,
             });
         }
-        let rounded = round(weights, half);
-        let narrow = Tensor::from_bytes(half.dtype(), stored.shape().clone(), rounded.bytes)?;
+        let rounded = match to {
+            WeightType::I8 => {
+                let outputs = outputs(&node.op).unwrap_or([1, 1]);
+                let (rounded, scale) = scale_and_round(weights, stored.shape(), outputs);
+                tensors.insert(scale_key(key), scale_tensor(&scale)?);
+                rounded
+            }
+            WeightType::F16 => round(weights, round_f16),
+            WeightType::BF16 => round(weights, round_bf16),
+        };
+        let narrow = Tensor::from_bytes(to.dtype(), stored.shape().clone(), rounded.bytes)?;
         tensors.insert(tensor(), narrow);
         done.insert(key);
         errors.push(WeightError {
@@ -229,16 +247,23 @@ pub fn to_half(graph: &Graph, half: HalfType, keep_float: &[&str]) -> Result<Hal
             max_abs_error: rounded.max_abs_error,
         });
     }
-    let nodes = graph.nodes().to_vec();
+    let mut nodes = graph.nodes().to_vec();
+    if to == WeightType::I8 {
+        for kernel in nodes.iter_mut().filter_map(|node| node.op.kernel_mut()) {
+            if done.contains(kernel.tensor.as_str()) {
+                kernel.scale = Some(scale_key(&kernel.tensor));
+            }
+        }
+    }
     let graph = Graph::from_parts(graph.name.clone(), nodes, graph.output(), tensors)?;
-    Ok(Half { graph, errors })
+    Ok(Converted { graph, errors })
 }
 
 /// The same graph with f32 weights: what the halves stand for, exactly.
 ///
 /// # Errors
-/// [`HalfError`] if the rewritten graph does not check, which is a bug.
-pub fn widen(graph: &Graph) -> Result<Graph, HalfError> {
+/// [`WeightsError`] if the rewritten graph does not check, which is a bug.
+pub fn widen(graph: &Graph) -> Result<Graph, WeightsError> {
     let mut tensors = graph.tensors.clone();
     for tensor in tensors.values_mut() {
         let halves = tensor.bytes().as_chunks::<2>().0;
@@ -270,7 +295,7 @@ fn matrix_kernel(op: &Op) -> Option<&Kernel> {
 }
 
 /// Tensors of the layers to keep.
-fn kept_tensors<'a>(graph: &'a Graph, names: &[&str]) -> Result<BTreeSet<&'a str>, HalfError> {
+fn kept_tensors<'a>(graph: &'a Graph, names: &[&str]) -> Result<BTreeSet<&'a str>, WeightsError> {
     let mut kept = BTreeSet::new();
     for &name in names {
         let nodes = graph.find_layer(name);
@@ -279,7 +304,7 @@ fn kept_tensors<'a>(graph: &'a Graph, names: &[&str]) -> Result<BTreeSet<&'a str
             matrix_kernel(op).is_some() || matches!(op, Op::DepthwiseConv2d(_))
         };
         if !nodes.iter().any(|(id, _)| has_weights(*id)) {
-            return Err(HalfError::UnknownLayer(name.to_owned()));
+            return Err(WeightsError::UnknownLayer(name.to_owned()));
         }
         let kernels = nodes
             .iter()
@@ -287,6 +312,26 @@ fn kept_tensors<'a>(graph: &'a Graph, names: &[&str]) -> Result<BTreeSet<&'a str
         kept.extend(kernels.map(|kernel| kernel.tensor.as_str()));
     }
     Ok(kept)
+}
+
+/// Groups and output channels of a group.
+fn outputs(op: &Op) -> Option<[usize; 2]> {
+    match op {
+        Op::Conv2d(conv) => Some([conv.groups, conv.filters / conv.groups]),
+        Op::Dense(dense) => Some([1, dense.units]),
+        _ => None,
+    }
+}
+
+fn scale_key(tensor: &str) -> String {
+    format!("{tensor}.scale")
+}
+
+/// Padded with zeros to a multiple of 16, as kernels read it.
+fn scale_tensor(scale: &[f32]) -> Result<Tensor, TensorError> {
+    let mut padded = scale.to_vec();
+    padded.resize(scale.len().next_multiple_of(PANEL), 0.0);
+    Tensor::from_f32([padded.len()], &padded)
 }
 
 struct Rounded {
@@ -299,44 +344,78 @@ struct Rounded {
     max_abs_error: f32,
 }
 
-/// Rounds to the nearest half, ties to even.
-fn round(weights: &[f32], half: HalfType) -> Rounded {
-    /// Weights at a time: a block stays in the first-level cache.
-    const BLOCK: usize = 1024;
-    let mut rounded = Rounded {
-        bytes: Vec::with_capacity(weights.len() * 2),
-        signal: 0.0,
-        noise: 0.0,
-        max_abs_error: 0.0,
-    };
+/// Rounds packed weights to integers, and gives the scale of each output channel. A panel is a
+/// matrix `[k, 16]` of 16 channels.
+fn scale_and_round(weights: &[f32], shape: &Shape, [groups, n]: [usize; 2]) -> (Rounded, Vec<f32>) {
+    let panel_len = shape.dims()[1..].iter().product();
+    let panels = n.div_ceil(PANEL);
+    let mut scale = vec![0.0; groups * n];
+    let mut rounded = Rounded::with_capacity(weights.len());
+    for (i, panel) in weights.chunks_exact(panel_len).enumerate() {
+        let scales = weight_scales(panel, PANEL);
+        let (group, first) = (i / panels, i % panels * PANEL);
+        let used = PANEL.min(n - first);
+        scale[group * n + first..][..used].copy_from_slice(&scales[..used]);
+        for row in panel.chunks_exact(PANEL) {
+            for (&weight, &scale) in row.iter().zip(&scales) {
+                let integer = to_weight(weight, scale);
+                rounded.bytes.push(integer.cast_unsigned());
+                rounded.add(weight, f32::from(integer) * scale);
+            }
+        }
+    }
+    (rounded, scale)
+}
+
+impl Rounded {
+    fn with_capacity(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            signal: 0.0,
+            noise: 0.0,
+            max_abs_error: 0.0,
+        }
+    }
+
+    /// Counts a weight and what it was rounded to.
+    fn add(&mut self, weight: f32, rounded: f32) {
+        let error = weight - rounded;
+        self.signal += f64::from(weight) * f64::from(weight);
+        self.noise += f64::from(error) * f64::from(error);
+        self.max_abs_error = self.max_abs_error.max(error.abs());
+    }
+}
+
+/// Weights that are rounded at a time: a block stays in the first-level cache.
+const BLOCK: usize = 1024;
+
+/// Appends the nearest halves of a block, ties to even, and writes what they stand for.
+type RoundBlock = fn(&[f32], &mut Vec<u8>, &mut [f32]);
+
+fn round_f16(block: &[f32], bytes: &mut Vec<u8>, wide: &mut [f32]) {
+    let mut narrow = [f16::ZERO; BLOCK];
+    let narrow = &mut narrow[..block.len()];
+    narrow.convert_from_f32_slice(block);
+    narrow.convert_to_f32_slice(wide);
+    bytes.extend(narrow.iter().flat_map(|h| h.to_le_bytes()));
+}
+
+fn round_bf16(block: &[f32], bytes: &mut Vec<u8>, wide: &mut [f32]) {
+    let mut narrow = [bf16::ZERO; BLOCK];
+    let narrow = &mut narrow[..block.len()];
+    narrow.convert_from_f32_slice(block);
+    narrow.convert_to_f32_slice(wide);
+    bytes.extend(narrow.iter().flat_map(|h| h.to_le_bytes()));
+}
+
+fn round(weights: &[f32], round_block: RoundBlock) -> Rounded {
+    let mut rounded = Rounded::with_capacity(weights.len() * 2);
     let mut wide = [0.0; BLOCK];
     for block in weights.chunks(BLOCK) {
         let wide = &mut wide[..block.len()];
-        match half {
-            HalfType::F16 => {
-                let mut narrow = [f16::ZERO; BLOCK];
-                let narrow = &mut narrow[..block.len()];
-                narrow.convert_from_f32_slice(block);
-                narrow.convert_to_f32_slice(wide);
-                rounded
-                    .bytes
-                    .extend(narrow.iter().flat_map(|h| h.to_le_bytes()));
-            }
-            HalfType::BF16 => {
-                let mut narrow = [bf16::ZERO; BLOCK];
-                let narrow = &mut narrow[..block.len()];
-                narrow.convert_from_f32_slice(block);
-                narrow.convert_to_f32_slice(wide);
-                rounded
-                    .bytes
-                    .extend(narrow.iter().flat_map(|h| h.to_le_bytes()));
-            }
-        }
-        for (&w, &q) in block.iter().zip(&*wide) {
-            let error = w - q;
-            rounded.signal += f64::from(w) * f64::from(w);
-            rounded.noise += f64::from(error) * f64::from(error);
-            rounded.max_abs_error = rounded.max_abs_error.max(error.abs());
+        round_block(block, &mut rounded.bytes, wide);
+        for (&weight, &value) in block.iter().zip(&*wide) {
+            rounded.add(weight, value);
         }
     }
     rounded
@@ -392,7 +471,7 @@ mod tests {
         // 1 + 2^-11 and 1 + 3 * 2^-11 lie between two binary16, 65504 is the largest.
         let ulp = f32::exp2(-11.0);
         let weights = [1.0 + ulp, 1.0 + 3.0 * ulp, -0.1, 65504.0, 1e-9, -2.0];
-        let half = to_half(&graph(weights), HalfType::F16, &[]).unwrap();
+        let half = convert(&graph(weights), WeightType::F16, &[]).unwrap();
         let got = bits(&half.graph, "a.kernel");
         assert_eq!(got[..2], [0x3c00, 0x3c02]);
         assert_eq!(got[16..18], [0xae66, 0x7bff]);
@@ -401,7 +480,7 @@ mod tests {
         // bfloat16 has three bits less: the same ties at 2^-8.
         let ulp = f32::exp2(-8.0);
         let weights = [1.0 + ulp, 1.0 + 3.0 * ulp, -0.1, 70000.0, 1e-9, -2.0];
-        let half = to_half(&graph(weights), HalfType::BF16, &[]).unwrap();
+        let half = convert(&graph(weights), WeightType::BF16, &[]).unwrap();
         let got = bits(&half.graph, "a.kernel");
         assert_eq!(got[..2], [0x3f80, 0x3f82]);
         assert_eq!(got[16..18], [0xbdcd, 0x4789]);
@@ -410,7 +489,12 @@ mod tests {
 
     #[test]
     fn the_error_of_a_layer_is_summed_by_hand() {
-        let half = to_half(&graph([1.0, 2.0, 0.5, 4.0, -1.0, 0.25]), HalfType::F16, &[]).unwrap();
+        let half = convert(
+            &graph([1.0, 2.0, 0.5, 4.0, -1.0, 0.25]),
+            WeightType::F16,
+            &[],
+        )
+        .unwrap();
         let [a, b] = &half.errors[..] else {
             panic!("{:?}", half.errors)
         };
@@ -430,7 +514,7 @@ mod tests {
     fn layers_to_keep_stay_f32() {
         let graph = graph([1e6, 0.0, 0.0, 0.0, 0.0, 0.0]);
         for name in ["a", "net/a"] {
-            let half = to_half(&graph, HalfType::F16, &[name]).unwrap();
+            let half = convert(&graph, WeightType::F16, &[name]).unwrap();
             assert_eq!(half.graph.tensors["a.kernel"].dtype(), DType::F32);
             assert_eq!(half.graph.tensors["b.kernel"].dtype(), DType::F16);
             assert_eq!(half.errors.len(), 1);
@@ -440,11 +524,11 @@ mod tests {
     #[test]
     fn what_cannot_be_converted_is_refused_by_name() {
         let refused = |graph: &Graph, half, keep: &[&str]| {
-            let error = to_half(graph, half, keep).unwrap_err();
+            let error = convert(graph, half, keep).unwrap_err();
             (error.kind(), format!("{error}; {}", error.hint()))
         };
         let large = graph([0.0, -65505.0, 0.0, 0.0, 0.0, 0.0]);
-        let (kind, text) = refused(&large, HalfType::F16, &[]);
+        let (kind, text) = refused(&large, WeightType::F16, &[]);
         assert_eq!(kind, "too_large");
         assert_eq!(
             text,
@@ -452,19 +536,19 @@ mod tests {
              convert to bf16, which has the range of f32, or keep `a` in f32"
         );
         let largest = graph([f32::MAX, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        assert_eq!(refused(&largest, HalfType::BF16, &[]).0, "too_large");
+        assert_eq!(refused(&largest, WeightType::BF16, &[]).0, "too_large");
         for value in [f32::NAN, f32::INFINITY] {
             let broken = graph([0.0, 0.0, value, 0.0, 0.0, 0.0]);
-            let (kind, text) = refused(&broken, HalfType::BF16, &[]);
+            let (kind, text) = refused(&broken, WeightType::BF16, &[]);
             assert_eq!(kind, "not_finite");
             assert!(text.contains("`a.kernel`"), "{text}");
         }
         let good = graph([1.0; 6]);
         for name in ["c", "x"] {
-            assert_eq!(refused(&good, HalfType::F16, &[name]).0, "unknown_layer");
+            assert_eq!(refused(&good, WeightType::F16, &[name]).0, "unknown_layer");
         }
-        let converted = to_half(&good, HalfType::F16, &[]).unwrap().graph;
-        let (kind, text) = refused(&converted, HalfType::BF16, &[]);
+        let converted = convert(&good, WeightType::F16, &[]).unwrap().graph;
+        let (kind, text) = refused(&converted, WeightType::BF16, &[]);
         assert_eq!(kind, "converted");
         assert!(text.contains("is f16 already"), "{text}");
     }
