@@ -13,10 +13,14 @@
     reason = "tests are configured by environment variables"
 )]
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
+use common::real::{cached_model, shared};
+use common::repo;
 use dermal::artifact::{
     self, FieldMapping, Filter, Head, InputKind, InputSpec, Manifest, Model, Preprocessing,
     Provenance, VectorInput,
@@ -33,49 +37,9 @@ use dermal::reference::Reference;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn golden<T: DeserializeOwned>(name: &str) -> T {
-    let path = root().join("fixtures/golden/real").join(name);
+    let path = repo("fixtures/golden/real").join(name);
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-/// A fetched or built model. Where it must be there and is not, the test fails.
-fn cached_model(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("DERMAL_MODEL_CACHE")
-        .map_or_else(|| root().join(".cache/models"), PathBuf::from);
-    let path = folder.join(name);
-    if path.is_file() {
-        return Some(path);
-    }
-    let required = std::env::var_os("DERMAL_REQUIRE_REAL_MODELS").is_some_and(|v| v == "1");
-    assert!(
-        !required,
-        "{} is absent, and DERMAL_REQUIRE_REAL_MODELS=1",
-        path.display()
-    );
-    eprintln!(
-        "\n*** SKIPPED: {} is absent; scripts/check.sh fetches it ***\n",
-        path.display()
-    );
-    None
-}
-
-/// A file or folder of data that may not be committed, so that no run can require it.
-fn shared(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("DERMAL_SHARED_DATA")
-        .map_or_else(|| root().join("../shared/data"), PathBuf::from);
-    let path = folder.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!(
-        "\n*** SKIPPED: {} is absent; set DERMAL_SHARED_DATA ***\n",
-        path.display()
-    );
-    None
 }
 
 /// As `dermal import` does it, with photos resized as TensorFlow does.
@@ -293,7 +257,7 @@ fn sklesion_fields_are_the_numbers_it_was_trained_on() {
         len: 10,
         has_default: false,
     }];
-    let text = std::fs::read_to_string(root().join("fixtures/fields/sklesion.yaml")).unwrap();
+    let text = std::fs::read_to_string(repo(".").join("fixtures/fields/sklesion.yaml")).unwrap();
     let mapping = FieldMapping::from_yaml(&text, &input).unwrap();
     let filter = ["split=val".parse().unwrap()];
     let dataset = Dataset::open(&table, Labels::Required(&golden.labels), &filter).unwrap();
@@ -350,21 +314,6 @@ fn sklesion_heat_maps_are_those_of_tensorflow() {
     }
 }
 
-fn dermal(arguments: &[&str]) -> String {
-    let output = assert_cmd::Command::cargo_bin("dermal")
-        .unwrap()
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
-
 /// The promise of the README: import under 250 MB, an answer under 150 MB, heat map included.
 #[test]
 fn sklesion_needs_little_memory() {
@@ -386,7 +335,7 @@ fn sklesion_needs_little_memory() {
         .graph;
     let extra = graph.inputs().find(|(_, node)| node.shape.hwc().is_none());
     let vector = vector.replace("patient_data", &extra.unwrap().1.name);
-    let said = dermal(&["import", source, "-o", &model, "--preprocess", &recipe]);
+    let said = common::stdout(["import", source, "-o", &model, "--preprocess", &recipe]);
     let peak = said.split("peak RSS ").nth(1).unwrap();
     let mut words = peak.split_whitespace();
     let mib: f64 = words.next().unwrap().parse().unwrap();
@@ -399,7 +348,7 @@ fn sklesion_needs_little_memory() {
     let picture = smooth(3, 600, 450);
     let pixels: Vec<u8> = picture.iter().map(|v| byte(v * 255.0)).collect();
     image::save_buffer(&photo, &pixels, 600, 450, image::ColorType::Rgb8).unwrap();
-    let answer = dermal(&[
+    let answer = common::stdout([
         "predict",
         &photo,
         "--model",

@@ -6,6 +6,8 @@
     reason = "each test file uses a part, and a failed unwrap is a failed test"
 )]
 
+pub(crate) mod real;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
