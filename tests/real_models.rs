@@ -112,6 +112,7 @@ fn import_model(
             fields: None,
             provenance: Provenance::default(),
             quantization: None,
+            self_test: None,
         },
         graph,
     }

@@ -19,6 +19,7 @@ use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::quantize::QuantizeError;
 use crate::quantize::half::HalfError;
 use crate::report::ReportError;
+use crate::serve::ServeError;
 
 mod bench;
 mod fields;
@@ -27,6 +28,7 @@ mod inspect;
 mod man;
 mod predict;
 mod quantize;
+mod serve;
 mod session;
 
 /// How a command that could be carried out ended.
@@ -84,6 +86,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Completions { shell } => man::completions(*shell),
         Command::Man(args) => man::run(args),
     }
@@ -149,6 +152,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<HalfError>() {
         return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<ServeError>() {
+        return Some(error.hint().to_owned());
     }
     if cause.is::<IsaError>() {
         return Some("leave `--isa` out: the best that this CPU has is chosen".to_owned());

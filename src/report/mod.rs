@@ -8,9 +8,11 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
+mod log;
 mod progress;
 mod table;
 
+pub use log::{LogForm, start_log};
 pub use progress::Progress;
 pub use table::{Align, Table, bar, percent};
 
