@@ -19,6 +19,7 @@ pub mod quantization;
 pub mod quantize;
 pub mod reference;
 pub mod report;
+pub mod serve;
 mod suggest;
 pub mod tensor;
 pub mod units;

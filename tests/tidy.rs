@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     ("activation", &[]),
     ("tensor", &[]),
     ("quantization", &[]),
@@ -62,6 +62,12 @@ const ROOMS: [(&str, &[&str]); 22] = [
         "evaluate",
         &[
             "predict", "engine", "artifact", "graph", "tensor", "suggest",
+        ],
+    ),
+    (
+        "serve",
+        &[
+            "predict", "explain", "memory", "engine", "artifact", "graph", "kernels",
         ],
     ),
     ("report", &["units"]),

@@ -43,6 +43,7 @@ pub(crate) fn model(net: &Net, checkpoint: &Path, options: Vec<String>) -> Resul
         head: Head::Softmax,
         fields: None,
         quantization: None,
+        self_test: None,
         provenance: Provenance {
             source_file: name.to_string_lossy().into_owned(),
             source_sha256: artifact::sha256_of_file(checkpoint, &mut |_, _| {})?,

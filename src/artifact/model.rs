@@ -33,6 +33,21 @@ pub struct Manifest {
     /// How its weights came to be stored in fewer bits, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<QuantizationRecord>,
+    /// A made-up photo's answer, by which a server sees that this file computes on its machine what
+    /// it computed where it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
+}
+
+/// A question whose answer is known; `predict::selftest` asks it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SelfTest {
+    /// Which made-up photo it is.
+    pub seed: u64,
+    /// The probability of each label.
+    pub probabilities: Vec<f32>,
+    /// How far a probability may be off: sums of floats differ in their last bits between CPUs.
+    pub tolerance: f32,
 }
 
 impl Model {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::failure;
 use super::fields::read_field_mapping;
+use super::session;
 use crate::artifact::{
     self, Head, InputKind, InputSpec, Manifest, Model, Preprocessing, Provenance,
 };
@@ -77,7 +78,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         options: recorded_options(args),
     };
-    let model = Model {
+    let mut model = Model {
         graph,
         manifest: Manifest {
             inputs,
@@ -86,8 +87,10 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
             fields,
             provenance,
             quantization: None,
+            self_test: None,
         },
     };
+    model.manifest.self_test = session::self_test(&model);
     let mut bar = Progress::bytes("writing");
     let bytes =
         artifact::write_with_progress(output, &model, &mut |done, total| bar.set(done, total))

@@ -20,6 +20,7 @@ use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::quantize::QuantizeError;
 use crate::quantize::weights::WeightsError;
 use crate::report::ReportError;
+use crate::serve::ServeError;
 
 mod bench;
 mod compare;
@@ -31,6 +32,7 @@ mod own_process;
 mod predict;
 mod quantize;
 mod report_file;
+mod serve;
 mod session;
 
 /// How a command that could be carried out ended.
@@ -89,6 +91,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Completions { shell } => man::completions(*shell),
         Command::Man(args) => man::run(args),
     }
@@ -161,6 +164,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<WeightsError>() {
         return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<ServeError>() {
+        return Some(error.hint().to_owned());
     }
     if cause.is::<IsaError>() {
         return Some("leave `--isa` out: the best that this CPU has is chosen".to_owned());

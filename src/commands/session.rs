@@ -4,12 +4,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::artifact::{self, Model};
+use crate::artifact::{self, Model, SelfTest};
 use crate::cli::EngineArgs;
 use crate::engine::{Engine, Options};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::Isa;
 use crate::memory::budget::CpuBudget;
+use crate::predict::{Predictor, selftest};
 
 /// The model of a file, or the embedded one, and the name it goes by.
 pub(super) fn load_model(path: Option<&Path>) -> Result<(Model, String)> {
@@ -21,6 +22,20 @@ pub(super) fn load_model(path: Option<&Path>) -> Result<(Model, String)> {
         }
         None => Ok((artifact::embedded()?, "embedded demo model".to_owned())),
     }
+}
+
+/// A question with the model's answer, for the artifact. On the portable kernels, so that the same
+/// import gives the same file on every machine. `None` where the model cannot answer: a server then
+/// starts without a test, which `/readyz` says.
+pub(super) fn self_test(model: &Model) -> Option<SelfTest> {
+    let options = Options {
+        isa: Isa::by_name("portable").ok()?,
+        threads: CpuBudget::detect().threads(),
+        keep: Vec::new(),
+    };
+    let engine = Engine::new(&model.graph, &options).ok()?;
+    let mut predictor = Predictor::new(model, engine).ok()?;
+    selftest::record(model, &mut predictor).ok()
 }
 
 /// How the engine is to run: as asked, or with every CPU this process may use.

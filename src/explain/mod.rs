@@ -19,12 +19,14 @@ mod colormap;
 mod map;
 mod npy;
 mod overlay;
+mod shrink;
 mod target;
 
 pub use colormap::Colormap;
 pub use map::{HeatMap, Method};
 pub use npy::npy_bytes;
 pub use overlay::{Overlay, overlay, write_png};
+pub use shrink::shrink;
 pub use target::{Target, default_layer};
 
 /// Why there is no explanation.

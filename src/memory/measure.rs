@@ -22,6 +22,12 @@ pub fn anonymous_rss_bytes() -> Option<u64> {
     field_bytes(&status()?, "RssAnon")
 }
 
+/// Address space now, in bytes (`VmSize`): mapped files and reserved memory count, used or not.
+#[must_use]
+pub fn virtual_bytes() -> Option<u64> {
+    field_bytes(&status()?, "VmSize")
+}
+
 fn status() -> Option<String> {
     fs::read_to_string("/proc/self/status").ok()
 }

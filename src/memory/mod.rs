@@ -3,4 +3,5 @@
 //! A counter that cannot be read (another operating system, a hidden `/proc`) is `None`, never 0.
 
 pub mod budget;
+pub mod limit;
 pub mod measure;

@@ -331,6 +331,53 @@ pub fn read_bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, DecodeError> 
 /// # Errors
 /// [`DecodeError`]: too large, damaged, or no photo.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
+    match admit(bytes, limits)? {
+        Format::Jpeg => decode_jpeg(bytes, limits),
+        Format::Png => decode_with(Format::Png, png(bytes, limits)?, limits),
+        Format::WebP => decode_with(Format::WebP, webp(bytes)?, limits),
+        Format::Bmp => decode_with(Format::Bmp, bmp(bytes)?, limits),
+    }
+}
+
+/// What decoding a photo will cost, from its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Columns as stored, before orientation.
+    pub width: u64,
+    /// Rows as stored.
+    pub height: u64,
+    /// Bytes that [`decode`] holds at its peak, beside the file.
+    pub peak_bytes: u64,
+}
+
+/// What [`decode`] would cost, without decoding: only the header is read, and nothing is allocated
+/// for pixels. Sizes are checked against the limits as `decode` does.
+///
+/// # Errors
+/// [`DecodeError`]: too large, a damaged header, or no photo.
+pub fn cost(bytes: &[u8], limits: &Limits) -> Result<Cost, DecodeError> {
+    let format = admit(bytes, limits)?;
+    let cost = match format {
+        Format::Jpeg => {
+            let decoder = jpeg::Decoder::new(bytes).map_err(from_jpeg)?;
+            let [width, height] = decoder.dimensions();
+            Cost {
+                width: width as u64,
+                height: height as u64,
+                peak_bytes: decoder.peak_bytes(),
+            }
+        }
+        Format::Png => cost_of(format, &mut png(bytes, limits)?),
+        Format::WebP => cost_of(format, &mut webp(bytes)?),
+        Format::Bmp => cost_of(format, &mut bmp(bytes)?),
+    };
+    check_pixels(cost.width, cost.height, limits)?;
+    check_memory(cost.peak_bytes, limits)?;
+    Ok(cost)
+}
+
+/// The format of a file of acceptable length.
+fn admit(bytes: &[u8], limits: &Limits) -> Result<Format, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
@@ -341,38 +388,60 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
             limit: limits.max_bytes,
         });
     }
-    match recognise(bytes)? {
-        Format::Jpeg => decode_jpeg(bytes, limits),
-        Format::Png => {
-            // Before the decoder sees it: it allocates rows as soon as it knows their length.
-            let side = |at: usize| {
-                let field = bytes.get(at..)?.first_chunk()?;
-                Some(u64::from(u32::from_be_bytes(*field)))
-            };
-            let (Some(width), Some(height)) = (side(16), side(20)) else {
-                return Err(DecodeError::Truncated(Format::Png));
-            };
-            check_pixels(width, height, limits)?;
-            let decoder = PngDecoder::with_limits(Cursor::new(bytes), image_limits(limits))
-                .map_err(|e| from_image(Format::Png, e))?;
-            decode_with(Format::Png, decoder, limits)
-        }
-        Format::WebP => {
-            // Its decoder calls a missing end a corrupt bitstream.
-            let length = bytes.get(4..).and_then(|rest| rest.first_chunk());
-            let length = length.map_or(u32::MAX, |b| u32::from_le_bytes(*b));
-            if (bytes.len() as u64) < u64::from(length) + 8 {
-                return Err(DecodeError::Truncated(Format::WebP));
-            }
-            let decoder =
-                WebPDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::WebP, e))?;
-            decode_with(Format::WebP, decoder, limits)
-        }
-        Format::Bmp => {
-            let decoder =
-                BmpDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::Bmp, e))?;
-            decode_with(Format::Bmp, decoder, limits)
-        }
+    recognise(bytes)
+}
+
+fn png<'a>(bytes: &'a [u8], limits: &Limits) -> Result<PngDecoder<Cursor<&'a [u8]>>, DecodeError> {
+    // Before the decoder sees it: it allocates rows as soon as it knows their length.
+    let side = |at: usize| {
+        let field = bytes.get(at..)?.first_chunk()?;
+        Some(u64::from(u32::from_be_bytes(*field)))
+    };
+    let (Some(width), Some(height)) = (side(16), side(20)) else {
+        return Err(DecodeError::Truncated(Format::Png));
+    };
+    check_pixels(width, height, limits)?;
+    PngDecoder::with_limits(Cursor::new(bytes), image_limits(limits))
+        .map_err(|e| from_image(Format::Png, e))
+}
+
+fn webp(bytes: &[u8]) -> Result<WebPDecoder<Cursor<&[u8]>>, DecodeError> {
+    // Its decoder calls a missing end a corrupt bitstream.
+    let length = bytes.get(4..).and_then(|rest| rest.first_chunk());
+    let length = length.map_or(u32::MAX, |b| u32::from_le_bytes(*b));
+    if (bytes.len() as u64) < u64::from(length) + 8 {
+        return Err(DecodeError::Truncated(Format::WebP));
+    }
+    WebPDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::WebP, e))
+}
+
+fn bmp(bytes: &[u8]) -> Result<BmpDecoder<Cursor<&[u8]>>, DecodeError> {
+    BmpDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::Bmp, e))
+}
+
+/// The buffer holds what the decoder writes and then the pixels; WebP decoders keep another
+/// picture inside; turning a picture takes a copy.
+fn cost_of(format: Format, decoder: &mut impl ImageDecoder) -> Cost {
+    let (width, height) = decoder.dimensions();
+    let count = u64::from(width) * u64::from(height);
+    let buffer = decoder.total_bytes().max(count.saturating_mul(3));
+    let inside = if format == Format::WebP { count * 4 } else { 0 };
+    let alpha = if decoder.color_type().has_alpha() {
+        count
+    } else {
+        0
+    };
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let turned = match orientation {
+        Orientation::NoTransforms => 0,
+        _ => count * 3,
+    };
+    Cost {
+        width: width.into(),
+        height: height.into(),
+        peak_bytes: buffer
+            .saturating_add(alpha)
+            .saturating_add(inside.max(turned)),
     }
 }
 
@@ -453,8 +522,8 @@ fn image_limits(limits: &Limits) -> image::Limits {
     own
 }
 
-fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
-    let named = |error| match error {
+fn from_jpeg(error: JpegError) -> DecodeError {
+    match error {
         JpegError::Truncated => DecodeError::Truncated(Format::Jpeg),
         JpegError::Corrupt(detail) => DecodeError::Corrupt {
             format: Format::Jpeg,
@@ -464,8 +533,11 @@ fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
             format: Format::Jpeg,
             detail,
         },
-    };
-    let decoder = jpeg::Decoder::new(bytes).map_err(named)?;
+    }
+}
+
+fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
+    let decoder = jpeg::Decoder::new(bytes).map_err(from_jpeg)?;
     let [width, height] = decoder.dimensions();
     check_pixels(width as u64, height as u64, limits)?;
     check_memory(decoder.peak_bytes(), limits)?;
@@ -474,7 +546,7 @@ fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
     } else {
         [width, height]
     };
-    let pixels = decoder.decode().map_err(named)?;
+    let pixels = decoder.decode().map_err(from_jpeg)?;
     finish(Format::Jpeg, [width, height], pixels, None)
 }
 
@@ -523,24 +595,16 @@ fn decode_with(
     mut decoder: impl ImageDecoder,
     limits: &Limits,
 ) -> Result<Photo, DecodeError> {
+    let cost = cost_of(format, &mut decoder);
+    check_pixels(cost.width, cost.height, limits)?;
+    check_memory(cost.peak_bytes, limits)?;
     let (width, height) = decoder.dimensions();
-    check_pixels(width.into(), height.into(), limits)?;
     let color = decoder.color_type();
     let stored_bytes = decoder.total_bytes();
     let count = u64::from(width) * u64::from(height);
     let n = usize::try_from(count).unwrap_or(usize::MAX);
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    // The buffer holds what the decoder writes and then the pixels; WebP decoders keep another
-    // picture inside; turning a picture takes a copy.
     let buffer_bytes = stored_bytes.max(count * 3);
-    let inside = if format == Format::WebP { count * 4 } else { 0 };
-    let alpha_bytes = if color.has_alpha() { count } else { 0 };
-    let turned = if orientation == Orientation::NoTransforms {
-        0
-    } else {
-        count * 3
-    };
-    check_memory(buffer_bytes + alpha_bytes + inside.max(turned), limits)?;
     decoder
         .set_limits(image_limits(limits))
         .map_err(|e| from_image(format, e))?;

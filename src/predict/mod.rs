@@ -16,6 +16,7 @@ mod predictor;
 mod preprocess;
 mod resample_pillow;
 mod resample_tensorflow;
+pub mod selftest;
 mod source;
 
 pub use decode::{DecodeError, Limits, Photo};

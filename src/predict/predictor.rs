@@ -332,6 +332,7 @@ mod tests {
                 fields: None,
                 provenance: Provenance::default(),
                 quantization: None,
+                self_test: None,
             },
         }
     }

@@ -9,9 +9,11 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 pub mod document;
+mod log;
 mod progress;
 mod table;
 
+pub use log::{LogForm, start_log};
 pub use progress::Progress;
 pub use table::{Align, Table, bar, percent};
 

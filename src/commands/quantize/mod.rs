@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::own_process::peak_rss_of_bench;
 use super::report_file::ReportFile;
-use super::session::EngineChoice;
+use super::session::{EngineChoice, self_test};
 use super::{Outcome, failure};
 use crate::artifact::{self, Model, QuantizationRecord, atomic};
 use crate::cli::{NumberType, QuantizeArgs, RangeChoice};
@@ -78,13 +78,14 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
         }
         NumberType::Int8 => int8(args, &base, &choice, started, record)?,
     };
-    let model = Model {
+    let mut model = Model {
         graph: made.graph,
         manifest: artifact::Manifest {
             quantization: Some(made.record),
             ..base.manifest.clone()
         },
     };
+    model.manifest.self_test = self_test(&model);
     let mut bar = Progress::bytes("writing");
     let bytes = artifact::write_with_progress(&args.output, &model, &mut |done, all| {
         bar.set(done, all);

@@ -1,0 +1,205 @@
+//! A question whose answer is known: a made-up photo, and the probabilities it had where the
+//! artifact was made. A file that was damaged, or a machine that computes wrongly, answers
+//! differently.
+//!
+//! The photo is coarse coloured squares under fine noise, from a seeded generator of integers, in
+//! the model's input size: the same bytes everywhere. Every input beside it is 0.5.
+
+use super::decode::Photo;
+use super::inputs::{self, ExtraInput};
+use super::predictor::{PredictError, Predictor, Run};
+use crate::artifact::{Model, SelfTest};
+
+/// The seed of new self-tests.
+const SEED: u64 = 0xDE12_3A1D;
+
+/// Side of a coloured square, in pixels.
+const SQUARE: usize = 16;
+
+/// Weights in half precision are rounded on some CPUs where others keep them in f32.
+const HALF_TOLERANCE: f32 = 0.02;
+
+/// Sums in another order, over a hundred layers.
+const TOLERANCE: f32 = 0.002;
+
+/// Why a self-test does not pass.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfTestError {
+    /// The question could not be asked.
+    #[error("the self-test cannot be run")]
+    Run(#[from] PredictError),
+    /// The record is not for this model.
+    #[error("the self-test has {got} probabilities, the model {expected}")]
+    Length {
+        /// Labels of the model.
+        expected: usize,
+        /// Probabilities of the record.
+        got: usize,
+    },
+    /// Another answer than where the artifact was made.
+    #[error("the self-test expects {expected} for class {class}, got {got}")]
+    Differs {
+        /// Index of the class.
+        class: usize,
+        /// Its probability where the artifact was made.
+        expected: f32,
+        /// Its probability here.
+        got: f32,
+    },
+}
+
+impl SelfTestError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Run(error) => error.kind(),
+            Self::Length { .. } => "self_test_length",
+            Self::Differs { .. } => "self_test_differs",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        "copy the artifact again, and compare its checksum with the original's"
+    }
+}
+
+/// Asks the question and writes down the answer. For the same bytes everywhere, `predictor` should
+/// run on the portable kernels.
+///
+/// # Errors
+/// [`PredictError`] if the model gives no answer.
+pub fn record<R: Run>(
+    model: &Model,
+    predictor: &mut Predictor<R>,
+) -> Result<SelfTest, PredictError> {
+    let to = model.manifest.quantization.as_ref().map(|q| q.to.as_str());
+    let tolerance = match to {
+        Some("fp16" | "bf16") => HALF_TOLERANCE,
+        _ => TOLERANCE,
+    };
+    Ok(SelfTest {
+        seed: SEED,
+        probabilities: answer(model, predictor, SEED)?,
+        tolerance,
+    })
+}
+
+/// Asks the question again.
+///
+/// # Errors
+/// [`SelfTestError`], with the first class that is off.
+pub fn check<R: Run>(
+    model: &Model,
+    predictor: &mut Predictor<R>,
+    expected: &SelfTest,
+) -> Result<(), SelfTestError> {
+    let got = answer(model, predictor, expected.seed)?;
+    if got.len() != expected.probabilities.len() {
+        return Err(SelfTestError::Length {
+            expected: got.len(),
+            got: expected.probabilities.len(),
+        });
+    }
+    for (class, (&got, &expected_one)) in got.iter().zip(&expected.probabilities).enumerate() {
+        // A NaN in the record must not pass.
+        let close = (got - expected_one).abs() <= expected.tolerance;
+        if !close {
+            return Err(SelfTestError::Differs {
+                class,
+                expected: expected_one,
+                got,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn answer<R: Run>(
+    model: &Model,
+    predictor: &mut Predictor<R>,
+    seed: u64,
+) -> Result<Vec<f32>, PredictError> {
+    let [height, width, _] = predictor.photo_input().shape();
+    let photo = photo(height, width, seed)
+        .ok_or_else(|| PredictError::Model("its photo has no pixels".to_owned()))?;
+    let extra: Vec<ExtraInput> = model
+        .vector_inputs()
+        .iter()
+        .map(|input| ExtraInput {
+            name: input.name.to_owned(),
+            values: vec![0.5; input.len],
+        })
+        .collect();
+    let extra = inputs::resolve(model, &extra)?;
+    Ok(predictor.predict(&photo, &extra)?.probabilities)
+}
+
+/// Vigna's SplitMix64: a few integer operations, the same on every machine.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn photo(height: usize, width: usize, seed: u64) -> Option<Photo> {
+    let mut state = seed;
+    let across = width.div_ceil(SQUARE);
+    let squares: Vec<[u8; 8]> = (0..across * height.div_ceil(SQUARE))
+        .map(|_| next(&mut state).to_le_bytes())
+        .collect();
+    let mut pixels = Vec::with_capacity(height * width * 3);
+    for y in 0..height {
+        for x in 0..width {
+            let colour = squares[y / SQUARE * across + x / SQUARE];
+            let noise = next(&mut state).to_le_bytes();
+            // 32 to 221 by square, up to 15 more by noise.
+            pixels.extend([0, 1, 2].map(|c| colour[c] / 4 * 3 + 32 + noise[c] % 16));
+        }
+    }
+    Photo::new(width, height, pixels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact;
+    use crate::engine::{Engine, Options};
+
+    #[test]
+    fn the_photo_is_the_same_everywhere() {
+        let photo = photo(20, 33, 7).unwrap();
+        assert_eq!(photo.pixels().len(), 20 * 33 * 3);
+        let sum: u64 = photo.pixels().iter().map(|&v| u64::from(v)).sum();
+        let mean = sum / (20 * 33 * 3);
+        assert!((60..200).contains(&mean), "{mean}");
+        assert_ne!(photo.pixels()[..3], photo.pixels()[16 * 3..16 * 3 + 3]);
+    }
+
+    #[test]
+    fn another_answer_is_noticed() {
+        let model = artifact::embedded().unwrap();
+        let engine = Engine::new(&model.graph, &Options::default()).unwrap();
+        let mut predictor = Predictor::new(&model, engine).unwrap();
+        let recorded = record(&model, &mut predictor).unwrap();
+        check(&model, &mut predictor, &recorded).unwrap();
+        let with = |class: usize, add: f32| {
+            let mut other = recorded.clone();
+            other.probabilities[class] += add;
+            other
+        };
+        let error = check(&model, &mut predictor, &with(3, 0.01)).unwrap_err();
+        assert_eq!(error.kind(), "self_test_differs");
+        assert!(error.to_string().contains("class 3"), "{error}");
+        check(&model, &mut predictor, &with(3, 0.001)).unwrap();
+        assert!(check(&model, &mut predictor, &with(0, f32::NAN)).is_err());
+        let mut short = recorded.clone();
+        short.probabilities.pop();
+        let error = check(&model, &mut predictor, &short).unwrap_err();
+        assert_eq!(error.kind(), "self_test_length");
+    }
+}

@@ -1,0 +1,285 @@
+//! What all handlers share, and the way of one question through it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+
+use super::admission::{Admission, Lease, Ticket};
+use super::ask::{Ask, Subject};
+use super::body::too_large;
+use super::cache::{Cache, Key};
+use super::config::Config;
+use super::error::{ApiError, ServeError};
+use super::jobs::Jobs;
+use super::keys::{Keys, Rates};
+use super::metrics::{Metrics, count};
+use super::pool::Pool;
+use super::session::Answer;
+use crate::memory::measure;
+use crate::predict::{Limits, decode};
+
+/// What the program itself takes, with a model of some 20 MB mapped: measured 45 MB, and spare.
+const BASE_BYTES: u64 = 64 << 20;
+
+/// Set aside for a heat map's picture, as PNG and as base64.
+pub(super) const PICTURE_BYTES: u64 = 4 << 20;
+
+/// Least that decoding must be allowed: a photo of two megapixels.
+const LEAST_DECODE_BYTES: u64 = 8 << 20;
+
+/// Bytes of a request's body besides the photo: boundaries, fields.
+pub(super) const OVERHEAD_BYTES: u64 = 64 << 10;
+
+/// How long a request waits for bytes to be set aside.
+const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The state of a server.
+#[derive(Debug)]
+pub(super) struct App {
+    pub config: Arc<Config>,
+    pub limits: Limits,
+    pub admission: Admission,
+    pub pool: Pool,
+    pub cache: Cache,
+    pub keys: Keys,
+    pub rates: Option<Rates>,
+    pub metrics: Metrics,
+    pub jobs: Jobs,
+    pub draining: AtomicBool,
+    pub started: Instant,
+}
+
+/// A request that was let in: its place in the queue, and the bytes set aside for its body.
+#[derive(Debug)]
+pub(super) struct Entry {
+    _ticket: Ticket,
+    _lease: Lease,
+    pub until: Instant,
+}
+
+/// An answer, and how it came about.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub answer: Arc<Answer>,
+    pub cached: bool,
+    /// A heat map was asked for and left out under load.
+    pub shed: bool,
+    /// What the heat map's picture takes.
+    pub picture: Option<Lease>,
+}
+
+impl App {
+    pub(super) fn new(config: Config) -> Result<Arc<Self>, ServeError> {
+        let config = Arc::new(config);
+        // Half of what the program leaves is for uploads that wait, half for the one photo that is
+        // decoded, of which a large PNG takes most.
+        let spare = config
+            .budget_bytes
+            .saturating_sub(BASE_BYTES)
+            .saturating_sub(config.cache_bytes);
+        let uploads = (config.max_upload_bytes + PICTURE_BYTES)
+            .saturating_mul(config.queue as u64 + 1 + config.max_jobs as u64)
+            .min(spare / 2);
+        let decode_bytes = (spare - uploads).saturating_sub(PICTURE_BYTES);
+        if uploads < config.max_upload_bytes || decode_bytes < LEAST_DECODE_BYTES {
+            return Err(ServeError::Budget {
+                budget: config.budget_bytes,
+                needed: BASE_BYTES
+                    + config.cache_bytes
+                    + (config.max_upload_bytes + PICTURE_BYTES)
+                        .max(LEAST_DECODE_BYTES + PICTURE_BYTES)
+                        * 2,
+            });
+        }
+        let limits = Limits {
+            max_pixels: config.max_pixels,
+            max_bytes: config.max_upload_bytes,
+            max_memory_bytes: decode_bytes,
+        };
+        Ok(Arc::new(Self {
+            admission: Admission::new(config.queue, uploads),
+            pool: Pool::start(Arc::clone(&config), limits)?,
+            cache: Cache::new(config.cache_bytes),
+            keys: Keys::new(&config.api_keys),
+            rates: config.rate_limit.map(Rates::new),
+            metrics: Metrics::default(),
+            jobs: Jobs::new(config.max_jobs, config.job_expiry),
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+            limits,
+            config,
+        }))
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Seconds until the queue has moved on enough for another try.
+    fn retry_after(&self) -> u64 {
+        let seconds = self.pool.mean_seconds() * self.admission.inside() as f64;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, and a cast from float saturates"
+        )]
+        let seconds = seconds.ceil() as u64;
+        seconds.clamp(1, 60)
+    }
+
+    /// Lets a request in whose body has `length` bytes, as far as it says so.
+    pub(super) async fn enter(&self, length: Option<u64>) -> Result<Entry, ApiError> {
+        let until = Instant::now() + self.config.deadline;
+        self.refuse_while_draining()?;
+        let Some(ticket) = self.admission.enter() else {
+            return Err(ApiError::busy(
+                "queue_full",
+                "too many requests wait already",
+                self.retry_after(),
+            ));
+        };
+        // Whoever would wait past the deadline had better try later.
+        let wait = self.pool.mean_seconds() * ticket.ahead as f64;
+        if wait > self.config.deadline.as_secs_f64() {
+            return Err(ApiError::busy(
+                "queue_full",
+                "the requests ahead would take too long",
+                self.retry_after(),
+            ));
+        }
+        let lease = self.lease_body(length).await?;
+        Ok(Entry {
+            _ticket: ticket,
+            _lease: lease,
+            until,
+        })
+    }
+
+    pub(super) fn refuse_while_draining(&self) -> Result<(), ApiError> {
+        if self.is_draining() {
+            return Err(ApiError::unavailable("stopping", "the server is stopping"));
+        }
+        Ok(())
+    }
+
+    /// Sets bytes for a body aside. One without a length gets as many as a body may have.
+    pub(super) async fn lease_body(&self, length: Option<u64>) -> Result<Lease, ApiError> {
+        // JSON takes four bytes for three.
+        let limit = self.config.max_upload_bytes / 3 * 4 + OVERHEAD_BYTES;
+        let bytes = length.unwrap_or(self.config.max_upload_bytes);
+        if bytes > limit {
+            return Err(too_large(self.config.max_upload_bytes));
+        }
+        let lease = self.admission.lease(bytes, LEASE_PATIENCE).await;
+        lease.ok_or_else(|| {
+            ApiError::busy(
+                "memory_full",
+                "the uploads that wait take all the memory set aside for them",
+                self.retry_after(),
+            )
+        })
+    }
+
+    /// Puts a question to the model, or finds its answer in the cache.
+    pub(super) async fn serve(&self, mut ask: Ask, until: Instant) -> Result<Served, ApiError> {
+        if let Subject::Photo(photo) = &ask.subject {
+            decode::cost(photo, &self.limits)?;
+        }
+        let mut picture = None;
+        let mut shed = false;
+        if ask.heat_map.is_some() {
+            if !self.admission.is_crowded() {
+                picture = self.admission.lease(PICTURE_BYTES, Duration::ZERO).await;
+            }
+            if picture.is_none() {
+                ask.heat_map = None;
+                shed = true;
+                count(&self.metrics.heat_maps_shed);
+            }
+        }
+        let model = self.pool.info().filter(|_| self.cache.is_on());
+        let key = model.and_then(|info| Key::of(&info.id, &ask));
+        if let Some(answer) = key.and_then(|key| self.cache.get(&key)) {
+            count(&self.metrics.cache_hits);
+            return Ok(Served {
+                answer,
+                cached: true,
+                shed,
+                picture,
+            });
+        }
+        let mut waiting = Waiting {
+            metrics: &self.metrics,
+            answered: false,
+        };
+        let answer = self.pool.answer(ask, until).await;
+        waiting.answered = true;
+        let answer = Arc::new(answer?);
+        count(&self.metrics.cache_misses);
+        count(&self.metrics.photos);
+        let timing = answer.prediction.timing;
+        self.metrics.time("decode", timing.decode);
+        self.metrics.time("preprocess", timing.preprocess);
+        self.metrics.time("inference", timing.inference);
+        if answer.heat_map.is_some() {
+            count(&self.metrics.heat_maps);
+            let took = Duration::from_secs_f64(answer.gradcam_ms / 1e3);
+            self.metrics.time("heat_map", took);
+        }
+        // A model that was swapped meanwhile answered under another name.
+        if let Some(key) =
+            key.filter(|_| self.pool.info().is_some_and(|info| info.id == answer.model))
+        {
+            self.cache.put(key, &answer);
+        }
+        Ok(Served {
+            answer,
+            cached: false,
+            shed,
+            picture,
+        })
+    }
+
+    /// Memory as `/memory` and the metrics show it.
+    pub(super) fn memory(&self) -> Memory {
+        Memory {
+            rss: measure::rss_bytes(),
+            anonymous: measure::anonymous_rss_bytes(),
+            peak: measure::peak_rss_bytes(),
+            virtual_size: measure::virtual_bytes(),
+            limit: self.config.budget_bytes,
+        }
+    }
+}
+
+/// Counts a request whose client left while it waited: its future is dropped before the answer.
+struct Waiting<'a> {
+    metrics: &'a Metrics,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            count(&self.metrics.client_gone);
+        }
+    }
+}
+
+/// In bytes; `None` for a counter that cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    pub rss: Option<u64>,
+    pub anonymous: Option<u64>,
+    pub peak: Option<u64>,
+    pub virtual_size: Option<u64>,
+    pub limit: u64,
+}
+
+/// The status that a model's state means.
+pub(super) fn not_found() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+        .hint("`/openapi.json` lists what there is; `/docs` shows it")
+}

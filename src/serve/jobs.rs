@@ -1,0 +1,215 @@
+//! Questions whose answer is fetched later, for hosts that are slower than clients are patient.
+//!
+//! A job is known by a random name that nobody can guess. Its photo lives until its answer does,
+//! its answer until it expires. Jobs wait behind each other, so that at most one of them stands in
+//! the way of those who wait for their answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+
+/// What became of a job.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    Queued,
+    Running,
+    Done(Arc<str>),
+    Failed(Value),
+    Cancelled,
+}
+
+impl State {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done(_) => "done",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+#[derive(Debug)]
+struct Job {
+    state: State,
+    changed: Instant,
+    task: Option<tokio::task::AbortHandle>,
+    /// Bytes that its answer takes.
+    _picture: Option<super::admission::Lease>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    jobs: Mutex<HashMap<String, Job>>,
+    most: usize,
+    expiry: Duration,
+    /// Whose turn it is.
+    pub turn: Semaphore,
+}
+
+impl Jobs {
+    pub(super) fn new(most: usize, expiry: Duration) -> Self {
+        Self {
+            jobs: Mutex::default(),
+            most,
+            expiry,
+            turn: Semaphore::new(1),
+        }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Job>> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.retain(|_, job| job.state.is_open() || job.changed.elapsed() < self.expiry);
+        jobs
+    }
+
+    /// A new job's name. When there are too many, the oldest answered one makes room.
+    pub(super) fn open(&self) -> Result<String, ApiError> {
+        let mut jobs = self.locked();
+        if jobs.len() >= self.most {
+            let answered = jobs.iter().filter(|(_, job)| !job.state.is_open());
+            let oldest = answered.min_by_key(|(_, job)| job.changed);
+            let Some(oldest) = oldest.map(|(id, _)| id.clone()) else {
+                return Err(ApiError::busy("jobs_full", "too many jobs wait already", 5));
+            };
+            jobs.remove(&oldest);
+        }
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|_| ApiError::internal())?;
+        let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
+        jobs.insert(
+            id.clone(),
+            Job {
+                state: State::Queued,
+                changed: Instant::now(),
+                task: None,
+                _picture: None,
+            },
+        );
+        Ok(id)
+    }
+
+    /// Remembers what to abort if the job is cancelled.
+    pub(super) fn set_task(&self, id: &str, task: tokio::task::AbortHandle) {
+        if let Some(job) = self.locked().get_mut(id) {
+            job.task = Some(task);
+        }
+    }
+
+    /// Moves a job on, unless it was cancelled meanwhile.
+    pub(super) fn set(&self, id: &str, state: State, picture: Option<super::admission::Lease>) {
+        if let Some(job) = self.locked().get_mut(id)
+            && job.state.is_open()
+        {
+            job.state = state;
+            job.changed = Instant::now();
+            job._picture = picture;
+        }
+    }
+
+    /// Forgets a job, and stops it if it is not done.
+    pub(super) fn cancel(&self, id: &str) -> Option<()> {
+        let job = self.locked().remove(id)?;
+        if let Some(task) = job.task.filter(|_| job.state.is_open()) {
+            task.abort();
+        }
+        Some(())
+    }
+
+    /// Stops every job that is not done: the server is going.
+    pub(super) fn cancel_all(&self) {
+        for job in self.locked().values_mut().filter(|j| j.state.is_open()) {
+            job.state = State::Cancelled;
+            if let Some(task) = &job.task {
+                task.abort();
+            }
+        }
+    }
+
+    /// Jobs that are not done.
+    pub(super) fn open_count(&self) -> usize {
+        self.locked().values().filter(|j| j.state.is_open()).count()
+    }
+
+    /// The job as JSON text.
+    pub(super) fn show(&self, id: &str) -> Option<String> {
+        let (state, left) = {
+            let jobs = self.locked();
+            let job = jobs.get(id)?;
+            let left = self.expiry.saturating_sub(job.changed.elapsed());
+            (job.state.clone(), left.as_secs())
+        };
+        let mut document = json!({ "id": id, "status": state.name() });
+        if !state.is_open() {
+            document["expires_in_seconds"] = left.into();
+        }
+        match state {
+            // The answer is JSON already, and may be large.
+            State::Done(answer) => {
+                let mut text = document.to_string();
+                text.pop();
+                text.push_str(",\"result\":");
+                text.push_str(&answer);
+                text.push('}');
+                Some(text)
+            }
+            State::Failed(error) => {
+                document["error"] = error;
+                Some(document.to_string())
+            }
+            _ => Some(document.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(jobs: &Jobs, id: &str) -> Option<String> {
+        let document: Value = serde_json::from_str(&jobs.show(id)?).unwrap();
+        Some(document["status"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn answers_make_room_and_waiting_jobs_do_not() {
+        let jobs = Jobs::new(2, Duration::from_secs(60));
+        let first = jobs.open().unwrap();
+        let second = jobs.open().unwrap();
+        assert_ne!(first, second);
+        assert_eq!(jobs.open().unwrap_err().kind, "jobs_full");
+        jobs.set(&first, State::Done(Arc::from("{\"a\":1}")), None);
+        let shown: Value = serde_json::from_str(&jobs.show(&first).unwrap()).unwrap();
+        assert_eq!(shown["result"]["a"], 1);
+        assert_eq!(shown["status"], "done");
+        let third = jobs.open().unwrap();
+        assert!(jobs.show(&first).is_none());
+        assert_eq!(status(&jobs, &third).as_deref(), Some("queued"));
+        assert_eq!(jobs.open_count(), 2);
+        jobs.cancel_all();
+        jobs.set(&third, State::Running, None);
+        assert_eq!(status(&jobs, &third).as_deref(), Some("cancelled"));
+        assert!(jobs.cancel(&third).is_some());
+        assert!(jobs.cancel(&third).is_none());
+    }
+
+    #[test]
+    fn answers_expire() {
+        let jobs = Jobs::new(2, Duration::ZERO);
+        let id = jobs.open().unwrap();
+        assert_eq!(status(&jobs, &id).as_deref(), Some("queued"));
+        jobs.set(&id, State::Failed(json!({"kind": "x"})), None);
+        assert!(jobs.show(&id).is_none());
+    }
+}

@@ -1,0 +1,277 @@
+//! The inference thread: it alone owns the model and the memory the model runs in.
+//!
+//! Work comes through a channel whose length the door ([`super::admission`]) bounds; one photo is
+//! decoded, run and explained at a time, so the peak of memory is that of one photo, and loading
+//! happens once however many requests wait for it. Threads of the engine share one photo's work.
+//! A panic costs the request that caused it: the model is loaded again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::ask::Ask;
+use super::config::Config;
+use super::error::{ApiError, ServeError};
+use super::session::{Answer, LoadFailure, ModelInfo, Session};
+use crate::predict::Limits;
+
+/// How long a failed load is not tried again by requests.
+const RETRY_LOAD_AFTER: Duration = Duration::from_secs(10);
+
+/// Share of the newest time in the mean time of an answer.
+const NEWEST_SHARE: f64 = 0.2;
+
+/// Stack of the inference thread: the deepest calls are candle's gradients of a small head.
+const STACK_BYTES: usize = 2 << 20;
+
+/// Where the model is.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// Loaded at the first photo.
+    Waiting,
+    Loading,
+    Ready(Arc<ModelInfo>),
+    Failed(LoadFailure),
+}
+
+#[derive(Debug)]
+struct Shared {
+    phase: Mutex<Phase>,
+    /// Mean seconds of an answer lately.
+    mean_seconds: Mutex<f64>,
+}
+
+enum Work {
+    Load,
+    Answer {
+        ask: Ask,
+        until: Instant,
+        reply: oneshot::Sender<Result<Answer, ApiError>>,
+    },
+}
+
+/// The end of the channel that handlers hold.
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    work: Sender<Work>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Load => "Load",
+            Self::Answer { .. } => "Answer",
+        })
+    }
+}
+
+impl Pool {
+    /// Starts the thread. It ends when the last `Pool` is dropped.
+    pub(super) fn start(config: Arc<Config>, limits: Limits) -> Result<Self, ServeError> {
+        let (work, todo) = channel();
+        let shared = Arc::new(Shared {
+            phase: Mutex::new(Phase::Waiting),
+            mean_seconds: Mutex::new(0.0),
+        });
+        let pool = Self {
+            work,
+            shared: Arc::clone(&shared),
+        };
+        if config.preload {
+            pool.load();
+        }
+        std::thread::Builder::new()
+            .name("inference".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                Worker {
+                    config,
+                    limits,
+                    shared,
+                    session: None,
+                    failed: None,
+                }
+                .run(&todo);
+            })
+            .map_err(ServeError::Start)?;
+        Ok(pool)
+    }
+
+    /// Has the model loaded, or loaded again, after the work that waits already.
+    pub(super) fn load(&self) {
+        if !matches!(self.phase(), Phase::Ready(_)) {
+            self.shared.set(Phase::Loading);
+        }
+        // The thread lives as long as there is a sender.
+        let _ = self.work.send(Work::Load);
+    }
+
+    /// Asks the model; `until` is when the answer is of no use any more. Dropping the future drops
+    /// the work.
+    pub(super) async fn answer(&self, ask: Ask, until: Instant) -> Result<Answer, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let work = Work::Answer { ask, until, reply };
+        self.work.send(work).map_err(|_| ApiError::internal())?;
+        match tokio::time::timeout_at(until.into(), answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ApiError::internal()),
+            Err(_) => Err(out_of_time()),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        let phase = self.shared.phase.lock();
+        phase.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The loaded model.
+    pub(super) fn info(&self) -> Option<Arc<ModelInfo>> {
+        match self.phase() {
+            Phase::Ready(info) => Some(info),
+            _ => None,
+        }
+    }
+
+    /// Mean seconds that one answer took lately; 0 before the first.
+    pub(super) fn mean_seconds(&self) -> f64 {
+        let mean = self.shared.mean_seconds.lock();
+        *mean.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn out_of_time() -> ApiError {
+    ApiError::unavailable("deadline", "the answer was not ready in time")
+}
+
+impl Shared {
+    fn set(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    fn took(&self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let mut mean = self
+            .mean_seconds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *mean = if *mean == 0.0 {
+            seconds
+        } else {
+            *mean + (seconds - *mean) * NEWEST_SHARE
+        };
+    }
+}
+
+struct Worker {
+    config: Arc<Config>,
+    limits: Limits,
+    shared: Arc<Shared>,
+    session: Option<Session>,
+    failed: Option<(Instant, LoadFailure)>,
+}
+
+impl Worker {
+    fn run(mut self, todo: &Receiver<Work>) {
+        for work in todo {
+            match work {
+                Work::Load => {
+                    let _ = self.load();
+                }
+                Work::Answer { ask, until, reply } => {
+                    if reply.is_closed() {
+                        continue;
+                    }
+                    if Instant::now() >= until {
+                        let _ = reply.send(Err(out_of_time()));
+                        continue;
+                    }
+                    let answer = self.answer(ask, &|| reply.is_closed());
+                    let _ = reply.send(answer);
+                }
+            }
+        }
+    }
+
+    /// Loads the model; one that is in use stays if that fails.
+    fn load(&mut self) -> Result<(), LoadFailure> {
+        let started = Instant::now();
+        if self.session.is_none() {
+            self.shared.set(Phase::Loading);
+        }
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            Session::load(&self.config, self.limits)
+        }))
+        .unwrap_or_else(|_| {
+            Err(LoadFailure {
+                kind: "model_not_runnable",
+                detail: "loading the model panicked".to_owned(),
+            })
+        });
+        match loaded {
+            Ok(session) => {
+                let info = Arc::new(session.info.clone());
+                tracing::info!(
+                    model = info.id,
+                    precision = info.precision,
+                    self_test = info.self_test,
+                    ms = started.elapsed().as_secs_f64() * 1e3,
+                    "model loaded"
+                );
+                self.session = Some(session);
+                self.failed = None;
+                self.shared.set(Phase::Ready(info));
+                Ok(())
+            }
+            Err(failure) => {
+                tracing::error!(
+                    kind = failure.kind,
+                    reason = failure.detail,
+                    "the model cannot be loaded"
+                );
+                if self.session.is_none() {
+                    self.shared.set(Phase::Failed(failure.clone()));
+                    self.failed = Some((Instant::now(), failure.clone()));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn answer(&mut self, ask: Ask, gone: &dyn Fn() -> bool) -> Result<Answer, ApiError> {
+        let unavailable = |failure: &LoadFailure| {
+            ApiError::unavailable(failure.kind, "the model cannot be loaded")
+        };
+        if self.session.is_none() {
+            if let Some((when, failure)) = &self.failed
+                && when.elapsed() < RETRY_LOAD_AFTER
+            {
+                return Err(unavailable(failure));
+            }
+            self.load().map_err(|failure| unavailable(&failure))?;
+        }
+        let Some(session) = &mut self.session else {
+            return Err(ApiError::internal());
+        };
+        let started = Instant::now();
+        let answer = catch_unwind(AssertUnwindSafe(|| session.answer(ask, gone)));
+        match answer {
+            Ok(answer) => {
+                if answer.is_ok() {
+                    self.shared.took(started.elapsed());
+                }
+                answer
+            }
+            Err(_) => {
+                // Its memory may be in any state.
+                tracing::error!("answering a request panicked; the model is loaded again");
+                self.session = None;
+                let _ = self.load();
+                Err(ApiError::internal())
+            }
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! A model ready to answer: artifact, engine, heat map target; used by the inference thread alone.
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::ask::{Ask, HeatMapAsk, Subject};
+use super::config::Config;
+use super::error::ApiError;
+use crate::artifact::{self, Head, InputKind, Model};
+use crate::engine::{Engine, Options};
+use crate::explain::{self, Overlay, Score, Target};
+use crate::predict::{
+    ExtraInput, FieldInputs, Limits, Photo, Prediction, Predictor, Region, decode, fields,
+    resolve_inputs, selftest,
+};
+
+/// What requests need to know about the loaded model, for every thread.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ModelInfo {
+    /// Names the model in answers: its file's name and the start of its content's hash.
+    pub id: String,
+    /// The name alone, as the Open Inference Protocol has it in paths.
+    pub name: String,
+    pub labels: Vec<String>,
+    /// Rows and columns of the model's input.
+    pub input_size: [usize; 2],
+    /// Inputs beside the photo.
+    pub extra_inputs: Vec<ExtraInputInfo>,
+    /// Fields that the model's mapping knows.
+    pub fields: Vec<FieldInfo>,
+    /// How outputs become probabilities.
+    pub head: Head,
+    /// `int8`, `fp16`, `bf16`, or `f32`.
+    pub precision: String,
+    /// Whether a heat map can be made.
+    pub gradcam: bool,
+    pub source_format: String,
+    pub source_sha256: String,
+    pub multiply_adds: u64,
+    /// `matched`, or `absent` where the artifact has no self-test.
+    pub self_test: &'static str,
+}
+
+/// An input beside the photo.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ExtraInputInfo {
+    pub name: String,
+    pub len: usize,
+    /// Whether a request may leave it out.
+    pub optional: bool,
+}
+
+/// A field of a patient.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct FieldInfo {
+    pub name: String,
+    /// What it takes, for people.
+    pub takes: String,
+}
+
+/// The answer to one request.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub model: String,
+    pub prediction: Prediction,
+    pub labels: std::sync::Arc<[String]>,
+    /// Columns and rows of the photo, upright; `None` for a prepared tensor.
+    pub photo: Option<[usize; 2]>,
+    pub missing_fields: Vec<String>,
+    pub used_fields: Vec<String>,
+    pub heat_map: Option<HeatMapAnswer>,
+    pub gradcam_ms: f64,
+}
+
+/// A drawn heat map.
+#[derive(Clone, Debug)]
+pub(super) struct HeatMapAnswer {
+    pub png: axum::body::Bytes,
+    pub size: [usize; 2],
+    pub map_size: [usize; 2],
+    pub layer: String,
+    pub class: Option<String>,
+    pub method: &'static str,
+    pub blank: bool,
+}
+
+/// Why a model cannot be served: causes from outermost to innermost, for the operator.
+#[derive(Clone, Debug)]
+pub(super) struct LoadFailure {
+    /// A stable name, which clients may see.
+    pub kind: &'static str,
+    /// The whole story, for the log.
+    pub detail: String,
+}
+
+impl LoadFailure {
+    fn new(kind: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut detail = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            if !detail.ends_with(&text) {
+                detail.push_str(": ");
+                detail.push_str(&text);
+            }
+            source = cause.source();
+        }
+        Self { kind, detail }
+    }
+}
+
+/// See the module's documentation.
+pub(super) struct Session {
+    model: Model,
+    predictor: Predictor<Engine>,
+    target: Option<Target>,
+    labels: std::sync::Arc<[String]>,
+    pub info: ModelInfo,
+    limits: Limits,
+}
+
+impl Session {
+    /// Loads the model, plans it and runs its self-test.
+    pub(super) fn load(config: &Config, limits: Limits) -> Result<Self, LoadFailure> {
+        let (model, name, hash) = match &config.model {
+            Some(path) => {
+                let model =
+                    artifact::load(path).map_err(|e| LoadFailure::new("model_unreadable", &e))?;
+                let hash =
+                    content_hash(path).map_err(|e| LoadFailure::new("model_unreadable", &e))?;
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                (model, stem.into_owned(), hash)
+            }
+            None => {
+                let model =
+                    artifact::embedded().map_err(|e| LoadFailure::new("model_unreadable", &e))?;
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                (model, "demo".to_owned(), version)
+            }
+        };
+        // The self-test asks with a predictor of its own if none else can keep the target's values.
+        let target = config
+            .gradcam
+            .then(|| Target::find(&model.graph, None))
+            .and_then(Result::ok);
+        let graph = target
+            .as_ref()
+            .map_or_else(|| model.graph.clone(), |target| target.graph().clone());
+        let model = Model {
+            graph,
+            manifest: model.manifest,
+        };
+        let options = Options {
+            threads: config.threads,
+            isa: config.isa,
+            keep: target.as_ref().map_or_else(Vec::new, Target::keep),
+        };
+        let engine = Engine::new(&model.graph, &options)
+            .map_err(|e| LoadFailure::new("model_not_runnable", &e))?;
+        let mut predictor = Predictor::new(&model, engine)
+            .map_err(|e| LoadFailure::new("model_not_runnable", &e))?;
+        let self_test = match &model.manifest.self_test {
+            Some(expected) => {
+                selftest::check(&model, &mut predictor, expected)
+                    .map_err(|e| LoadFailure::new("self_test", &e))?;
+                "matched"
+            }
+            None => "absent",
+        };
+        let info = ModelInfo::new(&model, &predictor, name, &hash, target.is_some(), self_test);
+        Ok(Self {
+            labels: model.manifest.labels.clone().into(),
+            model,
+            predictor,
+            target,
+            info,
+            limits,
+        })
+    }
+
+    /// Answers one request. `gone` says whether the client still waits: work stops between stages
+    /// if not.
+    pub(super) fn answer(&mut self, ask: Ask, gone: &dyn Fn() -> bool) -> Result<Answer, ApiError> {
+        let (extra, made) = self.extra(&ask)?;
+        let heat_map = ask.heat_map;
+        let stop = || ApiError::bad("client_gone", "the client went away");
+        let (prediction, mut photo) = match ask.subject {
+            Subject::Tensor(values) => {
+                let expected = self.predictor.photo_input().len();
+                if values.len() != expected {
+                    return Err(ApiError::bad(
+                        "wrong_tensor_length",
+                        format!("expected {expected} numbers, got {}", values.len()),
+                    ));
+                }
+                (self.predictor.predict_prepared(&values, &extra)?, None)
+            }
+            Subject::Photo(bytes) => {
+                let started = Instant::now();
+                let photo = decode::decode(&bytes, &self.limits)?;
+                drop(bytes);
+                let decode = started.elapsed();
+                if gone() {
+                    return Err(stop());
+                }
+                let mut prediction = self.predictor.predict(&photo, &extra)?;
+                prediction.timing.decode = decode;
+                (prediction, Some(photo))
+            }
+        };
+        let size = photo.as_ref().map(|p| [p.width(), p.height()]);
+        let since = Instant::now();
+        let heat_map = match (heat_map, photo.take()) {
+            (Some(wanted), Some(photo)) if !gone() => {
+                Some(self.heat_map(&wanted, photo, &prediction)?)
+            }
+            _ => None,
+        };
+        Ok(Answer {
+            model: self.info.id.clone(),
+            prediction,
+            labels: std::sync::Arc::clone(&self.labels),
+            photo: size,
+            missing_fields: made.missing,
+            used_fields: made.used,
+            gradcam_ms: heat_map
+                .as_ref()
+                .map_or(0.0, |_| since.elapsed().as_secs_f64() * 1e3),
+            heat_map,
+        })
+    }
+
+    /// Values of the inputs beside the photo, and how fields became them.
+    #[expect(clippy::type_complexity, reason = "what `resolve_inputs` gives")]
+    fn extra(
+        &self,
+        ask: &Ask,
+    ) -> Result<(Vec<(crate::graph::NodeId, Vec<f32>)>, FieldInputs), ApiError> {
+        let mut given: Vec<ExtraInput> = ask.inputs.clone();
+        let mapping = self.model.manifest.fields.as_ref();
+        let made = fields::resolve(mapping, &ask.fields, &given).map_err(|error| {
+            // Without a mapping a stray parameter is a misspelt option, as a rule.
+            let error = ApiError::from(error);
+            if mapping.is_none() {
+                let known = super::ask::OPTIONS.join(", ");
+                error.hint(format!("options are {known}; this model takes no fields"))
+            } else {
+                error
+            }
+        })?;
+        given.extend(made.inputs.iter().cloned());
+        Ok((resolve_inputs(&self.model, &given)?, made))
+    }
+
+    fn heat_map(
+        &self,
+        wanted: &HeatMapAsk,
+        photo: Photo,
+        prediction: &Prediction,
+    ) -> Result<HeatMapAnswer, ApiError> {
+        let Some(target) = &self.target else {
+            return Err(explain::ExplainError::NoMap.into());
+        };
+        let manifest = &self.model.manifest;
+        let class = match &wanted.class {
+            Some(name) => class_index(&manifest.labels, name)?,
+            None => prediction.top1(),
+        };
+        let score = match manifest.head {
+            Head::BinarySigmoid => Score {
+                output: 0,
+                negated: class == 0,
+            },
+            _ => Score {
+                output: class,
+                negated: false,
+            },
+        };
+        let engine = self.predictor.runner();
+        let values = |id| -> Cow<'_, [f32]> { engine.value(id) };
+        let map = explain::explain(target, wanted.method, score, &values)?;
+        let mut region = self.predictor.region(&photo);
+        let mut size = [photo.width(), photo.height()];
+        let mut pixels = photo.into_pixels();
+        if let Some((small, to)) = explain::shrink(&pixels, size, wanted.max_side) {
+            region = scaled(region, size, to);
+            (pixels, size) = (small, to);
+        }
+        let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let png_size = size.map(side);
+        let style = Overlay {
+            colormap: wanted.colormap,
+            alpha: wanted.alpha,
+        };
+        explain::overlay(&mut pixels, png_size, &map, region, style);
+        let mut png = Vec::new();
+        explain::write_png(&mut png, &pixels, png_size).map_err(|error| {
+            tracing::error!(%error, "the heat map cannot be encoded");
+            ApiError::internal()
+        })?;
+        Ok(HeatMapAnswer {
+            png: png.into(),
+            size,
+            map_size: [map.height, map.width],
+            layer: target.layer().to_owned(),
+            class: wanted
+                .method
+                .needs_gradient()
+                .then(|| manifest.labels[class].clone()),
+            method: wanted.method.name(),
+            blank: map.is_blank(),
+        })
+    }
+}
+
+fn class_index(labels: &[String], name: &str) -> Result<usize, ApiError> {
+    labels
+        .iter()
+        .position(|label| label == name)
+        .ok_or_else(|| {
+            let shown: String = name.chars().take(80).collect();
+            ApiError::bad("unknown_class", format!("the model has no class `{shown}`"))
+                .hint(format!("its classes are {}", labels.join(", ")))
+        })
+}
+
+fn scaled(region: Region, from: [usize; 2], to: [usize; 2]) -> Region {
+    let [x, y] = [0, 1].map(|i| to[i] as f64 / from[i] as f64);
+    Region {
+        left: region.left * x,
+        top: region.top * y,
+        width: region.width * x,
+        height: region.height * y,
+    }
+}
+
+/// The start of the BLAKE3 hash of a file, in hexadecimal. Read, not mapped: pages of weights that
+/// are never run should not become resident.
+fn content_hash(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(hasher.finalize().to_hex()[..12].to_owned())
+}
+
+impl ModelInfo {
+    fn new(
+        model: &Model,
+        predictor: &Predictor<Engine>,
+        name: String,
+        hash: &str,
+        gradcam: bool,
+        self_test: &'static str,
+    ) -> Self {
+        let manifest = &model.manifest;
+        let [height, width, _] = predictor.photo_input().shape();
+        let mapping = manifest.fields.as_ref();
+        let mapped = |input: &str| {
+            mapping.is_some_and(|m| m.inputs.iter().any(|mapped| mapped.name == input))
+        };
+        let extra_inputs = manifest
+            .inputs
+            .iter()
+            .zip(model.graph.inputs())
+            .filter_map(|(spec, (_, node))| match &spec.kind {
+                InputKind::Image { .. } => None,
+                InputKind::Vector { default } => Some(ExtraInputInfo {
+                    name: spec.name.clone(),
+                    len: node.shape.len(),
+                    optional: default.is_some() || mapped(&spec.name),
+                }),
+            })
+            .collect();
+        let mut known: Vec<FieldInfo> = Vec::new();
+        for part in mapping
+            .iter()
+            .flat_map(|m| &m.inputs)
+            .flat_map(|i| &i.parts)
+        {
+            if !known.iter().any(|field| field.name == part.field()) {
+                known.push(FieldInfo {
+                    name: part.field().to_owned(),
+                    takes: fields::takes(part),
+                });
+            }
+        }
+        let precision = manifest.quantization.as_ref();
+        Self {
+            id: format!("{name}@{hash}"),
+            name,
+            labels: manifest.labels.clone(),
+            input_size: [height, width],
+            extra_inputs,
+            fields: known,
+            head: manifest.head,
+            precision: precision.map_or_else(|| "f32".to_owned(), |q| q.to.clone()),
+            gradcam,
+            source_format: manifest.provenance.source_format.clone(),
+            source_sha256: manifest.provenance.source_sha256.clone(),
+            multiply_adds: model.graph.total_stats().macs,
+            self_test,
+        }
+    }
+}

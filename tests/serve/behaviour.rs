@@ -1,0 +1,413 @@
+//! How the server lives: start, overload, memory, swapping the model, access, the end.
+
+use std::io::Write;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Reply, Server, large_jpeg, photo, repo, request};
+
+/// An artifact in a folder of its own, made by importing a fixture.
+fn imported() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let path = path.to_str().unwrap().to_owned();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dermal"))
+        .arg("import")
+        .arg(repo("fixtures/import/nested.keras"))
+        .args(["-o", &path, "--labels", "yes,no", "--preprocess", "unit"])
+        .args(["--input-default", "patient=0,1,0.5"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    (folder, path)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's file")]
+fn write(path: impl AsRef<Path>, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Replaces a file as `dermal` does: whole.
+fn replace(path: &str, bytes: &[u8]) {
+    let sibling = format!("{path}.new");
+    write(&sibling, bytes);
+    std::fs::rename(sibling, path).unwrap();
+}
+
+/// As many posts at once as there are photos.
+fn together(server: &Server, target: &str, photos: &[&[u8]]) -> Vec<Reply> {
+    thread::scope(|scope| {
+        let posts: Vec<_> = photos
+            .iter()
+            .map(|photo| scope.spawn(|| server.post(target, photo)))
+            .collect();
+        posts.into_iter().map(|post| post.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_lazy_server_loads_once_however_many_ask() {
+    for (args, env) in [
+        (&["--lazy"][..], &[][..]),
+        (&[], &[("PRELOAD_MODEL", "false")]),
+        (&["--lazy"], &[("PRELOAD_MODEL", "true")]),
+    ] {
+        let server = Server::with_env(args, env);
+        assert_eq!(server.get("/health?verbose=1").ok()["model_loaded"], false);
+        let photos: Vec<Vec<u8>> = (0..8).map(|i| photo(&format!("nv_0{i}.jpg"))).collect();
+        let photos: Vec<&[u8]> = photos.iter().map(Vec::as_slice).collect();
+        for reply in together(&server, "/predict", &photos) {
+            reply.ok();
+        }
+        let loads = server.log_text().matches("\"model loaded\"").count();
+        assert_eq!(loads, 1, "{args:?} {env:?}");
+    }
+    let eager = Server::with_env(&["--preload"], &[("PRELOAD_MODEL", "0")]);
+    eager.wait_until("the model is loaded", |s| {
+        s.get("/memory").ok()["model_loaded"] == true
+    });
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_leaves_it_alive_and_not_ready() {
+    let (folder, path) = imported();
+    let good = std::fs::read(&path).unwrap();
+    let damaged = folder.path().join("damaged.safetensors");
+    let damaged = damaged.to_str().unwrap();
+    write(damaged, &good[..good.len() / 2]);
+    let server = Server::unready(&[damaged], &[]);
+    server.wait_until("loading has failed", |s| {
+        let reply = s.get("/readyz");
+        reply.status == 503 && reply.json()["error"]["kind"] == "model_unreadable"
+    });
+    assert_eq!(server.get("/livez").status, 200);
+    let reply = server.post("/predict", &photo("nv_00.jpg"));
+    assert_eq!(reply.refused(503), "model_unreadable");
+    assert!(!server.get("/readyz").text().contains("damaged.safetensors"));
+    // Put right, it is served without a restart.
+    replace(damaged, &good);
+    server.wait_until("it is ready", |s| s.get("/readyz").status == 200);
+    server.post("/predict", &photo("nv_00.jpg")).ok();
+}
+
+#[test]
+fn a_self_test_that_fails_keeps_it_unready() {
+    let (folder, path) = imported();
+    let bytes = std::fs::read(&path).unwrap();
+    // The first weights lie behind the header; the last byte of a float is its sign and exponent.
+    let header = u64::from_le_bytes(*bytes.first_chunk().unwrap());
+    let mut damaged = bytes.clone();
+    let start = usize::try_from(header).unwrap() + 8;
+    for at in (start..damaged.len()).step_by(4) {
+        damaged[at + 3] ^= 0x80;
+    }
+    let other = folder.path().join("damaged.safetensors");
+    write(&other, &damaged);
+    let server = Server::unready(&[other.to_str().unwrap()], &[]);
+    server.wait_until("the self-test has failed", |s| {
+        let reply = s.get("/readyz");
+        reply.status == 503 && reply.json()["error"]["kind"] == "self_test"
+    });
+    assert!(server.log_text().contains("self-test expects"));
+}
+
+#[test]
+fn the_model_is_swapped_without_losing_a_request() {
+    let (_folder, path) = imported();
+    let first = std::fs::read(&path).unwrap();
+    let server = Server::start(&[&path, "--cache", "0"]);
+    let bytes = photo("nv_00.jpg");
+    let id = |server: &Server| server.post("/predict", &bytes).ok()["model"].clone();
+    let before = id(&server);
+    let demo = std::fs::read(repo("models/demo.safetensors")).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut count = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                server.post("/predict", &bytes).ok();
+                count += 1;
+            }
+            count
+        });
+        // A changed file.
+        replace(&path, &demo);
+        server.wait_until("the new model answers", |s| id(s) != before);
+        // The old one again, by a signal.
+        replace(&path, &first);
+        server.signal("HUP");
+        server.wait_until("the old model answers", |s| id(s) == before);
+        // What cannot be loaded changes nothing.
+        replace(&path, b"nonsense");
+        server.signal("HUP");
+        server.wait_until("it is refused", |s| {
+            s.log_text().contains("the model cannot be loaded")
+        });
+        assert_eq!(id(&server), before);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(asking.join().unwrap() > 3);
+    });
+    assert_eq!(server.get("/readyz").status, 200);
+}
+
+#[test]
+fn overload_is_told_to_come_back_and_nothing_else_fails() {
+    let server = Server::start(&["--queue", "3", "--cache", "0"]);
+    let bytes = large_jpeg(2400, 1800);
+    let photos = [bytes.as_slice(); 24];
+    let replies = together(&server, "/predict?gradcam=1", &photos);
+    let (mut answered, mut refused, mut shed) = (0, 0, 0);
+    for reply in &replies {
+        match reply.status {
+            200 => {
+                answered += 1;
+                let answer = reply.json();
+                shed += u32::from(answer["gradcam_shed"] == true);
+                assert_eq!(
+                    answer["gradcam_shed"] == true,
+                    answer.get("gradcam").is_none()
+                );
+            }
+            429 => {
+                refused += 1;
+                assert_eq!(reply.refused(429), "queue_full");
+                let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+                assert!((1..=60).contains(&seconds));
+            }
+            other => panic!("{other}: {}", reply.text()),
+        }
+    }
+    assert!(
+        answered >= 4 && refused >= 1,
+        "{answered} answered, {refused} refused"
+    );
+    assert!(shed >= 1, "heat maps go first");
+    let name = "dermal_requests_total{route=\"/predict\",status=\"200\"}";
+    assert_eq!(server.metric(name), f64::from(answered));
+    assert_eq!(
+        server.metric("dermal_heat_maps_shed_total"),
+        f64::from(shed)
+    );
+    server.wait_until("all bytes are given back", |s| {
+        s.metric("dermal_uploads_leased_bytes") == 0.0
+    });
+    assert!(server.post("/predict?gradcam=1", &bytes).ok()["gradcam"].is_object());
+}
+
+#[test]
+fn health_answers_while_the_model_is_busy() {
+    let server = Server::start(&["--cache", "0", "--threads", "1"]);
+    let bytes = large_jpeg(4000, 3000);
+    thread::scope(|scope| {
+        let posts: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| server.post("/predict", &bytes)))
+            .collect();
+        server.wait_until("photos wait", |s| s.metric("dermal_requests_inside") >= 2.0);
+        let started = Instant::now();
+        assert_eq!(server.get("/readyz").status, 200);
+        assert!(started.elapsed() < Duration::from_secs(2));
+        for post in posts {
+            post.join().unwrap().ok();
+        }
+    });
+}
+
+/// Four photos of 12 megapixels with heat maps, at once, and then at rest.
+#[test]
+fn memory_has_the_promised_bounds() {
+    let server = Server::start(&["--cache", "0"]);
+    let bytes = large_jpeg(4000, 3000);
+    for _ in 0..2 {
+        for reply in together(&server, "/predict?gradcam=1", &[bytes.as_slice(); 4]) {
+            reply.ok();
+        }
+    }
+    let memory = server.get("/memory").ok();
+    let mb = |name: &str| memory[name].as_f64().unwrap();
+    let (peak, rest) = (mb("peak_rss_mb"), mb("rss_mb"));
+    println!(
+        "demo model: peak {peak} MB with 4 x 12 megapixels ({} bytes each), at rest {rest} MB",
+        bytes.len()
+    );
+    // The embedded model is 20 MB smaller than the one of which 120 and 45 MB are promised.
+    assert!(peak < 100.0, "peak {peak} MB");
+    assert!(rest < 32.0, "at rest {rest} MB");
+}
+
+#[test]
+fn a_client_that_leaves_is_not_worked_for() {
+    let server = Server::start(&["--cache", "0", "--threads", "1"]);
+    let bytes = large_jpeg(4000, 3000);
+    let whole = request(
+        "POST",
+        "/predict",
+        &[("content-type", "image/jpeg")],
+        &bytes,
+    );
+    let leaving: Vec<_> = (0..6)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(&whole).unwrap();
+            stream
+        })
+        .collect();
+    server.wait_until("they wait", |s| s.metric("dermal_requests_inside") >= 5.0);
+    drop(leaving);
+    server.wait_until("they are counted as gone", |s| {
+        s.metric("dermal_client_gone_total") >= 4.0
+    });
+    server.wait_until("the queue is empty", |s| {
+        s.metric("dermal_requests_inside") == 0.0
+    });
+    server.post("/predict", &photo("nv_00.jpg")).ok();
+    assert!(server.metric("dermal_photos_total") <= 3.0);
+}
+
+#[test]
+fn sigterm_lets_accepted_requests_finish() {
+    let mut server = Server::start(&["--cache", "0", "--threads", "1"]);
+    let bytes = large_jpeg(4000, 3000);
+    let whole = request(
+        "POST",
+        "/predict",
+        &[("content-type", "image/jpeg")],
+        &bytes,
+    );
+    let mut waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = server.connect();
+            stream.write_all(&whole).unwrap();
+            stream
+        })
+        .collect();
+    let mut idle = server.connect();
+    server.wait_until("they wait", |s| s.metric("dermal_requests_inside") >= 3.0);
+    server.signal("TERM");
+    server.wait_until("it says so", |s| s.log_text().contains("\"stopping\""));
+    let ready = server.get("/readyz");
+    // 0: the photos were done already.
+    assert!([503, 0].contains(&ready.status), "{}", ready.status);
+    for stream in &mut waiting {
+        Reply::read(stream).ok();
+    }
+    assert_eq!(server.ended().code(), Some(0));
+    assert_eq!(Reply::read(&mut idle).status, 0);
+    assert!(server.log_text().contains("\"stopped\""));
+}
+
+#[test]
+fn a_job_that_takes_longer_than_the_grace_is_cancelled() {
+    let mut server = Server::start(&["--grace", "1", "--threads", "1", "--cache", "0"]);
+    let bytes = large_jpeg(4000, 3000);
+    for _ in 0..12 {
+        assert_eq!(server.post("/jobs", &bytes).status, 202);
+    }
+    let asked = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.ended().code(), Some(0));
+    assert!(
+        asked.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        asked.elapsed()
+    );
+}
+
+#[test]
+fn keys_are_needed_where_they_are_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    write(&file, b"# keys\nfrom-the-file\n\n");
+    let server = Server::with_env(
+        &["--api-keys-file", file.to_str().unwrap()],
+        &[("DERMAL_API_KEYS", "first-key,second-key")],
+    );
+    let bytes = photo("nv_00.jpg");
+    let with = |name: &str, value: &str| {
+        let headers = [("content-type", "image/jpeg"), (name, value)];
+        server.request("POST", "/predict", &headers, &bytes)
+    };
+    for key in ["first-key", "second-key", "from-the-file"] {
+        with("authorization", &format!("Bearer {key}")).ok();
+        with("x-api-key", key).ok();
+    }
+    assert_eq!(with("x-api-key", "third-key").refused(401), "api_key_wrong");
+    let reply = server.post("/predict", &bytes);
+    assert_eq!(reply.refused(401), "api_key_missing");
+    assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(server.get("/jobs/0").refused(401), "api_key_missing");
+    assert_eq!(
+        server
+            .request("POST", "/v2/models/demo/infer", &[], b"{}")
+            .status,
+        401
+    );
+    assert_eq!(server.get("/readyz").status, 200);
+    assert!(!server.log_text().contains("-key"), "keys are never logged");
+}
+
+#[test]
+fn a_client_has_its_rate_and_pages_their_origins() {
+    let server = Server::start(&[
+        "--rate-limit",
+        "0.4",
+        "--trusted-proxies",
+        "1",
+        "--cors-origin",
+        "https://a.example",
+    ]);
+    let bytes = photo("nv_00.jpg");
+    let from = |address: &str| {
+        let headers = [("content-type", "image/jpeg"), ("x-forwarded-for", address)];
+        server.request("POST", "/predict", &headers, &bytes)
+    };
+    from("1.1.1.1").ok();
+    from("9.9.9.9, 1.1.1.1").ok();
+    let reply = from("1.1.1.1");
+    assert_eq!(reply.refused(429), "rate_limit");
+    assert!(reply.header("retry-after").is_some());
+    from("2.2.2.2").ok();
+    let origin = |origin: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+        ];
+        let reply = server.request("OPTIONS", "/predict", &headers, &[]);
+        reply
+            .header("access-control-allow-origin")
+            .map(str::to_owned)
+    };
+    assert_eq!(
+        origin("https://a.example").as_deref(),
+        Some("https://a.example")
+    );
+    assert_eq!(origin("https://b.example"), None);
+    let closed = Server::start(&[]);
+    let reply = closed.request("GET", "/health", &[("origin", "https://a.example")], &[]);
+    assert_eq!(reply.header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn what_cannot_work_ends_with_a_hint() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (args, says) in [
+        (&["--bind", taken.as_str()][..], "cannot listen"),
+        (&["--bind", "127.0.0.1:0", "--budget", "70MB"], "too small"),
+        (&["--api-key", "short"], "fewer than 8 characters"),
+        (&["--api-keys-file", "/nonexistent"], "cannot read the keys"),
+        (&["--bind", "localhost"], "expected an IP address"),
+        (&["--queue", "0"], "expected 1 to"),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_dermal"))
+            .arg("serve")
+            .args(args)
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(says), "{args:?}: {text}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+}
