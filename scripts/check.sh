@@ -48,6 +48,14 @@ models() {
   fi
 }
 
+# What the server's tests talk to it with. Tests say themselves that they were skipped without.
+clients() {
+  local script
+  for script in scripts/setup-triton-client.sh scripts/setup-browser.sh; do
+    "$script" || { [ "$ci" != true ] || return 1; skip "tests with ${script#scripts/setup-}"; }
+  done
+}
+
 # Checked where it is installed. The gate does not install it: building it takes longer than all
 # other stages together, and the dependencies change only with Cargo.lock.
 deny() {
@@ -92,6 +100,7 @@ first_command() {
 
 stage "cargo fmt" cargo fmt --check
 stage "real models" models
+stage "clients of the server" clients
 stage "cargo clippy" cargo clippy --all-targets -- -D warnings
 stage "cargo test" tests
 stage "cargo doc" documentation

@@ -6,6 +6,7 @@
 mod abuse;
 mod answers;
 mod behaviour;
+mod page;
 mod protocol;
 
 use std::fmt::Write as _;
