@@ -365,3 +365,36 @@ fn a_full_disk_keeps_the_old_file() {
     let nowhere = Path::new("/proc/half.safetensors");
     quantize(nowhere, &["--to", "fp16"]).refuses(&["/proc"]);
 }
+
+/// What other tools lose ten points on: depthwise convolutions, squeeze-and-excite, SiLU.
+#[test]
+fn a_limit_of_half_a_point_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("int8.safetensors");
+    let table = table();
+    let args = [
+        "--to",
+        "int8",
+        "--calibrate",
+        &table,
+        "--max-drop",
+        "0.5pp",
+        "--json",
+    ];
+    let ran = quantize(&out, &args);
+    assert_eq!(ran.code, Some(0), "{} {}", ran.stdout, ran.stderr);
+    let compared = dermal([
+        "compare",
+        &demo(),
+        out.to_str().unwrap(),
+        "--fixtures",
+        &table,
+        "--allow-inconclusive",
+        "--json",
+    ]);
+    let json = compared.json();
+    let [before, after] = [0, 1].map(|i| json["models"][i]["evaluation"]["top1"]["value"].clone());
+    let lost = before.as_f64().unwrap() - after.as_f64().unwrap();
+    assert!(lost <= 0.005, "{before} to {after}");
+    assert!(json["models"][1]["bytes"].as_u64() < json["models"][0]["bytes"].as_u64());
+}
