@@ -385,6 +385,7 @@ Examples:
 What stands on the command line counts before what stands in the environment. SIGTERM stops the
 server when accepted requests are answered; SIGHUP or a changed file loads the model again.
 docs/serving.md explains everything.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct ServeArgs {
     /// The artifact [default: the embedded demo model]
     #[arg(env = "DERMAL_MODEL", value_hint = ValueHint::FilePath)]
