@@ -16,6 +16,7 @@ use crate::explain::ExplainError;
 use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
+use crate::probe::ProbeError;
 use crate::quantize::QuantizeError;
 use crate::quantize::half::HalfError;
 use crate::report::ReportError;
@@ -27,6 +28,7 @@ mod import;
 mod inspect;
 mod man;
 mod predict;
+mod probe;
 mod quantize;
 mod serve;
 mod session;
@@ -84,6 +86,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::Import(args) => import::run(args),
         Command::Quantize(args) => return quantize::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Probe(args) => return probe::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Serve(args) => serve::run(args),
@@ -152,6 +155,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<HalfError>() {
         return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<ProbeError>() {
+        return Some(error.hint().to_owned());
     }
     if let Some(error) = cause.downcast_ref::<ServeError>() {
         return Some(error.hint().to_owned());

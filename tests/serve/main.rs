@@ -6,6 +6,7 @@
 mod abuse;
 mod answers;
 mod behaviour;
+mod probe;
 mod protocol;
 
 use std::fmt::Write as _;
