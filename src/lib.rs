@@ -15,6 +15,7 @@ pub mod kernels;
 pub mod memory;
 pub mod panel;
 pub mod predict;
+pub mod probe;
 pub mod quantization;
 pub mod quantize;
 pub mod reference;

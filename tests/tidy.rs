@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them.
-const ROOMS: [(&str, &[&str]); 23] = [
+const ROOMS: [(&str, &[&str]); 24] = [
     ("activation", &[]),
     ("tensor", &[]),
     ("quantization", &[]),
@@ -70,6 +70,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "predict", "explain", "memory", "engine", "artifact", "graph", "kernels",
         ],
     ),
+    ("probe", &[]),
     ("report", &["units"]),
     ("cli", &[]),
     ("commands", &["*"]),

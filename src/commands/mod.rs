@@ -17,6 +17,7 @@ use crate::explain::ExplainError;
 use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
+use crate::probe::ProbeError;
 use crate::quantize::QuantizeError;
 use crate::quantize::weights::WeightsError;
 use crate::report::ReportError;
@@ -30,6 +31,7 @@ mod inspect;
 mod man;
 mod own_process;
 mod predict;
+mod probe;
 mod quantize;
 mod report_file;
 mod serve;
@@ -89,6 +91,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::Compare(args) => return compare::run(args),
         Command::Quantize(args) => return quantize::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Probe(args) => return probe::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Serve(args) => serve::run(args),
@@ -164,6 +167,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<WeightsError>() {
         return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<ProbeError>() {
+        return Some(error.hint().to_owned());
     }
     if let Some(error) = cause.downcast_ref::<ServeError>() {
         return Some(error.hint().to_owned());

@@ -380,7 +380,8 @@ mod tests {
         ] {
             assert_eq!(finish(query).unwrap_err().kind, kind, "{query}");
         }
-        let many: String = (0..65).map(|i| format!("f{i}=1&")).collect();
+        let many: Vec<String> = (0..65).map(|i| format!("f{i}=1")).collect();
+        let many = many.join("&");
         assert_eq!(finish(&many).unwrap_err().kind, "too_many_fields");
         let off = Asked::from_query("gradcam=1").unwrap();
         let off = off.finish(Subject::Photo(Bytes::new()), false).unwrap_err();

@@ -44,14 +44,14 @@ struct Job {
     state: State,
     changed: Instant,
     task: Option<tokio::task::AbortHandle>,
-    /// Bytes that its answer takes.
-    _picture: Option<super::admission::Lease>,
+    /// Held: the bytes that its answer takes stay set aside.
+    picture: Option<super::admission::Lease>,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Jobs {
-    jobs: Mutex<HashMap<String, Job>>,
+    kept: Mutex<HashMap<String, Job>>,
     most: usize,
     expiry: Duration,
     /// Whose turn it is.
@@ -61,7 +61,7 @@ pub(super) struct Jobs {
 impl Jobs {
     pub(super) fn new(most: usize, expiry: Duration) -> Self {
         Self {
-            jobs: Mutex::default(),
+            kept: Mutex::default(),
             most,
             expiry,
             turn: Semaphore::new(1),
@@ -69,7 +69,7 @@ impl Jobs {
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<String, Job>> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.retain(|_, job| job.state.is_open() || job.changed.elapsed() < self.expiry);
         jobs
     }
@@ -87,14 +87,14 @@ impl Jobs {
         }
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|_| ApiError::internal())?;
-        let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
+        let id = format!("{:032x}", u128::from_le_bytes(random));
         jobs.insert(
             id.clone(),
             Job {
                 state: State::Queued,
                 changed: Instant::now(),
                 task: None,
-                _picture: None,
+                picture: None,
             },
         );
         Ok(id)
@@ -114,7 +114,7 @@ impl Jobs {
         {
             job.state = state;
             job.changed = Instant::now();
-            job._picture = picture;
+            job.picture = picture;
         }
     }
 
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn answers_make_room_and_waiting_jobs_do_not() {
-        let jobs = Jobs::new(2, Duration::from_secs(60));
+        let jobs = Jobs::new(2, Duration::from_mins(1));
         let first = jobs.open().unwrap();
         let second = jobs.open().unwrap();
         assert_ne!(first, second);

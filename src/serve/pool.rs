@@ -258,20 +258,16 @@ impl Worker {
         };
         let started = Instant::now();
         let answer = catch_unwind(AssertUnwindSafe(|| session.answer(ask, gone)));
-        match answer {
-            Ok(answer) => {
-                if answer.is_ok() {
-                    self.shared.took(started.elapsed());
-                }
-                answer
+        if let Ok(answer) = answer {
+            if answer.is_ok() {
+                self.shared.took(started.elapsed());
             }
-            Err(_) => {
-                // Its memory may be in any state.
-                tracing::error!("answering a request panicked; the model is loaded again");
-                self.session = None;
-                let _ = self.load();
-                Err(ApiError::internal())
-            }
+            return answer;
         }
+        // Its memory may be in any state.
+        tracing::error!("answering a request panicked; the model is loaded again");
+        self.session = None;
+        let _ = self.load();
+        Err(ApiError::internal())
     }
 }

@@ -358,20 +358,17 @@ fn values(tensor: &InputTensor, binary: &mut Bytes) -> Result<Values, ApiError> 
             n.checked_mul(usize::try_from(extent).ok()?)
         })
         .ok_or_else(|| bad(format!("input `{name}`: its shape is too large")))?;
-    let values = match tensor.parameters.get("binary_data_size") {
-        Some(size) => {
-            let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
-            let size = size.filter(|&size| size <= binary.len());
-            let size =
-                size.ok_or_else(|| bad(format!("input `{name}`: its bytes are past the body")))?;
-            let own = binary.split_to(size);
-            from_binary(&name, &tensor.datatype, own)?
-        }
-        None => {
-            let data = tensor.data.as_ref();
-            let data = data.ok_or_else(|| bad(format!("input `{name}` has no data")))?;
-            from_json(&name, &tensor.datatype, data)?
-        }
+    let values = if let Some(size) = tensor.parameters.get("binary_data_size") {
+        let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
+        let size = size.filter(|&size| size <= binary.len());
+        let size =
+            size.ok_or_else(|| bad(format!("input `{name}`: its bytes are past the body")))?;
+        let own = binary.split_to(size);
+        from_binary(&name, &tensor.datatype, own)?
+    } else {
+        let data = tensor.data.as_ref();
+        let data = data.ok_or_else(|| bad(format!("input `{name}` has no data")))?;
+        from_json(&name, &tensor.datatype, data)?
     };
     let got = match &values {
         Values::Bytes(values) => values.len(),

@@ -126,23 +126,18 @@ pub(super) struct Session {
 impl Session {
     /// Loads the model, plans it and runs its self-test.
     pub(super) fn load(config: &Config, limits: Limits) -> Result<Self, LoadFailure> {
-        let (model, name, hash) = match &config.model {
-            Some(path) => {
-                let model =
-                    artifact::load(path).map_err(|e| LoadFailure::new("model_unreadable", &e))?;
-                let hash =
-                    content_hash(path).map_err(|e| LoadFailure::new("model_unreadable", &e))?;
-                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-                (model, stem.into_owned(), hash)
-            }
-            None => {
-                let model =
-                    artifact::embedded().map_err(|e| LoadFailure::new("model_unreadable", &e))?;
-                let version = env!("CARGO_PKG_VERSION").to_owned();
-                (model, "demo".to_owned(), version)
-            }
+        let unreadable =
+            |error: &(dyn std::error::Error + 'static)| LoadFailure::new("model_unreadable", error);
+        let (model, name, hash) = if let Some(path) = &config.model {
+            let model = artifact::load(path).map_err(|e| unreadable(&e))?;
+            let hash = content_hash(path).map_err(|e| unreadable(&e))?;
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            (model, stem.into_owned(), hash)
+        } else {
+            let model = artifact::embedded().map_err(|e| unreadable(&e))?;
+            let version = env!("CARGO_PKG_VERSION").to_owned();
+            (model, "demo".to_owned(), version)
         };
-        // The self-test asks with a predictor of its own if none else can keep the target's values.
         let target = config
             .gradcam
             .then(|| Target::find(&model.graph, None))

@@ -138,7 +138,7 @@ fn wrong_tensors_are_named() {
         ),
         (
             json!({"inputs": [{"name": "image", "shape": [1, 1, 1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}),
-            "expected 12",
+            "expected 37632",
         ),
         (
             json!({"inputs": [{"name": "image", "shape": [17], "datatype": "BYTES", "data": vec![&image; 17]}]}),

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Runs a server inside a cgroup of 512,000,000 bytes, sends photos, and asks the kernel whether it
+# had to kill. Version 1 or 2 of cgroups, whichever has a memory controller here; needs root.
+#
+# usage: scripts/soak.sh [MODEL|-] [MINUTES] [RPS]     `-` is the embedded model; 2 minutes, 4 a second
+# CPU_QUOTA=10000   microseconds of CPU in each 100000 (0.1 CPU); default: no quota
+# exit 0 healthy, 1 not healthy, 2 it could not be run
+set -euo pipefail
+cd "$(dirname "$0")/.."
+model=${1:--} minutes=${2:-2} rps=${3:-4}
+limit=512000000
+dermal=${DERMAL:-target/release/dermal}
+name=dermal-soak-$$
+
+cannot() { echo "soak: $1" >&2; exit 2; }
+[ -x "$dermal" ] || cannot "$dermal is missing: cargo build --release"
+[ "$(id -u)" = 0 ] || cannot "root is needed to make a cgroup"
+
+if [ -d /sys/fs/cgroup/memory ]; then
+  version=1
+  memory=/sys/fs/cgroup/memory/$name
+  mkdir "$memory" || cannot "no cgroup can be made"
+  echo "$limit" >"$memory/memory.limit_in_bytes"
+  groups=("$memory")
+  if [ -n "${CPU_QUOTA:-}" ]; then
+    cpu=/sys/fs/cgroup/cpu/$name
+    mkdir "$cpu"
+    echo 100000 >"$cpu/cpu.cfs_period_us"
+    echo "$CPU_QUOTA" >"$cpu/cpu.cfs_quota_us"
+    groups+=("$cpu")
+  fi
+elif grep -qw memory /sys/fs/cgroup/cgroup.controllers 2>/dev/null; then
+  version=2
+  memory=/sys/fs/cgroup/$name
+  mkdir "$memory" || cannot "no cgroup can be made"
+  [ -f "$memory/memory.max" ] || cannot "the memory controller is not delegated here"
+  echo "$limit" >"$memory/memory.max"
+  [ -z "${CPU_QUOTA:-}" ] || echo "$CPU_QUOTA 100000" >"$memory/cpu.max"
+  groups=("$memory")
+else
+  cannot "there is no memory controller"
+fi
+
+log=$(mktemp)
+pid=
+finish() {
+  [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
+  [ -z "$pid" ] || wait "$pid" 2>/dev/null || true
+  rmdir "${groups[@]}" 2>/dev/null || true
+  rm -f "$log"
+}
+trap finish EXIT
+
+arguments=(serve --bind 127.0.0.1:0 --log-format json)
+[ "$model" = - ] || arguments+=("$model")
+(
+  for group in "${groups[@]}"; do echo "$BASHPID" >"$group/cgroup.procs"; done
+  exec "$dermal" "${arguments[@]}"
+) 2>"$log" &
+pid=$!
+address=
+for _ in $(seq 200); do
+  address=$(sed -n 's/.*"message":"listening","address":"\([^"]*\)".*/\1/p' "$log")
+  [ -z "$address" ] || break
+  kill -0 "$pid" 2>/dev/null || { cat "$log" >&2; cannot "the server ended"; }
+  sleep 0.1
+done
+[ -n "$address" ] || cannot "the server does not listen"
+
+code=0
+"$dermal" probe "http://$address" --images fixtures/images --requests 40 --parallel 20 \
+  --minutes "$minutes" --rps "$rps" || code=$?
+if [ "$version" = 1 ]; then
+  kills=$(sed -n 's/^oom_kill //p' "$memory/memory.oom_control")
+  peak=$(cat "$memory/memory.max_usage_in_bytes")
+else
+  kills=$(sed -n 's/^oom_kill //p' "$memory/memory.events")
+  peak=$(cat "$memory/memory.peak" 2>/dev/null || echo unknown)
+fi
+echo "cgroup version $version: $limit bytes, peak $peak (page cache included), killed ${kills:-0} times"
+grep -m 1 '"model loaded"' "$log" || true
+failed=$(grep -c '"status":5' "$log" || true)
+echo "answers of 500 and above: $failed"
+[ "$code" = 0 ] && [ "${kills:-0}" = 0 ] && [ "$failed" = 0 ] && exit 0
+[ "$code" = 2 ] && exit 2
+exit 1
