@@ -17,6 +17,7 @@ pub mod panel;
 pub mod predict;
 pub mod quantization;
 pub mod quantize;
+pub mod readiness;
 pub mod reference;
 pub mod report;
 mod suggest;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     ("activation", &[]),
     ("tensor", &[]),
     ("quantization", &[]),
@@ -64,6 +64,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "predict", "engine", "artifact", "graph", "tensor", "suggest",
         ],
     ),
+    ("readiness", &["memory", "artifact", "units", "suggest"]),
     ("report", &["units"]),
     ("cli", &[]),
     ("commands", &["*"]),

@@ -17,10 +17,12 @@ use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::quantize::QuantizeError;
+use crate::readiness::platforms::PlatformError;
 use crate::quantize::half::HalfError;
 use crate::report::ReportError;
 
 mod bench;
+mod estimate;
 mod fields;
 mod import;
 mod inspect;
@@ -81,6 +83,8 @@ pub fn run(command: &Command) -> Result<Outcome> {
     match command {
         Command::Import(args) => import::run(args),
         Command::Quantize(args) => return quantize::run(args),
+        Command::Estimate(args) => return estimate::run(args),
+        Command::ProofPart(args) => estimate::run_part(&args.part),
         Command::Predict(args) => predict::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
@@ -148,6 +152,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return Some(error.hint().to_owned());
     }
     if let Some(error) = cause.downcast_ref::<HalfError>() {
+        return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<PlatformError>() {
         return Some(error.hint());
     }
     if cause.is::<IsaError>() {

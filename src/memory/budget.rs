@@ -81,7 +81,7 @@ fn cgroup_quota(root: &Path) -> Option<f64> {
         if !v2 && !controllers.split(',').any(|name| name == "cpu") {
             continue;
         }
-        for folder in group_folders(root, &mounts, v2, path) {
+        for folder in group_folders(root, &mounts, v2, "cpu", path) {
             let quota = if v2 {
                 quota_v2(&folder)
             } else {
@@ -95,8 +95,14 @@ fn cgroup_quota(root: &Path) -> Option<f64> {
     smallest
 }
 
-/// The folder of a group and those of the groups around it.
-fn group_folders(root: &Path, mounts: &str, v2: bool, path: &str) -> Vec<PathBuf> {
+/// The folder of a group and those of the groups around it. `controller` is that of version 1.
+pub(super) fn group_folders(
+    root: &Path,
+    mounts: &str,
+    v2: bool,
+    controller: &str,
+    path: &str,
+) -> Vec<PathBuf> {
     for line in mounts.lines() {
         // proc_pid_mountinfo(5): `id parent dev root mountpoint options [tags] - type source opts`
         let Some((left, right)) = line.split_once(" - ") else {
@@ -108,7 +114,7 @@ fn group_folders(root: &Path, mounts: &str, v2: bool, path: &str) -> Vec<PathBuf
         let wanted = if v2 {
             kind == "cgroup2"
         } else {
-            kind == "cgroup" && options.split(',').any(|name| name == "cpu")
+            kind == "cgroup" && options.split(',').any(|name| name == controller)
         };
         let mut left = left.split(' ').skip(3);
         let (Some(mount_root), Some(mount_point)) = (left.next(), left.next()) else {
