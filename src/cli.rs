@@ -38,6 +38,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Will it fit: peak memory and latency against a limit or platform; `--prove` runs it there
     Estimate(Box<EstimateArgs>),
+    /// Is this project ready to deploy: model, accuracy, memory, host files; for CI
+    Check(CheckArgs),
     /// Processes that `estimate --prove` starts
     #[command(hide = true)]
     ProofPart(ProofPartArgs),
@@ -421,6 +423,56 @@ pub struct EstimateArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// `dermal check`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  dermal check --init
+  dermal check
+  dermal check --config service/ --platform fly-512 --prove
+  dermal check --format github
+
+Looks at dermal.yaml, the artifacts, render.yaml, Dockerfile, Procfile, fly.toml and railway.json of
+a folder. The exit status is 0 if it is ready, 1 if there is an error, 2 if that cannot be told.
+docs/checks.md explains every rule.")]
+pub struct CheckArgs {
+    /// The project's folder, or its dermal.yaml [default: here]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub config: Option<PathBuf>,
+    /// The platform, in place of that of dermal.yaml
+    #[arg(long, value_name = "NAME")]
+    pub platform: Option<String>,
+    /// Run the model inside the platform's limits, too
+    #[arg(long)]
+    pub prove: bool,
+    /// How findings are printed
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: FindingFormat,
+    /// As `--format json`
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// Write a dermal.yaml that explains itself
+    #[arg(long, conflicts_with_all = ["platform", "prove", "format", "json"])]
+    pub init: bool,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FindingFormat {
+    /// For people
+    Human,
+    /// One JSON document
+    Json,
+    /// For CI servers
+    Junit,
+    /// Annotations of GitHub Actions
+    Github,
+    /// For code hosts (SARIF 2.1.0)
+    Sarif,
+    /// A table for a comment
+    Markdown,
 }
 
 /// `on` or `off`.

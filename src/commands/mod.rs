@@ -17,11 +17,12 @@ use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::quantize::QuantizeError;
-use crate::readiness::platforms::PlatformError;
 use crate::quantize::half::HalfError;
+use crate::readiness::platforms::PlatformError;
 use crate::report::ReportError;
 
 mod bench;
+mod check;
 mod estimate;
 mod fields;
 mod import;
@@ -83,6 +84,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
     match command {
         Command::Import(args) => import::run(args),
         Command::Quantize(args) => return quantize::run(args),
+        Command::Check(args) => return check::run(args),
         Command::Estimate(args) => return estimate::run(args),
         Command::ProofPart(args) => estimate::run_part(&args.part),
         Command::Predict(args) => predict::run(args),

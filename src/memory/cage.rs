@@ -325,7 +325,9 @@ fn put_if_there(path: &Path, value: &str) -> Result<(), CageError> {
 /// # Errors
 /// The kernel's refusal.
 pub fn enter(doors: &[PathBuf], id: u32) -> io::Result<()> {
-    doors.iter().try_for_each(|door| put_raw(door, &id.to_string()))
+    doors
+        .iter()
+        .try_for_each(|door| put_raw(door, &id.to_string()))
 }
 
 /// Limits the address space of this process and of those it starts (`RLIMIT_AS`).
@@ -366,7 +368,10 @@ mod tests {
         let none = root(&[]);
         let error = Cage::below(none.path(), "x", 1 << 28, None).unwrap_err();
         assert_eq!(error.kind(), "cgroup_not_available");
-        assert!(error.to_string().contains("no cgroup file system"), "{error}");
+        assert!(
+            error.to_string().contains("no cgroup file system"),
+            "{error}"
+        );
 
         let without_controller = root(&[
             ("proc/self/cgroup", "0::/app\n"),
@@ -395,7 +400,10 @@ mod tests {
         let folders = cage.folders();
         assert!(folders.iter().all(|folder| folder.exists()));
         assert_eq!(cage.oom_kills(), Some(0));
-        let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut sleeper = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         enter(&cage.doors(), sleeper.id()).unwrap();
         assert_eq!(processes(&folders[0]).len(), 1);
         drop(cage);

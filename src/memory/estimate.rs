@@ -126,10 +126,11 @@ impl State {
 pub struct ModelFacts {
     /// Bytes of the artifact that are mapped; 0 for a model inside the program.
     pub mapped_bytes: u64,
-    /// Nodes of the graph whose values are floats.
+    /// Nodes of the graph.
     pub nodes: u64,
-    /// Nodes whose values are bytes.
-    pub nodes_i8: u64,
+    /// Names, shapes, layers and prepared kernels: what loading it took beside arena, scratch and
+    /// weights.
+    pub description_bytes: u64,
     /// The engine's arena.
     pub arena_bytes: u64,
     /// The same, where the feature map of a heat map is kept.
@@ -209,11 +210,9 @@ impl PhotoFacts {
     #[must_use]
     pub fn overlay_bytes(&self) -> u64 {
         let long = self.width.max(self.height).max(1);
+        let scaled = |n: u64| n.min(u64::MAX / OVERLAY_SIDE) * OVERLAY_SIDE / long;
         let (w, h) = if long > OVERLAY_SIDE {
-            (
-                self.width * OVERLAY_SIDE / long,
-                self.height * OVERLAY_SIDE / long,
-            )
+            (scaled(self.width), scaled(self.height))
         } else {
             (self.width, self.height)
         };
@@ -237,10 +236,6 @@ pub struct Calibration {
     pub program_gradcam_bytes: u64,
     /// Anonymous memory at start: relocated data, the heap's first pages, the main stack.
     pub heap_idle_bytes: u64,
-    /// Names, shapes, layers and prepared kernels of one node in floats.
-    pub node_bytes: u64,
-    /// The same in bytes: look-up tables and sums of weights beside it.
-    pub node_i8_bytes: u64,
     /// A copy of a node's description, where a heat map has a target.
     pub node_gradcam_bytes: u64,
     /// A thread that has done something: its stack, the allocator's arena for it.
@@ -248,11 +243,12 @@ pub struct Calibration {
     /// What an overlay takes, in hundredths of its pixels' bytes: the picture, its PNG, and the
     /// encoder's buffers.
     pub overlay_percent: u64,
-    /// What a gradient takes, in hundredths of the head's weights as f32: the weights, and what
-    /// the allocator keeps of them.
+    /// What a gradient takes, in hundredths of the head's weights as f32: the weights, their
+    /// gradients, and what the allocator keeps of them.
     pub head_percent: u64,
-    /// More of it, where photos come at once: every thread has heaps of its own.
-    pub head_percent_at_once: u64,
+    /// More of both, where photos come at once: one is drawn while the next is explained, and
+    /// every thread has heaps of its own.
+    pub at_once_percent: u64,
 }
 
 impl Calibration {
@@ -278,13 +274,11 @@ const CALIBRATION: Calibration = Calibration {
     program_predicting_bytes: 150_000,
     program_gradcam_bytes: 2_800_000,
     heap_idle_bytes: 690_000,
-    node_bytes: 3_000,
-    node_i8_bytes: 8_000,
     node_gradcam_bytes: 1_200,
     thread_bytes: 40_000,
-    overlay_percent: 226,
-    head_percent: 160,
-    head_percent_at_once: 90,
+    overlay_percent: 220,
+    head_percent: 150,
+    at_once_percent: 65,
 };
 
 /// Who runs the model.
@@ -349,9 +343,20 @@ impl Facts {
             terms.extend(self.model());
         }
         terms.extend(self.photos(photos));
-        if gradcam {
-            terms.extend(self.heat_maps(photos));
-        }
+        // Files are let go when all photos are decoded, heat maps come after that: whichever is
+        // more is the worst moment.
+        let files = self.files(photos);
+        let maps = if gradcam {
+            self.heat_maps(photos)
+        } else {
+            Vec::new()
+        };
+        let sum = |terms: &[Term]| terms.iter().fold(0u64, |s, t| s.saturating_add(t.bytes));
+        terms.extend(if sum(&maps) > sum(&files) {
+            maps
+        } else {
+            files
+        });
         terms.push(self.kernel(&terms, photos));
         State::new(moment, photos, gradcam, terms)
     }
@@ -384,21 +389,21 @@ impl Facts {
         };
         let helpers = load.threads.saturating_sub(1);
         let c = &self.calibration;
-        let copies = if load.gradcam { c.node_gradcam_bytes } else { 0 };
-        let description = model.nodes.saturating_mul(c.node_bytes + copies);
-        let description_i8 = model.nodes_i8.saturating_mul(c.node_i8_bytes + copies);
+        let copies = if load.gradcam {
+            c.node_gradcam_bytes
+        } else {
+            0
+        };
+        let copied = model.nodes.saturating_mul(copies);
         vec![
             reclaimable("mapped weights", model.mapped_bytes),
             anonymous(
                 "model description",
-                description.saturating_add(description_i8),
+                model.description_bytes.saturating_add(copied),
             ),
             anonymous("arena", arena),
             anonymous("scratch", model.scratch_bytes.saturating_mul(load.threads)),
-            anonymous(
-                "engine threads",
-                helpers.saturating_mul(c.thread_bytes),
-            ),
+            anonymous("engine threads", helpers.saturating_mul(c.thread_bytes)),
         ]
     }
 
@@ -406,29 +411,28 @@ impl Facts {
         let (photo, c) = (&self.photo, &self.calibration);
         let all = |bytes: u64| bytes.saturating_mul(photos);
         vec![
-            anonymous("uploaded files", all(photo.file_bytes)),
             anonymous("decoded photos", all(photo.decoded_bytes())),
-            anonymous("decoders", all(photo.decoder_bytes())),
-            anonymous(
-                "allocator slack",
-                all(c.thread_bytes),
-            ),
+            anonymous("allocator slack", all(c.thread_bytes)),
+        ]
+    }
+
+    fn files(&self, photos: u64) -> Vec<Term> {
+        let all = |bytes: u64| bytes.saturating_mul(photos);
+        vec![
+            anonymous("uploaded files", all(self.photo.file_bytes)),
+            anonymous("decoders", all(self.photo.decoder_bytes())),
         ]
     }
 
     /// The engine is one, so one gradient is computed at a time, and one overlay drawn after it.
     fn heat_maps(&self, photos: u64) -> Vec<Term> {
-        let (model, c) = (&self.model, &self.calibration);
-        let at_once = if photos > 1 { c.head_percent_at_once } else { 0 };
-        let head = percent(model.head_weight_bytes, c.head_percent + at_once);
+        let c = &self.calibration;
+        let more = if photos > 1 { c.at_once_percent } else { 0 };
+        let head = percent(self.model.head_weight_bytes, c.head_percent + more);
+        let overlay = percent(self.photo.overlay_bytes(), c.overlay_percent + more);
         vec![
-            // Candle's copy of the map, its gradient, and that as a list are less than the photo's
-            // file, which is gone by then.
             anonymous("heat map (candle head)", head),
-            anonymous(
-                "overlay picture",
-                percent(self.photo.overlay_bytes(), c.overlay_percent),
-            ),
+            anonymous("overlay picture", overlay),
         ]
     }
 
@@ -436,7 +440,9 @@ impl Facts {
     /// (`THREAD_SIZE`, 16 KiB on x86-64).
     fn kernel(&self, terms: &[Term], photos: u64) -> Term {
         const STACK: u64 = 16 << 10;
-        let resident = terms.iter().fold(0u64, |sum, t| sum.saturating_add(t.bytes));
+        let resident = terms
+            .iter()
+            .fold(0u64, |sum, t| sum.saturating_add(t.bytes));
         let threads = photos.saturating_add(self.load.threads);
         Term {
             name: "page tables, kernel stacks",
@@ -468,5 +474,115 @@ fn reclaimable(name: &'static str, bytes: u64) -> Term {
         name,
         backing: Backing::Reclaimable,
         bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            model: ModelFacts {
+                mapped_bytes: 20_000_000,
+                nodes: 100,
+                description_bytes: 300_000,
+                arena_bytes: 5_000_000,
+                arena_gradcam_bytes: 6_000_000,
+                scratch_bytes: 1_000,
+                feature_map_bytes: 500_000,
+                head_weight_bytes: 100_000,
+                input_len: 150_528,
+            },
+            photo: PhotoFacts {
+                width: 4000,
+                height: 3000,
+                file_bytes: 2_000_000,
+                progressive: false,
+            },
+            load: Load {
+                photos_at_once: 4,
+                threads: 2,
+                gradcam: false,
+                server_bytes: 0,
+            },
+            calibration: Calibration::with_program(Some(5_000_000), Some(8_000_000)),
+        }
+    }
+
+    fn bytes_of(state: &State, name: &str) -> u64 {
+        let term = state.terms.iter().find(|term| term.name == name);
+        term.map_or(0, |term| term.bytes)
+    }
+
+    #[test]
+    fn every_term_is_the_arithmetic_it_says() {
+        let states = estimate(&facts());
+        let moments: Vec<Moment> = states.iter().map(|state| state.moment).collect();
+        assert_eq!(
+            moments,
+            [
+                Moment::Idle,
+                Moment::Loaded,
+                Moment::Predicting,
+                Moment::AtOnce
+            ]
+        );
+        assert_eq!(states[0].resident_bytes(), 5_000_000 + 690_000);
+        let at_once = &states[3];
+        for (name, bytes) in [
+            ("mapped weights", 20_000_000),
+            ("arena", 5_000_000),
+            ("scratch", 2_000),
+            ("model description", 300_000),
+            ("decoded photos", 4 * 36_000_000),
+            ("uploaded files", 4 * 2_000_000),
+            ("decoders", 4 * 4000 * 96),
+            ("program text", 8_150_000),
+            ("overlay picture", 0),
+        ] {
+            assert_eq!(bytes_of(at_once, name), bytes, "{name}");
+        }
+        let sum: u64 = at_once.terms.iter().map(|term| term.bytes).sum();
+        assert_eq!(at_once.charged_bytes(), sum);
+        assert_eq!(
+            at_once.resident_bytes() - at_once.anonymous_bytes(),
+            28_150_000
+        );
+        assert_eq!(worst(&states).moment, Moment::AtOnce);
+    }
+
+    #[test]
+    fn heat_maps_come_after_the_files_are_gone() {
+        let mut facts = facts();
+        facts.load.gradcam = true;
+        let states = estimate(&facts);
+        let one = &states[3];
+        assert_eq!(one.moment, Moment::PredictingGradcam);
+        assert_eq!(bytes_of(one, "arena"), 6_000_000);
+        // 1024 x 768 x 3 x 2.2 is more than the file and its decoder.
+        assert_eq!(bytes_of(one, "overlay picture"), 1024 * 768 * 3 * 220 / 100);
+        assert_eq!(bytes_of(one, "uploaded files"), 0);
+        let four = &states[4];
+        assert_eq!(bytes_of(four, "overlay picture"), 0);
+        assert_eq!(bytes_of(four, "uploaded files"), 8_000_000);
+    }
+
+    #[test]
+    fn absurd_numbers_do_not_overflow() {
+        let mut facts = facts();
+        facts.photo = PhotoFacts::of_pixels(u64::MAX);
+        facts.model.mapped_bytes = u64::MAX;
+        facts.load.photos_at_once = u64::MAX;
+        facts.load.gradcam = true;
+        assert_eq!(worst(&estimate(&facts)).charged_bytes(), u64::MAX);
+    }
+
+    #[test]
+    fn a_photo_of_so_many_pixels_is_as_phones_make_them() {
+        let photo = PhotoFacts::of_pixels(12_000_000);
+        assert_eq!((photo.width, photo.height), (4000, 3000));
+        assert_eq!(PhotoFacts::of_pixels(1).pixels(), 2);
+        assert_eq!(photo.overlay_bytes(), 1024 * 768 * 3);
     }
 }

@@ -197,13 +197,16 @@ enum Part {
 }
 
 fn locate(value: &serde_yaml::Value, lines: &Lines) -> Located {
-    fn walk(value: &serde_yaml::Value, path: &mut Vec<Part>, lines: &Lines, line: usize) -> Located {
+    fn walk(
+        value: &serde_yaml::Value,
+        path: &mut Vec<Part>,
+        lines: &Lines,
+        line: usize,
+    ) -> Located {
         let line = lines.get(path).copied().unwrap_or(line);
         let value = match value {
             serde_yaml::Value::Bool(value) => Value::Bool(*value),
-            serde_yaml::Value::Number(number) => {
-                Value::Number(number.as_f64().unwrap_or(f64::NAN))
-            }
+            serde_yaml::Value::Number(number) => Value::Number(number.as_f64().unwrap_or(f64::NAN)),
             serde_yaml::Value::String(text) => Value::Text(text.clone()),
             serde_yaml::Value::Sequence(items) => {
                 let items = items.iter().enumerate().map(|(i, item)| {
@@ -248,7 +251,11 @@ fn lines(text: &str) -> Lines {
             continue;
         }
         while rest == "-" || rest.starts_with("- ") {
-            open.truncate(open.iter().rposition(|(at, _)| *at <= indent).map_or(0, |i| i + 1));
+            open.truncate(
+                open.iter()
+                    .rposition(|(at, _)| *at <= indent)
+                    .map_or(0, |i| i + 1),
+            );
             let index = match open.last() {
                 Some((at, Part::Index(index))) if *at == indent => {
                     let next = index + 1;
@@ -258,7 +265,10 @@ fn lines(text: &str) -> Lines {
                 _ => 0,
             };
             open.push((indent, Part::Index(index)));
-            lines.insert(open.iter().map(|(_, part)| part.clone()).collect(), number + 1);
+            lines.insert(
+                open.iter().map(|(_, part)| part.clone()).collect(),
+                number + 1,
+            );
             let after = rest[1..].trim_start();
             indent += rest.len() - after.len();
             rest = after;
@@ -281,15 +291,12 @@ fn lines(text: &str) -> Lines {
 /// The key at the start of a line: `key:`, `"key":`.
 fn key_of(text: &str) -> Option<String> {
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''));
-    let (key, rest) = match quote {
-        Some(quote) => text[1..].split_once(quote)?,
-        None => {
-            let at = text
-                .match_indices(':')
-                .map(|(at, _)| at)
-                .find(|at| matches!(text.as_bytes().get(at + 1), None | Some(b' ' | b'\t')))?;
-            text.split_at(at)
-        }
+    let (key, rest) = if let Some(quote) = quote {
+        text[1..].split_once(quote)?
+    } else {
+        let mut colons = text.match_indices(':').map(|(at, _)| at);
+        let ends = |at: &usize| matches!(text.as_bytes().get(at + 1), None | Some(b' ' | b'\t'));
+        text.split_at(colons.find(ends)?)
     };
     let rest = rest.trim_start().strip_prefix(':')?;
     let ends = rest.is_empty() || rest.starts_with([' ', '\t']) || quote.is_some();
@@ -391,11 +398,18 @@ services:
         let deploy = root.get("deploy").unwrap();
         assert_eq!(deploy.get("a").unwrap().line, 3);
         assert_eq!(deploy.get("b").unwrap().line, 4);
-        let root = toml("app = \"x\"\n\n[http_service]\ninternal_port = 80\n[[vm]]\nmemory = \"1gb\"\n")
-            .unwrap();
+        let root =
+            toml("app = \"x\"\n\n[http_service]\ninternal_port = 80\n[[vm]]\nmemory = \"1gb\"\n")
+                .unwrap();
         let service = root.get("http_service").unwrap();
         assert_eq!(service.get("internal_port").unwrap().line, 4);
-        assert_eq!(root.get("vm").unwrap().items()[0].get("memory").unwrap().line, 6);
+        assert_eq!(
+            root.get("vm").unwrap().items()[0]
+                .get("memory")
+                .unwrap()
+                .line,
+            6
+        );
     }
 
     #[test]

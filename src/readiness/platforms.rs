@@ -194,7 +194,10 @@ mod tests {
         assert!(all.len() >= 14);
         for platform in &all {
             let name = &platform.name;
-            assert!((100e6..1e12).contains(&(platform.ram_mb.value * 1e6)), "{name}");
+            assert!(
+                (100e6..1e12).contains(&(platform.ram_mb.value * 1e6)),
+                "{name}"
+            );
             assert!((0.05..=64.0).contains(&platform.cpu.value), "{name}");
             assert!((0.0..1000.0).contains(&platform.usd.value), "{name}");
             assert!(Date::parse(&platform.checked).is_some(), "{name}");
@@ -219,7 +222,11 @@ mod tests {
     fn an_unknown_name_gets_the_nearest_one() {
         let error = find("render-fre").unwrap_err();
         assert_eq!(error.kind(), "unknown_platform");
-        assert!(error.hint().contains("did you mean `render-free`?"), "{}", error.hint());
+        assert!(
+            error.hint().contains("did you mean `render-free`?"),
+            "{}",
+            error.hint()
+        );
     }
 
     #[test]

@@ -201,11 +201,10 @@ impl Findings {
     /// All findings, worst first, then by place.
     #[must_use]
     pub fn sorted(mut self) -> Vec<Finding> {
-        self.list
-            .sort_by(|a, b| {
-                let key = |f: &Finding| (f.rule.severity, f.file.clone(), f.line, f.rule.id);
-                key(a).cmp(&key(b))
-            });
+        self.list.sort_by(|a, b| {
+            let key = |f: &Finding| (f.rule.severity, f.file.clone(), f.line, f.rule.id);
+            key(a).cmp(&key(b))
+        });
         self.list
     }
 }

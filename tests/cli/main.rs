@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+mod check;
+mod estimate;
 mod fields;
 mod import;
 mod inspect;

@@ -55,12 +55,13 @@ pub(super) fn run(args: &EstimateArgs, subject: &Subject, today: Date) -> Result
     platforms.sort_by(|a, b| a.usd.value.total_cmp(&b.usd.value));
     let mut choices = Vec::new();
     for platform in &platforms {
-        // The file as it is costs no accuracy: the smaller ones come in only where it fails.
+        // The file as it is costs no accuracy: the smaller ones come in only where it has no
+        // room.
         for (name, facts) in &files {
             let choice = Choice::new(platform, name, facts, subject, today);
-            let good = choice.against.is_empty();
+            let fits = choice.verdict == Verdict::Fits;
             choices.push(choice);
-            if good {
+            if fits {
                 break;
             }
         }
@@ -85,13 +86,7 @@ pub(super) fn run(args: &EstimateArgs, subject: &Subject, today: Date) -> Result
 }
 
 impl Choice {
-    fn new(
-        platform: &Platform,
-        file: &str,
-        facts: &Facts,
-        subject: &Subject,
-        today: Date,
-    ) -> Self {
+    fn new(platform: &Platform, file: &str, facts: &Facts, subject: &Subject, today: Date) -> Self {
         let states = estimate(facts);
         let worst = worst(&states);
         let limit_bytes = platform.ram_bytes();
@@ -132,7 +127,10 @@ impl Choice {
             against.push("it opens a private network to strangers".to_owned());
         }
         if platform.is_stale(today) {
-            against.push(format!("its facts are old ({}): check them", platform.checked));
+            against.push(format!(
+                "its facts are old ({}): check them",
+                platform.checked
+            ));
         }
         Self {
             platform: platform.name.clone(),
@@ -195,5 +193,8 @@ fn print(document: &Document, platforms: &[Platform]) -> Result<()> {
         ),
         None => "nothing fits without a reason against it\n".to_owned(),
     };
-    Ok(report::print(format!("{}\n{table}\n{answer}", document.model))?)
+    Ok(report::print(format!(
+        "{}\n{table}\n{answer}",
+        document.model
+    ))?)
 }

@@ -18,16 +18,23 @@ use crate::tensor::Shape;
 
 const FLOAT: usize = size_of::<f32>();
 
-/// A model's costs.
-pub(super) fn of_model(model: &Model, file_bytes: u64, engine: &Engine) -> Result<ModelFacts> {
+/// What a node takes where it cannot be measured: the median over docs/estimating.md's models.
+const NODE_BYTES: u64 = 4_000;
+
+/// A model's costs. `loaded_anonymous_bytes` is what loading it and one run added to this
+/// process's anonymous memory.
+pub(super) fn of_model(
+    model: &Model,
+    file_bytes: u64,
+    engine: &Engine,
+    loaded_anonymous_bytes: Option<u64>,
+) -> Result<ModelFacts> {
     let graph = &model.graph;
     let input = PhotoInput::of(model)?;
-    let quantized = graph.nodes().iter().filter(|n| n.quantization.is_some());
-    let nodes_i8 = quantized.count() as u64;
     let mut facts = ModelFacts {
         mapped_bytes: file_bytes,
-        nodes: graph.nodes().len() as u64 - nodes_i8,
-        nodes_i8,
+        nodes: graph.nodes().len() as u64,
+        description_bytes: 0,
         arena_bytes: arena_bytes(&Plan::new(graph, &[])),
         arena_gradcam_bytes: 0,
         scratch_bytes: engine.scratch_bytes() as u64,
@@ -48,6 +55,11 @@ pub(super) fn of_model(model: &Model, file_bytes: u64, engine: &Engine) -> Resul
         Err(ExplainError::NoMap) => facts.arena_gradcam_bytes = facts.arena_bytes,
         Err(error) => return Err(error.into()),
     }
+    // What loading and one run left, less what the plan says.
+    let planned = facts.arena_bytes + facts.scratch_bytes;
+    facts.description_bytes = loaded_anonymous_bytes.map_or(facts.nodes * NODE_BYTES, |bytes| {
+        bytes.saturating_sub(planned)
+    });
     Ok(facts)
 }
 
@@ -91,7 +103,7 @@ pub(super) struct Times {
 }
 
 /// Photos of this size are decoded to see how long it takes.
-const SAMPLE_PIXELS: u64 = 1_000_000;
+const SAMPLE_PIXELS: u64 = 250_000;
 
 /// Time for inference runs after the first, at most.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -119,10 +131,11 @@ impl Times {
         let bytes = photo::encode(SAMPLE_PIXELS)?;
         let limits = Limits::default();
         decode::decode(&bytes, &limits)?;
-        let decode_ms_per_megapixel = median_ms(|| {
+        let decode_ms = median_ms(|| {
             // It was decoded a line above.
             let _ = decode::decode(&bytes, &limits);
         });
+        let decode_ms_per_megapixel = decode_ms * 1e6 / SAMPLE_PIXELS as f64;
         Ok(Self {
             load_ms,
             inference_ms,
@@ -142,7 +155,7 @@ impl Times {
 fn median_ms(mut run: impl FnMut()) -> f64 {
     let began = Instant::now();
     let mut times = Vec::new();
-    while times.len() < 3 || (times.len() < 9 && began.elapsed() < PATIENCE) {
+    while times.len() < 3 || (times.len() < 5 && began.elapsed() < PATIENCE) {
         let since = Instant::now();
         run();
         times.push(since.elapsed().as_secs_f64() * 1e3);

@@ -15,12 +15,11 @@ use self::worker::Worker;
 use super::session::{EngineChoice, load_model};
 use super::{Outcome, failure};
 use crate::artifact::Model;
-use crate::cli::{EstimateArgs, ProofPart, Switch};
+use crate::cli::{EstimateArgs, InputSize, ProofPart, Switch};
+use crate::kernels::Isa;
+use crate::memory::estimate::{Calibration, Facts, Load, PhotoFacts, State, estimate, worst};
 use crate::memory::measure::Counters;
 use crate::memory::{cage, limit};
-use crate::memory::estimate::{
-    Calibration, Facts, Load, PhotoFacts, State, estimate, worst,
-};
 use crate::readiness::calendar::Date;
 use crate::readiness::platforms::{self, Platform};
 use crate::readiness::verdict::{DOES_NOT_FIT, FITS, Verdict};
@@ -123,13 +122,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
         Some(
             prove::Plan {
                 model: args.model.as_deref(),
-                facts: Facts {
-                    load: Load {
-                        server_bytes: 0,
-                        ..subject.facts.load
-                    },
-                    ..subject.facts
-                },
+                facts: without_server(subject.facts),
                 isa: subject.choice.isa.name(),
                 limit_bytes: limit.as_ref().map(|limit| limit.bytes),
                 cpu_share: platform.as_ref().map(|p| p.cpu.value),
@@ -158,6 +151,81 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
     })
 }
 
+/// What is to be estimated.
+struct Asked<'a> {
+    model: Option<&'a Path>,
+    image_size: Option<InputSize>,
+    max_pixels: u64,
+    concurrency: u64,
+    gradcam: bool,
+}
+
+/// What `dermal check` asks.
+pub(super) struct Question<'a> {
+    pub(super) model: Option<&'a Path>,
+    pub(super) platform: &'a Platform,
+    pub(super) concurrency: u64,
+    pub(super) gradcam: bool,
+    pub(super) max_pixels: u64,
+}
+
+/// What it is told.
+pub(super) struct Answer {
+    pub(super) states: Vec<State>,
+    pub(super) latency_ms: f64,
+    pub(super) cold_start_ms: f64,
+    pub(super) disk_bytes: u64,
+    subject: Subject,
+}
+
+/// The estimate of a model on a platform, whose CPUs it may use.
+pub(super) fn answer(question: &Question<'_>) -> Result<Answer> {
+    let choice = EngineChoice {
+        threads: 1,
+        isa: Isa::detect(),
+    };
+    let asked = Asked {
+        model: question.model,
+        image_size: None,
+        max_pixels: question.max_pixels,
+        concurrency: question.concurrency,
+        gradcam: question.gradcam,
+    };
+    let subject = Subject::measure(&asked, choice)?;
+    let latency = subject.latency(Some(question.platform));
+    Ok(Answer {
+        states: estimate(&subject.facts),
+        latency_ms: latency.there.unwrap_or(latency.here),
+        cold_start_ms: latency.cold_start_there.unwrap_or(latency.cold_start_here),
+        disk_bytes: subject.disk.program + subject.disk.model,
+        subject,
+    })
+}
+
+impl Answer {
+    /// Runs it inside the platform's limits: whether it survived.
+    pub(super) fn prove(&self, question: &Question<'_>) -> Result<bool> {
+        let proof = prove::Plan {
+            model: question.model,
+            facts: without_server(self.subject.facts),
+            isa: self.subject.choice.isa.name(),
+            limit_bytes: Some(question.platform.ram_bytes()),
+            cpu_share: Some(question.platform.cpu.value),
+            pixels: question.max_pixels,
+        };
+        Ok(proof.run()?.survived)
+    }
+}
+
+/// What is proved has no HTTP server around it.
+fn without_server(facts: Facts) -> Facts {
+    let load = Load {
+        server_bytes: 0,
+        ..facts.load
+    };
+    Facts { load, ..facts }
+}
+
 /// A model and what is known about it.
 struct Subject {
     model: Model,
@@ -171,10 +239,21 @@ struct Subject {
 impl Subject {
     fn new(args: &EstimateArgs) -> Result<Self> {
         let choice = EngineChoice::new(&args.engine)?;
-        let idle = file_pages();
+        let asked = Asked {
+            model: args.model.as_deref(),
+            image_size: args.image_size,
+            max_pixels: args.max_pixels,
+            concurrency: args.concurrency.into(),
+            gradcam: args.gradcam == Switch::On,
+        };
+        Self::measure(&asked, choice)
+    }
+
+    fn measure(asked: &Asked<'_>, choice: EngineChoice) -> Result<Self> {
+        let idle = Counters::of(std::process::id());
         let since = Instant::now();
-        let (mut model, name) = load_model(args.model.as_deref())?;
-        if let Some(size) = args.image_size {
+        let (mut model, name) = load_model(asked.model)?;
+        if let Some(size) = asked.image_size {
             model = facts::with_image_size(model, size).map_err(|error| {
                 failure(
                     format!("{error:#}"),
@@ -182,28 +261,34 @@ impl Subject {
                 )
             })?;
         }
-        let file_bytes = args.model.as_deref().map_or(0, file_bytes);
+        let file_bytes = asked.model.map_or(0, file_bytes);
         let one = EngineChoice {
             threads: 1,
             isa: choice.isa,
         };
         let mut single = one.engine(&model.graph, Vec::new())?;
         single.run();
-        let loaded = file_pages().map(|bytes| bytes.saturating_sub(file_bytes));
+        let loaded = Counters::of(std::process::id());
+        let added = idle
+            .zip(loaded)
+            .map(|(idle, loaded)| loaded.anonymous_bytes.saturating_sub(idle.anonymous_bytes));
         let load_ms = since.elapsed().as_secs_f64() * 1e3;
-        let model_facts = facts::of_model(&model, file_bytes, &single)?;
+        let model_facts = facts::of_model(&model, file_bytes, &single, added)?;
         let times = Times::measure(&model, &choice, load_ms, single)?;
-        let gradcam = args.gradcam == Switch::On && model_facts.feature_map_bytes > 0;
+        let gradcam = asked.gradcam && model_facts.feature_map_bytes > 0;
         let facts = Facts {
             model: model_facts,
-            photo: PhotoFacts::of_pixels(args.max_pixels),
+            photo: PhotoFacts::of_pixels(asked.max_pixels),
             load: Load {
-                photos_at_once: args.concurrency.into(),
+                photos_at_once: asked.concurrency,
                 threads: choice.threads as u64,
                 gradcam,
                 server_bytes: SERVER_BYTES,
             },
-            calibration: Calibration::with_program(idle, loaded),
+            calibration: Calibration::with_program(
+                idle.map(|counters| counters.file_bytes),
+                loaded.map(|counters| counters.file_bytes.saturating_sub(file_bytes)),
+            ),
         };
         let program = std::env::current_exe().map_or(0, |path| self::file_bytes(&path));
         Ok(Self {
@@ -240,11 +325,6 @@ impl Subject {
             cold_start_there: share.map(|share| times.load_ms / share.min(1.0)),
         }
     }
-}
-
-/// Pages of files that this process has in memory.
-fn file_pages() -> Option<u64> {
-    Some(Counters::of(std::process::id())?.file_bytes)
 }
 
 fn file_bytes(path: &Path) -> u64 {

@@ -21,7 +21,8 @@ const QUALITY: u8 = 85;
 pub(super) fn write(path: &Path, pixels: u64) -> Result<PhotoFacts> {
     let mut facts = PhotoFacts::of_pixels(pixels);
     let bytes = encode(pixels)?;
-    let mut out = File::create(path).with_context(|| format!("cannot write `{}`", path.display()))?;
+    let mut out =
+        File::create(path).with_context(|| format!("cannot write `{}`", path.display()))?;
     out.write_all(&bytes)
         .with_context(|| format!("cannot write `{}`", path.display()))?;
     facts.file_bytes = bytes.len() as u64;
@@ -48,11 +49,12 @@ fn picture(width: usize, height: usize) -> Vec<u8> {
     let mut state = 1u64;
     for (y, row) in pixels.chunks_exact_mut(width * 3).enumerate() {
         for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let grain = (state >> 61) as i32;
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let grain = (state >> 61).to_le_bytes()[0];
             for (c, value) in pixel.iter_mut().enumerate() {
-                let smooth = smooth(x, y, c) as i32;
-                *value = (smooth + grain).clamp(0, 255).to_le_bytes()[0];
+                *value = smooth(x, y, c).to_le_bytes()[0].saturating_add(grain);
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::memory::measure::{self, Counters};
 use crate::report::Progress;
 
 /// Longest wait for one answer: 12 photos at a tenth of a CPU take minutes.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// What holds the process.
 #[derive(Clone, Debug, Serialize)]
@@ -113,12 +113,12 @@ impl Plan<'_> {
             .prefix("dermal-prove-")
             .tempdir()
             .context("cannot make a temporary folder")?;
-        let path = folder.path().join("photo.jpg");
-        self.facts.photo = photo::write(&path, self.pixels)?;
-        let states = estimate(&self.facts);
         let (cage, confinement) = self.cage();
         let groups = cage.as_ref().map_or(Vec::new(), Cage::folders);
         let keeper = Keeper::start(&groups, folder.path())?;
+        let path = folder.path().join("photo.jpg");
+        self.facts.photo = photo::write(&path, self.pixels)?;
+        let states = estimate(&self.facts);
         let mut progress = Progress::items("proving");
         let since = Instant::now();
         let mut worker = self.worker(cage.as_ref())?;
@@ -188,7 +188,10 @@ impl Plan<'_> {
         if let (None, Some(limit)) = (cage, self.limit_bytes) {
             command.arg("--address-space").arg(limit.to_string());
         }
-        command.arg("--").arg(PROGRAM).args(["proof-part", "worker"]);
+        command
+            .arg("--")
+            .arg(PROGRAM)
+            .args(["proof-part", "worker"]);
         if let Some(model) = self.model {
             command.arg("--model").arg(model);
         }
@@ -207,7 +210,11 @@ impl Plan<'_> {
             Moment::Loaded => Some("load".to_owned()),
             _ => {
                 let kind = if state.gradcam { "gradcam" } else { "plain" };
-                Some(format!("photos {} {kind} {}", state.photos, photo.display()))
+                Some(format!(
+                    "photos {} {kind} {}",
+                    state.photos,
+                    photo.display()
+                ))
             }
         };
         let since = Instant::now();

@@ -130,11 +130,9 @@ fn latency(report: &Report) -> String {
         Millis(latency.here),
         Millis(latency.cold_start_here)
     );
-    if let (Some(there), Some(share), Some(cold)) = (
-        latency.there,
-        latency.cpu_share,
-        latency.cold_start_there,
-    ) {
+    if let (Some(there), Some(share), Some(cold)) =
+        (latency.there, latency.cpu_share, latency.cold_start_there)
+    {
         text += &format!(
             "at {share} CPU it takes {}, cold start {} (if that CPU is as fast as this one)\n",
             Millis(there),
@@ -171,9 +169,9 @@ fn proved(proof: &Proof) -> String {
         }
         Confinement::None => "no limit".to_owned(),
     };
-    let limit = proof.limit_bytes.map_or(String::new(), |bytes| {
-        format!(", {} of memory", mb(bytes))
-    });
+    let limit = proof
+        .limit_bytes
+        .map_or(String::new(), |bytes| format!(", {} of memory", mb(bytes)));
     let share = proof
         .cpu_share
         .map_or(String::new(), |share| format!(", {share} CPU"));
@@ -212,19 +210,25 @@ fn proved(proof: &Proof) -> String {
             outcome,
         ]);
     }
-    let mut text = format!("\nproved in {place}{limit}{share}; {}\n\n{table}", proof.load);
+    let mut text = format!(
+        "\nproved in {place}{limit}{share}; {}\n\n{table}",
+        proof.load
+    );
     if let Some(message) = proof.rows.last().and_then(|row| row.message.as_ref()) {
         text += &format!("  {}\n", report::printable(message));
     }
-    if let Some(kills) = proof.oom_kills {
-        text += &format!("\nOOM kills: {kills}");
-    }
-    if let Some(bytes) = proof.peak_charged_bytes {
-        text += &format!("; most charged, page cache included: {}", mb(bytes));
-    }
-    if let Some(ms) = proof.cold_start_ms {
-        text += &format!("; cold start: {}", Millis(ms));
-    }
+    let kills = proof.oom_kills.map(|kills| format!("OOM kills: {kills}"));
+    let peak = proof
+        .peak_charged_bytes
+        .map(|bytes| format!("most charged, page cache included: {}", mb(bytes)));
+    let cold = proof
+        .cold_start_ms
+        .map(|ms| format!("cold start: {}", Millis(ms)));
+    let worst = proof
+        .worst_moment
+        .map(|moment| format!("worst moment: {}", moment.name()));
+    let parts: Vec<String> = [worst, kills, peak, cold].into_iter().flatten().collect();
+    text += &format!("\n{}", parts.join("; "));
     text.push('\n');
     text
 }
@@ -251,7 +255,11 @@ pub(super) fn platforms(all: &[Platform], today: Date) -> Result<()> {
     ]);
     let some = |f: Option<Fact>| f.map_or(String::new(), fact);
     for platform in all {
-        let stale = if platform.is_stale(today) { " (old)" } else { "" };
+        let stale = if platform.is_stale(today) {
+            " (old)"
+        } else {
+            ""
+        };
         table.row([
             platform.name.as_str(),
             &fact(platform.ram_mb),

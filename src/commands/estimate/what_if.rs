@@ -44,12 +44,7 @@ pub(super) fn rows(model: &Model, facts: &Facts, limit: Option<u64>) -> Vec<Row>
         let mut half = *facts;
         let pixels = facts.photo.pixels() / 2;
         half.photo = PhotoFacts::of_pixels(pixels);
-        rows.push(row(
-            &format!("--max-pixels {pixels}"),
-            &half,
-            limit,
-            false,
-        ));
+        rows.push(row(&format!("--max-pixels {pixels}"), &half, limit, false));
     }
     if load.threads > 1 {
         let mut one = *facts;
@@ -132,5 +127,8 @@ fn smaller_input(model: &Model, facts: &Facts) -> Option<(String, Facts)> {
     };
     smaller.model.arena_gradcam_bytes = scale(facts.model.arena_gradcam_bytes);
     smaller.model.feature_map_bytes = scale(facts.model.feature_map_bytes);
-    Some((format!("--image-size {height}x{width} (train it again)"), smaller))
+    Some((
+        format!("--image-size {height}x{width} (train it again)"),
+        smaller,
+    ))
 }

@@ -170,7 +170,13 @@ fn extra_inputs(model: &Model) -> Vec<(NodeId, Vec<f32>)> {
 fn shrink(photo: &Photo) -> Option<Photo> {
     let side = usize::try_from(OVERLAY_SIDE).unwrap_or(usize::MAX);
     let long = photo.width().max(photo.height());
-    let of = |n: usize| if long > side { (n * side / long).max(1) } else { n };
+    let of = |n: usize| {
+        if long > side {
+            (n * side / long).max(1)
+        } else {
+            n
+        }
+    };
     let (width, height) = (of(photo.width()), of(photo.height()));
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {
