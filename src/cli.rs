@@ -46,6 +46,13 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Ask a deployed server whether it is healthy: photos, latencies, memory
     Probe(ProbeArgs),
+    /// Will it fit: peak memory and latency against a limit or platform; `--prove` runs it there
+    Estimate(Box<EstimateArgs>),
+    /// Is this project ready to deploy: model, accuracy, memory, host files; for CI
+    Check(CheckArgs),
+    /// Processes that `estimate --prove` starts
+    #[command(hide = true)]
+    ProofPart(ProofPartArgs),
     /// Print a shell's completion script
     #[command(
         after_long_help = "Example:\n  dermal completions bash > ~/.local/share/bash-completion/completions/dermal"
@@ -444,6 +451,160 @@ pub struct BenchArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// `dermal estimate`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  dermal estimate model.safetensors --platform render-free
+  dermal estimate model.safetensors --budget 512MB --concurrency 4 --prove
+  dermal estimate model.safetensors --advise
+  dermal estimate --platform list
+
+The exit status is 1 if it does not fit, or did not survive `--prove`. docs/estimating.md explains
+every term and how far the estimate can be trusted.")]
+pub struct EstimateArgs {
+    /// The artifact [default: the embedded demo model]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub model: Option<PathBuf>,
+    /// Memory that may be used: `512MB` (512,000,000 bytes), `1GiB` [default: this cgroup's limit]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "platform")]
+    pub budget: Option<u64>,
+    /// A hosting platform, for its memory, CPU share and limits; `list` shows them
+    #[arg(long, value_name = "NAME|list")]
+    pub platform: Option<String>,
+    /// Photos that are admitted at once
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+    /// Whether heat maps may be asked for
+    #[arg(long, value_name = "on|off", default_value = "on")]
+    pub gradcam: Switch,
+    /// Pixels of the largest photo that is admitted
+    #[arg(long, value_name = "N", default_value = "12000000", value_parser = clap::value_parser!(u64).range(1..=400_000_000))]
+    pub max_pixels: u64,
+    /// Rows and columns of the model's input, in place of its own: `224` or `224x320`
+    #[arg(long, value_name = "N|HxW", conflicts_with = "prove")]
+    pub image_size: Option<InputSize>,
+    /// How the engine runs.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Run it inside the limit, and compare the kernel's counters with the estimate
+    #[arg(long)]
+    pub prove: bool,
+    /// Say which platform and file to choose, cheapest first, and why not a cheaper one
+    #[arg(long, conflicts_with_all = ["budget", "platform", "prove"])]
+    pub advise: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `dermal check`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  dermal check --init
+  dermal check
+  dermal check --config service/ --platform fly-512 --prove
+  dermal check --format github
+
+Looks at dermal.yaml, the artifacts, render.yaml, Dockerfile, Procfile, fly.toml and railway.json of
+a folder. The exit status is 0 if it is ready, 1 if there is an error, 2 if that cannot be told.
+docs/checks.md explains every rule.")]
+pub struct CheckArgs {
+    /// The project's folder, or its dermal.yaml [default: here]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub config: Option<PathBuf>,
+    /// The platform, in place of that of dermal.yaml
+    #[arg(long, value_name = "NAME")]
+    pub platform: Option<String>,
+    /// Run the model inside the platform's limits, too
+    #[arg(long)]
+    pub prove: bool,
+    /// How findings are printed
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: FindingFormat,
+    /// As `--format json`
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// Write a dermal.yaml that explains itself
+    #[arg(long, conflicts_with_all = ["platform", "prove", "format", "json"])]
+    pub init: bool,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FindingFormat {
+    /// For people
+    Human,
+    /// One JSON document
+    Json,
+    /// For CI servers
+    Junit,
+    /// Annotations of GitHub Actions
+    Github,
+    /// For code hosts (SARIF 2.1.0)
+    Sarif,
+    /// A table for a comment
+    Markdown,
+}
+
+/// `on` or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
+
+/// `dermal proof-part`.
+#[derive(Debug, Args)]
+pub struct ProofPartArgs {
+    /// Which.
+    #[command(subcommand)]
+    pub part: ProofPart,
+}
+
+/// A process that a proof starts.
+#[derive(Debug, Subcommand)]
+pub enum ProofPart {
+    /// Enter cgroups, then become another program
+    Enter {
+        /// Files into which the process id is written
+        #[arg(long)]
+        door: Vec<PathBuf>,
+        /// `RLIMIT_AS`
+        #[arg(long)]
+        address_space: Option<u64>,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Run a model as stdin tells
+    Worker {
+        /// The artifact
+        #[arg(long)]
+        model: Option<PathBuf>,
+        /// Keep what heat maps need
+        #[arg(long)]
+        gradcam: bool,
+        /// The largest photo
+        #[arg(long)]
+        max_pixels: u64,
+        /// How the engine runs.
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+    /// Wait for stdin's end, then remove cgroups and a folder
+    Keep {
+        /// The folder
+        #[arg(long)]
+        folder: Option<PathBuf>,
+        /// The cgroups
+        groups: Vec<PathBuf>,
+    },
 }
 
 /// `dermal man`.

@@ -18,6 +18,7 @@ pub mod predict;
 pub mod probe;
 pub mod quantization;
 pub mod quantize;
+pub mod readiness;
 pub mod reference;
 pub mod report;
 pub mod serve;

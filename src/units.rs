@@ -69,6 +69,32 @@ impl fmt::Display for Count {
     }
 }
 
+/// A size as people write it: `512MB`, `1.5GiB`, `1000000`; `None` for anything else, and for
+/// sizes below a byte or from a petabyte on.
+#[must_use]
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * factor;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and 1e15"
+    )]
+    (1.0..1e15).contains(&bytes).then_some(bytes as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +111,23 @@ mod tests {
             (u64::MAX, "16777216.0 TiB"),
         ] {
             assert_eq!(Bytes(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_refused() {
+        for (text, bytes) in [
+            ("512MB", Some(512_000_000)),
+            ("512 mb", Some(512_000_000)),
+            ("1.5GiB", Some(1_610_612_736)),
+            ("7", Some(7)),
+            ("512 bananas", None),
+            ("0", None),
+            ("-1MB", None),
+            ("10000000GB", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_bytes(text), bytes, "{text}");
         }
     }
 

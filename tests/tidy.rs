@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them.
-const ROOMS: [(&str, &[&str]); 24] = [
+const ROOMS: [(&str, &[&str]); 25] = [
     ("activation", &[]),
     ("tensor", &[]),
     ("quantization", &[]),
@@ -71,6 +71,7 @@ const ROOMS: [(&str, &[&str]); 24] = [
         ],
     ),
     ("probe", &[]),
+    ("readiness", &["memory", "artifact", "units", "suggest"]),
     ("report", &["units"]),
     ("cli", &[]),
     ("commands", &["*"]),

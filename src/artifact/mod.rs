@@ -35,3 +35,9 @@ pub use model::{
 };
 pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
 pub use presets::{PRESETS, Preset};
+
+/// Parses YAML from strangers: no anchors, aliases, tags or block text, and bounded in size and
+/// depth. The error is a sentence that names the line.
+pub(crate) fn parse_plain_yaml(text: &str) -> Result<serde_yaml::Value, String> {
+    plain_yaml::parse(text).map_err(|error| error.to_string())
+}

@@ -20,11 +20,14 @@ use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::probe::ProbeError;
 use crate::quantize::QuantizeError;
 use crate::quantize::weights::WeightsError;
+use crate::readiness::platforms::PlatformError;
 use crate::report::ReportError;
 use crate::serve::ServeError;
 
 mod bench;
+mod check;
 mod compare;
+mod estimate;
 mod fields;
 mod import;
 mod inspect;
@@ -90,6 +93,9 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::Import(args) => import::run(args),
         Command::Compare(args) => return compare::run(args),
         Command::Quantize(args) => return quantize::run(args),
+        Command::Check(args) => return check::run(args),
+        Command::Estimate(args) => return estimate::run(args),
+        Command::ProofPart(args) => estimate::run_part(&args.part),
         Command::Predict(args) => predict::run(args),
         Command::Probe(args) => return probe::run(args),
         Command::Inspect(args) => inspect::run(args),
@@ -173,6 +179,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<ServeError>() {
         return Some(error.hint().to_owned());
+    }
+    if let Some(error) = cause.downcast_ref::<PlatformError>() {
+        return Some(error.hint());
     }
     if cause.is::<IsaError>() {
         return Some("leave `--isa` out: the best that this CPU has is chosen".to_owned());

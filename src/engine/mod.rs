@@ -165,6 +165,12 @@ impl Engine {
         self.program.memory_bytes(self.threads.count())
     }
 
+    /// Bytes of scratch of one thread.
+    #[must_use]
+    pub fn scratch_bytes(&self) -> usize {
+        self.program.memory_bytes(1) - self.program.memory_bytes(0)
+    }
+
     /// An input's floats, to be filled before each run: a run may overwrite them.
     ///
     /// # Panics

@@ -304,6 +304,31 @@ impl Graph {
         })
     }
 
+    /// The same graph for an input of another shape; every shape behind it is inferred again.
+    ///
+    /// # Errors
+    /// [`GraphError`] for the first node that does not go with the shape, such as a dense layer
+    /// behind a flattened map.
+    pub fn with_input_shape(&self, input: NodeId, shape: &Shape) -> Result<Self, GraphError> {
+        let mut graph = Self {
+            name: self.name.clone(),
+            nodes: Vec::with_capacity(self.nodes.len()),
+            output: NodeId(0),
+            tensors: self.tensors.clone(),
+        };
+        for (id, node) in self.ids().zip(&self.nodes) {
+            let mut node = node.clone();
+            if id == input {
+                node.shape = shape.clone();
+            } else if !matches!(node.op, Op::Input) {
+                node.shape = graph.infer(&node.name, &node.op, &node.inputs)?;
+            }
+            graph.push_node(node)?;
+        }
+        graph.set_output(self.output)?;
+        Ok(graph)
+    }
+
     /// Declares which value is the answer.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Resident memory of this process.
+//! Resident memory of this process, and of a child.
 //!
 //! Source: proc_pid_status(5). `ru_maxrss` is not used: on Linux it can start at the parent's size.
 
@@ -28,6 +28,52 @@ pub fn virtual_bytes() -> Option<u64> {
     field_bytes(&status()?, "VmSize")
 }
 
+/// The counters of another process, of the same user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Largest resident set since its start or [`reset_peak`] (`VmHWM`).
+    pub peak_rss_bytes: u64,
+    /// Resident anonymous memory now (`RssAnon`).
+    pub anonymous_bytes: u64,
+    /// Resident pages of files now (`RssFile`).
+    pub file_bytes: u64,
+}
+
+impl Counters {
+    /// The counters of process `id`; `None` if it is gone or `/proc` is hidden.
+    #[must_use]
+    pub fn of(id: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        Some(Self {
+            peak_rss_bytes: field_bytes(&status, "VmHWM")?,
+            anonymous_bytes: field_bytes(&status, "RssAnon")?,
+            file_bytes: field_bytes(&status, "RssFile")?,
+        })
+    }
+
+    /// Largest anonymous memory: the peak less the pages of files, which only become more as long
+    /// as no limit takes them back.
+    #[must_use]
+    pub fn peak_anonymous_bytes(&self) -> u64 {
+        let peak = self.peak_rss_bytes.saturating_sub(self.file_bytes);
+        peak.max(self.anonymous_bytes)
+    }
+}
+
+/// Makes the peak of process `id` start again from what it uses now: 5 in `clear_refs`, see
+/// proc_pid_clear_refs(5).
+///
+/// # Errors
+/// If the kernel has no such file, or the process is another user's.
+pub fn reset_peak(id: u32) -> std::io::Result<()> {
+    use std::io::Write;
+    let path = format!("/proc/{id}/clear_refs");
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(b"5")
+}
+
 fn status() -> Option<String> {
     fs::read_to_string("/proc/self/status").ok()
 }
@@ -54,6 +100,15 @@ mod tests {
         assert_eq!(field_bytes(STATUS, "Vm"), None);
         assert_eq!(field_bytes(STATUS, "RssAnon"), None);
         assert_eq!(field_bytes("VmHWM:\tmany kB\n", "VmHWM"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn counters_of_a_process_are_those_of_its_own_status() {
+        let counters = Counters::of(std::process::id()).unwrap();
+        assert!(counters.peak_rss_bytes >= counters.anonymous_bytes);
+        assert!(counters.file_bytes > 0);
+        assert!(Counters::of(u32::MAX).is_none());
     }
 
     #[cfg(target_os = "linux")]

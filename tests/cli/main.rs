@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+mod check;
 mod compare;
+mod estimate;
 mod fields;
 mod import;
 mod inspect;

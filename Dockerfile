@@ -1,0 +1,20 @@
+# syntax=docker/dockerfile:1
+# An image with one static binary and one model, and nothing else: no shell, no libraries, no Python.
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
+COPY benches benches
+COPY src src
+COPY models models
+RUN RUSTFLAGS="-C target-feature=+crt-static" \
+    cargo build --release --locked --target x86_64-unknown-linux-gnu
+
+FROM scratch
+COPY --from=build /src/target/x86_64-unknown-linux-gnu/release/dermal /dermal
+COPY models/demo.safetensors /model.safetensors
+# Photos are given back to the system as soon as they are answered (docs/estimating.md).
+ENV MALLOC_MMAP_THRESHOLD_=131072
+USER 65532:65532
+# The server listens on 0.0.0.0:$PORT, which hosting platforms set.
+ENTRYPOINT ["/dermal"]
+CMD ["serve", "/model.safetensors", "--preload"]

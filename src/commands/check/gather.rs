@@ -1,0 +1,271 @@
+//! Reads what `dermal check` looks at: files of a project, its models, what they answer and take.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::artifact::{self, InputKind, Model};
+use crate::cli::{CheckArgs, Cli};
+use crate::commands::estimate::{self, Question};
+use crate::commands::failure;
+use crate::commands::session::EngineChoice;
+use crate::kernels::Isa;
+use crate::memory::estimate::worst;
+use crate::predict::{Limits, Predictor, resolve_inputs};
+use crate::readiness::project::{FileFacts, GoldenResult, ModelReport, Project, Resources};
+use crate::readiness::start::Flag;
+use crate::readiness::verdict::Verdict;
+
+/// Bytes of a text that is looked at: settings are shorter.
+const MAX_TEXT_BYTES: u64 = 256 * 1024;
+
+/// Files of a project; more are a build folder that should not be here.
+const MAX_FILES: usize = 20_000;
+
+/// Folders that are not deployed, or not of the project.
+const SKIPPED: [&str; 8] = [
+    ".git",
+    "target",
+    "node_modules",
+    ".venv",
+    "venv",
+    "__pycache__",
+    ".cache",
+    ".mypy_cache",
+];
+
+/// The text of a small file.
+pub(super) fn small_text(path: &Path) -> Result<String> {
+    let context = || format!("cannot read `{}`", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(context)?;
+    file.take(MAX_TEXT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .with_context(context)?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(failure(
+            format!("`{}` has more than {MAX_TEXT_BYTES} bytes", path.display()),
+            "files of settings are short: is it the right file?",
+        ));
+    }
+    String::from_utf8(bytes).with_context(context)
+}
+
+/// Every file below a folder; links are not followed.
+pub(super) fn files(folder: &Path) -> Result<BTreeMap<String, FileFacts>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(below) = folders.pop() {
+        let at = folder.join(&below);
+        let context = || format!("cannot read folder `{}`", at.display());
+        for entry in at.read_dir().with_context(context)? {
+            let entry = entry.with_context(context)?;
+            let name = entry.file_name();
+            let path = below.join(&name);
+            let kind = entry.file_type().with_context(context)?;
+            if kind.is_dir() {
+                if !SKIPPED.iter().any(|skipped| name == *skipped) {
+                    folders.push(path);
+                }
+            } else if kind.is_file() {
+                let shown = path.to_string_lossy().replace('\\', "/");
+                found.insert(shown, facts(&folder.join(&path))?);
+            }
+            if found.len() > MAX_FILES {
+                return Err(failure(
+                    format!("`{}` has more than {MAX_FILES} files", folder.display()),
+                    "give the folder that is deployed with `--config`",
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn facts(path: &Path) -> Result<FileFacts> {
+    let context = || format!("cannot read `{}`", path.display());
+    let bytes = fs::metadata(path).with_context(context)?.len();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    let looked_at = ["yaml", "yml", "toml", "json", "sh", "env", "cfg", "ini"]
+        .iter()
+        .any(|known| extension == *known)
+        || ["Dockerfile", "Containerfile", "Procfile", ".dockerignore"].contains(&name.as_ref())
+        || name.starts_with(".env");
+    let text = if looked_at && bytes <= MAX_TEXT_BYTES {
+        // What is no text has no settings.
+        fs::read_to_string(path).ok()
+    } else {
+        None
+    };
+    let lfs_pointer = bytes < 1024 && {
+        let mut start = [0; 24];
+        let mut file = File::open(path).with_context(context)?;
+        file.read_exact(&mut start).is_ok() && start.starts_with(b"version https://git-lfs")
+    };
+    Ok(FileFacts {
+        bytes,
+        text,
+        lfs_pointer,
+    })
+}
+
+/// Options of `dermal serve`: those of the command line's definition.
+pub(super) fn serve_flags() -> Vec<Flag> {
+    use clap::CommandFactory;
+    let mut command = Cli::command();
+    command.build();
+    let Some(serve) = command.find_subcommand("serve") else {
+        return planned_flags();
+    };
+    let options = serve
+        .get_arguments()
+        .filter(|argument| !argument.is_positional());
+    options
+        .flat_map(|argument| {
+            let takes_value = argument.get_action().takes_values();
+            let long = argument.get_long().map(|name| format!("--{name}"));
+            let short = argument.get_short().map(|name| format!("-{name}"));
+            long.into_iter()
+                .chain(short)
+                .map(move |name| Flag { name, takes_value })
+        })
+        .collect()
+}
+
+/// Where the program has no server built in: the options of the one it is made for.
+fn planned_flags() -> Vec<Flag> {
+    const SWITCHES: [&str; 3] = ["--preload", "--lazy", "--no-gradcam"];
+    const VALUES: [&str; 9] = [
+        "--bind",
+        "--budget",
+        "--max-upload",
+        "--max-pixels",
+        "--queue",
+        "--threads",
+        "--isa",
+        "--api-key",
+        "--redis",
+    ];
+    let flag = |name: &&str, takes_value| Flag {
+        name: (*name).to_owned(),
+        takes_value,
+    };
+    let switches = SWITCHES.iter().map(|name| flag(name, false));
+    switches
+        .chain(VALUES.iter().map(|name| flag(name, true)))
+        .collect()
+}
+
+/// Opens every artifact of the project.
+pub(super) fn models(folder: &Path, project: &mut Project) {
+    let named: Vec<String> = project
+        .files
+        .keys()
+        .filter(|path| path.ends_with(".safetensors"))
+        .cloned()
+        .collect();
+    for path in named {
+        let report = model_report(&folder.join(&path));
+        project.models.insert(path, report);
+    }
+}
+
+fn model_report(path: &Path) -> ModelReport {
+    let invalid = |reason: String| ModelReport::Invalid { reason };
+    let model = match artifact::load(path) {
+        Ok(model) => model,
+        Err(error) => return invalid(error.to_string()),
+    };
+    match artifact::sha256_of_file(path, &mut |_, _| {}) {
+        Ok(sha256) => ModelReport::Loaded {
+            sha256,
+            labels: model.manifest.labels.clone(),
+            raw_pixels: has_raw_pixels(&model),
+            quantized: model.manifest.quantization.as_ref().map(|q| q.to.clone()),
+            base_sha256: model
+                .manifest
+                .quantization
+                .as_ref()
+                .map(|q| q.base_sha256.clone()),
+        },
+        Err(error) => invalid(error.to_string()),
+    }
+}
+
+fn has_raw_pixels(model: &Model) -> bool {
+    model.manifest.inputs.iter().any(|input| match &input.kind {
+        InputKind::Image { preprocessing } => preprocessing.preset.as_deref() == Some("raw"),
+        InputKind::Vector { .. } => false,
+    })
+}
+
+/// Golden answers and the estimate of the model that dermal.yaml names.
+pub(super) fn judge_model(args: &CheckArgs, folder: &Path, project: &mut Project) -> Result<()> {
+    let Some((name, _)) = project.settings.model.clone() else {
+        return Ok(());
+    };
+    if !matches!(project.models.get(&name), Some(ModelReport::Loaded { .. })) {
+        return Ok(());
+    }
+    let path = folder.join(&name);
+    let model =
+        artifact::load(&path).with_context(|| format!("cannot load model `{}`", path.display()))?;
+    for golden in &project.settings.golden {
+        let photo = folder.join(&golden.image);
+        let got = answer(&model, &photo, &golden.class).map_err(|error| format!("{error:#}"));
+        project.golden.push(GoldenResult {
+            image: golden.image.clone(),
+            expected: golden.class.clone(),
+            got,
+            at_least: golden.at_least,
+        });
+    }
+    let Some((platform, _)) = &project.platform else {
+        return Ok(());
+    };
+    let question = Question {
+        model: Some(&path),
+        platform,
+        concurrency: project.settings.concurrency,
+        gradcam: project.settings.gradcam,
+        max_pixels: project.settings.max_pixels,
+    };
+    let answer = estimate::answer(&question)?;
+    let worst = worst(&answer.states);
+    let proved = if args.prove {
+        Some(answer.prove(&question)?)
+    } else {
+        None
+    };
+    project.resources = Some(Resources {
+        verdict: Verdict::of(worst, platform.ram_bytes()),
+        peak_bytes: worst.charged_bytes(),
+        must_fit_bytes: worst.unreclaimable_bytes(),
+        latency_ms: answer.latency_ms,
+        cold_start_ms: answer.cold_start_ms,
+        disk_bytes: answer.disk_bytes,
+        proved,
+    });
+    Ok(())
+}
+
+/// The likeliest class of a photo, and the probability of `class`.
+fn answer(model: &Model, photo: &Path, class: &str) -> Result<(String, f64)> {
+    let labels = &model.manifest.labels;
+    let index = labels.iter().position(|label| label == class);
+    let index = index.with_context(|| format!("the model has no class `{class}`"))?;
+    let choice = EngineChoice {
+        threads: 1,
+        isa: Isa::detect(),
+    };
+    let extra = resolve_inputs(model, &[])?;
+    let engine = choice.engine(&model.graph, Vec::new())?;
+    let mut predictor = Predictor::new(model, engine)?;
+    let (_, prediction) = predictor.predict_file(photo, &Limits::default(), &extra)?;
+    let probability = f64::from(prediction.probabilities[index]);
+    Ok((labels[prediction.top1()].clone(), probability))
+}

@@ -1,0 +1,472 @@
+//! `dermal estimate`: will it fit, how fast will it be there, and what would make it fit.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use self::facts::Times;
+use self::prove::Proof;
+use self::what_if::Row;
+use self::worker::Worker;
+use super::session::{EngineChoice, load_model};
+use super::{Outcome, failure};
+use crate::artifact::Model;
+use crate::cli::{EstimateArgs, InputSize, ProofPart, Switch};
+use crate::kernels::Isa;
+use crate::memory::estimate::{Calibration, Facts, Load, PhotoFacts, State, estimate, worst};
+use crate::memory::measure::Counters;
+use crate::memory::{cage, limit};
+use crate::readiness::calendar::Date;
+use crate::readiness::platforms::{self, Platform};
+use crate::readiness::verdict::{DOES_NOT_FIT, FITS, Verdict};
+use crate::report::{self, SCHEMA_VERSION};
+
+mod advise;
+mod facts;
+mod photo;
+mod prove;
+mod table;
+mod what_if;
+mod worker;
+
+/// What the HTTP server takes beside the model: its runtime, sockets and buffers.
+const SERVER_BYTES: u64 = 4_000_000;
+
+#[derive(Serialize)]
+struct Report {
+    schema_version: u32,
+    model: String,
+    disk_bytes: Disk,
+    limit: Option<Limit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<Platform>,
+    facts: Facts,
+    states: Vec<StateRecord>,
+    /// Index of the state that takes most.
+    peak: Peak,
+    times: Times,
+    latency_ms: Latency,
+    what_if: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
+}
+
+/// What is put on the platform.
+#[derive(Clone, Copy, Serialize)]
+struct Disk {
+    program: u64,
+    model: u64,
+}
+
+/// The memory that may be used, and who says so.
+#[derive(Clone, Serialize)]
+struct Limit {
+    bytes: u64,
+    from: String,
+    verdict: Verdict,
+    margin_bytes: i64,
+    margin_percent: f64,
+    fits_up_to: f64,
+    does_not_fit_from: f64,
+}
+
+#[derive(Serialize)]
+struct StateRecord {
+    #[serde(flatten)]
+    state: State,
+    resident_bytes: u64,
+    anonymous_bytes: u64,
+    charged_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Peak {
+    moment: &'static str,
+    photos: u64,
+    resident_bytes: u64,
+    unreclaimable_bytes: u64,
+    charged_bytes: u64,
+}
+
+/// Wall time of one request.
+#[derive(Clone, Copy, Serialize)]
+struct Latency {
+    here: f64,
+    /// At the platform's CPU share.
+    there: Option<f64>,
+    cpu_share: Option<f64>,
+    cold_start_here: f64,
+    cold_start_there: Option<f64>,
+}
+
+pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
+    if args.platform.as_deref() == Some("list") {
+        return list(args.json);
+    }
+    let platform = args.platform.as_deref().map(platforms::find).transpose()?;
+    let today = Date::of(SystemTime::now());
+    if let Some(platform) = platform.as_ref().filter(|p| p.is_stale(today)) {
+        warn_stale(platform);
+    }
+    let subject = Subject::new(args)?;
+    if args.advise {
+        return advise::run(args, &subject, today);
+    }
+    let states = estimate(&subject.facts);
+    let limit = limit_of(args, platform.as_ref(), worst(&states));
+    let proof = if args.prove {
+        Some(
+            prove::Plan {
+                model: args.model.as_deref(),
+                facts: without_server(subject.facts),
+                isa: subject.choice.isa.name(),
+                limit_bytes: limit.as_ref().map(|limit| limit.bytes),
+                cpu_share: platform.as_ref().map(|p| p.cpu.value),
+                pixels: args.max_pixels,
+            }
+            .run()?,
+        )
+    } else {
+        None
+    };
+    let report = Report::new(args, subject, states, limit, platform, proof);
+    if args.json {
+        report::print_json(&report)?;
+    } else {
+        table::print(&report)?;
+    }
+    let fits = report
+        .limit
+        .as_ref()
+        .is_none_or(|limit| limit.verdict != Verdict::DoesNotFit);
+    let survived = report.proof.as_ref().is_none_or(|proof| proof.survived);
+    Ok(if fits && survived {
+        Outcome::Yes
+    } else {
+        Outcome::No
+    })
+}
+
+/// What is to be estimated.
+struct Asked<'a> {
+    model: Option<&'a Path>,
+    image_size: Option<InputSize>,
+    max_pixels: u64,
+    concurrency: u64,
+    gradcam: bool,
+}
+
+/// What `dermal check` asks.
+pub(super) struct Question<'a> {
+    pub(super) model: Option<&'a Path>,
+    pub(super) platform: &'a Platform,
+    pub(super) concurrency: u64,
+    pub(super) gradcam: bool,
+    pub(super) max_pixels: u64,
+}
+
+/// What it is told.
+pub(super) struct Answer {
+    pub(super) states: Vec<State>,
+    pub(super) latency_ms: f64,
+    pub(super) cold_start_ms: f64,
+    pub(super) disk_bytes: u64,
+    subject: Subject,
+}
+
+/// The estimate of a model on a platform, whose CPUs it may use.
+pub(super) fn answer(question: &Question<'_>) -> Result<Answer> {
+    let choice = EngineChoice {
+        threads: 1,
+        isa: Isa::detect(),
+    };
+    let asked = Asked {
+        model: question.model,
+        image_size: None,
+        max_pixels: question.max_pixels,
+        concurrency: question.concurrency,
+        gradcam: question.gradcam,
+    };
+    let subject = Subject::measure(&asked, choice)?;
+    let latency = subject.latency(Some(question.platform));
+    Ok(Answer {
+        states: estimate(&subject.facts),
+        latency_ms: latency.there.unwrap_or(latency.here),
+        cold_start_ms: latency.cold_start_there.unwrap_or(latency.cold_start_here),
+        disk_bytes: subject.disk.program + subject.disk.model,
+        subject,
+    })
+}
+
+impl Answer {
+    /// Runs it inside the platform's limits: whether it survived.
+    pub(super) fn prove(&self, question: &Question<'_>) -> Result<bool> {
+        let proof = prove::Plan {
+            model: question.model,
+            facts: without_server(self.subject.facts),
+            isa: self.subject.choice.isa.name(),
+            limit_bytes: Some(question.platform.ram_bytes()),
+            cpu_share: Some(question.platform.cpu.value),
+            pixels: question.max_pixels,
+        };
+        Ok(proof.run()?.survived)
+    }
+}
+
+/// What is proved has no HTTP server around it.
+fn without_server(facts: Facts) -> Facts {
+    let load = Load {
+        server_bytes: 0,
+        ..facts.load
+    };
+    Facts { load, ..facts }
+}
+
+/// A model and what is known about it.
+struct Subject {
+    model: Model,
+    name: String,
+    choice: EngineChoice,
+    facts: Facts,
+    times: Times,
+    disk: Disk,
+}
+
+impl Subject {
+    fn new(args: &EstimateArgs) -> Result<Self> {
+        let choice = EngineChoice::new(&args.engine)?;
+        let asked = Asked {
+            model: args.model.as_deref(),
+            image_size: args.image_size,
+            max_pixels: args.max_pixels,
+            concurrency: args.concurrency.into(),
+            gradcam: args.gradcam == Switch::On,
+        };
+        Self::measure(&asked, choice)
+    }
+
+    fn measure(asked: &Asked<'_>, choice: EngineChoice) -> Result<Self> {
+        let idle = Counters::of(std::process::id());
+        let since = Instant::now();
+        let (mut model, name) = load_model(asked.model)?;
+        if let Some(size) = asked.image_size {
+            model = facts::with_image_size(model, size).map_err(|error| {
+                failure(
+                    format!("{error:#}"),
+                    "its layers fix the size; train it for a smaller one",
+                )
+            })?;
+        }
+        let file_bytes = asked.model.map_or(0, file_bytes);
+        let one = EngineChoice {
+            threads: 1,
+            isa: choice.isa,
+        };
+        let mut single = one.engine(&model.graph, Vec::new())?;
+        single.run();
+        let loaded = Counters::of(std::process::id());
+        let added = idle
+            .zip(loaded)
+            .map(|(idle, loaded)| loaded.anonymous_bytes.saturating_sub(idle.anonymous_bytes));
+        let load_ms = since.elapsed().as_secs_f64() * 1e3;
+        let model_facts = facts::of_model(&model, file_bytes, &single, added)?;
+        let times = Times::measure(&model, &choice, load_ms, single)?;
+        let gradcam = asked.gradcam && model_facts.feature_map_bytes > 0;
+        let facts = Facts {
+            model: model_facts,
+            photo: PhotoFacts::of_pixels(asked.max_pixels),
+            load: Load {
+                photos_at_once: asked.concurrency,
+                threads: choice.threads as u64,
+                gradcam,
+                server_bytes: SERVER_BYTES,
+            },
+            calibration: Calibration::with_program(
+                idle.map(|counters| counters.file_bytes),
+                loaded.map(|counters| counters.file_bytes.saturating_sub(file_bytes)),
+            ),
+        };
+        let program = std::env::current_exe().map_or(0, |path| self::file_bytes(&path));
+        Ok(Self {
+            model,
+            name,
+            choice,
+            facts,
+            times,
+            disk: Disk {
+                program,
+                model: file_bytes,
+            },
+        })
+    }
+
+    fn latency(&self, platform: Option<&Platform>) -> Latency {
+        let (times, load) = (&self.times, &self.facts.load);
+        let cpu_ms = times.request_ms(self.facts.photo.pixels(), load.gradcam);
+        let share = platform.map(|p| p.cpu.value);
+        let added = platform
+            .and_then(|p| p.added_latency_ms)
+            .map_or(0.0, |ms| ms.value);
+        // One request runs on one CPU but for inference, which threads share.
+        let there = share.map(|share| {
+            let threads = share.max(1.0).min(load.threads as f64);
+            let inference = times.inference_ms / threads;
+            (cpu_ms - times.inference_ms + inference) / share.min(1.0) + added
+        });
+        Latency {
+            here: cpu_ms - times.inference_ms + times.inference_here_ms,
+            there,
+            cpu_share: share,
+            cold_start_here: times.load_ms,
+            cold_start_there: share.map(|share| times.load_ms / share.min(1.0)),
+        }
+    }
+}
+
+fn file_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// The limit that is asked for, or that of this process's cgroup.
+fn limit_of(args: &EstimateArgs, platform: Option<&Platform>, worst: &State) -> Option<Limit> {
+    let (bytes, from) = match (args.budget, platform) {
+        (Some(bytes), _) => (bytes, "--budget".to_owned()),
+        (None, Some(platform)) => (platform.ram_bytes(), platform.title.clone()),
+        (None, None) => (
+            limit::memory_limit_bytes()?,
+            "the limit of this cgroup".to_owned(),
+        ),
+    };
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let margin_bytes = signed(bytes) - signed(worst.charged_bytes());
+    Some(Limit {
+        bytes,
+        from,
+        verdict: Verdict::of(worst, bytes),
+        margin_bytes,
+        margin_percent: margin_bytes as f64 / bytes as f64 * 100.0,
+        fits_up_to: FITS,
+        does_not_fit_from: DOES_NOT_FIT,
+    })
+}
+
+impl Report {
+    fn new(
+        args: &EstimateArgs,
+        subject: Subject,
+        states: Vec<State>,
+        limit: Option<Limit>,
+        platform: Option<Platform>,
+        proof: Option<Proof>,
+    ) -> Self {
+        let most = worst(&states);
+        let peak = Peak {
+            moment: most.moment.name(),
+            photos: most.photos,
+            resident_bytes: most.resident_bytes(),
+            unreclaimable_bytes: most.unreclaimable_bytes(),
+            charged_bytes: most.charged_bytes(),
+        };
+        let what_if = what_if::rows(
+            &subject.model,
+            &subject.facts,
+            limit.as_ref().map(|limit| limit.bytes),
+        );
+        let latency_ms = subject.latency(platform.as_ref());
+        let name = match args.image_size {
+            Some(size) => format!(
+                "{} for photos of {} x {}",
+                subject.name, size.height, size.width
+            ),
+            None => subject.name,
+        };
+        Self {
+            schema_version: SCHEMA_VERSION,
+            model: name,
+            disk_bytes: subject.disk,
+            limit,
+            platform,
+            facts: subject.facts,
+            states: states
+                .into_iter()
+                .map(|state| StateRecord {
+                    resident_bytes: state.resident_bytes(),
+                    anonymous_bytes: state.anonymous_bytes(),
+                    charged_bytes: state.charged_bytes(),
+                    state,
+                })
+                .collect(),
+            peak,
+            times: subject.times,
+            latency_ms,
+            what_if,
+            proof,
+        }
+    }
+}
+
+fn warn_stale(platform: &Platform) {
+    report::warn(
+        &format!(
+            "the profile of {} is from {}: over {} days old",
+            platform.title,
+            platform.checked,
+            platforms::STALE_DAYS
+        ),
+        Some("check its numbers on the platform's own pages; `--budget` takes any"),
+    );
+}
+
+#[derive(Serialize)]
+struct PlatformList {
+    schema_version: u32,
+    platforms: Vec<Platform>,
+}
+
+fn list(json: bool) -> Result<Outcome> {
+    let all = platforms::all()?;
+    if json {
+        report::print_json(&PlatformList {
+            schema_version: SCHEMA_VERSION,
+            platforms: all,
+        })?;
+    } else {
+        table::platforms(&all, Date::of(SystemTime::now()))?;
+    }
+    Ok(Outcome::Yes)
+}
+
+/// A process of a proof.
+pub(super) fn run_part(part: &ProofPart) -> Result<()> {
+    match part {
+        ProofPart::Enter {
+            door,
+            address_space,
+            command,
+        } => {
+            cage::enter(door, 0).context("cannot enter the cgroup")?;
+            if let Some(bytes) = address_space {
+                cage::limit_address_space(*bytes).context("cannot limit the address space")?;
+            }
+            let (program, rest) = command.split_first().context("no program is given")?;
+            Err(Command::new(program).args(rest).exec()).context("cannot start the program")
+        }
+        ProofPart::Worker {
+            model,
+            gradcam,
+            max_pixels,
+            engine,
+        } => Worker {
+            model: model.as_deref(),
+            choice: EngineChoice::new(engine)?,
+            gradcam: *gradcam,
+            max_pixels: *max_pixels,
+        }
+        .serve(),
+        ProofPart::Keep { folder, groups } => worker::keep(groups, folder.as_deref()),
+    }
+}

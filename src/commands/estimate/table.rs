@@ -1,0 +1,278 @@
+//! The report of `dermal estimate` for people.
+
+use anyhow::Result;
+
+use super::prove::{Confinement, Outcome, Proof};
+use super::{Limit, Report};
+use crate::memory::estimate::{Backing, State};
+use crate::readiness::calendar::Date;
+use crate::readiness::platforms::{Confidence, Fact, Platform};
+use crate::report::{self, Align, Table};
+use crate::units::Millis;
+
+/// Bytes as platforms count them: `118.3 MB` is 118,300,000.
+pub(super) fn mb(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+pub(super) fn print(report: &Report) -> Result<()> {
+    let load = &report.facts.load;
+    let photo = &report.facts.photo;
+    let mut fields = Table::fields();
+    fields.row(["model", &report.model]);
+    fields.row([
+        "load",
+        &format!(
+            "{} photos at once, at most {:.1} megapixels each; heat maps {}; {} threads",
+            load.photos_at_once,
+            photo.pixels() as f64 / 1e6,
+            if load.gradcam { "on" } else { "off" },
+            load.threads
+        ),
+    ]);
+    if let Some(limit) = &report.limit {
+        fields.row(["limit", &format!("{} ({})", mb(limit.bytes), limit.from)]);
+    }
+    fields.row([
+        "disk",
+        &format!(
+            "{} (program {}, model {})",
+            mb(report.disk_bytes.program + report.disk_bytes.model),
+            mb(report.disk_bytes.program),
+            mb(report.disk_bytes.model)
+        ),
+    ]);
+    report::print(fields.to_string())?;
+    report::print(format!("\n{}", states(report)))?;
+    let worst = report.states.iter().max_by_key(|s| s.charged_bytes);
+    if let Some(worst) = worst {
+        report::print(format!(
+            "\n{} photos, {}\n{}",
+            worst.state.photos,
+            worst.state.moment.name(),
+            terms(&worst.state)
+        ))?;
+    }
+    if let Some(limit) = &report.limit {
+        report::print(verdict(limit))?;
+    }
+    report::print(latency(report))?;
+    report::print(format!("\n{}", what_if(report)))?;
+    if let Some(proof) = &report.proof {
+        report::print(proved(proof))?;
+    }
+    Ok(())
+}
+
+fn states(report: &Report) -> Table {
+    let mut table = Table::new(&[
+        ("state", Align::Left),
+        ("must fit", Align::Right),
+        ("reclaimable", Align::Right),
+        ("resident", Align::Right),
+        ("with the kernel's", Align::Right),
+    ]);
+    for record in &report.states {
+        table.row([
+            &name(&record.state),
+            &mb(record.anonymous_bytes),
+            &mb(record.resident_bytes - record.anonymous_bytes),
+            &mb(record.resident_bytes),
+            &mb(record.charged_bytes),
+        ]);
+    }
+    table
+}
+
+fn name(state: &State) -> String {
+    if state.photos > 1 {
+        let maps = if state.gradcam { " with Grad-CAM" } else { "" };
+        format!("{} {}{maps}", state.photos, state.moment.name())
+    } else {
+        state.moment.name().to_owned()
+    }
+}
+
+fn terms(state: &State) -> Table {
+    let mut table = Table::new(&[
+        ("term", Align::Left),
+        ("bytes", Align::Right),
+        ("", Align::Left),
+    ]);
+    for term in &state.terms {
+        let backing = match term.backing {
+            Backing::Anonymous => "must fit",
+            Backing::Reclaimable => "reclaimable",
+            Backing::Kernel => "must fit, the kernel's",
+        };
+        table.row([term.name, &mb(term.bytes), backing]);
+    }
+    table
+}
+
+fn verdict(limit: &Limit) -> String {
+    format!(
+        "\nverdict: {}; margin {:+.1} MB ({:+.1} %)\n  fits: all of it, weights included, is at \
+         most {:.0} % of the limit\n  does not fit: what must fit is more than {:.0} %; tight is \
+         between\n",
+        limit.verdict.name(),
+        limit.margin_bytes as f64 / 1e6,
+        limit.margin_percent,
+        limit.fits_up_to * 100.0,
+        limit.does_not_fit_from * 100.0
+    )
+}
+
+fn latency(report: &Report) -> String {
+    let latency = &report.latency_ms;
+    let mut text = format!(
+        "\none photo takes {} here, cold start {}\n",
+        Millis(latency.here),
+        Millis(latency.cold_start_here)
+    );
+    if let (Some(there), Some(share), Some(cold)) =
+        (latency.there, latency.cpu_share, latency.cold_start_there)
+    {
+        text += &format!(
+            "at {share} CPU it takes {}, cold start {} (if that CPU is as fast as this one)\n",
+            Millis(there),
+            Millis(cold)
+        );
+    }
+    text
+}
+
+fn what_if(report: &Report) -> Table {
+    let mut table = Table::new(&[
+        ("what if", Align::Left),
+        ("peak", Align::Right),
+        ("must fit", Align::Right),
+        ("", Align::Left),
+    ]);
+    for row in &report.what_if {
+        let about = if row.about { "about " } else { "" };
+        table.row([
+            row.change.as_str(),
+            &format!("{about}{}", mb(row.peak_bytes)),
+            &mb(row.must_fit_bytes),
+            row.verdict.map_or("", |verdict| verdict.name()),
+        ]);
+    }
+    table
+}
+
+fn proved(proof: &Proof) -> String {
+    let place = match &proof.confinement {
+        Confinement::Cgroup { version } => format!("a cgroup (version {version}), no swap"),
+        Confinement::AddressSpace { because } => {
+            format!("RLIMIT_AS, which also counts what is only reserved ({because})")
+        }
+        Confinement::None => "no limit".to_owned(),
+    };
+    let limit = proof
+        .limit_bytes
+        .map_or(String::new(), |bytes| format!(", {} of memory", mb(bytes)));
+    let share = proof
+        .cpu_share
+        .map_or(String::new(), |share| format!(", {share} CPU"));
+    let mut table = Table::new(&[
+        ("proof", Align::Left),
+        ("predicted", Align::Right),
+        ("measured", Align::Right),
+        ("must fit", Align::Right),
+        ("measured", Align::Right),
+        ("error", Align::Right),
+        ("time", Align::Right),
+        ("", Align::Left),
+    ]);
+    let shown = |bytes: Option<u64>| bytes.map_or("unavailable".to_owned(), mb);
+    for row in &proof.rows {
+        let outcome = match row.outcome {
+            Outcome::Survived => "survived",
+            Outcome::Killed => "killed by the kernel",
+            Outcome::Refused => "refused",
+            Outcome::NoAnswer => "no answer",
+        };
+        let state = if row.photos > 1 {
+            format!("{} {}", row.photos, row.moment.name())
+        } else {
+            row.moment.name().to_owned()
+        };
+        table.row([
+            &state,
+            &mb(row.predicted_bytes),
+            &shown(row.measured_bytes),
+            &mb(row.predicted_anonymous_bytes),
+            &shown(row.measured_anonymous_bytes),
+            &row.error_percent
+                .map_or(String::new(), |error| format!("{error:+.1} %")),
+            &Millis(row.wall_ms).to_string(),
+            outcome,
+        ]);
+    }
+    let mut text = format!(
+        "\nproved in {place}{limit}{share}; {}\n\n{table}",
+        proof.load
+    );
+    if let Some(message) = proof.rows.last().and_then(|row| row.message.as_ref()) {
+        text += &format!("  {}\n", report::printable(message));
+    }
+    let kills = proof.oom_kills.map(|kills| format!("OOM kills: {kills}"));
+    let peak = proof
+        .peak_charged_bytes
+        .map(|bytes| format!("most charged, page cache included: {}", mb(bytes)));
+    let cold = proof
+        .cold_start_ms
+        .map(|ms| format!("cold start: {}", Millis(ms)));
+    let worst = proof
+        .worst_moment
+        .map(|moment| format!("worst moment: {}", moment.name()));
+    let parts: Vec<String> = [worst, kills, peak, cold].into_iter().flatten().collect();
+    text += &format!("\n{}", parts.join("; "));
+    text.push('\n');
+    text
+}
+
+/// A number, marked where nobody read a primary page.
+pub(super) fn fact(fact: Fact) -> String {
+    match fact.confidence {
+        Confidence::Low => format!("{}?", fact.value),
+        _ => fact.value.to_string(),
+    }
+}
+
+pub(super) fn platforms(all: &[Platform], today: Date) -> Result<()> {
+    let mut table = Table::new(&[
+        ("platform", Align::Left),
+        ("RAM MB", Align::Right),
+        ("CPU", Align::Right),
+        ("$/month", Align::Right),
+        ("request s", Align::Right),
+        ("health s", Align::Right),
+        ("grace s", Align::Right),
+        ("sleeps s", Align::Right),
+        ("checked", Align::Left),
+    ]);
+    let some = |f: Option<Fact>| f.map_or(String::new(), fact);
+    for platform in all {
+        let stale = if platform.is_stale(today) {
+            " (old)"
+        } else {
+            ""
+        };
+        table.row([
+            platform.name.as_str(),
+            &fact(platform.ram_mb),
+            &fact(platform.cpu),
+            &fact(platform.usd),
+            &some(platform.request_s),
+            &some(platform.health_s),
+            &some(platform.grace_s),
+            &some(platform.sleeps_after_s),
+            &format!("{}{stale}", platform.checked),
+        ]);
+    }
+    Ok(report::print(format!(
+        "{table}\n`?`: no primary page was read. `--json` has sources and what else bites.\n"
+    ))?)
+}

@@ -1,0 +1,588 @@
+//! What running a model will take, as arithmetic on facts: no file is read and nothing is run.
+//!
+//! In: what one model, one photo, one process and one load are like ([`Facts`]). Out: for each
+//! [`Moment`] a list of named [`Term`]s, in bytes. Arena and scratch come from the engine's own
+//! plan, so they are exact; what cannot be computed (how many pages of the program are touched,
+//! what the allocator keeps) stands in [`Calibration`], measured, with the builds it holds for.
+//!
+//! An estimate is never a measurement: `measure` and `cage` have those, in types of their own.
+
+use serde::Serialize;
+
+/// Whether memory can be taken back while it is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backing {
+    /// Must fit: without swap nothing can take it back.
+    Anonymous,
+    /// Pages of files: the kernel drops them when memory is short, and reads them again.
+    Reclaimable,
+    /// The kernel's own, for this process (page tables, stacks): counts against a cgroup's limit,
+    /// but not as resident.
+    Kernel,
+}
+
+/// One reason why memory is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Term {
+    /// What it is.
+    pub name: &'static str,
+    /// Whether it must fit.
+    pub backing: Backing,
+    /// How much.
+    pub bytes: u64,
+}
+
+/// What a process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    /// Started, without a model.
+    Idle,
+    /// The model is loaded and has answered its self-test.
+    Loaded,
+    /// One photo.
+    Predicting,
+    /// One photo, with a heat map.
+    PredictingGradcam,
+    /// As many photos as are admitted at once, at their worst moment.
+    AtOnce,
+}
+
+impl Moment {
+    /// As people call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Loaded => "loaded",
+            Self::Predicting => "predicting",
+            Self::PredictingGradcam => "predicting with Grad-CAM",
+            Self::AtOnce => "at once",
+        }
+    }
+}
+
+/// One moment and what it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// When.
+    pub moment: Moment,
+    /// Photos in work.
+    pub photos: u64,
+    /// Whether heat maps are drawn.
+    pub gradcam: bool,
+    /// Why, largest first.
+    pub terms: Vec<Term>,
+}
+
+impl State {
+    fn new(moment: Moment, photos: u64, gradcam: bool, mut terms: Vec<Term>) -> Self {
+        terms.retain(|term| term.bytes > 0);
+        terms.sort_by_key(|term| std::cmp::Reverse(term.bytes));
+        Self {
+            moment,
+            photos,
+            gradcam,
+            terms,
+        }
+    }
+
+    fn sum(&self, wanted: &[Backing]) -> u64 {
+        let terms = self
+            .terms
+            .iter()
+            .filter(|term| wanted.contains(&term.backing));
+        terms.fold(0, |sum, term| sum.saturating_add(term.bytes))
+    }
+
+    /// Resident memory as the kernel counts it for a process (`VmRSS`).
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.sum(&[Backing::Anonymous, Backing::Reclaimable])
+    }
+
+    /// The part of it that must fit.
+    #[must_use]
+    pub fn anonymous_bytes(&self) -> u64 {
+        self.sum(&[Backing::Anonymous])
+    }
+
+    /// What a limit has to hold at the least: anonymous memory and the kernel's own.
+    #[must_use]
+    pub fn unreclaimable_bytes(&self) -> u64 {
+        self.sum(&[Backing::Anonymous, Backing::Kernel])
+    }
+
+    /// What a limit has to hold so that nothing is read twice.
+    #[must_use]
+    pub fn charged_bytes(&self) -> u64 {
+        self.sum(&[Backing::Anonymous, Backing::Reclaimable, Backing::Kernel])
+    }
+}
+
+/// What a model takes, from its artifact and the engine's plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ModelFacts {
+    /// Bytes of the artifact that are mapped; 0 for a model inside the program.
+    pub mapped_bytes: u64,
+    /// Nodes of the graph.
+    pub nodes: u64,
+    /// Names, shapes, layers and prepared kernels: what loading it took beside arena, scratch and
+    /// weights.
+    pub description_bytes: u64,
+    /// The engine's arena.
+    pub arena_bytes: u64,
+    /// The same, where the feature map of a heat map is kept.
+    pub arena_gradcam_bytes: u64,
+    /// Scratch of one of the engine's threads.
+    pub scratch_bytes: u64,
+    /// The feature map that is explained, as f32.
+    pub feature_map_bytes: u64,
+    /// Weights behind that feature map, as f32.
+    pub head_weight_bytes: u64,
+    /// Floats of the photo's input.
+    pub input_len: u64,
+}
+
+/// What a photo takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PhotoFacts {
+    /// Columns.
+    pub width: u64,
+    /// Rows.
+    pub height: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Progressive JPEG: coefficients of the whole photo are held beside its pixels.
+    pub progressive: bool,
+}
+
+impl PhotoFacts {
+    /// JPEG of quality 85 at 4:2:0: bytes of a file for each pixel. The median of photos of 8 to
+    /// 12 megapixels by phones is 0.25 to 0.4.
+    pub const FILE_BYTES_PER_PIXEL: f64 = 0.35;
+
+    /// A photo of so many pixels, 4:3, as a phone makes it.
+    #[must_use]
+    pub fn of_pixels(pixels: u64) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "sides and file sizes of photos"
+        )]
+        let (width, file_bytes) = (
+            ((pixels as f64 * 4.0 / 3.0).sqrt().ceil() as u64).max(1),
+            (pixels as f64 * Self::FILE_BYTES_PER_PIXEL) as u64,
+        );
+        Self {
+            width,
+            height: pixels.div_ceil(width).max(1),
+            file_bytes,
+            progressive: false,
+        }
+    }
+
+    /// Pixels.
+    #[must_use]
+    pub fn pixels(&self) -> u64 {
+        self.width.saturating_mul(self.height)
+    }
+
+    /// Bytes of the decoded photo: RGB.
+    #[must_use]
+    pub fn decoded_bytes(&self) -> u64 {
+        self.pixels().saturating_mul(3)
+    }
+
+    /// What the decoder holds beside the pixels: two bytes a coefficient (at 4:2:0 one and a half
+    /// a pixel) of a progressive file, two strips of rows of any other.
+    #[must_use]
+    pub fn decoder_bytes(&self) -> u64 {
+        if self.progressive {
+            self.pixels().saturating_mul(3)
+        } else {
+            self.width.saturating_mul(2 * 16 * 3)
+        }
+    }
+
+    /// The overlay that is sent back: RGB of at most [`OVERLAY_SIDE`] on the long side.
+    #[must_use]
+    pub fn overlay_bytes(&self) -> u64 {
+        let long = self.width.max(self.height).max(1);
+        let scaled = |n: u64| n.min(u64::MAX / OVERLAY_SIDE) * OVERLAY_SIDE / long;
+        let (w, h) = if long > OVERLAY_SIDE {
+            (scaled(self.width), scaled(self.height))
+        } else {
+            (self.width, self.height)
+        };
+        w.saturating_mul(h).saturating_mul(3)
+    }
+}
+
+/// Longest side of the picture with the heat map that a server sends, in pixels.
+pub const OVERLAY_SIDE: u64 = 1024;
+
+/// What is measured and not computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Calibration {
+    /// Pages of the program and its libraries that starting it touches.
+    pub program_idle_bytes: u64,
+    /// The same, once a model has answered (without the model's own).
+    pub program_loaded_bytes: u64,
+    /// Further ones, once photos are decoded and resized.
+    pub program_predicting_bytes: u64,
+    /// Further ones, once heat maps are drawn: candle and the PNG encoder.
+    pub program_gradcam_bytes: u64,
+    /// Anonymous memory at start: relocated data, the heap's first pages, the main stack.
+    pub heap_idle_bytes: u64,
+    /// A copy of a node's description, where a heat map has a target.
+    pub node_gradcam_bytes: u64,
+    /// A thread that has done something: its stack, the allocator's arena for it.
+    pub thread_bytes: u64,
+    /// What an overlay takes, in hundredths of its pixels' bytes: the picture, its PNG, and the
+    /// encoder's buffers.
+    pub overlay_percent: u64,
+    /// What a gradient takes, in hundredths of the head's weights as f32: the weights, their
+    /// gradients, and what the allocator keeps of them.
+    pub head_percent: u64,
+    /// More of both, where photos come at once: one is drawn while the next is explained, and
+    /// every thread has heaps of its own.
+    pub at_once_percent: u64,
+}
+
+impl Calibration {
+    /// With the pages of files that this very process touched when it was started and when it
+    /// had run a model: they depend on how the program was built, and on the file system. Where
+    /// they cannot be read, a usual build's are taken.
+    #[must_use]
+    pub fn with_program(idle_bytes: Option<u64>, loaded_bytes: Option<u64>) -> Self {
+        let usual = CALIBRATION;
+        Self {
+            program_idle_bytes: idle_bytes.unwrap_or(usual.program_idle_bytes),
+            program_loaded_bytes: loaded_bytes.unwrap_or(usual.program_loaded_bytes),
+            ..usual
+        }
+    }
+}
+
+/// Measured with `dermal estimate --prove` over 17 models (docs/estimating.md), on x86-64, Linux
+/// 6.18, glibc 2.36, 4 KiB pages.
+const CALIBRATION: Calibration = Calibration {
+    program_idle_bytes: 6_000_000,
+    program_loaded_bytes: 9_000_000,
+    program_predicting_bytes: 150_000,
+    program_gradcam_bytes: 2_800_000,
+    heap_idle_bytes: 690_000,
+    node_gradcam_bytes: 1_200,
+    thread_bytes: 40_000,
+    overlay_percent: 220,
+    head_percent: 150,
+    at_once_percent: 65,
+};
+
+/// Who runs the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Load {
+    /// Photos that are admitted at once.
+    pub photos_at_once: u64,
+    /// Threads that share one photo's inference.
+    pub threads: u64,
+    /// Whether heat maps may be asked for.
+    pub gradcam: bool,
+    /// What the HTTP server takes beside the model: runtime, sockets, caches.
+    pub server_bytes: u64,
+}
+
+/// Everything an estimate needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The model.
+    pub model: ModelFacts,
+    /// The largest photo that is admitted.
+    pub photo: PhotoFacts,
+    /// The load.
+    pub load: Load,
+    /// What was measured.
+    pub calibration: Calibration,
+}
+
+/// What each moment takes, in the order in which a process comes to them. Moments with heat maps
+/// are left out where there are none.
+#[must_use]
+pub fn estimate(facts: &Facts) -> Vec<State> {
+    let load = facts.load;
+    let mut states = vec![
+        facts.state(Moment::Idle, 0, false),
+        facts.state(Moment::Loaded, 0, false),
+        facts.state(Moment::Predicting, 1, false),
+    ];
+    if load.gradcam {
+        states.push(facts.state(Moment::PredictingGradcam, 1, true));
+    }
+    if load.photos_at_once > 1 {
+        states.push(facts.state(Moment::AtOnce, load.photos_at_once, load.gradcam));
+    }
+    states
+}
+
+/// The moment that takes most of what must fit.
+///
+/// # Panics
+/// If there are no states; [`estimate`] gives at least three.
+#[must_use]
+pub fn worst(states: &[State]) -> &State {
+    let worst = states.iter().max_by_key(|state| state.charged_bytes());
+    worst.expect("an estimate has states")
+}
+
+impl Facts {
+    fn state(&self, moment: Moment, photos: u64, gradcam: bool) -> State {
+        let mut terms = self.process(moment, gradcam);
+        if moment != Moment::Idle {
+            terms.extend(self.model());
+        }
+        terms.extend(self.photos(photos));
+        // Files are let go when all photos are decoded, heat maps come after that: whichever is
+        // more is the worst moment.
+        let files = self.files(photos);
+        let maps = if gradcam {
+            self.heat_maps(photos)
+        } else {
+            Vec::new()
+        };
+        let sum = |terms: &[Term]| terms.iter().fold(0u64, |s, t| s.saturating_add(t.bytes));
+        terms.extend(if sum(&maps) > sum(&files) {
+            maps
+        } else {
+            files
+        });
+        terms.push(self.kernel(&terms, photos));
+        State::new(moment, photos, gradcam, terms)
+    }
+
+    fn process(&self, moment: Moment, gradcam: bool) -> Vec<Term> {
+        let c = &self.calibration;
+        let mut program = match moment {
+            Moment::Idle => c.program_idle_bytes,
+            _ => c.program_loaded_bytes,
+        };
+        if !matches!(moment, Moment::Idle | Moment::Loaded) {
+            program += c.program_predicting_bytes;
+        }
+        if gradcam {
+            program += c.program_gradcam_bytes;
+        }
+        vec![
+            reclaimable("program text", program),
+            anonymous("process", c.heap_idle_bytes),
+            anonymous("server baseline", self.load.server_bytes),
+        ]
+    }
+
+    fn model(&self) -> Vec<Term> {
+        let (model, load) = (&self.model, &self.load);
+        let arena = if load.gradcam {
+            model.arena_gradcam_bytes
+        } else {
+            model.arena_bytes
+        };
+        let helpers = load.threads.saturating_sub(1);
+        let c = &self.calibration;
+        let copies = if load.gradcam {
+            c.node_gradcam_bytes
+        } else {
+            0
+        };
+        let copied = model.nodes.saturating_mul(copies);
+        vec![
+            reclaimable("mapped weights", model.mapped_bytes),
+            anonymous(
+                "model description",
+                model.description_bytes.saturating_add(copied),
+            ),
+            anonymous("arena", arena),
+            anonymous("scratch", model.scratch_bytes.saturating_mul(load.threads)),
+            anonymous("engine threads", helpers.saturating_mul(c.thread_bytes)),
+        ]
+    }
+
+    fn photos(&self, photos: u64) -> Vec<Term> {
+        let (photo, c) = (&self.photo, &self.calibration);
+        let all = |bytes: u64| bytes.saturating_mul(photos);
+        vec![
+            anonymous("decoded photos", all(photo.decoded_bytes())),
+            anonymous("allocator slack", all(c.thread_bytes)),
+        ]
+    }
+
+    fn files(&self, photos: u64) -> Vec<Term> {
+        let all = |bytes: u64| bytes.saturating_mul(photos);
+        vec![
+            anonymous("uploaded files", all(self.photo.file_bytes)),
+            anonymous("decoders", all(self.photo.decoder_bytes())),
+        ]
+    }
+
+    /// The engine is one, so one gradient is computed at a time, and one overlay drawn after it.
+    fn heat_maps(&self, photos: u64) -> Vec<Term> {
+        let c = &self.calibration;
+        let more = if photos > 1 { c.at_once_percent } else { 0 };
+        let head = percent(self.model.head_weight_bytes, c.head_percent + more);
+        let overlay = percent(self.photo.overlay_bytes(), c.overlay_percent + more);
+        vec![
+            anonymous("heat map (candle head)", head),
+            anonymous("overlay picture", overlay),
+        ]
+    }
+
+    /// A page table entry (8 bytes) for each page of 4096, and a kernel stack a thread
+    /// (`THREAD_SIZE`, 16 KiB on x86-64).
+    fn kernel(&self, terms: &[Term], photos: u64) -> Term {
+        const STACK: u64 = 16 << 10;
+        let resident = terms
+            .iter()
+            .fold(0u64, |sum, t| sum.saturating_add(t.bytes));
+        let threads = photos.saturating_add(self.load.threads);
+        Term {
+            name: "page tables, kernel stacks",
+            backing: Backing::Kernel,
+            bytes: (resident / 512)
+                .saturating_add(threads.saturating_mul(STACK))
+                .saturating_add(KERNEL_BASE_BYTES),
+        }
+    }
+}
+
+fn percent(bytes: u64, percent: u64) -> u64 {
+    bytes.saturating_mul(percent) / 100
+}
+
+/// What the kernel keeps for any process in a cgroup: its descriptor, files, upper page tables.
+const KERNEL_BASE_BYTES: u64 = 300_000;
+
+fn anonymous(name: &'static str, bytes: u64) -> Term {
+    Term {
+        name,
+        backing: Backing::Anonymous,
+        bytes,
+    }
+}
+
+fn reclaimable(name: &'static str, bytes: u64) -> Term {
+    Term {
+        name,
+        backing: Backing::Reclaimable,
+        bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            model: ModelFacts {
+                mapped_bytes: 20_000_000,
+                nodes: 100,
+                description_bytes: 300_000,
+                arena_bytes: 5_000_000,
+                arena_gradcam_bytes: 6_000_000,
+                scratch_bytes: 1_000,
+                feature_map_bytes: 500_000,
+                head_weight_bytes: 100_000,
+                input_len: 150_528,
+            },
+            photo: PhotoFacts {
+                width: 4000,
+                height: 3000,
+                file_bytes: 2_000_000,
+                progressive: false,
+            },
+            load: Load {
+                photos_at_once: 4,
+                threads: 2,
+                gradcam: false,
+                server_bytes: 0,
+            },
+            calibration: Calibration::with_program(Some(5_000_000), Some(8_000_000)),
+        }
+    }
+
+    fn bytes_of(state: &State, name: &str) -> u64 {
+        let term = state.terms.iter().find(|term| term.name == name);
+        term.map_or(0, |term| term.bytes)
+    }
+
+    #[test]
+    fn every_term_is_the_arithmetic_it_says() {
+        let states = estimate(&facts());
+        let moments: Vec<Moment> = states.iter().map(|state| state.moment).collect();
+        assert_eq!(
+            moments,
+            [
+                Moment::Idle,
+                Moment::Loaded,
+                Moment::Predicting,
+                Moment::AtOnce
+            ]
+        );
+        assert_eq!(states[0].resident_bytes(), 5_000_000 + 690_000);
+        let at_once = &states[3];
+        for (name, bytes) in [
+            ("mapped weights", 20_000_000),
+            ("arena", 5_000_000),
+            ("scratch", 2_000),
+            ("model description", 300_000),
+            ("decoded photos", 4 * 36_000_000),
+            ("uploaded files", 4 * 2_000_000),
+            ("decoders", 4 * 4000 * 96),
+            ("program text", 8_150_000),
+            ("overlay picture", 0),
+        ] {
+            assert_eq!(bytes_of(at_once, name), bytes, "{name}");
+        }
+        let sum: u64 = at_once.terms.iter().map(|term| term.bytes).sum();
+        assert_eq!(at_once.charged_bytes(), sum);
+        assert_eq!(
+            at_once.resident_bytes() - at_once.anonymous_bytes(),
+            28_150_000
+        );
+        assert_eq!(worst(&states).moment, Moment::AtOnce);
+    }
+
+    #[test]
+    fn heat_maps_come_after_the_files_are_gone() {
+        let mut facts = facts();
+        facts.load.gradcam = true;
+        let states = estimate(&facts);
+        let one = &states[3];
+        assert_eq!(one.moment, Moment::PredictingGradcam);
+        assert_eq!(bytes_of(one, "arena"), 6_000_000);
+        // 1024 x 768 x 3 x 2.2 is more than the file and its decoder.
+        assert_eq!(bytes_of(one, "overlay picture"), 1024 * 768 * 3 * 220 / 100);
+        assert_eq!(bytes_of(one, "uploaded files"), 0);
+        let four = &states[4];
+        assert_eq!(bytes_of(four, "overlay picture"), 0);
+        assert_eq!(bytes_of(four, "uploaded files"), 8_000_000);
+    }
+
+    #[test]
+    fn absurd_numbers_do_not_overflow() {
+        let mut facts = facts();
+        facts.photo = PhotoFacts::of_pixels(u64::MAX);
+        facts.model.mapped_bytes = u64::MAX;
+        facts.load.photos_at_once = u64::MAX;
+        facts.load.gradcam = true;
+        assert_eq!(worst(&estimate(&facts)).charged_bytes(), u64::MAX);
+    }
+
+    #[test]
+    fn a_photo_of_so_many_pixels_is_as_phones_make_them() {
+        let photo = PhotoFacts::of_pixels(12_000_000);
+        assert_eq!((photo.width, photo.height), (4000, 3000));
+        assert_eq!(PhotoFacts::of_pixels(1).pixels(), 2);
+        assert_eq!(photo.overlay_bytes(), 1024 * 768 * 3);
+    }
+}

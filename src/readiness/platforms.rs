@@ -1,0 +1,240 @@
+//! What hosting platforms grant, as dated facts from one file of data (`platforms.yaml`).
+//!
+//! Every number carries how far it can be trusted; a profile older than [`STALE_DAYS`] says so.
+//! What nobody found is absent, and then nothing is decided by it.
+
+use serde::{Deserialize, Serialize};
+
+use super::calendar::Date;
+use crate::suggest;
+
+/// Age from which a profile should be checked again.
+pub const STALE_DAYS: i64 = 180;
+
+static DATA: &str = include_str!("platforms.yaml");
+
+/// How far a number can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// The vendor's own dated page.
+    High,
+    /// The vendor, undated or second hand.
+    Medium,
+    /// No primary page was read.
+    Low,
+}
+
+/// A number and how far it can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fact {
+    /// The number, in the unit of the field's name.
+    #[serde(rename = "is")]
+    pub value: f64,
+    /// How far to trust it.
+    pub confidence: Confidence,
+}
+
+/// What a platform grants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platform {
+    /// As `--platform` takes it.
+    pub name: String,
+    /// As people call it.
+    pub title: String,
+    /// Date of the copy that was read, `YYYY-MM-DD`.
+    pub checked: String,
+    /// What was read.
+    pub source: String,
+    /// Memory, in 1,000,000 bytes.
+    pub ram_mb: Fact,
+    /// CPUs' worth of time.
+    pub cpu: Fact,
+    /// Disk, in 1,000,000 bytes.
+    pub disk_mb: Option<Fact>,
+    /// Dollars a month.
+    pub usd: Fact,
+    /// Seconds that a request may take.
+    pub request_s: Option<Fact>,
+    /// Seconds after which a health check fails.
+    pub health_s: Option<Fact>,
+    /// Seconds until a started service must listen.
+    pub start_s: Option<Fact>,
+    /// Seconds between SIGTERM and SIGKILL, unless set otherwise.
+    pub grace_s: Option<Fact>,
+    /// Seconds without requests after which it is put to sleep.
+    pub sleeps_after_s: Option<Fact>,
+    /// Seconds that waking takes, beside the program's own start.
+    pub wakes_in_s: Option<Fact>,
+    /// Largest request, in 1,000,000 bytes.
+    pub upload_mb: Option<Fact>,
+    /// Milliseconds that its network adds.
+    pub added_latency_ms: Option<Fact>,
+    /// Share of the time that it can be reached, where that is known to be bad.
+    pub uptime_percent: Option<Fact>,
+    /// Whether a program of one's own may listen there.
+    #[serde(default = "yes")]
+    pub runs_servers: bool,
+    /// Whether using it opens a private network.
+    #[serde(default)]
+    pub exposes_home: bool,
+    /// What else bites.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Why there is no profile.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// No profile has the name.
+    #[error("there is no platform `{0}`")]
+    Unknown(String),
+    /// The data that is compiled in does not read, which is a bug.
+    #[error("the platform profiles are damaged: {0}")]
+    Data(String),
+}
+
+impl PlatformError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "unknown_platform",
+            Self::Data(_) => "platform_data",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unknown(name) => {
+                let names: Vec<String> = all()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|platform| platform.name)
+                    .collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                format!(
+                    "{}; `--platform list` shows what each grants",
+                    suggest::suggest(name, &names)
+                )
+            }
+            Self::Data(_) => "this is a bug: please report it".to_owned(),
+        }
+    }
+}
+
+/// Every profile, in the order of the file.
+///
+/// # Errors
+/// [`PlatformError::Data`], which a test rules out.
+pub fn all() -> Result<Vec<Platform>, PlatformError> {
+    serde_yaml::from_str(DATA).map_err(|error| PlatformError::Data(error.to_string()))
+}
+
+/// The profile of a name.
+///
+/// # Errors
+/// [`PlatformError::Unknown`], whose hint has the nearest name.
+pub fn find(name: &str) -> Result<Platform, PlatformError> {
+    let found = all()?.into_iter().find(|platform| platform.name == name);
+    found.ok_or_else(|| PlatformError::Unknown(suggest::shorten(name)))
+}
+
+impl Platform {
+    /// Memory in bytes.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a test holds all profiles between 100 MB and 1 TB"
+    )]
+    pub fn ram_bytes(&self) -> u64 {
+        (self.ram_mb.value * 1e6) as u64
+    }
+
+    /// Disk in bytes.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive, and a cast saturates"
+    )]
+    pub fn disk_bytes(&self) -> Option<u64> {
+        self.disk_mb.map(|disk| (disk.value * 1e6) as u64)
+    }
+
+    /// Days since the copy was read; `None` if the date does not read, which a test rules out.
+    #[must_use]
+    pub fn age_days(&self, today: Date) -> Option<i64> {
+        Some(today.days() - Date::parse(&self.checked)?.days())
+    }
+
+    /// Whether the profile should be checked again.
+    #[must_use]
+    pub fn is_stale(&self, today: Date) -> bool {
+        self.age_days(today).is_none_or(|age| age > STALE_DAYS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_profile_reads_and_is_plausible() {
+        let all = all().unwrap();
+        assert!(all.len() >= 14);
+        for platform in &all {
+            let name = &platform.name;
+            assert!(
+                (100e6..1e12).contains(&(platform.ram_mb.value * 1e6)),
+                "{name}"
+            );
+            assert!((0.05..=64.0).contains(&platform.cpu.value), "{name}");
+            assert!((0.0..1000.0).contains(&platform.usd.value), "{name}");
+            assert!(Date::parse(&platform.checked).is_some(), "{name}");
+            assert!(platform.source.len() > 10, "{name}");
+            let twins = all.iter().filter(|other| other.name == *name);
+            assert_eq!(twins.count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_surprised_the_first_app_stands_in_the_data() {
+        let free = find("render-free").unwrap();
+        let starter = find("render-starter").unwrap();
+        assert_eq!(free.ram_bytes(), 512_000_000);
+        assert_eq!(starter.ram_bytes(), free.ram_bytes());
+        assert_eq!(free.cpu.value, 0.1);
+        assert_eq!(free.health_s.unwrap().value, 5.0);
+        assert_eq!(find("railway-free").unwrap().grace_s.unwrap().value, 0.0);
+    }
+
+    #[test]
+    fn an_unknown_name_gets_the_nearest_one() {
+        let error = find("render-fre").unwrap_err();
+        assert_eq!(error.kind(), "unknown_platform");
+        assert!(
+            error.hint().contains("did you mean `render-free`?"),
+            "{}",
+            error.hint()
+        );
+    }
+
+    #[test]
+    fn old_profiles_are_stale() {
+        let free = find("render-free").unwrap();
+        let day = |text| Date::parse(text).unwrap();
+        assert_eq!(free.age_days(day("2026-11-21")), Some(95));
+        assert!(!free.is_stale(day("2027-02-14")));
+        assert!(free.is_stale(day("2027-02-15")));
+    }
+}

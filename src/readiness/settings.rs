@@ -1,0 +1,346 @@
+//! `dermal.yaml`: what a project promises, read strictly.
+
+use super::located::{self, Located, Value};
+use super::rules;
+use crate::suggest;
+
+/// Why `dermal.yaml` cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct SettingsError {
+    /// Its line.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl SettingsError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        "bad_settings"
+    }
+}
+
+/// A golden answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Golden {
+    /// The photo, relative to the project.
+    pub image: String,
+    /// Its class.
+    pub class: String,
+    /// Least probability of that class.
+    pub at_least: Option<f64>,
+}
+
+/// What a project promises.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The artifact, and the line.
+    pub model: Option<(String, usize)>,
+    /// Its SHA-256.
+    pub sha256: Option<(String, usize)>,
+    /// Class names in the order of the outputs.
+    pub labels: Option<(Vec<String>, usize)>,
+    /// A platform's name.
+    pub platform: Option<String>,
+    /// The platform's line.
+    pub platform_line: Option<usize>,
+    /// Whether heat maps are wanted.
+    pub gradcam: bool,
+    /// Photos that are admitted at once.
+    pub concurrency: u64,
+    /// Pixels of the largest photo.
+    pub max_pixels: u64,
+    /// Seconds that a photo may take before somebody is told.
+    pub max_latency_s: f64,
+    /// The JSON of `dermal compare`.
+    pub evidence: Option<(String, usize)>,
+    /// Least top-1 accuracy.
+    pub minimum_top1: Option<(f64, usize)>,
+    /// Least sensitivity of classes.
+    pub sensitivity: Vec<(String, f64, usize)>,
+    /// Golden answers.
+    pub golden: Vec<Golden>,
+    /// Where they stand.
+    pub golden_line: Option<usize>,
+    /// Rules that are not applied.
+    pub allow: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: None,
+            sha256: None,
+            labels: None,
+            platform: None,
+            platform_line: None,
+            gradcam: true,
+            concurrency: 4,
+            max_pixels: 12_000_000,
+            max_latency_s: 10.0,
+            evidence: None,
+            minimum_top1: None,
+            sensitivity: Vec::new(),
+            golden: Vec::new(),
+            golden_line: None,
+            allow: Vec::new(),
+        }
+    }
+}
+
+/// What `dermal check --init` writes.
+pub const EXAMPLE: &str = include_str!("dermal.example.yaml");
+
+const KEYS: [&str; 11] = [
+    "model",
+    "sha256",
+    "labels",
+    "platform",
+    "gradcam",
+    "concurrency",
+    "max_pixels",
+    "max_latency_s",
+    "accuracy",
+    "golden",
+    "allow",
+];
+
+impl Settings {
+    /// Reads the text of `dermal.yaml`.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for the first thing that is unknown, of a wrong type, or leads out of
+    /// the project.
+    pub fn read(text: &str) -> Result<Self, SettingsError> {
+        let root = located::yaml(text).map_err(|error| SettingsError {
+            line: error.line,
+            message: error.message,
+        })?;
+        let mut settings = Self::default();
+        if root.value == Value::Null {
+            return Ok(settings);
+        }
+        for (key, value) in map(&root, "dermal.yaml", &KEYS)? {
+            let line = value.line;
+            match key.as_str() {
+                "model" => settings.model = Some((path(value)?, line)),
+                "sha256" => {
+                    let hash = text_of(value, key)?;
+                    let hex = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+                    if !hex {
+                        return Err(wrong(value, key, "64 hexadecimal digits"));
+                    }
+                    settings.sha256 = Some((hash.to_owned(), line));
+                }
+                "labels" => {
+                    let labels = list(value, key)?
+                        .iter()
+                        .map(|l| text_of(l, key).map(str::to_owned));
+                    settings.labels = Some((labels.collect::<Result<_, _>>()?, line));
+                }
+                "platform" => {
+                    settings.platform = Some(text_of(value, key)?.to_owned());
+                    settings.platform_line = Some(line);
+                }
+                "gradcam" => {
+                    let Value::Bool(on) = value.value else {
+                        return Err(wrong(value, key, "true or false"));
+                    };
+                    settings.gradcam = on;
+                }
+                "concurrency" => settings.concurrency = whole(value, key, 1024)?,
+                "max_pixels" => settings.max_pixels = whole(value, key, 400_000_000)?,
+                "max_latency_s" => settings.max_latency_s = number(value, key, 1e6)?,
+                "accuracy" => settings.accuracy(value)?,
+                "golden" => {
+                    settings.golden_line = Some(line);
+                    for item in list(value, key)? {
+                        settings.golden.push(golden(item)?);
+                    }
+                }
+                _ => settings.allow(value)?,
+            }
+        }
+        Ok(settings)
+    }
+
+    fn accuracy(&mut self, value: &Located) -> Result<(), SettingsError> {
+        for (key, value) in map(
+            value,
+            "accuracy",
+            &["evidence", "minimum_top1", "sensitivity"],
+        )? {
+            match key.as_str() {
+                "evidence" => self.evidence = Some((path(value)?, value.line)),
+                "minimum_top1" => self.minimum_top1 = Some((number(value, key, 1.0)?, value.line)),
+                _ => {
+                    for (class, least) in value.entries() {
+                        let number = number(least, class, 1.0)?;
+                        self.sensitivity.push((class.clone(), number, least.line));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `rule: reason`.
+    fn allow(&mut self, value: &Located) -> Result<(), SettingsError> {
+        let ids: Vec<&str> = rules::ALL.iter().map(|rule| rule.id).collect();
+        let Value::Map(entries) = &value.value else {
+            return Err(wrong(value, "allow", "`rule: reason` lines"));
+        };
+        for (id, reason) in entries {
+            if rules::by_id(id).is_none() {
+                let near = suggest::nearest(id, &ids)
+                    .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                return Err(SettingsError {
+                    line: reason.line,
+                    message: format!("there is no rule `{}`{near}", suggest::shorten(id)),
+                });
+            }
+            if reason.text().is_none_or(|text| text.trim().is_empty()) {
+                return Err(wrong(reason, id, "the reason why it is allowed"));
+            }
+            self.allow.push(id.clone());
+        }
+        Ok(())
+    }
+}
+
+fn golden(item: &Located) -> Result<Golden, SettingsError> {
+    let mut golden = Golden {
+        image: String::new(),
+        class: String::new(),
+        at_least: None,
+    };
+    for (key, value) in map(item, "golden", &["image", "class", "at_least"])? {
+        match key.as_str() {
+            "image" => golden.image = path(value)?,
+            "class" => text_of(value, key)?.clone_into(&mut golden.class),
+            _ => golden.at_least = Some(number(value, key, 1.0)?),
+        }
+    }
+    if golden.image.is_empty() || golden.class.is_empty() {
+        return Err(wrong(item, "golden", "`image` and `class`"));
+    }
+    Ok(golden)
+}
+
+type Entries<'a> = &'a [(String, Located)];
+
+fn map<'a>(value: &'a Located, of: &str, keys: &[&str]) -> Result<Entries<'a>, SettingsError> {
+    let Value::Map(entries) = &value.value else {
+        return Err(wrong(value, of, "a map"));
+    };
+    match entries
+        .iter()
+        .find(|(key, _)| !keys.contains(&key.as_str()))
+    {
+        None => Ok(entries),
+        Some((key, value)) => Err(SettingsError {
+            line: value.line,
+            message: format!(
+                "`{of}` knows no `{}`; {}",
+                suggest::shorten(key),
+                suggest::suggest(key, keys)
+            ),
+        }),
+    }
+}
+
+fn wrong(value: &Located, key: &str, expected: &str) -> SettingsError {
+    SettingsError {
+        line: value.line,
+        message: format!("`{}`: expected {expected}", suggest::shorten(key)),
+    }
+}
+
+fn text_of<'a>(value: &'a Located, key: &str) -> Result<&'a str, SettingsError> {
+    value.text().ok_or_else(|| wrong(value, key, "text"))
+}
+
+fn list<'a>(value: &'a Located, key: &str) -> Result<&'a [Located], SettingsError> {
+    match &value.value {
+        Value::List(items) => Ok(items),
+        _ => Err(wrong(value, key, "a list")),
+    }
+}
+
+fn number(value: &Located, key: &str, most: f64) -> Result<f64, SettingsError> {
+    let number = value.number().filter(|n| (0.0..=most).contains(n));
+    number.ok_or_else(|| wrong(value, key, &format!("a number from 0 to {most}")))
+}
+
+fn whole(value: &Located, key: &str, most: u64) -> Result<u64, SettingsError> {
+    let fits = |n: &f64| n.fract() == 0.0 && *n >= 1.0 && *n <= most as f64;
+    let number = value.number().filter(fits);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a whole number between 1 and `most`"
+    )]
+    number
+        .map(|n| n as u64)
+        .ok_or_else(|| wrong(value, key, &format!("a whole number from 1 to {most}")))
+}
+
+/// A path inside the project, without `.` at its start.
+fn path(value: &Located) -> Result<String, SettingsError> {
+    let text = text_of(value, "path")?.trim_start_matches("./");
+    let outside = text.is_empty()
+        || text.starts_with(['/', '\\', '~'])
+        || text.contains('\0')
+        || text.get(1..2) == Some(":")
+        || text.split(['/', '\\']).any(|part| part == "..");
+    if outside {
+        return Err(SettingsError {
+            line: value.line,
+            message: format!("`{}` leads out of the project", suggest::shorten(text)),
+        });
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_reads_and_says_the_defaults() {
+        let settings = Settings::read(EXAMPLE).unwrap();
+        assert_eq!(settings.model.as_ref().unwrap().0, "model.safetensors");
+        let defaults = Settings::default();
+        assert_eq!(settings.concurrency, defaults.concurrency);
+        assert_eq!(settings.max_pixels, defaults.max_pixels);
+        assert_eq!(settings.max_latency_s, defaults.max_latency_s);
+        assert_eq!(settings.gradcam, defaults.gradcam);
+    }
+
+    #[test]
+    fn what_is_wrong_names_its_line() {
+        for (text, says) in [
+            (
+                "model: a\nmodell: b",
+                "line 2: `dermal.yaml` knows no `modell`; did you mean `model`?",
+            ),
+            ("model: ../a", "line 1: `../a` leads out of the project"),
+            ("model: /etc/passwd", "leads out of the project"),
+            ("golden:\n  - image: a/../../b\n    class: x", "line 2"),
+            ("concurrency: 0", "a whole number from 1 to 1024"),
+            ("gradcam: maybe", "true or false"),
+            ("sha256: abc", "64 hexadecimal digits"),
+            ("allow:\n  debug-flg: why", "did you mean `debug-flag`?"),
+            ("allow:\n  debug-flag: ''", "the reason"),
+            ("accuracy: {minimum_top1: 80}", "from 0 to 1"),
+            ("[]", "a map"),
+            ("a: &a 1", "an anchor"),
+        ] {
+            let error = Settings::read(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+        assert_eq!(Settings::read("").unwrap(), Settings::default());
+    }
+}

@@ -1,0 +1,278 @@
+//! `dermal check` on the corpus under `fixtures/projects`: every planted mistake is found, and
+//! clean projects raise no alarm. And: the documentation has a section for each rule.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, also in the helpers"
+)]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use dermal::artifact::{self, InputKind, Model, Preprocessing};
+use dermal::readiness::rules;
+use serde::Deserialize;
+use serde_json::Value;
+
+type Files = BTreeMap<String, String>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Variation {
+    name: String,
+    base: String,
+    #[serde(default)]
+    expects: Option<String>,
+    #[serde(default)]
+    files: Files,
+    #[serde(default)]
+    replace: BTreeMap<String, [String; 2]>,
+    #[serde(default)]
+    remove: Vec<String>,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn read<T: for<'de> Deserialize<'de>>(name: &str) -> T {
+    let text = fs::read_to_string(root().join("fixtures/projects").join(name)).unwrap();
+    serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Contents that texts stand for.
+struct Contents {
+    folder: tempfile::TempDir,
+    made: BTreeMap<&'static str, Vec<u8>>,
+}
+
+impl Contents {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = root();
+        let demo = fs::read(root.join("models/demo.safetensors")).unwrap();
+        let half = folder.path().join("half.safetensors");
+        let status = Command::new(env!("CARGO_BIN_EXE_dermal"))
+            .arg("quantize")
+            .arg(root.join("models/demo.safetensors"))
+            .arg("-o")
+            .arg(&half)
+            .args(["--to", "fp16", "--json"])
+            .output()
+            .unwrap();
+        assert!(status.status.success());
+        let changed = |change: &dyn Fn(&mut Model)| {
+            let mut model = artifact::embedded().unwrap();
+            change(&mut model);
+            let path = folder.path().join("changed.safetensors");
+            artifact::write(&path, &model).unwrap();
+            fs::read(path).unwrap()
+        };
+        let made = BTreeMap::from([
+            ("@demo", demo),
+            ("@fp16", fs::read(half).unwrap()),
+            (
+                "@placeholder",
+                changed(&|model| {
+                    for (i, label) in model.manifest.labels.iter_mut().enumerate() {
+                        *label = format!("class_{i}");
+                    }
+                }),
+            ),
+            (
+                "@raw",
+                changed(&|model| {
+                    for input in &mut model.manifest.inputs {
+                        if let InputKind::Image { preprocessing } = &mut input.kind {
+                            let shape = model.graph.inputs().next().unwrap().1.shape.hwc();
+                            *preprocessing = Preprocessing::preset("raw", shape.unwrap()).unwrap();
+                        }
+                    }
+                }),
+            ),
+            (
+                "@photo",
+                fs::read(root.join("fixtures/images/mel_00.jpg")).unwrap(),
+            ),
+            ("@noise", vec![0x5a; 4096]),
+        ]);
+        Self { folder, made }
+    }
+
+    fn of(&self, text: &str) -> Vec<u8> {
+        let made = self.made.get(text.trim());
+        made.cloned().unwrap_or_else(|| text.as_bytes().to_vec())
+    }
+
+    /// Puts the files of a variation into a folder.
+    fn lay_out(&self, at: &Path, bases: &BTreeMap<String, Files>, variation: &Variation) {
+        let mut files = bases[&variation.base].clone();
+        for path in &variation.remove {
+            assert!(
+                files.remove(path).is_some(),
+                "{}: no {path}",
+                variation.name
+            );
+        }
+        files.extend(variation.files.clone());
+        for (path, [from, to]) in &variation.replace {
+            let text = files
+                .get_mut(path)
+                .unwrap_or_else(|| panic!("{}: no {path}", variation.name));
+            assert!(
+                variation.files.contains_key(path) || text.contains(from),
+                "{}: `{from}` is not in\n{text}",
+                variation.name
+            );
+            *text = text.replacen(from, to, 1);
+        }
+        let hashes: Vec<(String, String)> = files
+            .iter()
+            .filter(|(_, text)| text.starts_with('@'))
+            .map(|(path, text)| (format!("{{sha256 {path}}}"), self.sha256(text)))
+            .collect();
+        for (path, text) in &files {
+            // Put together here, so that this repository holds nothing that looks like one.
+            let mut text = text.replace("{token}", &format!("ghp_{}", "16C7e42F29".repeat(4)));
+            for (name, hash) in &hashes {
+                text = text.replace(name, hash);
+            }
+            let path = at.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            File::create(path)
+                .unwrap()
+                .write_all(&self.of(&text))
+                .unwrap();
+        }
+    }
+
+    fn sha256(&self, name: &str) -> String {
+        let path = self.folder.path().join("hashed");
+        File::create(&path)
+            .unwrap()
+            .write_all(&self.of(name))
+            .unwrap();
+        artifact::sha256_of_file(&path, &mut |_, _| {}).unwrap()
+    }
+}
+
+struct Checked {
+    code: Option<i32>,
+    time: Duration,
+    document: Value,
+}
+
+fn check(folder: &Path) -> Checked {
+    let since = Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_dermal"))
+        .args(["check", "--json", "--config"])
+        .arg(folder)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    Checked {
+        code: output.status.code(),
+        time: since.elapsed(),
+        document: serde_json::from_str(&text).unwrap_or_else(|error| {
+            panic!(
+                "{error}: {text} {}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        }),
+    }
+}
+
+/// Rules and places of what was found, notes left out.
+fn found(document: &Value) -> Vec<(String, String)> {
+    let findings = document["findings"].as_array().unwrap().iter();
+    findings
+        .filter(|finding| finding["severity"] != "note")
+        .map(|finding| {
+            (
+                finding["id"].as_str().unwrap().to_owned(),
+                format!(
+                    "{}:{} {}",
+                    finding["file"].as_str().unwrap(),
+                    finding["line"],
+                    finding["what"].as_str().unwrap()
+                ),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_planted_mistake_is_found_and_clean_projects_raise_no_alarm() {
+    let bases: BTreeMap<String, Files> = read("bases.yaml");
+    let mistakes: Vec<Variation> = read("mistakes.yaml");
+    let clean: Vec<Variation> = read("clean.yaml");
+    assert!(mistakes.len() >= 60 && clean.len() >= 30);
+    let contents = Contents::new();
+    let mut wrong = Vec::new();
+    let mut slowest = Duration::ZERO;
+    let mut total = Duration::ZERO;
+    for variation in mistakes.iter().chain(&clean) {
+        let folder = tempfile::tempdir().unwrap();
+        contents.lay_out(folder.path(), &bases, variation);
+        let checked = check(folder.path());
+        slowest = slowest.max(checked.time);
+        total += checked.time;
+        let found = found(&checked.document);
+        let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+        let fine = match &variation.expects {
+            Some(rule) => {
+                let rule = rules::by_id(rule).unwrap_or_else(|| panic!("no rule {rule}"));
+                let not_ready = rule.severity == rules::Severity::Error;
+                ids.contains(&rule.id) && (!not_ready || checked.code == Some(1))
+            }
+            None => ids.is_empty() && checked.code == Some(0),
+        };
+        if !fine {
+            wrong.push(format!(
+                "{} (expects {:?}, exit {:?}): {found:#?}",
+                variation.name, variation.expects, checked.code
+            ));
+        }
+    }
+    println!(
+        "{} mistakes, {} clean projects, {total:?} in all, {slowest:?} at most",
+        mistakes.len(),
+        clean.len()
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+}
+
+#[test]
+fn the_documentation_has_a_section_for_each_rule() {
+    let text = fs::read_to_string(root().join("docs/checks.md")).unwrap();
+    let sections: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'))
+        .collect();
+    let ids: Vec<&str> = rules::ALL.iter().map(|rule| rule.id).collect();
+    assert_eq!(
+        sections, ids,
+        "docs/checks.md follows src/readiness/rules.rs"
+    );
+    for rule in rules::ALL {
+        let start = text.find(&format!("### `{}`", rule.id)).unwrap();
+        let section = &text[start + 4..];
+        let section = &section[..section.find("\n#").unwrap_or(section.len())];
+        for part in [rule.severity.name(), rule.why, rule.fix] {
+            assert!(section.contains(part), "{}: `{part}`", rule.id);
+        }
+    }
+}
+
+#[test]
+fn this_project_passes_its_own_check() {
+    let checked = check(&root());
+    let found = found(&checked.document);
+    assert!(found.is_empty(), "{found:#?}");
+    assert_eq!(checked.code, Some(0));
+}

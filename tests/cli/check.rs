@@ -1,0 +1,149 @@
+//! `dermal check`: exit codes, formats, bad settings.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{dermal, listing};
+
+fn put(folder: &Path, name: &str, text: &str) {
+    File::create(folder.join(name))
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+}
+
+fn check(folder: &Path, args: &[&str]) -> super::Ran {
+    let mut all = vec!["check", "--config", folder.to_str().unwrap()];
+    all.extend(args);
+    dermal(all)
+}
+
+/// A project with two errors and a warning.
+fn broken() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    put(
+        folder.path(),
+        "Procfile",
+        "web: gunicorn a,b:c --bind 127.0.0.1:8000\n",
+    );
+    put(folder.path(), ".env", "DEBUG=1\n");
+    put(
+        folder.path(),
+        "Dockerfile",
+        "FROM debian\nCOPY . /srv\nUSER 1\nCMD exec dermal serve m.safetensors\n",
+    );
+    folder
+}
+
+#[test]
+fn findings_say_what_where_why_and_how_to_fix() {
+    let folder = broken();
+    let ran = check(folder.path(), &[]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    for part in [
+        "Procfile:1: error [start-other-program]\n  `gunicorn a,b:c --bind 127.0.0.1:8000` is not \
+         `dermal serve`\n  why: this starts",
+        "Dockerfile:4: error [model-missing]\n  there is no `m.safetensors`\n",
+        "Dockerfile:1: warning [docker-unpinned-base]",
+        ".env: error [env-file-shipped]",
+        "  fix: start `dermal serve MODEL",
+        "not ready: ",
+    ] {
+        let part = part.replace("fix: bind", "fix: ");
+        assert!(
+            ran.stdout.contains(&part),
+            "`{part}` is not in {}",
+            ran.stdout
+        );
+    }
+}
+
+#[test]
+fn every_format_has_the_same_findings() {
+    let folder = broken();
+    let json = check(folder.path(), &["--json"]).json();
+    assert_eq!(json["ready"], false);
+    let findings = json["findings"].as_array().unwrap();
+
+    let sarif = check(folder.path(), &["--format", "sarif"]).json();
+    assert_eq!(sarif["version"], "2.1.0");
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    assert_eq!(results.len(), findings.len());
+    let known = sarif["runs"][0]["tool"]["driver"]["rules"]
+        .as_array()
+        .unwrap();
+    for result in results {
+        assert!(known.iter().any(|rule| rule["id"] == result["ruleId"]));
+        let place = &result["locations"][0]["physicalLocation"];
+        assert!(place["region"]["startLine"].as_u64().unwrap() >= 1);
+    }
+
+    let junit = check(folder.path(), &["--format", "junit"]).stdout;
+    assert!(junit.starts_with("<?xml version=\"1.0\""), "{junit}");
+    let failures = junit.matches("<failure ").count();
+    assert!(failures >= 3);
+    assert!(
+        junit.contains(&format!("failures=\"{failures}\"")),
+        "{junit}"
+    );
+    assert_eq!(junit.matches("<testcase ").count(), known.len());
+
+    let github = check(folder.path(), &["--format", "github"]).stdout;
+    let line = "::error file=Procfile,line=1,title=start-other-program::`gunicorn a,b:c";
+    assert!(github.contains(line), "{github}");
+    assert_eq!(github.matches("\n::").count() + 1, findings.len());
+
+    let markdown = check(folder.path(), &["--format", "markdown"]).stdout;
+    assert_eq!(
+        markdown.matches("\n| ").count() - 1,
+        findings.len(),
+        "{markdown}"
+    );
+}
+
+#[test]
+fn init_writes_settings_once_and_they_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = check(folder.path(), &["--init"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(listing(folder.path()), ["dermal.yaml"]);
+    let again = check(folder.path(), &["--init"]);
+    again.refuses(&["is already there"]);
+    // The model that it names is not there.
+    let ran = check(folder.path(), &["--json"]);
+    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.json()["findings"][0]["id"], "model-missing");
+}
+
+#[test]
+fn what_cannot_be_told_is_exit_status_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, says) in [
+        (
+            "model: ../outside.safetensors\n",
+            "leads out of the project",
+        ),
+        ("modell: x\n", "did you mean `model`?"),
+        ("a: &a [x]\nb: [*a]\n", "an anchor"),
+        ("platform: render-fre\n", "did you mean `render-free`?"),
+        (
+            "concurrency: many\n",
+            "line 1: `concurrency`: expected a whole number",
+        ),
+    ] {
+        put(folder.path(), "dermal.yaml", text);
+        check(folder.path(), &[]).refuses(&[says]);
+    }
+    dermal(["check", "--config", "/nonexistent/dermal.yaml"]).refuses(&["there is no"]);
+}
+
+#[test]
+fn an_empty_folder_is_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = check(folder.path(), &["--json"]);
+    assert_eq!(ran.code, Some(0));
+    assert_eq!(ran.json()["findings"], Value::Array(vec![]));
+}
