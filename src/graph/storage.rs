@@ -129,10 +129,9 @@ fn tensors(graph: &Graph, node: &Node) -> Result<(), StorageError> {
         let dtype = tensor.dtype();
         let is_scale = kernel.scale.as_deref() == Some(key);
         let (good, expected) = match (integers, is_scale, position) {
-            (true, true, _) => (dtype == DType::F32, "f32"),
+            (_, true, _) => (dtype == DType::F32, "f32"),
             (true, false, 0) => (dtype == DType::I8, "i8"),
             (true, false, _) => (dtype == DType::I32, "i32"),
-            (false, true, _) => (dtype == DType::F32, "f32"),
             (false, false, 0) if kernel.scale.is_some() => (
                 dtype == DType::I8 && kernel.layout == KernelLayout::Panel16 && is_matrix,
                 "i8 in a packed matrix, as there is a scale",

@@ -57,9 +57,10 @@ pub(super) fn of(report: &Report, reader: Reader) -> Document {
     if !in_file {
         blocks.extend(limit);
     }
-    let to = match report.weights_only {
-        true => format!("{}, weights only", report.to),
-        false => report.to.to_owned(),
+    let to = if report.weights_only {
+        format!("{}, weights only", report.to)
+    } else {
+        report.to.to_owned()
     };
     Document {
         title: format!(

@@ -131,6 +131,10 @@ fn stored(params: &ConvParams, dtype: DType) -> ConvParams {
             halves.flat_map(half::bf16::to_le_bytes).collect()
         }
         DType::I8 => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "saturates at the ends of i8"
+            )]
             let bytes = values.iter().map(|&v| (v * 100.0) as i8);
             let padded = params.filters.next_multiple_of(PANEL);
             let scale: Vec<f32> = (0..padded).map(|c| 0.01 + 0.001 * (c % 7) as f32).collect();

@@ -65,7 +65,7 @@ pub fn bars(
 }
 
 fn whisker(low: f64, high: f64, y: f64) -> String {
-    format!("M{low:.1} {:.1}v6m0 -3H{high:.1}m0 -3v6", y - 3.0,)
+    format!("M{low:.1} {:.1}v6m0 -3H{high:.1}m0 -3v6", y - 3.0)
 }
 
 /// One series of a [`reliability`] plot: confidence, accuracy, share of the images in the bin.
