@@ -50,6 +50,7 @@ finish() {
   rm -f "$log"
 }
 trap finish EXIT
+trap 'exit 2' INT TERM
 
 arguments=(serve --bind 127.0.0.1:0 --log-format json)
 [ "$model" = - ] || arguments+=("$model")

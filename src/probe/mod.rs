@@ -20,7 +20,7 @@ pub use verdict::{Finding, Percentiles};
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
 /// Longest wait for one answer, once the server is awake.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Between two looks at a server that is not ready, and at its memory.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

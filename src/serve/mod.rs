@@ -1,8 +1,8 @@
 //! The HTTP server: photos in, classes and heat maps out, inside a budget of memory.
 //!
 //! In: a [`Config`]. Out: answers, until the process is told to stop. One thread speaks HTTP, one
-//! owns the model ([`pool`]); what a request may cost is settled before its photo is decoded
-//! ([`admission`]), so that memory cannot run out however many come. Photos are never written to
+//! owns the model (`pool`); what a request may cost is settled before its photo is decoded
+//! (`admission`), so that memory cannot run out however many come. Photos are never written to
 //! disk or log, and no path from a request is ever opened.
 //!
 //! Not here: the command line and the log's format (`commands`), TLS (the platform's proxy).
