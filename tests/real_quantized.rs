@@ -32,6 +32,7 @@ fn answer(args: &[&str]) -> Value {
 
 fn imported(source: &Path, folder: &Path) -> PathBuf {
     let (recipe, model) = (folder.join("recipe.yaml"), folder.join("model.safetensors"));
+    #[expect(clippy::disallowed_methods, reason = "a test's file")]
     std::fs::write(&recipe, "preset: raw\nfilter: tensorflow_bilinear\n").unwrap();
     common::stdout([
         Path::new("import"),

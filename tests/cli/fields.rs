@@ -21,7 +21,6 @@ inputs:
       max: 120
 ";
 
-#[expect(clippy::disallowed_methods, reason = "a test's file")]
 fn write(path: &Path, text: &str) -> String {
     fs::write(path, text).unwrap();
     path.to_str().unwrap().to_owned()

@@ -4,6 +4,10 @@
     clippy::unwrap_used,
     reason = "a failed unwrap is a failed test, also in the helpers"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "files of a test need no atomic writes"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
