@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::failure;
 use super::fields::{Fields, FieldsRecord};
 use super::session::{EngineChoice, load_model};
-use crate::artifact::{Head, Model, atomic};
+use crate::artifact::{Model, atomic};
 use crate::cli::{self, PredictArgs};
 use crate::engine::Engine;
 use crate::explain::{self, Colormap, HeatMap, Method, Overlay, Score, Target};
@@ -298,7 +298,7 @@ impl Session {
     ) -> Result<GradcamRecord> {
         let manifest = &self.model.manifest;
         let class = explanation.class.unwrap_or_else(|| prediction.top1());
-        let score = score_of(class, manifest.head);
+        let score = Score::of_class(class, manifest.head);
         let Explanation {
             target,
             method,
@@ -340,20 +340,6 @@ fn pixels(count: usize) -> u32 {
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
-}
-
-/// The output that speaks for a class. With one sigmoid output the first class is its negative.
-pub(super) fn score_of(class: usize, head: Head) -> Score {
-    match head {
-        Head::BinarySigmoid => Score {
-            output: 0,
-            negated: class == 0,
-        },
-        _ => Score {
-            output: class,
-            negated: false,
-        },
-    }
 }
 
 impl Explanation {

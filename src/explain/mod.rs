@@ -29,6 +29,8 @@ pub use overlay::{Overlay, overlay, write_png};
 pub use shrink::shrink;
 pub use target::{Target, default_layer};
 
+pub use crate::predict::head::Score;
+
 /// Why there is no explanation.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
@@ -128,16 +130,6 @@ impl ExplainError {
             }
         }
     }
-}
-
-/// The score whose gradient is taken: an output of the graph, or its negative (the first class of
-/// a model with one sigmoid output).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Score {
-    /// The output.
-    pub output: usize,
-    /// Whether its negative is meant.
-    pub negated: bool,
 }
 
 /// The heat map of `score` at `target`. `values` gives the engine's values of the target and of

@@ -5,7 +5,9 @@
 //! Limits of enclosing groups hold too, so every level up to the mount is read.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use super::cgroup;
 
 /// What limits this process's CPU time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,74 +68,12 @@ fn count_cpus(list: &str) -> Option<usize> {
 
 /// The smallest quota that holds for this process; `root` is `/` but in tests.
 fn cgroup_quota(root: &Path) -> Option<f64> {
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
-    let mut smallest: Option<f64> = None;
-    for line in groups.lines() {
-        // `hierarchy:controllers:path`; the v2 hierarchy is 0 and names no controllers.
-        let mut fields = line.splitn(3, ':');
-        let (Some(id), Some(controllers), Some(path)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        let v2 = id == "0" && controllers.is_empty();
-        if !v2 && !controllers.split(',').any(|name| name == "cpu") {
-            continue;
-        }
-        for folder in group_folders(root, &mounts, v2, "cpu", path) {
-            let quota = if v2 {
-                quota_v2(&folder)
-            } else {
-                quota_v1(&folder)
-            };
-            if let Some(quota) = quota {
-                smallest = Some(smallest.map_or(quota, |s| s.min(quota)));
-            }
-        }
-    }
-    smallest
-}
-
-/// The folder of a group and those of the groups around it. `controller` is that of version 1.
-pub(super) fn group_folders(
-    root: &Path,
-    mounts: &str,
-    v2: bool,
-    controller: &str,
-    path: &str,
-) -> Vec<PathBuf> {
-    for line in mounts.lines() {
-        // proc_pid_mountinfo(5): `id parent dev root mountpoint options [tags] - type source opts`
-        let Some((left, right)) = line.split_once(" - ") else {
-            continue;
-        };
-        let mut right = right.split(' ');
-        let kind = right.next().unwrap_or_default();
-        let options = right.nth(1).unwrap_or_default();
-        let wanted = if v2 {
-            kind == "cgroup2"
-        } else {
-            kind == "cgroup" && options.split(',').any(|name| name == controller)
-        };
-        let mut left = left.split(' ').skip(3);
-        let (Some(mount_root), Some(mount_point)) = (left.next(), left.next()) else {
-            continue;
-        };
-        if !wanted {
-            continue;
-        }
-        // Inside a container the mount shows the container's group as its root; a path that does
-        // not start with that root (or leads out of it) is looked up from the mount itself.
-        let below = Path::new(path)
-            .strip_prefix(mount_root)
-            .ok()
-            .filter(|p| !p.components().any(|c| c.as_os_str() == ".."))
-            .unwrap_or(Path::new(""));
-        let top = root.join(mount_point.trim_start_matches('/'));
-        return below.ancestors().map(|part| top.join(part)).collect();
-    }
-    Vec::new()
+    let groups = cgroup::groups(root, "cpu");
+    let quotas = groups.iter().flat_map(|group| {
+        let quota = if group.v2 { quota_v2 } else { quota_v1 };
+        group.folders.iter().filter_map(move |folder| quota(folder))
+    });
+    quotas.reduce(f64::min)
 }
 
 fn quota_v2(folder: &Path) -> Option<f64> {

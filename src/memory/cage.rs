@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::budget;
+use super::cgroup::groups;
 
 /// Period of the CPU quota: the kernel's default.
 const PERIOD_US: u64 = 100_000;
@@ -202,40 +202,6 @@ impl Drop for Cage {
     fn drop(&mut self) {
         remove(&self.folders());
     }
-}
-
-/// A group that this process is in.
-#[derive(Debug, PartialEq, Eq)]
-struct Group {
-    /// Whether it is of version 2.
-    v2: bool,
-    /// Its folder and those of the groups around it, up to the mount.
-    folders: Vec<PathBuf>,
-}
-
-/// The groups of this process that may hold files of `controller`; `root` is `/` but in tests.
-fn groups(root: &Path, controller: &str) -> Vec<Group> {
-    let read = |name| fs::read_to_string(root.join(name)).unwrap_or_default();
-    let (own, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
-    let mut found = Vec::new();
-    for line in own.lines() {
-        // `hierarchy:controllers:path`; the v2 hierarchy is 0 and names no controllers.
-        let mut fields = line.splitn(3, ':');
-        let (Some(id), Some(controllers), Some(path)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        let v2 = id == "0" && controllers.is_empty();
-        if !v2 && !controllers.split(',').any(|name| name == controller) {
-            continue;
-        }
-        let folders = budget::group_folders(root, &mounts, v2, controller, path);
-        if !folders.is_empty() {
-            found.push(Group { v2, folders });
-        }
-    }
-    found
 }
 
 /// Kills every process in groups and removes them. Waits up to two seconds for the kernel to let

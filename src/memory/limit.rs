@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::budget::group_folders;
+use super::cgroup;
 
 /// Version 1 says "no limit" with a number near 2^63, rounded down to pages.
 const NO_LIMIT: u64 = 1 << 60;
@@ -20,35 +20,20 @@ pub fn memory_limit_bytes() -> Option<u64> {
 
 /// As [`memory_limit_bytes`]; `root` is `/` but in tests.
 fn limit(root: &Path) -> Option<u64> {
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
-    let mut smallest: Option<u64> = None;
-    for line in groups.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(id), Some(controllers), Some(path)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        let v2 = id == "0" && controllers.is_empty();
-        if !v2 && !controllers.split(',').any(|name| name == "memory") {
-            continue;
-        }
-        let file = if v2 {
+    let groups = cgroup::groups(root, "memory");
+    let limits = groups.iter().flat_map(|group| {
+        let file = if group.v2 {
             "memory.max"
         } else {
             "memory.limit_in_bytes"
         };
-        for folder in group_folders(root, &mounts, v2, "memory", path) {
+        group.folders.iter().filter_map(move |folder| {
+            let text = fs::read_to_string(folder.join(file)).ok()?;
             // `max` is no number: no limit.
-            let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
-            let bytes = text.trim().parse().ok().filter(|&b: &u64| b < NO_LIMIT);
-            if let Some(bytes) = bytes {
-                smallest = Some(smallest.map_or(bytes, |s| s.min(bytes)));
-            }
-        }
-    }
-    smallest
+            text.trim().parse().ok().filter(|&b: &u64| b < NO_LIMIT)
+        })
+    });
+    limits.min()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod cage;
+mod cgroup;
 pub mod estimate;
 pub mod limit;
 pub mod measure;

@@ -2,6 +2,33 @@
 
 use crate::artifact::Head;
 
+/// What speaks for a class before it becomes a probability: an output of the graph, or its
+/// negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Score {
+    /// The output.
+    pub output: usize,
+    /// Whether its negative is meant.
+    pub negated: bool,
+}
+
+impl Score {
+    /// That of a class. With one sigmoid output the first class is its negative.
+    #[must_use]
+    pub fn of_class(class: usize, head: Head) -> Self {
+        match head {
+            Head::BinarySigmoid => Self {
+                output: 0,
+                negated: class == 0,
+            },
+            _ => Self {
+                output: class,
+                negated: false,
+            },
+        }
+    }
+}
+
 /// The probability of each label, in order, from the graph's output. Sums are in `f64`.
 pub fn probabilities(head: Head, output: &[f32]) -> Vec<f32> {
     match head {

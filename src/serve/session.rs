@@ -265,16 +265,7 @@ impl Session {
             Some(name) => class_index(&manifest.labels, name)?,
             None => prediction.top1(),
         };
-        let score = match manifest.head {
-            Head::BinarySigmoid => Score {
-                output: 0,
-                negated: class == 0,
-            },
-            _ => Score {
-                output: class,
-                negated: false,
-            },
-        };
+        let score = Score::of_class(class, manifest.head);
         let engine = self.predictor.runner();
         let values = |id| -> Cow<'_, [f32]> { engine.value(id) };
         let map = explain::explain(target, wanted.method, score, &values)?;

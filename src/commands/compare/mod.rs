@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::fields::read_field_mapping;
 use super::own_process::peak_rss_of_predict;
-use super::predict::score_of;
 use super::report_file::ReportFile;
 use super::session::EngineChoice;
 use super::{Outcome, failure};
@@ -19,7 +18,7 @@ use crate::evaluate::dataset::{Dataset, Labels, PhotoStream, RowFilter, RowInput
 use crate::evaluate::metrics::{self, Evaluation, Options};
 use crate::evaluate::statistics::correlation::pearson;
 use crate::evaluate::verdict::{self, Comparison, Criteria, Subgroup, Verdict};
-use crate::explain::{self, Method, Target};
+use crate::explain::{self, Method, Score, Target};
 use crate::predict::{ExtraInput, Limits, PhotoInput, Predictor};
 use crate::report::{self, Progress, SCHEMA_VERSION};
 
@@ -146,7 +145,7 @@ impl Side {
     /// The heat map of a class (index of the base's labels) after a prediction.
     fn heat_map(&self, class: usize) -> Option<Vec<f32>> {
         let target = self.target.as_ref()?;
-        let score = score_of(self.order[class], self.model.manifest.head);
+        let score = Score::of_class(self.order[class], self.model.manifest.head);
         let engine = self.predictor.runner();
         let map = explain::explain(target, Method::GradCam, score, &|id| engine.value(id));
         map.ok().map(|map| map.raw)

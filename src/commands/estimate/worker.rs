@@ -133,16 +133,7 @@ impl Loaded {
             return Ok(());
         };
         let class = prediction.top1();
-        let score = match self.head {
-            Head::BinarySigmoid => Score {
-                output: 0,
-                negated: class == 0,
-            },
-            _ => Score {
-                output: class,
-                negated: false,
-            },
-        };
+        let score = Score::of_class(class, self.head);
         let engine = predictor.runner();
         let map = explain::explain(target, Method::GradCam, score, &|id| engine.value(id))?;
         let small = shrink(&photo).context("the photo has no pixels")?;
