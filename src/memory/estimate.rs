@@ -246,9 +246,8 @@ pub struct Calibration {
     /// What a gradient takes, in hundredths of the head's weights as f32: the weights, their
     /// gradients, and what the allocator keeps of them.
     pub head_percent: u64,
-    /// More of both, where photos come at once: one is drawn while the next is explained, and
-    /// every thread has heaps of its own.
-    pub at_once_percent: u64,
+    /// What else a heat map takes: the map, its colours, small tensors.
+    pub gradcam_bytes: u64,
 }
 
 impl Calibration {
@@ -277,8 +276,8 @@ const CALIBRATION: Calibration = Calibration {
     node_gradcam_bytes: 1_200,
     thread_bytes: 40_000,
     overlay_percent: 220,
-    head_percent: 150,
-    at_once_percent: 65,
+    head_percent: 290,
+    gradcam_bytes: 400_000,
 };
 
 /// Who runs the model.
@@ -343,20 +342,9 @@ impl Facts {
             terms.extend(self.model());
         }
         terms.extend(self.photos(photos));
-        // Files are let go when all photos are decoded, heat maps come after that: whichever is
-        // more is the worst moment.
-        let files = self.files(photos);
-        let maps = if gradcam {
-            self.heat_maps(photos)
-        } else {
-            Vec::new()
-        };
-        let sum = |terms: &[Term]| terms.iter().fold(0u64, |s, t| s.saturating_add(t.bytes));
-        terms.extend(if sum(&maps) > sum(&files) {
-            maps
-        } else {
-            files
-        });
+        if photos > 0 {
+            terms.extend(self.photo_in_work(gradcam));
+        }
         terms.push(self.kernel(&terms, photos));
         State::new(moment, photos, gradcam, terms)
     }
@@ -407,32 +395,38 @@ impl Facts {
         ]
     }
 
+    /// Uploads that wait are held as files.
     fn photos(&self, photos: u64) -> Vec<Term> {
-        let (photo, c) = (&self.photo, &self.calibration);
-        let all = |bytes: u64| bytes.saturating_mul(photos);
-        vec![
-            anonymous("decoded photos", all(photo.decoded_bytes())),
-            anonymous("allocator slack", all(c.thread_bytes)),
-        ]
-    }
-
-    fn files(&self, photos: u64) -> Vec<Term> {
         let all = |bytes: u64| bytes.saturating_mul(photos);
         vec![
             anonymous("uploaded files", all(self.photo.file_bytes)),
-            anonymous("decoders", all(self.photo.decoder_bytes())),
+            anonymous("allocator slack", all(self.calibration.thread_bytes)),
         ]
     }
 
-    /// The engine is one, so one gradient is computed at a time, and one overlay drawn after it.
-    fn heat_maps(&self, photos: u64) -> Vec<Term> {
-        let c = &self.calibration;
-        let more = if photos > 1 { c.at_once_percent } else { 0 };
-        let head = percent(self.model.head_weight_bytes, c.head_percent + more);
-        let overlay = percent(self.photo.overlay_bytes(), c.overlay_percent + more);
+    /// The engine is one, so one photo is decoded at a time, and one heat map drawn. A photo is let
+    /// go when its overlay's pixels are taken: whichever is more is the worst moment.
+    fn photo_in_work(&self, gradcam: bool) -> Vec<Term> {
+        let (photo, c) = (&self.photo, &self.calibration);
+        let decoded = vec![
+            anonymous("decoded photo", photo.decoded_bytes()),
+            anonymous("decoder", photo.decoder_bytes()),
+        ];
+        if !gradcam {
+            return decoded;
+        }
+        let head = percent(self.model.head_weight_bytes, c.head_percent);
+        let head = anonymous("heat map (candle head)", head);
+        let overlay = percent(photo.overlay_bytes(), c.overlay_percent);
+        if overlay > photo.decoded_bytes().saturating_add(photo.overlay_bytes()) {
+            return vec![anonymous("overlay picture", overlay), head];
+        }
+        // Its pixels are taken while the photo is still there.
+        let taken = photo.overlay_bytes().saturating_add(c.gradcam_bytes);
         vec![
-            anonymous("heat map (candle head)", head),
-            anonymous("overlay picture", overlay),
+            anonymous("decoded photo", photo.decoded_bytes()),
+            anonymous("overlay picture", taken),
+            head,
         ]
     }
 
@@ -535,9 +529,9 @@ mod tests {
             ("arena", 5_000_000),
             ("scratch", 2_000),
             ("model description", 300_000),
-            ("decoded photos", 4 * 36_000_000),
+            ("decoded photo", 36_000_000),
             ("uploaded files", 4 * 2_000_000),
-            ("decoders", 4 * 4000 * 96),
+            ("decoder", 4000 * 96),
             ("program text", 8_150_000),
             ("overlay picture", 0),
         ] {
@@ -553,19 +547,23 @@ mod tests {
     }
 
     #[test]
-    fn heat_maps_come_after_the_files_are_gone() {
+    fn a_photo_is_gone_when_its_heat_map_is_drawn() {
         let mut facts = facts();
         facts.load.gradcam = true;
         let states = estimate(&facts);
         let one = &states[3];
         assert_eq!(one.moment, Moment::PredictingGradcam);
         assert_eq!(bytes_of(one, "arena"), 6_000_000);
-        // 1024 x 768 x 3 x 2.2 is more than the file and its decoder.
-        assert_eq!(bytes_of(one, "overlay picture"), 1024 * 768 * 3 * 220 / 100);
-        assert_eq!(bytes_of(one, "uploaded files"), 0);
-        let four = &states[4];
-        assert_eq!(bytes_of(four, "overlay picture"), 0);
-        assert_eq!(bytes_of(four, "uploaded files"), 8_000_000);
+        assert_eq!(bytes_of(one, "decoded photo"), 36_000_000);
+        assert_eq!(bytes_of(one, "heat map (candle head)"), 290_000);
+        let pixels = 1024 * 768 * 3;
+        assert_eq!(bytes_of(one, "overlay picture"), pixels + 400_000);
+        assert_eq!(bytes_of(&states[4], "uploaded files"), 8_000_000);
+        // Of a small photo the overlay and its PNG are more than the photo.
+        facts.photo = PhotoFacts::of_pixels(500_000);
+        let small = &estimate(&facts)[3];
+        assert_eq!(bytes_of(small, "decoded photo"), 0);
+        assert!(bytes_of(small, "overlay picture") > 3 * 500_000);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const QUALITY: u8 = 85;
 /// Writes a seeded JPEG of at least so many pixels, 4:3, and tells what it costs.
 pub(super) fn write(path: &Path, pixels: u64) -> Result<PhotoFacts> {
     let mut facts = PhotoFacts::of_pixels(pixels);
-    let bytes = encode(pixels)?;
+    let bytes = padded(encode(pixels)?, facts.file_bytes);
     let mut out =
         File::create(path).with_context(|| format!("cannot write `{}`", path.display()))?;
     out.write_all(&bytes)
@@ -29,7 +29,32 @@ pub(super) fn write(path: &Path, pixels: u64) -> Result<PhotoFacts> {
     Ok(facts)
 }
 
-/// The file that [`write`] writes.
+/// A JPEG made as long as a phone's, by comments behind its first marker: the picture itself is
+/// simpler than what phones see.
+fn padded(jpeg: Vec<u8>, wanted: u64) -> Vec<u8> {
+    const START: usize = 2;
+    const MOST: usize = 65_533;
+    let missing = usize::try_from(wanted)
+        .unwrap_or(0)
+        .saturating_sub(jpeg.len());
+    if missing < 4 || jpeg.len() < START {
+        return jpeg;
+    }
+    let mut bytes = jpeg[..START].to_vec();
+    let mut left = missing;
+    while left >= 4 {
+        // Marker, and a length that counts itself but not the marker.
+        let text = (left - 4).min(MOST);
+        bytes.extend([0xff, 0xfe]);
+        bytes.extend(u16::try_from(text + 2).unwrap_or(u16::MAX).to_be_bytes());
+        bytes.resize(bytes.len() + text, b' ');
+        left -= text + 4;
+    }
+    bytes.extend_from_slice(&jpeg[START..]);
+    bytes
+}
+
+/// The picture of [`write`], as it is encoded.
 pub(super) fn encode(pixels: u64) -> Result<Vec<u8>> {
     let facts = PhotoFacts::of_pixels(pixels);
     let width = usize::try_from(facts.width).context("the photo is too wide")?;

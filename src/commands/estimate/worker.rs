@@ -1,6 +1,6 @@
 //! The child of a proof: loads a model and classifies photos when told to, a line of stdin at a
-//! time, as a server would: one engine, as many photos decoded at once as are told, heat maps
-//! scaled to what a server sends. Its parent reads the kernel's counters between two lines.
+//! time, as the server does: as many uploads held as are told, one engine, one photo decoded at a
+//! time, heat maps scaled to what a server sends. Its parent reads the kernel's counters between two lines.
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -97,13 +97,13 @@ impl Loaded {
         })
     }
 
-    /// Classifies `count` copies of a photo. All are decoded before the first is classified: the
+    /// Classifies `count` copies of a photo. All files are read before the first is decoded: the
     /// worst moment of so many uploads, each time.
     fn photos(&self, count: usize, gradcam: bool, path: &Path) -> Result<()> {
-        let decoded = Barrier::new(count);
+        let uploaded = Barrier::new(count);
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..count)
-                .map(|_| scope.spawn(|| self.photo(gradcam, path, &decoded)))
+                .map(|_| scope.spawn(|| self.photo(gradcam, path, &uploaded)))
                 .collect();
             let results = threads.into_iter().map(|thread| match thread.join() {
                 Ok(result) => result,
@@ -113,21 +113,17 @@ impl Loaded {
         })
     }
 
-    fn photo(&self, gradcam: bool, path: &Path, decoded: &Barrier) -> Result<()> {
+    fn photo(&self, gradcam: bool, path: &Path, uploaded: &Barrier) -> Result<()> {
         let bytes = decode::read_bytes(path, &self.limits);
-        let photo = match &bytes {
-            Ok(bytes) => decode::decode(bytes, &self.limits).map(Some),
-            Err(_) => Ok(None),
-        };
-        // A server holds an upload until it is decoded, so all of them are there at this moment.
         // Also after an error: the others wait here.
-        decoded.wait();
-        drop(bytes?);
-        let photo = photo?.context("the photo was not read")?;
+        uploaded.wait();
+        let bytes = bytes?;
+        // One photo at a time from here on, as in the server's pool.
         let mut predictor = match self.predictor.lock() {
             Ok(predictor) => predictor,
             Err(poisoned) => poisoned.into_inner(),
         };
+        let photo = decode::decode(&bytes, &self.limits)?;
         let prediction = predictor.predict(&photo, &self.extra)?;
         let Some(target) = self.target.as_ref().filter(|_| gradcam) else {
             return Ok(());
@@ -138,7 +134,7 @@ impl Loaded {
         let map = explain::explain(target, Method::GradCam, score, &|id| engine.value(id))?;
         let small = shrink(&photo).context("the photo has no pixels")?;
         let region = predictor.region(&small);
-        drop(predictor);
+        drop(photo);
         let size = [small.width(), small.height()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         let mut drawn = small.into_pixels();
         explain::overlay(&mut drawn, size, &map, region, Overlay::default());
