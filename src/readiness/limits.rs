@@ -29,26 +29,33 @@ impl Project {
                 return;
             }
         };
-        match find(&root, "verdict").and_then(Located::text) {
-            Some("worse") => {
-                let sentence = find(&root, "sentence").and_then(Located::text);
-                out.add(
-                    &rules::ACCURACY_WORSE,
-                    path,
-                    None,
-                    sentence.unwrap_or("worse"),
-                );
-            }
-            Some("cannot_tell") => {
-                out.add(&rules::ACCURACY_UNDECIDED, path, None, "it cannot tell");
-            }
+        let unreadable = |out: &mut Findings, message: String| {
+            out.add(&rules::ACCURACY_EVIDENCE, path, None, message);
+        };
+        let comparison = root.get("comparison");
+        let said = |key| comparison.and_then(|c| c.get(key)).and_then(Located::text);
+        match said("verdict") {
+            Some("worse") => out.add(
+                &rules::ACCURACY_WORSE,
+                path,
+                None,
+                said("sentence").unwrap_or("worse"),
+            ),
+            Some("cannot_tell") => out.add(
+                &rules::ACCURACY_UNDECIDED,
+                path,
+                None,
+                said("sentence").unwrap_or("it cannot tell"),
+            ),
             Some(_) => {}
-            None => out.add(&rules::ACCURACY_EVIDENCE, path, None, "it has no `verdict`"),
+            None => unreadable(out, "it compares no two models".to_owned()),
         }
+        // The candidate, which is the last of the models, is what is deployed.
+        let evaluation = root
+            .get("models")
+            .and_then(|models| models.items().last()?.get("evaluation"));
         if let Some((least, line)) = settings.minimum_top1 {
-            let top1 = find(&root, "candidate_top1").or(find(&root, "top1"));
-            let value = top1.and_then(|v| v.number().or(v.get("value")?.number()));
-            match value {
+            match evaluation.and_then(|e| estimate(e, "top1")) {
                 Some(value) if value < least => out.add(
                     &rules::ACCURACY_MINIMUM,
                     SETTINGS_FILE,
@@ -56,14 +63,16 @@ impl Project {
                     format!("top-1 is {value:.3}, expected {least} or more"),
                 ),
                 Some(_) => {}
-                None => out.add(&rules::ACCURACY_EVIDENCE, path, None, "it has no top-1"),
+                None => unreadable(out, "it has no top-1".to_owned()),
             }
         }
+        let labels = root.get("labels").map_or(&[][..], Located::items);
         for (class, least, line) in &settings.sensitivity {
-            let value = find(&root, "sensitivity")
-                .and_then(|all| all.get(class))
-                .and_then(|v| v.number().or(v.get("value")?.number()))
-                .or_else(|| sensitivity_of(&root, class));
+            let value = labels
+                .iter()
+                .position(|label| label.text() == Some(class))
+                .and_then(|i| evaluation?.get("classes")?.items().get(i))
+                .and_then(|class| estimate(class, "sensitivity"));
             match value {
                 Some(value) if value < *least => out.add(
                     &rules::ACCURACY_SENSITIVITY,
@@ -72,10 +81,8 @@ impl Project {
                     format!("`{class}`: {value:.3}, expected {least} or more"),
                 ),
                 Some(_) => {}
-                None => out.add(
-                    &rules::ACCURACY_EVIDENCE,
-                    path,
-                    None,
+                None => unreadable(
+                    out,
                     format!("it has no sensitivity of `{}`", suggest::shorten(class)),
                 ),
             }
@@ -183,29 +190,7 @@ impl Project {
     }
 }
 
-/// The first value of a key, anywhere; outer ones first.
-fn find<'a>(root: &'a Located, key: &str) -> Option<&'a Located> {
-    if let Some(value) = root.get(key) {
-        return Some(value);
-    }
-    let inside = root.entries().iter().map(|(_, value)| value);
-    let mut inside = inside.chain(root.items());
-    inside.find_map(|value| find(value, key))
-}
-
-/// The sensitivity in a list of classes: `classes: [{label: mel, sensitivity: {value: 0.9}}]`.
-fn sensitivity_of(root: &Located, class: &str) -> Option<f64> {
-    let named = |value: &Located| {
-        ["class", "label", "name"]
-            .iter()
-            .any(|key| value.get(key).and_then(Located::text) == Some(class))
-    };
-    if named(root)
-        && let Some(value) = root.get("sensitivity")
-    {
-        return value.number().or_else(|| value.get("value")?.number());
-    }
-    let inside = root.entries().iter().map(|(_, value)| value);
-    let mut inside = inside.chain(root.items());
-    inside.find_map(|value| sensitivity_of(value, class))
+/// The value of an estimate with an interval: `{"value": 0.9, "low": ..., ...}`.
+fn estimate(of: &Located, key: &str) -> Option<f64> {
+    of.get(key)?.get("value")?.number()
 }

@@ -147,3 +147,47 @@ fn an_empty_folder_is_ready() {
     assert_eq!(ran.code, Some(0));
     assert_eq!(ran.json()["findings"], Value::Array(vec![]));
 }
+
+/// What `compare` writes is what `check` reads.
+#[test]
+fn evidence_is_a_document_of_compare() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let demo = root.join("models/demo.safetensors");
+    std::fs::copy(&demo, folder.path().join("model.safetensors")).unwrap();
+    let demo = demo.to_str().unwrap();
+    let table = root.join("fixtures/labels.csv");
+    let table = table.to_str().unwrap();
+    let compared = dermal(["compare", demo, demo, "--fixtures", table, "--json"]);
+    assert_eq!(compared.code, Some(1), "{}", compared.stderr);
+    put(folder.path(), "compare.json", &compared.stdout);
+    let mut ids = |limits: &str| {
+        let accuracy = format!("accuracy:\n  evidence: compare.json\n{limits}");
+        let settings = format!("model: model.safetensors\n{accuracy}");
+        put(folder.path(), "dermal.yaml", &settings);
+        let ran = check(folder.path(), &["--format", "json"]);
+        let findings = ran.json()["findings"].as_array().unwrap().clone();
+        let ids = findings
+            .iter()
+            .map(|f| f["id"].as_str().unwrap().to_owned());
+        ids.filter(|id| id.starts_with("accuracy-"))
+            .collect::<Vec<_>>()
+    };
+    // 210 photos cannot rule a point out; top-1 is 0.957.
+    assert_eq!(
+        ids("  minimum_top1: 0.95\n  sensitivity: {mel: 0.5}\n"),
+        ["accuracy-undecided"]
+    );
+    assert_eq!(
+        ids("  minimum_top1: 0.96\n  sensitivity: {mel: 1.0}\n"),
+        [
+            "accuracy-below-minimum",
+            "accuracy-sensitivity",
+            "accuracy-undecided"
+        ]
+    );
+    assert_eq!(
+        ids("  sensitivity: {measles: 0.1}\n"),
+        ["accuracy-evidence-unreadable", "accuracy-undecided"]
+    );
+}

@@ -109,7 +109,7 @@ const SAMPLE_PIXELS: u64 = 250_000;
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Heat map and overlay of 1024 pixels: a gradient of a small head, blending and PNG of 0.8
-/// megapixels. Measured 20 to 60 ms on one AVX2 core for every model of docs/benchmarks.md.
+/// megapixels. Assumed, not measured for the model at hand: mostly the PNG, some tens of ms.
 const GRADCAM_MS: f64 = 45.0;
 
 impl Times {
