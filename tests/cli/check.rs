@@ -161,7 +161,7 @@ fn evidence_is_a_document_of_compare() {
     let compared = dermal(["compare", demo, demo, "--fixtures", table, "--json"]);
     assert_eq!(compared.code, Some(1), "{}", compared.stderr);
     put(folder.path(), "compare.json", &compared.stdout);
-    let mut ids = |limits: &str| {
+    let ids = |limits: &str| {
         let accuracy = format!("accuracy:\n  evidence: compare.json\n{limits}");
         let settings = format!("model: model.safetensors\n{accuracy}");
         put(folder.path(), "dermal.yaml", &settings);
