@@ -201,7 +201,7 @@ fn health_memory_and_metrics_answer_with_and_without_slash() {
     assert_eq!(api["openapi"], "3.1.0");
     for (path, part) in [
         ("/docs", "POST /predict"),
-        ("/", "no diagnosis"),
+        ("/", "not a diagnosis"),
         ("/page.js", "fetch"),
     ] {
         let reply = server.get(path);
