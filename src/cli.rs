@@ -7,8 +7,10 @@ use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod compare;
 mod serve;
 
+pub use compare::CompareArgs;
 pub use serve::{BindAddress, LogFormat, LogLevel, ProbeArgs, ServeArgs};
 
 /// Take a trained image classifier to a small server without Python: import, predict, explain,
@@ -205,65 +207,6 @@ pub struct QuantizeArgs {
     /// Write a report with plots, too
     #[arg(long, value_name = "FILE.html|FILE.md", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
-    /// How the engine runs.
-    #[command(flatten)]
-    pub engine: EngineArgs,
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `dermal compare`.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  dermal compare model.safetensors --fixtures labels.csv
-  dermal compare model.safetensors model-int8.safetensors --fixtures photos/ --margin 1pp
-  dermal compare m.safetensors m8.safetensors --fixtures labels.csv --where split=val --group sex
-  dermal compare m.safetensors m8.safetensors --fixtures labels.csv --report verdict.html
-
-Exit status: 0 equivalent, better, or at least not worse; 1 worse, or these photos cannot tell (unless
---allow-inconclusive); 2 could not be run. docs/comparing.md has every formula and the verdict's rule.")]
-pub struct CompareArgs {
-    /// The model in use
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub base: PathBuf,
-    /// The one that may take its place; without it the first is judged alone
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub candidate: Option<PathBuf>,
-    /// Labelled photos: a folder per class, or a CSV table `file,label,...`
-    #[arg(long, value_name = "DIR|labels.csv", value_hint = ValueHint::AnyPath)]
-    pub fixtures: PathBuf,
-    /// Only rows of the table with this value (repeatable)
-    #[arg(long = "where", value_name = "COLUMN=VALUE")]
-    pub filter: Vec<String>,
-    /// Largest loss of top-1 that counts as none, in percentage points
-    #[arg(long, value_name = "POINTS", default_value = "1pp", value_parser = parse_points)]
-    pub margin: f64,
-    /// Compare within each value of this column, too (repeatable)
-    #[arg(long, value_name = "COLUMN", requires = "candidate")]
-    pub group: Vec<String>,
-    /// Specificity at which each class's sensitivity is reported
-    #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = parse_share)]
-    pub specificity: f64,
-    /// Photos on which heat maps are compared, evenly spaced; 0 for none
-    #[arg(long, value_name = "N", default_value = "16")]
-    pub heat_maps: usize,
-    /// How named fields become extra inputs: a YAML file [default: the artifact's own mapping]
-    #[arg(long, value_name = "FILE.yaml", value_hint = ValueHint::FilePath)]
-    pub fields: Option<PathBuf>,
-    /// Values of an extra input for all photos (repeatable)
-    #[arg(long, value_name = "NAME=v,...")]
-    pub input: Vec<NamedValues>,
-    /// Photos that cannot be read and are left out, at most
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub max_bad: usize,
-    /// Write a report with plots and the photos that changed, too
-    #[arg(long, value_name = "FILE.html|FILE.md", value_hint = ValueHint::FilePath)]
-    pub report: Option<PathBuf>,
-    /// Exit with 0 also where these photos cannot tell
-    #[arg(long)]
-    pub allow_inconclusive: bool,
     /// How the engine runs.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -744,13 +687,6 @@ fn parse_points(text: &str) -> Result<f64, String> {
     {
         Ok(points) if (0.0..=100.0).contains(&points) => Ok(points / 100.0),
         _ => Err("expected percentage points such as 0.5pp".to_owned()),
-    }
-}
-
-fn parse_share(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("expected a number from 0 to 1".to_owned()),
     }
 }
 
