@@ -1,7 +1,9 @@
-//! Tiles of up to 3 x 16 in AVX2: 16-bit products summed in pairs.
+//! Tiles of up to 6 x 8 in AVX2: 16-bit products summed in pairs.
 //!
-//! Twelve registers hold the sums of 3 x 16 channels, each channel's in two lanes (of `t mod 4`
-//! in 0, 1 and in 2, 3), which are added at the end. One holds weights, three the activations.
+//! Half a panel at a time, so that the sums of six rows fit: twelve of the sixteen registers,
+//! each with four channels in two lanes (of `t mod 4` in 0, 1 and in 2, 3), which are added at
+//! the end. Two more hold weights, one an activation, one a product. A tile of 3 x 16 widens
+//! twice as many weights for as many products, and has no register for the product.
 
 use std::arch::x86_64::{
     __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_cvtepu8_epi16,
@@ -13,21 +15,28 @@ use super::{Rows, STEP, Tier, TileArgs, TileFn};
 use crate::kernels::Avx2;
 use crate::tensor::PANEL;
 
-/// Lanes of 32 bits; a panel's sums take two registers once they are added up.
+/// Channels of a tile, whose sums take one register once they are added up.
 const LANES: usize = 8;
 
-/// Registers that a panel's sums take before: four channels each.
-const QUARTERS: usize = 4;
+/// Registers that these sums take before: four channels each.
+const QUARTERS: usize = 2;
 
 static TIER: Tier = Tier {
     rows_are: Rows::Words,
-    tiles: &[&[tile::<1> as TileFn, tile::<2>, tile::<3>]],
+    tiles: &[&[
+        tile::<1> as TileFn,
+        tile::<2>,
+        tile::<3>,
+        tile::<4>,
+        tile::<5>,
+        tile::<6>,
+    ]],
     block_rows: 12,
     copy,
     names: [
-        "conv_i8_3x16_avx2",
-        "conv1x1_i8_3x16_avx2",
-        "dense_i8_3x16_avx2",
+        "conv_i8_6x8_avx2",
+        "conv1x1_i8_6x8_avx2",
+        "dense_i8_6x8_avx2",
     ],
 };
 
@@ -58,38 +67,54 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     }
 }
 
+/// Both halves of one panel, one after the other.
 #[target_feature(enable = "avx2")]
 unsafe fn tile<const ROWS: usize>(args: &TileArgs) {
     // SAFETY: the caller keeps the contract of `TileArgs` for `ROWS` rows of 16-bit activations
-    // and one panel.
+    // and one panel, whose halves lie at channels 0 and 8.
     unsafe {
         let rows = args.rows.cast::<[*const i64; ROWS]>().read();
-        let mut sums = [[_mm256_setzero_si256(); QUARTERS]; ROWS];
-        let mut weights = args.panels;
-        for step in 0..args.steps {
-            let mut x = [_mm256_setzero_si256(); ROWS];
-            for (x, row) in x.iter_mut().zip(rows) {
-                *x = _mm256_set1_epi64x(row.add(step).read_unaligned());
-            }
-            for quarter in 0..QUARTERS {
-                let bytes = _mm_loadu_si128(weights.add(quarter * 16).cast());
-                let w = _mm256_cvtepi8_epi16(bytes);
-                for (sums, x) in sums.iter_mut().zip(x) {
-                    sums[quarter] = _mm256_add_epi32(sums[quarter], _mm256_madd_epi16(x, w));
-                }
-            }
-            weights = weights.add(PANEL * STEP);
-        }
-        for (i, sums) in sums.into_iter().enumerate() {
-            let to = args.sums.add(i * args.stride);
-            for half in 0..2 {
-                let channels = add_pairs(sums[2 * half], sums[2 * half + 1]);
-                let bias = _mm256_loadu_si256(args.bias.add(half * LANES).cast());
-                let sum = _mm256_add_epi32(channels, bias);
-                _mm256_storeu_si256(to.add(half * LANES).cast(), sum);
+        for half in 0..PANEL / LANES {
+            let weights = args.panels.add(half * LANES * STEP);
+            let sums = half_tile(rows, weights, args.steps);
+            let bias = _mm256_loadu_si256(args.bias.add(half * LANES).cast());
+            for (i, [low, high]) in sums.into_iter().enumerate() {
+                let sum = _mm256_add_epi32(add_pairs(low, high), bias);
+                let to = args.sums.add(i * args.stride + half * LANES);
+                _mm256_storeu_si256(to.cast(), sum);
             }
         }
     }
+}
+
+/// The sums of eight channels, whose weights are 32 of every 64 bytes.
+///
+/// # Safety
+/// Each row is valid for reads of `steps * 4` 16-bit activations, `weights` of `steps` times 32
+/// bytes, 64 apart.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn half_tile<const ROWS: usize>(
+    rows: [*const i64; ROWS],
+    weights: *const i8,
+    steps: usize,
+) -> [[__m256i; QUARTERS]; ROWS] {
+    let mut sums = [[_mm256_setzero_si256(); QUARTERS]; ROWS];
+    for step in 0..steps {
+        // SAFETY: the caller's bounds.
+        unsafe {
+            let at = weights.add(step * PANEL * STEP);
+            let w = [at, at.add(16)]
+                .map(|quarter| _mm256_cvtepi8_epi16(_mm_loadu_si128(quarter.cast())));
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                let x = _mm256_set1_epi64x(row.add(step).read_unaligned());
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, w));
+                }
+            }
+        }
+    }
+    sums
 }
 
 /// Eight channels in order from two registers of four channels' pairs each.
