@@ -1,5 +1,7 @@
 //! Scalar activation functions, with the formulas of Keras 3.
 
+pub mod curve;
+
 use serde::{Deserialize, Serialize};
 
 /// An elementwise function. [`Activation::apply`] is the definition; kernels approximate it.

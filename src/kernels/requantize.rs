@@ -13,6 +13,7 @@
 use super::KernelError;
 use super::vector::Vector;
 use crate::activation::Activation;
+use crate::activation::curve::{Curve, SEGMENTS};
 use crate::quantization::Quantization;
 
 /// Bounds in steps of the result's scale, the zero point being 0.
@@ -90,9 +91,47 @@ pub(super) fn check(what: &'static str, value: Quantization) -> Result<(), Kerne
     })
 }
 
-/// From `x` to a byte: clamped, rounded half to even, moved by the zero point.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A curve in registers.
+pub(super) struct Curved<V: Vector> {
+    place: [f32; 2],
+    coefficients: [V::Choices; 3],
+}
+
+impl<V: Vector> Curved<V> {
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn new(curve: &Curve) -> Self {
+        let [c0, c1, c2] = curve.coefficients();
+        // Not `map`: its closure would be compiled without the instructions of `V`.
+        // SAFETY: the caller's promise.
+        let coefficients = unsafe { [V::choices(c0), V::choices(c1), V::choices(c2)] };
+        Self {
+            place: curve.place(),
+            coefficients,
+        }
+    }
+
+    /// [`Curve::apply`] in each lane: the same operations, none of them fused.
+    #[inline(always)]
+    pub(super) fn apply(&self, x: V) -> V {
+        let [factor, addend] = self.place;
+        let place = x.mul(x.like(factor)).add(x.like(addend));
+        let last = SEGMENTS as f32 - 1.0;
+        let place = place.max(x.like(0.0)).min(x.like(last));
+        let [c0, c1, c2] = self.coefficients;
+        let bent = place.choose(c2).mul(x).add(place.choose(c1));
+        bent.mul(x).add(place.choose(c0))
+    }
+}
+
+/// From `x` to a byte: through a curve if there is one, clamped, rounded half to even, moved by
+/// the zero point.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct ToByte {
+    curve: Option<Box<Curve>>,
+    /// What `x` counts in: steps of the result or, in front of a curve, ones.
+    unit: f32,
     bounds: Bounds,
     zero_point: f32,
 }
@@ -105,9 +144,36 @@ impl ToByte {
     pub(super) fn of(activation: Activation, output: Quantization) -> Result<Self, KernelError> {
         check("output quantization", output)?;
         Ok(Self {
+            curve: None,
+            unit: output.scale,
             bounds: Bounds::of(activation, output)?,
             zero_point: f32::from(output.zero_point),
         })
+    }
+
+    /// The same, for activations that are curves too.
+    pub(super) fn through(
+        activation: Activation,
+        output: Quantization,
+    ) -> Result<Self, KernelError> {
+        let Some(curve) = Curve::of(activation, output.scale) else {
+            return Self::of(activation, output);
+        };
+        Ok(Self {
+            curve: Some(Box::new(curve)),
+            unit: 1.0,
+            ..Self::of(Activation::Linear, output)?
+        })
+    }
+
+    /// What `x` counts in.
+    pub(super) fn unit(&self) -> f32 {
+        self.unit
+    }
+
+    /// The curve that `x` goes through first.
+    pub(super) fn curve(&self) -> Option<&Curve> {
+        self.curve.as_deref()
     }
 
     /// The least and the largest byte that the bounds leave.
@@ -116,7 +182,7 @@ impl ToByte {
         clippy::cast_sign_loss,
         reason = "the bounds are in 0..=255"
     )]
-    pub(super) fn byte_bounds(self) -> [u8; 2] {
+    pub(super) fn byte_bounds(&self) -> [u8; 2] {
         let byte = |bound: f32| (bound + self.zero_point) as u8;
         [byte(self.bounds.low), byte(self.bounds.high)]
     }
@@ -127,47 +193,56 @@ impl ToByte {
         clippy::cast_sign_loss,
         reason = "it was made of a byte"
     )]
-    pub(super) fn zero_point(self) -> u8 {
+    pub(super) fn zero_point(&self) -> u8 {
         self.zero_point as u8
     }
 
-    /// Whole numbers from 0 to 255.
+    /// Whole numbers from 0 to 255 of `x` behind the curve.
     #[inline(always)]
-    pub(super) fn numbers<V: Vector>(self, x: V) -> V {
+    pub(super) fn numbers<V: Vector>(&self, x: V) -> V {
         // Both are whole and below 2^24, so that the difference is exact.
         let whole = self.bounds.clamp(x).add(x.like(WHOLE));
         whole.sub(x.like(WHOLE - self.zero_point))
     }
 
-    /// The same for one number.
+    /// The byte of one number.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the bounds keep it in 0..=255"
     )]
-    pub(super) fn one(self, x: f32) -> u8 {
+    pub(super) fn one(&self, x: f32) -> u8 {
+        let x = self.curve.as_ref().map_or(x, |curve| curve.apply(x));
         (self.bounds.clamp_one(x).round_ties_even() + self.zero_point) as u8
     }
 
     /// Writes `float(sums[i]) * multipliers[i]` of the first `n` of sixteen as bytes.
     ///
     /// # Safety
-    /// The CPU has the instructions of `V`; 16 floats can be read at `multipliers` and `n <= 16`
-    /// bytes written at `to`.
+    /// The CPU has the instructions of `V`; `n <= 16` rounded up to whole vectors are the floats
+    /// that can be read at `multipliers`, and `n` bytes can be written at `to`.
     #[inline(always)]
     pub(super) unsafe fn sums<V: Vector>(
-        self,
+        &self,
         sums: &[i32; 16],
         multipliers: *const f32,
         to: *mut u8,
         n: usize,
     ) {
-        let floats = sums.map(|sum| sum as f32);
+        let curved = match self.curve() {
+            // SAFETY: the caller's promise.
+            Some(curve) => Some(unsafe { Curved::<V>::new(curve) }),
+            None => None,
+        };
         let mut at = 0;
         while at < n {
             // SAFETY: `at + LANES <= 16`, since lanes divide 16; the rest is the caller's.
             unsafe {
-                let x = V::load(floats.as_ptr().add(at)).mul(V::load(multipliers.add(at)));
+                let x = V::load_i32(sums.as_ptr().add(at)).mul(V::load(multipliers.add(at)));
+                let x = match &curved {
+                    Some(curved) => curved.apply(x),
+                    None => x,
+                };
                 let bytes = self.numbers(x);
                 if at + V::LANES <= n {
                     bytes.store_u8(to.add(at));

@@ -18,6 +18,18 @@ pub(super) trait Vector: Copy {
     /// How many.
     const LANES: usize;
 
+    /// Numbers to choose among.
+    type Choices: Copy;
+
+    /// `numbers` as registers.
+    ///
+    /// # Safety
+    /// The CPU has the type's instructions.
+    unsafe fn choices(numbers: &[f32; 32]) -> Self::Choices;
+
+    /// In each lane the number at `trunc(self)`, which is 0 to 31.
+    fn choose(self, choices: Self::Choices) -> Self;
+
     /// `value` in every lane.
     ///
     /// # Safety
@@ -231,6 +243,22 @@ impl Portable {
 
 impl Vector for Portable {
     const LANES: usize = 8;
+    type Choices = [f32; 32];
+
+    #[inline(always)]
+    unsafe fn choices(numbers: &[f32; 32]) -> Self::Choices {
+        *numbers
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the caller's lanes are 0 to 31"
+    )]
+    fn choose(self, choices: Self::Choices) -> Self {
+        self.map(|at| choices[at as usize % 32])
+    }
 
     #[inline(always)]
     unsafe fn broadcast(value: f32) -> Self {
@@ -370,6 +398,9 @@ impl Vector for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub(super) use x86::F32x8;
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
         __m256, __m512, __mmask16, _CMP_GT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
@@ -377,15 +408,16 @@ mod x86 {
         _mm_packs_epi32, _mm_packus_epi16, _mm_storel_epi64, _mm_storeu_ps, _mm_storeu_si128,
         _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
         _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
-        _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_div_ps,
-        _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps,
-        _mm256_loadu_si256, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-        _mm256_or_ps, _mm256_round_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-        _mm256_sub_ps, _mm512_abs_ps, _mm512_add_ps, _mm512_and_ps, _mm512_castps_si512,
-        _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
-        _mm512_cvtps_epi32, _mm512_cvtusepi32_epi8, _mm512_div_ps, _mm512_fmadd_ps,
-        _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_storeu_ps,
-        _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_ps,
+        _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_cvttps_epi32,
+        _mm256_div_ps, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps,
+        _mm256_mul_ps, _mm256_or_ps, _mm256_permutevar8x32_ps, _mm256_round_ps, _mm256_set1_ps,
+        _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_abs_ps, _mm512_add_ps,
+        _mm512_and_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+        _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtps_epi32, _mm512_cvttps_epi32,
+        _mm512_cvtusepi32_epi8, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_ps, _mm512_permutex2var_ps,
         _mm512_roundscale_ps, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
@@ -434,6 +466,42 @@ mod x86 {
 
     impl Vector for F32x8 {
         const LANES: usize = 8;
+        type Choices = [__m256; 4];
+
+        #[inline(always)]
+        unsafe fn choices(numbers: &[f32; 32]) -> Self::Choices {
+            let from = numbers.as_ptr();
+            // SAFETY: the caller promises AVX2; four times eight of 32 floats.
+            unsafe {
+                [
+                    _mm256_loadu_ps(from),
+                    _mm256_loadu_ps(from.add(8)),
+                    _mm256_loadu_ps(from.add(16)),
+                    _mm256_loadu_ps(from.add(24)),
+                ]
+            }
+        }
+
+        #[inline(always)]
+        fn choose(self, [a, b, c, d]: Self::Choices) -> Self {
+            // SAFETY: a value of this type proves AVX2.
+            Self(unsafe {
+                let at = _mm256_cvttps_epi32(self.0);
+                // A permutation reads the lowest three bits, a blend the sign: bits 3 and 4.
+                let odd = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(at));
+                let high = _mm256_castsi256_ps(_mm256_slli_epi32::<27>(at));
+                let [a, b] = [
+                    _mm256_permutevar8x32_ps(a, at),
+                    _mm256_permutevar8x32_ps(b, at),
+                ];
+                let [c, d] = [
+                    _mm256_permutevar8x32_ps(c, at),
+                    _mm256_permutevar8x32_ps(d, at),
+                ];
+                let low = _mm256_blendv_ps(a, b, odd);
+                _mm256_blendv_ps(low, _mm256_blendv_ps(c, d, odd), high)
+            })
+        }
 
         #[inline(always)]
         unsafe fn broadcast(value: f32) -> Self {
@@ -563,6 +631,20 @@ mod x86 {
 
     impl Vector for F32x16 {
         const LANES: usize = 16;
+        type Choices = [__m512; 2];
+
+        #[inline(always)]
+        unsafe fn choices(numbers: &[f32; 32]) -> Self::Choices {
+            let from = numbers.as_ptr();
+            // SAFETY: the caller promises AVX-512; twice sixteen of 32 floats.
+            unsafe { [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))] }
+        }
+
+        #[inline(always)]
+        fn choose(self, [low, high]: Self::Choices) -> Self {
+            // SAFETY: a value of this type proves AVX-512.
+            Self(unsafe { _mm512_permutex2var_ps(low, _mm512_cvttps_epi32(self.0), high) })
+        }
 
         #[inline(always)]
         unsafe fn broadcast(value: f32) -> Self {
@@ -742,6 +824,45 @@ mod tests {
                 by_lane(&|a, _, _| a.round_ties_even()),
             ];
             assert_eq!(bits(&got), bits(&expected), "{isa}");
+        }
+    }
+
+    /// What is chosen at each place.
+    struct Choose<'a> {
+        numbers: &'a [f32; 32],
+        places: &'a [f32; 64],
+    }
+
+    impl Kernel for Choose<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        unsafe fn run<V: Vector>(self) -> Vec<f32> {
+            let mut chosen = vec![0.0; 64];
+            for at in (0..64).step_by(V::LANES) {
+                // SAFETY: both hold 64 lanes, a multiple of `LANES`.
+                unsafe {
+                    let choices = V::choices(self.numbers);
+                    let places = V::load(self.places.as_ptr().add(at));
+                    places.choose(choices).store(chosen.as_mut_ptr().add(at));
+                }
+            }
+            chosen
+        }
+    }
+
+    #[test]
+    fn numbers_are_chosen_by_the_whole_part() {
+        let numbers = std::array::from_fn(|i| (i * i) as f32);
+        let places = std::array::from_fn(|i| i as f32 / 2.0);
+        let expected: Vec<f32> = (0..64).map(|i| numbers[i / 2]).collect();
+        for isa in Isa::available() {
+            let choose = Choose {
+                numbers: &numbers,
+                places: &places,
+            };
+            // SAFETY: the kernel asks for nothing but the arrays it borrows.
+            assert_eq!(unsafe { dispatch(isa, choose) }, expected, "{isa}");
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::calibrate::Calibration;
 use super::{QuantizeError, RangeMethod};
 use crate::activation::Activation;
-use crate::graph::{BinaryOp, Graph, Kernel, KernelLayout, Node, NodeId, Op, PoolKind, Stage};
+use crate::graph::{
+    BinaryOp, Conv2d, Dense, Graph, Kernel, KernelLayout, Node, NodeId, Op, PoolKind, Stage,
+};
 use crate::panel;
 use crate::quantization::Quantization;
 use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor, TensorError};
@@ -135,7 +137,10 @@ fn stored_bytes(graph: &Graph, integer: &[bool]) -> Vec<bool> {
     let mut bytes = integer.to_vec();
     for (id, node) in graph.ids().zip(graph.nodes()) {
         let ends_in_float = match &node.op {
-            Op::Conv2d(_) | Op::Dense(_) => node.inputs.len() == 1,
+            // Curves end in bytes, so that no tier needs an exponential function that is exact.
+            Op::Conv2d(Conv2d { epilogue, .. }) | Op::Dense(Dense { epilogue, .. }) => {
+                node.inputs.len() == 1 && !epilogue.activation.is_curve()
+            }
             Op::GlobalPool { .. } => true,
             _ => false,
         };

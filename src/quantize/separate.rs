@@ -1,8 +1,8 @@
 //! Takes activations that become tables out of the ops they are fused into.
 //!
 //! A byte is looked up in a table of the bytes in front of it, so the range in front of the
-//! activation must be known too: it becomes a value of its own. ReLU and ReLU6 stay fused; they
-//! are the bounds of a clamp.
+//! activation must be known too: it becomes a value of its own. ReLU and ReLU6 stay fused (they
+//! are the bounds of a clamp), and so do curves, which take unrounded sums.
 
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, Epilogue, Graph, GraphError, Node, NodeId, Op, SourceLayer, Stage};
@@ -15,8 +15,14 @@ pub(super) fn is_clamp(activation: Activation) -> bool {
     )
 }
 
-/// The same function with every activation that is not a clamp as a node of its own, and
-/// residuals that follow such an activation as additions.
+/// Whether the integer kernel of `op` computes it on its own sums.
+fn is_fused(op: &Op, activation: Activation) -> bool {
+    let weighted = op.kernel().is_some();
+    is_clamp(activation) || (weighted && activation.is_curve())
+}
+
+/// The same function with every activation that becomes a table as a node of its own, and
+/// residuals that follow anything but a clamp as additions.
 ///
 /// # Errors
 /// [`GraphError`] if the rewritten graph does not check, which is a bug.
@@ -28,9 +34,15 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
         for input in &mut node.inputs {
             *input = moved[input.0];
         }
-        let epilogue = epilogue(&node.op);
-        let post = epilogue.residual.unwrap_or_default();
-        if is_clamp(epilogue.activation) && is_clamp(post) {
+        let Epilogue {
+            activation,
+            residual: post,
+        } = epilogue(&node.op);
+        let whole = match post {
+            Some(post) => is_clamp(activation) && is_clamp(post),
+            None => is_fused(&node.op, activation),
+        };
+        if whole {
             moved.push(NodeId(nodes.len()));
             nodes.push(node);
             continue;
@@ -41,54 +53,47 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
             template: node.clone(),
             nodes: &mut nodes,
         };
-        let split_residual = epilogue.residual.is_some() && !is_clamp(epilogue.activation);
-        let residual = match (split_residual, node.inputs.last()) {
-            (true, Some(&last)) => {
+        let residual = match (post, node.inputs.last()) {
+            (Some(_), Some(&last)) if !is_clamp(activation) => {
                 node.inputs.pop();
                 Some(last)
             }
             _ => None,
         };
-        // What stays fused: a clamp, and a residual behind a clamp.
-        let (fused, stage) = if is_clamp(epilogue.activation) {
-            let residual = Some(Activation::Linear);
-            let activation = epilogue.activation;
-            (
-                Epilogue {
-                    activation,
-                    residual,
-                },
-                Stage::BeforePostActivation,
-            )
-        } else {
-            (Epilogue::default(), Stage::BeforeActivation)
+        // Where the activation's own value stands.
+        let activated = match residual {
+            Some(_) => Stage::BeforeResidual,
+            None => Stage::Output,
         };
         let inputs = std::mem::take(&mut node.inputs);
-        parts.push("sum", with_epilogue(node.op, fused), &inputs, &stage);
-        if !is_clamp(epilogue.activation) {
-            let stage = if residual.is_some() {
-                Stage::BeforeResidual
+        let fused = |activation, residual| Epilogue {
+            activation,
+            residual,
+        };
+        if is_clamp(activation) {
+            // A residual behind a clamp stays; what follows it does not.
+            let epilogue = fused(activation, Some(Activation::Linear));
+            let op = with_epilogue(node.op, epilogue);
+            parts.push("sum", op, &inputs, &Stage::BeforePostActivation);
+        } else if is_fused(&node.op, activation) {
+            let op = with_epilogue(node.op, fused(activation, None));
+            parts.push("activation", op, &inputs, &activated);
+        } else {
+            let op = with_epilogue(node.op, Epilogue::default());
+            parts.push("sum", op, &inputs, &Stage::BeforeActivation);
+            parts.then("activation", Op::Activation(activation), &activated);
+        }
+        let post = post.unwrap_or_default();
+        if let Some(residual) = residual {
+            let (activation, stage) = if is_clamp(post) {
+                (post, Stage::Output)
             } else {
-                Stage::Output
+                (Activation::Linear, Stage::BeforePostActivation)
             };
-            parts.then("activation", Op::Activation(epilogue.activation), &stage);
-            if let Some(residual) = residual {
-                let add = Op::Binary {
-                    kind: BinaryOp::Add,
-                    activation: if is_clamp(post) {
-                        post
-                    } else {
-                        Activation::Linear
-                    },
-                };
-                let sum = parts.last();
-                let stage = if is_clamp(post) {
-                    Stage::Output
-                } else {
-                    Stage::BeforePostActivation
-                };
-                parts.push("add", add, &[sum, residual], &stage);
-            }
+            let kind = BinaryOp::Add;
+            let sum = parts.last();
+            let add = Op::Binary { kind, activation };
+            parts.push("add", add, &[sum, residual], &stage);
         }
         if !is_clamp(post) {
             parts.then("post", Op::Activation(post), &Stage::Output);

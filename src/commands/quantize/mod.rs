@@ -482,7 +482,11 @@ struct CalibrationReport {
 
 impl CalibrationReport {
     fn of(args: &QuantizeArgs, photos: &Photos<'_>, found: &Found) -> Self {
-        let drop = found.float_top1.zip(found.score.top1).map(|(a, b)| a - b);
+        let drop = found
+            .score
+            .float_top1
+            .zip(found.score.top1)
+            .map(|(a, b)| a - b);
         let held = args
             .max_drop
             .map(|most| drop.is_some_and(|drop| drop <= most + 1e-12));
@@ -497,7 +501,7 @@ impl CalibrationReport {
             mean_abs_dp: found.score.mean_abs_dp,
             agreement: found.score.agreement,
             scored_photos: found.score.photos,
-            top1_before: found.float_top1,
+            top1_before: found.score.float_top1,
             top1_after: found.score.top1,
             max_drop: args.max_drop,
             held,

@@ -35,12 +35,6 @@ pub(super) struct Limits {
     pub(super) until: Option<Instant>,
 }
 
-/// What the model in use said about a photo.
-struct Answer {
-    probabilities: Vec<f32>,
-    right: Option<bool>,
-}
-
 /// How a candidate did on the scored photos.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Score {
@@ -50,6 +44,8 @@ pub(super) struct Score {
     pub(super) agreement: f64,
     /// Accuracy, where there are labels.
     pub(super) top1: Option<f64>,
+    /// The float model's on the same photos.
+    pub(super) float_top1: Option<f64>,
     pub(super) photos: usize,
 }
 
@@ -57,7 +53,6 @@ pub(super) struct Score {
 pub(super) struct Found {
     pub(super) graph: Graph,
     pub(super) score: Score,
-    pub(super) float_top1: Option<f64>,
     pub(super) equalization: Option<f64>,
     pub(super) bias_correction: bool,
     /// Source layers in float, in the order of the graph.
@@ -74,7 +69,8 @@ pub(super) struct Search<'a, 'm> {
     pub(super) photos: &'a mut Photos<'m>,
     pub(super) options: Options,
     pub(super) limits: Limits,
-    answers: BTreeMap<usize, Answer>,
+    /// The float model's probabilities of each photo.
+    answers: BTreeMap<usize, Vec<f32>>,
     trials: Vec<(String, Score)>,
 }
 
@@ -108,15 +104,16 @@ impl<'a, 'm> Search<'a, 'm> {
                 calibration = balanced;
             }
         }
-        let float_top1 = self.float_top1();
-        if let (Some(most), Some(float)) = (self.limits.max_drop, float_top1) {
+        if best.score.photos < self.answers.len() && !self.is_late() {
+            best.score = self.score(&best.graph, "all photos", usize::MAX)?;
+        }
+        if let (Some(most), Some(float)) = (self.limits.max_drop, best.score.float_top1) {
             self.guard(&calibration, &mut best, float - most)?;
         }
         let errors = self.errors(&calibration, &best.graph)?;
         Ok(Found {
             graph: best.graph,
             score: best.score,
-            float_top1,
             equalization: best.equalization,
             bias_correction: best.options.bias_correction,
             kept: layer_names(calibration.graph(), &best.options.keep_float),
@@ -153,14 +150,7 @@ impl<'a, 'm> Search<'a, 'm> {
             if first {
                 let logits = calibrator.engine_mut().output();
                 let probabilities = head::probabilities(model.manifest.head, logits);
-                let right = sample.label.map(|label| label == top1(&probabilities));
-                answers.insert(
-                    index,
-                    Answer {
-                        probabilities,
-                        right,
-                    },
-                );
+                answers.insert(index, probabilities);
             }
             Ok(())
         })?;
@@ -221,7 +211,8 @@ impl<'a, 'm> Search<'a, 'm> {
 
     fn score(&mut self, graph: &Graph, name: &str, most: usize) -> Result<Score> {
         let mut engine = Engine::new(graph, &self.options).context("cannot run the candidate")?;
-        let (mut distance, mut same, mut right, mut labelled, mut n) = (0.0, 0, 0, 0, 0);
+        let (mut distance, mut same, mut right, mut float_right, mut labelled, mut n) =
+            (0.0, 0, 0, 0, 0, 0);
         let model = self.model;
         let answers = &self.answers;
         let dataset = self.photos.dataset.clone();
@@ -235,31 +226,27 @@ impl<'a, 'm> Search<'a, 'm> {
             let Some(answer) = answers.get(&index) else {
                 return Ok(());
             };
-            let pairs = answer.probabilities.iter().zip(&got);
+            let pairs = answer.iter().zip(&got);
             let sum: f64 = pairs.map(|(a, b)| f64::from((a - b).abs())).sum();
             distance += sum / got.len().max(1) as f64;
-            same += usize::from(top1(&answer.probabilities) == top1(&got));
+            same += usize::from(top1(answer) == top1(&got));
             if let Some(label) = dataset.samples[index].label {
                 labelled += 1;
                 right += usize::from(label == top1(&got));
+                float_right += usize::from(label == top1(answer));
             }
             n += 1;
             Ok(())
         })?;
         let share = |count: usize| count as f64 / n.max(1) as f64;
+        let all_labelled = labelled == n && n > 0;
         Ok(Score {
             mean_abs_dp: distance / f64::from(u32::try_from(n.max(1))?),
             agreement: share(same),
-            top1: (labelled == n && n > 0).then(|| share(right)),
+            top1: all_labelled.then(|| share(right)),
+            float_top1: all_labelled.then(|| share(float_right)),
             photos: n,
         })
-    }
-
-    fn float_top1(&self) -> Option<f64> {
-        let right: Option<Vec<bool>> = self.answers.values().map(|a| a.right).collect();
-        let right = right?;
-        let count = right.iter().filter(|&&r| r).count();
-        Some(count as f64 / right.len().max(1) as f64)
     }
 
     /// Keeps layers in float, the most damaging first, until top-1 on all photos is `wanted`.
@@ -269,7 +256,6 @@ impl<'a, 'm> Search<'a, 'm> {
         best: &mut Candidate,
         wanted: f64,
     ) -> Result<()> {
-        best.score = self.score(&best.graph, "all photos", usize::MAX)?;
         while best.score.top1.is_some_and(|top1| top1 < wanted - 1e-12) && !self.is_late() {
             let errors = self.errors(calibration, &best.graph)?;
             let suspects = suspects(&errors, &best.graph, &best.options.keep_float);

@@ -47,7 +47,7 @@ pub struct BinaryI8Params {
 }
 
 /// The numbers of the module's formulas.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Numbers {
     zeros: [f32; 2],
     multipliers: [f32; 2],
@@ -257,7 +257,7 @@ impl<C: Combine> Part<'_, C> {
             zeros,
             multipliers,
             to_byte,
-        } = self.op.numbers;
+        } = &self.op.numbers;
         let mut at = 0;
         // SAFETY: promised by the caller; a vector is read before it is written.
         unsafe {

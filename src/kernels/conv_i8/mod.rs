@@ -27,7 +27,8 @@ pub enum ConvI8Output {
     U8 {
         /// Of the requantized sum.
         output: Quantization,
-        /// A clamp: `Linear`, `Relu` or `Relu6`.
+        /// A clamp (`Linear`, `Relu` or `Relu6`) or, without a residual, an activation that is a
+        /// [`crate::activation::curve::Curve`].
         activation: Activation,
         /// When present, input 1 (bytes of the output's shape with this quantization) is added to
         /// the clamped sum, then this clamp is applied.

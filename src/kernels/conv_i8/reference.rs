@@ -3,6 +3,7 @@
 
 use super::{ConvI8Output, ConvI8Params};
 use crate::activation::Activation;
+use crate::activation::curve::Curve;
 use crate::kernels::KernelError;
 use crate::tensor::PANEL;
 
@@ -68,8 +69,10 @@ pub fn conv_i8_reference(params: &ConvI8Params, inputs: &[&[u8]]) -> Result<Stor
                     residual,
                     table,
                 } => {
-                    let factor = f64::from(params.input.scale) / f64::from(output.scale)
-                        * f64::from(scales[filter]);
+                    let curve = Curve::of(*activation, output.scale);
+                    let unit = if curve.is_some() { 1.0 } else { output.scale };
+                    let factor =
+                        f64::from(params.input.scale) / f64::from(unit) * f64::from(scales[filter]);
                     let zero_point = f32::from(output.zero_point);
                     let six = (6.0 / output.scale).round_ties_even();
                     let clamp = |x: f32, activation: &Activation| match activation {
@@ -77,7 +80,8 @@ pub fn conv_i8_reference(params: &ConvI8Params, inputs: &[&[u8]]) -> Result<Stor
                         Activation::Relu6 => x.clamp(0.0, six),
                         _ => x,
                     };
-                    let mut x = clamp(sum as f32 * factor as f32, activation);
+                    let x = sum as f32 * factor as f32;
+                    let mut x = curve.map_or_else(|| clamp(x, activation), |c| c.apply(x));
                     if let Some((from, post)) = residual {
                         let steps = f32::from(inputs[1][bytes.len()]) - f32::from(from.zero_point);
                         let ratio = (f64::from(from.scale) / f64::from(output.scale)) as f32;

@@ -33,9 +33,10 @@ fn random(seed: u64, window: SlidingWindow, groups: usize, filters: usize) -> Co
         zero_point: rng.random(),
     };
     let clamps = [Activation::Linear, Activation::Relu, Activation::Relu6];
+    let curves = [Activation::Silu, Activation::HardSwish, Activation::Tanh];
     // The sums' spread is near `74 * 74 * sqrt(k)` times the weights' scale.
     let spread = 5e3 * (k as f32).sqrt() * 5e-3 / 255.0 * 6.0;
-    let kind = rng.random_range(0..4);
+    let kind = rng.random_range(0..5);
     let input = quantization(&mut rng, 1.0);
     let output = quantization(&mut rng, spread);
     let output = if kind == 0 {
@@ -45,7 +46,7 @@ fn random(seed: u64, window: SlidingWindow, groups: usize, filters: usize) -> Co
     } else {
         ConvI8Output::U8 {
             output,
-            activation: clamps[rng.random_range(0..3)],
+            activation: if kind == 4 { curves } else { clamps }[rng.random_range(0..3)],
             residual: (kind == 2).then(|| {
                 (
                     quantization(&mut rng, spread),
@@ -220,7 +221,7 @@ fn what_cannot_be_exact_is_refused() {
     params.input.scale = 1.0;
     params.output = ConvI8Output::U8 {
         output: params.input,
-        activation: Activation::Silu,
+        activation: Activation::Softsign,
         residual: None,
         table: None,
     };

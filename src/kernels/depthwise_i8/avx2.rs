@@ -9,15 +9,17 @@
 //! pixels spilled so many registers that they took 1.6 times as long. The requantization is that of
 //! `requantize`: clamping after rounding is the same as before it, since the bounds are whole,
 //! and [`Packed::new`] refuses multipliers whose results a conversion to integers would overflow.
+//! Sums that go through a curve are requantized by `requantize` itself.
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_adds_epi16, _mm_loadl_epi64, _mm_max_epu8, _mm_min_epu8, _mm_packs_epi32,
     _mm_packus_epi16, _mm_set1_epi8, _mm_set1_epi16, _mm_storel_epi64, _mm_unpacklo_epi8,
     _mm256_add_epi32, _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
     _mm256_cvtps_epi32, _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_mul_ps,
+    _mm256_madd_epi16, _mm256_mul_ps, _mm256_storeu_si256,
 };
 
+use super::super::vector::F32x8;
 use super::super::{Avx2, SlidingWindow};
 use super::DepthwiseI8;
 
@@ -323,7 +325,18 @@ impl<const K: usize> Tile<'_, K> {
                 )*};
             }
             column!(0 1 2 3 4 5 6 7 8 9);
-            let multipliers = _mm256_loadu_ps(op.multipliers.as_ptr().add(channel));
+            let to = |pixel: usize| self.output.add(pixel * op.window.input[2] + channel);
+            let multipliers = op.multipliers.as_ptr().add(channel);
+            if op.to_byte.curve().is_some() {
+                for (pixel, sum) in sums.into_iter().enumerate() {
+                    let mut all = [0; 16];
+                    _mm256_storeu_si256(all.as_mut_ptr().cast(), sum);
+                    op.to_byte
+                        .sums::<F32x8>(&all, multipliers, to(pixel), lanes);
+                }
+                return;
+            }
+            let multipliers = _mm256_loadu_ps(multipliers);
             let [least, most] = self.packed.bounds;
             let least = _mm_set1_epi8(least.cast_signed());
             let most = _mm_set1_epi8(most.cast_signed());
@@ -338,7 +351,7 @@ impl<const K: usize> Tile<'_, K> {
                 let moved = _mm_adds_epi16(halves, zero_point);
                 let bytes = _mm_packus_epi16(moved, moved);
                 let bytes = _mm_min_epu8(_mm_max_epu8(bytes, least), most);
-                let to = self.output.add(pixel * op.window.input[2] + channel);
+                let to = to(pixel);
                 if EDGE && lanes < LANES {
                     let mut all = [0_u8; LANES];
                     _mm_storel_epi64(all.as_mut_ptr().cast(), bytes);

@@ -11,7 +11,8 @@
 //!
 //! The bias holds the correction for the input's zero point, `-zero_in * sum of w[.., c]`, which
 //! is right for taps outside too because there `x` is the zero point. ReLU on load is the larger
-//! of byte and zero point. An activation that is not a clamp is a table on the result.
+//! of byte and zero point. Of an activation that is a curve, `q` is that of the curve at
+//! `float(sum) * scale_in * weight_scale[c]`; of one that is neither curve nor clamp, a table's.
 //!
 //! Weights: `[kh, kw, c rounded up to 16]` i8, symmetric, a scale a channel.
 
@@ -50,7 +51,7 @@ pub struct DepthwiseI8Params {
     pub input_activation: Activation,
     /// Quantization of the requantized sums: of the result, or of what the table reads.
     pub output: Quantization,
-    /// Applied by clamping: `Linear`, `Relu` or `Relu6`.
+    /// A clamp (`Linear`, `Relu` or `Relu6`) or a [`crate::activation::curve::Curve`].
     pub activation: Activation,
     /// Applied to the requantized bytes.
     pub table: Option<Table>,
@@ -126,11 +127,12 @@ impl DepthwiseI8 {
         let Some(scales) = params.weight_scale.as_f32() else {
             unreachable!("its dtype was checked")
         };
+        let to_byte = ToByte::through(params.activation, params.output)?;
         let mut multipliers = vec![0.0; padded];
         for (multiplier, &scale) in multipliers.iter_mut().zip(scales).take(channels) {
             #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
             let value = (f64::from(params.input.scale) * f64::from(scale)
-                / f64::from(params.output.scale)) as f32;
+                / f64::from(to_byte.unit())) as f32;
             // Zero is what a channel that is always zero may have.
             if !value.is_finite() || value < 0.0 {
                 return Err(refuse(
@@ -151,7 +153,7 @@ impl DepthwiseI8 {
             multipliers,
             outside: vec![params.input.zero_point; padded],
             low,
-            to_byte: ToByte::of(params.activation, params.output)?,
+            to_byte,
             table: params.table,
             #[cfg(target_arch = "x86_64")]
             packed: None,

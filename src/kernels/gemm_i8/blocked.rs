@@ -9,12 +9,13 @@
 //! requantized while they are in the cache.
 
 use super::super::gemm_f32::Source;
-use super::super::requantize::{self, Bounds, multiplier};
+use super::super::requantize::{self, Bounds, Curved, multiplier};
 use super::super::table_i8::{self, Table};
 use super::super::vector::{Kernel, Vector, dispatch};
 use super::super::{Isa, KernelError, byte_words};
 use super::{Rows, STEP, Tier, TileArgs};
 use crate::activation::Activation;
+use crate::activation::curve::Curve;
 use crate::quantization::Quantization;
 use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor};
 
@@ -44,7 +45,7 @@ pub(in crate::kernels) enum Finish {
     U8 {
         /// Of the requantized sum.
         output: Quantization,
-        /// A clamp (`Linear`, `Relu`, `Relu6`).
+        /// A clamp (`Linear`, `Relu`, `Relu6`) or, without a residual, a curve.
         activation: Activation,
         /// Input 1's quantization, and the clamp after it is added.
         residual: Option<(Quantization, Activation)>,
@@ -468,6 +469,8 @@ enum Store {
 }
 
 struct StoreU8 {
+    /// From real numbers to steps; without it sums come in steps.
+    curve: Option<Curve>,
     bounds: Bounds,
     residual: Option<Residual>,
     zero_point: f32,
@@ -498,6 +501,11 @@ impl Kernel for Requantize<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let store = self.store;
+        let curved = match &store.curve {
+            // SAFETY: the caller's promise.
+            Some(curve) => Some(unsafe { Curved::<V>::new(curve) }),
+            None => None,
+        };
         let mut i = 0;
         // SAFETY: sums and multipliers are filled up to whole panels, a multiple of every
         // vector; bytes are read and written up to `len`.
@@ -505,9 +513,12 @@ impl Kernel for Requantize<'_> {
             while i < self.len {
                 let lanes = V::LANES.min(self.len - i);
                 let sum = V::load_i32(self.sums.add(i));
-                let mut x = store
-                    .bounds
-                    .clamp(sum.mul(V::load(self.multipliers.add(i))));
+                let x = sum.mul(V::load(self.multipliers.add(i)));
+                let x = match &curved {
+                    Some(curved) => curved.apply(x),
+                    None => x,
+                };
+                let mut x = store.bounds.clamp(x);
                 if let Some(residual) = &store.residual {
                     let from = self.residual.add(i);
                     let bytes = if lanes == V::LANES {
@@ -573,8 +584,16 @@ fn store(finish: Finish, input_scale: f32) -> Result<(f64, Store), KernelError> 
             table,
         } => {
             requantize::check("output", output)?;
+            let curve = match residual {
+                None => Curve::of(activation, output.scale),
+                Some(_) => None,
+            };
+            let clamp = match curve {
+                Some(_) => Activation::Linear,
+                None => activation,
+            };
             let (bounds, residual) = match residual {
-                None => (Bounds::of(activation, output)?, None),
+                None => (Bounds::of(clamp, output)?, None),
                 Some((from, post)) => {
                     requantize::check("residual", from)?;
                     let multiplier = multiplier("residual scale", &[from.scale], &[output.scale])?;
@@ -586,13 +605,15 @@ fn store(finish: Finish, input_scale: f32) -> Result<(f64, Store), KernelError> 
                     (Bounds::unlimited(activation, output)?, Some(residual))
                 }
             };
+            let unit = if curve.is_some() { 1.0 } else { output.scale };
             let store = StoreU8 {
+                curve,
                 bounds,
                 residual,
                 zero_point: f32::from(output.zero_point),
                 table,
             };
-            let factor = f64::from(input_scale) / f64::from(output.scale);
+            let factor = f64::from(input_scale) / f64::from(unit);
             Ok((factor, Store::U8(Box::new(store))))
         }
         Finish::F32 { activation } => Ok((f64::from(input_scale), Store::F32(activation))),
