@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 
 ci=${CI:-false}
 cache=${DERMAL_MODEL_CACHE:-.cache/models}
-skipped=()
+work=$(mktemp -d)
+declare -A beside=()
 
 stage() {
   local name=$1 began=$SECONDS
@@ -25,9 +26,37 @@ stage() {
   printf '=== %s: %d s\n' "$name" "$((SECONDS - began))"
 }
 
+# Starts a stage that leaves most of the machine idle beside those that follow; what it prints is
+# kept until `join`, which waits for it and stops the gate if it failed.
+start() {
+  local name=$1
+  shift
+  # A process group of its own, so that all of it can be stopped.
+  set -m
+  (stage "$name" "$@") >"$work/$name.log" 2>&1 &
+  set +m
+  beside[$name]=$!
+}
+
+join() {
+  local code=0
+  wait "${beside[$1]}" || code=$?
+  unset "beside[$1]"
+  cat "$work/$1.log"
+  [ "$code" = 0 ] || exit 1
+}
+
+finish() {
+  local code=$?
+  for group in "${beside[@]}"; do kill -- "-$group" 2>/dev/null || true; done
+  rm -rf "$work"
+  exit "$code"
+}
+trap finish EXIT
+
 skip() {
   printf '\n*** SKIPPED: %s ***\n\n' "$1"
-  skipped+=("$1")
+  echo "$1" >>"$work/skipped"
 }
 
 # Models that cannot be had are skipped on a developer's machine; a wrong checksum never is.
@@ -107,17 +136,20 @@ soak() {
 [ "$ci" != true ] || export DERMAL_REQUIRE_REAL_MODELS=1
 
 stage "cargo fmt" cargo fmt --check
-stage "real models" models
-stage "clients of the server" clients
+start "real models" models
+start "clients of the server" clients
 stage "cargo clippy" cargo clippy --all-targets -- -D warnings
+join "real models"
+join "clients of the server"
 stage "cargo test" tests
+stage "README's first command" first_command
+start "soak" soak
 stage "cargo doc" documentation
 stage "cargo deny" deny
 stage "AVX-512 tier" scripts/test-avx512.sh
-stage "README's first command" first_command
-stage "soak" soak
+join "soak"
 
 printf '\nall stages passed in %d s\n' "$SECONDS"
-for what in ${skipped[@]+"${skipped[@]}"}; do
-  printf 'but skipped: %s\n' "$what"
-done
+if [ -f "$work/skipped" ]; then
+  sed 's/^/but skipped: /' "$work/skipped"
+fi
