@@ -21,7 +21,7 @@ use std::arch::x86_64::{
 
 use super::super::vector::F32x8;
 use super::super::{Avx2, SlidingWindow};
-use super::DepthwiseI8;
+use super::{DepthwiseI8, TapRows};
 
 /// Channels of a register.
 const LANES: usize = 8;
@@ -121,10 +121,7 @@ impl Packed {
 struct Tile<'a, const K: usize> {
     packed: &'a Packed,
     op: &'a DepthwiseI8,
-    /// Channel 0 of the column under the first tap of the first pixel in each row of taps, not to
-    /// be read where it is outside, and the bytes to the next column: rows outside the image are
-    /// one pixel of zero points over and over.
-    rows: [(*const u8, usize); K],
+    rows: TapRows<K>,
     /// The input column under the first tap of the first pixel, plus the padding to its left.
     column: usize,
     /// Channel 0 of the first pixel.
@@ -143,23 +140,12 @@ unsafe fn run<const K: usize, const S: usize>(
     input: *const u8,
     output: *mut u8,
 ) {
-    let [height, width, channels] = op.window.input;
-    let columns = op.output[1];
-    let rows: [_; K] = std::array::from_fn(|ky| {
-        let y = (row * S + ky).wrapping_sub(op.window.padding[0]);
-        if y < height {
-            (input.wrapping_add(y * width * channels), channels)
-        } else {
-            (op.outside.as_ptr(), 0)
-        }
-    });
+    let [columns, channels] = [op.output[1], op.window.input[2]];
+    let rows = TapRows::<K>::under(op, row, input);
     let tile = |column: usize| Tile {
         packed,
         op,
-        rows: rows.map(|(start, step)| {
-            let x = (column * S).wrapping_sub(op.window.padding[1]);
-            (start.wrapping_add(x.wrapping_mul(step)), step)
-        }),
+        rows: rows.from_column(op, column * S),
         column: column * S,
         output: output.wrapping_add(column * channels),
     };
@@ -284,8 +270,8 @@ impl<const K: usize> Tile<'_, K> {
                 for tap in &mut taps {
                     *tap = next();
                 }
-                let (above, above_step) = self.rows[ky];
-                let (below, below_step) = self.rows[ky + 1];
+                let (above, above_step) = self.rows.0[ky];
+                let (below, below_step) = self.rows.0[ky + 1];
                 let above = above.wrapping_add(channel);
                 let below = below.wrapping_add(channel);
                 macro_rules! column {
@@ -307,7 +293,7 @@ impl<const K: usize> Tile<'_, K> {
             for tap in &mut taps[..=K / 2] {
                 *tap = next();
             }
-            let (start, step) = self.rows[K - 1];
+            let (start, step) = self.rows.0[K - 1];
             let from = start.wrapping_add(channel);
             macro_rules! column {
                 ($($j:literal)*) => {$(

@@ -19,6 +19,8 @@
 mod any;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod reference;
 
 pub use reference::depthwise_i8_reference;
@@ -73,7 +75,46 @@ pub struct DepthwiseI8 {
     table: Option<Table>,
     /// For windows that have a tile.
     #[cfg(target_arch = "x86_64")]
-    packed: Option<avx2::Packed>,
+    packed: Option<Packed>,
+}
+
+/// The weights of windows that have a tile.
+#[cfg(target_arch = "x86_64")]
+enum Packed {
+    Avx2(avx2::Packed),
+    Avx512(avx512::Packed),
+}
+
+/// For each row of taps channel 0 of the column under the first tap of a pixel, not to be read
+/// where it is outside, and the bytes to the next column: rows outside the image are one pixel of
+/// zero points over and over.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct TapRows<const K: usize>([(*const u8, usize); K]);
+
+#[cfg(target_arch = "x86_64")]
+impl<const K: usize> TapRows<K> {
+    /// Those of output row `row`, from column 0 of the image.
+    fn under(op: &DepthwiseI8, row: usize, input: *const u8) -> Self {
+        let [height, width, channels] = op.window.input;
+        Self(std::array::from_fn(|ky| {
+            let y = (row * op.window.strides[0] + ky).wrapping_sub(op.window.padding[0]);
+            if y < height {
+                (input.wrapping_add(y * width * channels), channels)
+            } else {
+                (op.outside.as_ptr(), 0)
+            }
+        }))
+    }
+
+    /// The same from column `column` of the padded image.
+    fn from_column(self, op: &DepthwiseI8, column: usize) -> Self {
+        let x = column.wrapping_sub(op.window.padding[1]);
+        Self(
+            self.0
+                .map(|(start, step)| (start.wrapping_add(x.wrapping_mul(step)), step)),
+        )
+    }
 }
 
 impl DepthwiseI8 {
@@ -162,8 +203,11 @@ impl DepthwiseI8 {
         {
             op.packed = match isa {
                 Isa::Portable => None,
-                Isa::Avx2(avx2) => avx2::Packed::new(avx2, &op),
-                Isa::Avx512(avx512) => avx2::Packed::new(avx512.avx2(), &op),
+                Isa::Avx2(token) => avx2::Packed::new(token, &op).map(Packed::Avx2),
+                Isa::Avx512(token) => match token.vnni() {
+                    Some(vnni) => avx512::Packed::new(vnni, &op).map(Packed::Avx512),
+                    None => avx2::Packed::new(token.avx2(), &op).map(Packed::Avx2),
+                },
             };
         }
         Ok(op)
@@ -208,7 +252,12 @@ impl DepthwiseI8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(packed) = &self.packed {
             // SAFETY: the caller's contract.
-            return unsafe { packed.row(self, row, input, output) };
+            return unsafe {
+                match packed {
+                    Packed::Avx2(packed) => packed.row(self, row, input, output),
+                    Packed::Avx512(packed) => packed.row(self, row, input, output),
+                }
+            };
         }
         let row = any::Row {
             op: self,
@@ -224,10 +273,12 @@ impl DepthwiseI8 {
 impl PreparedOp for DepthwiseI8 {
     fn kernel_name(&self) -> &'static str {
         #[cfg(target_arch = "x86_64")]
-        if self.packed.is_some() {
-            return match self.window.kernel {
-                [3, 3] => "depthwise_i8_3x3_avx2",
-                _ => "depthwise_i8_5x5_avx2",
+        if let Some(packed) = &self.packed {
+            return match (packed, self.window.kernel) {
+                (Packed::Avx2(_), [3, 3]) => "depthwise_i8_3x3_avx2",
+                (Packed::Avx2(_), _) => "depthwise_i8_5x5_avx2",
+                (Packed::Avx512(_), [3, 3]) => "depthwise_i8_3x3_avx512vnni",
+                (Packed::Avx512(_), _) => "depthwise_i8_5x5_avx512vnni",
             };
         }
         kernel_name!(self.isa, "depthwise_i8_any")
