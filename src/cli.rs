@@ -515,6 +515,9 @@ pub struct ProofPartArgs {
 pub enum ProofPart {
     /// Enter cgroups, then become another program
     Enter {
+        /// The process with which it ends
+        #[arg(long)]
+        parent: u32,
         /// Files into which the process id is written
         #[arg(long)]
         door: Vec<PathBuf>,
@@ -525,26 +528,8 @@ pub enum ProofPart {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Run a model as stdin tells
-    Worker {
-        /// The artifact
-        #[arg(long)]
-        model: Option<PathBuf>,
-        /// Keep what heat maps need
-        #[arg(long)]
-        gradcam: bool,
-        /// The largest photo
-        #[arg(long)]
-        max_pixels: u64,
-        /// How the engine runs.
-        #[command(flatten)]
-        engine: EngineArgs,
-    },
-    /// Wait for stdin's end, then remove cgroups and a folder
+    /// Wait for stdin's end, then remove cgroups
     Keep {
-        /// The folder
-        #[arg(long)]
-        folder: Option<PathBuf>,
         /// The cgroups
         groups: Vec<PathBuf>,
     },

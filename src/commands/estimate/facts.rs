@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::photo;
+use super::photo::Photo;
 use crate::artifact::Model;
 use crate::cli::InputSize;
 use crate::commands::session::EngineChoice;
@@ -41,6 +41,7 @@ pub(super) fn of_model(
         feature_map_bytes: 0,
         head_weight_bytes: 0,
         input_len: input.len() as u64,
+        self_test: model.manifest.self_test.is_some(),
     };
     match Target::find(graph, None) {
         Ok(target) => {
@@ -128,7 +129,7 @@ impl Times {
         } else {
             inference_ms
         };
-        let bytes = photo::encode(SAMPLE_PIXELS)?;
+        let bytes = Photo::of_pixels(SAMPLE_PIXELS)?.jpeg;
         let limits = Limits::default();
         decode::decode(&bytes, &limits)?;
         let decode_ms = median_ms(|| {

@@ -11,7 +11,6 @@ use serde::Serialize;
 use self::facts::Times;
 use self::prove::Proof;
 use self::what_if::Row;
-use self::worker::Worker;
 use super::session::{EngineChoice, load_model};
 use super::{Outcome, failure};
 use crate::artifact::Model;
@@ -26,16 +25,14 @@ use crate::readiness::verdict::{DOES_NOT_FIT, FITS, Verdict};
 use crate::report::{self, SCHEMA_VERSION};
 
 mod advise;
+mod deployment;
 mod facts;
+mod keeper;
 mod photo;
 mod prove;
+mod server;
 mod table;
 mod what_if;
-mod worker;
-
-/// What the HTTP server takes beside the model: its runtime, sockets and buffers. Measured on an idle
-/// `dermal serve`: its `RssAnon` less process, description, arena and scratch is 0.4 to 0.5 MB.
-const SERVER_BYTES: u64 = 500_000;
 
 #[derive(Serialize)]
 struct Report {
@@ -123,7 +120,8 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
         Some(
             prove::Plan {
                 model: args.model.as_deref(),
-                facts: without_server(subject.facts),
+                facts: subject.facts,
+                query: deployment::query(&subject.model),
                 isa: subject.choice.isa.name(),
                 limit_bytes: limit.as_ref().map(|limit| limit.bytes),
                 cpu_share: platform.as_ref().map(|p| p.cpu.value),
@@ -208,7 +206,8 @@ impl Answer {
     pub(super) fn prove(&self, question: &Question<'_>) -> Result<bool> {
         let proof = prove::Plan {
             model: question.model,
-            facts: without_server(self.subject.facts),
+            facts: self.subject.facts,
+            query: deployment::query(&self.subject.model),
             isa: self.subject.choice.isa.name(),
             limit_bytes: Some(question.platform.ram_bytes()),
             cpu_share: Some(question.platform.cpu.value),
@@ -216,15 +215,6 @@ impl Answer {
         };
         Ok(proof.run()?.survived)
     }
-}
-
-/// What is proved has no HTTP server around it.
-fn without_server(facts: Facts) -> Facts {
-    let load = Load {
-        server_bytes: 0,
-        ..facts.load
-    };
-    Facts { load, ..facts }
 }
 
 /// A model and what is known about it.
@@ -284,7 +274,7 @@ impl Subject {
                 photos_at_once: asked.concurrency,
                 threads: choice.threads as u64,
                 gradcam,
-                server_bytes: SERVER_BYTES,
+                cache_bytes: deployment::CACHE_BYTES,
             },
             calibration: Calibration::with_program(
                 idle.map(|counters| counters.file_bytes),
@@ -445,10 +435,12 @@ fn list(json: bool) -> Result<Outcome> {
 pub(super) fn run_part(part: &ProofPart) -> Result<()> {
     match part {
         ProofPart::Enter {
+            parent,
             door,
             address_space,
             command,
         } => {
+            cage::die_with_parent(*parent).context("cannot be bound to the proof")?;
             cage::enter(door, 0).context("cannot enter the cgroup")?;
             if let Some(bytes) = address_space {
                 cage::limit_address_space(*bytes).context("cannot limit the address space")?;
@@ -456,18 +448,9 @@ pub(super) fn run_part(part: &ProofPart) -> Result<()> {
             let (program, rest) = command.split_first().context("no program is given")?;
             Err(Command::new(program).args(rest).exec()).context("cannot start the program")
         }
-        ProofPart::Worker {
-            model,
-            gradcam,
-            max_pixels,
-            engine,
-        } => Worker {
-            model: model.as_deref(),
-            choice: EngineChoice::new(engine)?,
-            gradcam: *gradcam,
-            max_pixels: *max_pixels,
+        ProofPart::Keep { groups } => {
+            keeper::keep(groups);
+            Ok(())
         }
-        .serve(),
-        ProofPart::Keep { folder, groups } => worker::keep(groups, folder.as_deref()),
     }
 }
