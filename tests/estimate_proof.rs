@@ -206,8 +206,19 @@ fn left_behind(id: u32) -> Vec<PathBuf> {
     found
 }
 
-/// Killed in the middle, even without a chance to tidy up, nothing stays: no group, no child, no
-/// photo.
+/// Processes whose command line has a text.
+#[cfg(target_os = "linux")]
+fn processes(text: &str) -> Vec<String> {
+    let entries = Path::new("/proc").read_dir().unwrap().filter_map(Result::ok);
+    let lines = entries.filter_map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    lines.filter(|line| line.contains(text)).collect()
+}
+
+/// Killed in the middle, even without a chance to tidy up, nothing stays: no group, no server, no
+/// file.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_proof_that_is_killed_leaves_nothing_behind() {
@@ -217,36 +228,37 @@ fn a_proof_that_is_killed_leaves_nothing_behind() {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     let temporary = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dermal"))
-        .args(["estimate", "--prove", "--platform", "render-free"])
-        .env("TMPDIR", temporary.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let photos = || temporary.path().read_dir().unwrap().count();
-    // The photo comes after the group and the keeper.
-    let begun = || {
-        let mut folders = temporary.path().read_dir().unwrap().filter_map(Result::ok);
-        folders.any(|folder| folder.path().join("photo.jpg").exists())
-    };
-    let since = Instant::now();
-    // The worker runs at a tenth of a CPU: it takes seconds.
-    while !begun() && since.elapsed() < Duration::from_mins(1) {
-        std::thread::sleep(Duration::from_millis(20));
+    let model = temporary.path().join("killed.safetensors");
+    std::fs::copy(root().join("models/demo.safetensors"), &model).unwrap();
+    let model = model.to_str().unwrap();
+    // Once with a group, once where none can be made: the server must go as well.
+    for platform in [&["--platform", "render-free"][..], &[]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dermal"))
+            .args(["estimate", "--prove", "--max-pixels", "30000000", model])
+            .args(platform)
+            .env("TMPDIR", temporary.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Two: the proof itself, and its server.
+        let since = Instant::now();
+        while processes(model).len() < 2 && since.elapsed() < Duration::from_mins(1) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(processes(model).len() >= 2, "{:?}", processes(model));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let since = Instant::now();
+        let gone = || processes(model).is_empty() && left_behind(child.id()).is_empty();
+        while !gone() && since.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(processes(model), Vec::<String>::new());
+        assert_eq!(left_behind(child.id()), Vec::<PathBuf>::new());
+        assert_eq!(temporary.path().read_dir().unwrap().count(), 1);
     }
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(photos(), 1);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let since = Instant::now();
-    let gone = || photos() == 0 && left_behind(child.id()).is_empty();
-    while !gone() && since.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert_eq!(photos(), 0);
-    assert_eq!(left_behind(child.id()), Vec::<PathBuf>::new());
 }
 
 #[test]

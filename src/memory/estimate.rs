@@ -167,9 +167,8 @@ impl PhotoFacts {
     /// 12 megapixels by phones is 0.25 to 0.4.
     pub const FILE_BYTES_PER_PIXEL: f64 = 0.35;
 
-    /// PNG of an overlay on a photo of skin, a byte of it for each ten pixels: 10 to 15 over the
-    /// photos of docs/estimating.md.
-    pub const PICTURE_BYTES_PER_10_PIXELS: u64 = 13;
+    /// PNG of an overlay on a photo of skin: bytes for each of its pixels, where none was drawn.
+    pub const PICTURE_BYTES_PER_PIXEL: f64 = 1.5;
 
     /// A photo of so many pixels, 4:3, as a phone makes it.
     #[must_use]
@@ -190,8 +189,29 @@ impl PhotoFacts {
             progressive: false,
             picture_bytes: 0,
         };
-        photo.picture_bytes = photo.overlay_bytes() / 3 * Self::PICTURE_BYTES_PER_10_PIXELS / 10;
+        photo.set_picture_bytes_per_pixel(Self::PICTURE_BYTES_PER_PIXEL);
         photo
+    }
+
+    /// Of another size, with a picture as hard to compress.
+    #[must_use]
+    pub fn with_pixels(&self, pixels: u64) -> Self {
+        let mut photo = Self::of_pixels(pixels);
+        let overlay = self.overlay_bytes().max(1) as f64 / 3.0;
+        photo.set_picture_bytes_per_pixel(self.picture_bytes as f64 / overlay);
+        photo
+    }
+
+    /// Sets what the PNG of the overlay takes, from bytes for each of its pixels.
+    pub fn set_picture_bytes_per_pixel(&mut self, bytes: f64) {
+        let picture = self.overlay_bytes() as f64 / 3.0 * bytes;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive size; a huge one saturates"
+        )]
+        let picture = picture as u64;
+        self.picture_bytes = picture;
     }
 
     /// Pixels.
@@ -241,6 +261,10 @@ pub struct Calibration {
     pub program_idle_bytes: u64,
     /// The same, once a model has answered (without the model's own).
     pub program_loaded_bytes: u64,
+    /// Further ones of a server that waits: runtime, HTTP, log.
+    pub program_server_idle_bytes: u64,
+    /// The same, once it has a model.
+    pub program_server_bytes: u64,
     /// Further ones, once photos are decoded and resized.
     pub program_predicting_bytes: u64,
     /// Further ones, once heat maps are drawn: candle and the PNG encoder.
@@ -251,6 +275,8 @@ pub struct Calibration {
     pub node_gradcam_bytes: u64,
     /// What the HTTP server takes beside the model: its runtime, its threads' stacks, sockets.
     pub server_bytes: u64,
+    /// Further ones while a model is loaded: its file is read for its hash, its description twice.
+    pub loading_bytes: u64,
     /// A connection with a request: its task and buffers.
     pub connection_bytes: u64,
     /// A thread of the engine that has done something: its stack, the allocator's arena for it.
@@ -285,11 +311,14 @@ impl Calibration {
 const CALIBRATION: Calibration = Calibration {
     program_idle_bytes: 6_000_000,
     program_loaded_bytes: 9_000_000,
+    program_server_idle_bytes: 2_800_000,
+    program_server_bytes: 2_500_000,
     program_predicting_bytes: 150_000,
     program_gradcam_bytes: 2_800_000,
     heap_idle_bytes: 690_000,
     node_gradcam_bytes: 1_200,
-    server_bytes: 500_000,
+    server_bytes: 350_000,
+    loading_bytes: 400_000,
     connection_bytes: 40_000,
     thread_bytes: 40_000,
     overlay_percent: 220,
@@ -369,8 +398,8 @@ impl Facts {
     fn process(&self, moment: Moment, gradcam: bool) -> Vec<Term> {
         let c = &self.calibration;
         let mut program = match moment {
-            Moment::Idle => c.program_idle_bytes,
-            _ => c.program_loaded_bytes,
+            Moment::Idle => c.program_idle_bytes + c.program_server_idle_bytes,
+            _ => c.program_loaded_bytes + c.program_server_bytes,
         };
         if !matches!(moment, Moment::Idle | Moment::Loaded) {
             program += c.program_predicting_bytes;
@@ -385,8 +414,8 @@ impl Facts {
         ]
     }
 
-    /// Without a self-test nothing of the weights is read and nothing of the arena is written until
-    /// the first photo comes.
+    /// Without a self-test nothing of the weights is read until the first photo comes; the arena is
+    /// zeroed when it is made.
     fn model(&self, moment: Moment) -> Vec<Term> {
         let (model, load) = (&self.model, &self.load);
         let has_run = moment != Moment::Loaded || model.self_test;
@@ -410,10 +439,18 @@ impl Facts {
                 "model description",
                 model.description_bytes.saturating_add(copied),
             ),
-            anonymous("arena", once_run(arena)),
+            anonymous("arena", arena),
             anonymous(
                 "scratch",
                 once_run(model.scratch_bytes.saturating_mul(load.threads)),
+            ),
+            anonymous(
+                "loading",
+                if moment == Moment::Loaded {
+                    c.loading_bytes
+                } else {
+                    0
+                },
             ),
             anonymous("engine threads", helpers.saturating_mul(c.thread_bytes)),
         ]
@@ -609,7 +646,7 @@ mod tests {
                 Moment::AtOnce
             ]
         );
-        assert_eq!(states[0].resident_bytes(), 5_000_000 + 690_000);
+        assert_eq!(states[0].resident_bytes(), 5_000_000 + 2_800_000 + 690_000 + 350_000);
         let at_once = &states[3];
         for (name, bytes) in [
             ("mapped weights", 20_000_000),
@@ -619,8 +656,9 @@ mod tests {
             ("decoded photo", 36_000_000),
             ("uploaded files", 4 * 2_000_000),
             ("decoder", 4000 * 96),
-            ("program text", 8_150_000),
+            ("program text", 8_000_000 + 2_500_000 + 150_000),
             ("overlay picture", 0),
+            ("answers kept", 0),
         ] {
             assert_eq!(bytes_of(at_once, name), bytes, "{name}");
         }
@@ -628,13 +666,20 @@ mod tests {
         assert_eq!(at_once.charged_bytes(), sum);
         assert_eq!(
             at_once.resident_bytes() - at_once.anonymous_bytes(),
-            28_150_000
+            20_000_000 + 10_650_000
         );
         assert_eq!(worst(&states).moment, Moment::AtOnce);
+        // Without a self-test nobody has read the weights yet.
+        assert_eq!(bytes_of(&states[1], "mapped weights"), 20_000_000);
+        let mut untested = facts();
+        untested.model.self_test = false;
+        let states = estimate(&untested);
+        assert_eq!(bytes_of(&states[1], "mapped weights"), 0);
+        assert_eq!(bytes_of(&states[2], "mapped weights"), 20_000_000);
     }
 
     #[test]
-    fn a_photo_is_gone_when_its_heat_map_is_drawn() {
+    fn the_worst_step_of_a_heat_map_is_taken() {
         let mut facts = facts();
         facts.load.gradcam = true;
         let states = estimate(&facts);
@@ -643,14 +688,42 @@ mod tests {
         assert_eq!(bytes_of(one, "arena"), 6_000_000);
         assert_eq!(bytes_of(one, "decoded photo"), 36_000_000);
         assert_eq!(bytes_of(one, "heat map (candle head)"), 290_000);
+        // Its pixels are taken while the photo is there, but its file is gone.
         let pixels = 1024 * 768 * 3;
         assert_eq!(bytes_of(one, "overlay picture"), pixels + 400_000);
-        assert_eq!(bytes_of(&states[4], "uploaded files"), 8_000_000);
+        assert_eq!(bytes_of(one, "uploaded files"), 0);
+        // Three answers of a megabyte and their names fit into four.
+        assert_eq!(bytes_of(one, "answers kept"), 3 * (1_000_000 + 2048));
+        // Of four, three wait while the first is drawn.
+        assert_eq!(bytes_of(&states[4], "uploaded files"), 6_000_000);
+        assert_eq!(bytes_of(&states[4], "overlay picture"), pixels + 400_000);
+        // Large files weigh more than the overlay: the worst is when the last is not yet decoded.
+        facts.photo.file_bytes = 6_000_000;
+        let large = &estimate(&facts)[4];
+        assert_eq!(bytes_of(large, "uploaded files"), 24_000_000);
+        assert_eq!(bytes_of(large, "overlay picture"), 0);
+        // Small ones less than the answer before them, which is on its way.
+        facts.photo.file_bytes = 1_000;
+        facts.photo.picture_bytes = 2_000_000;
+        let small = &estimate(&facts)[4];
+        assert_eq!(bytes_of(small, "answer on its way"), 5_333_333);
+        assert_eq!(bytes_of(small, "uploaded files"), 3_000);
         // Of a small photo the overlay and its PNG are more than the photo.
         facts.photo = PhotoFacts::of_pixels(500_000);
         let small = &estimate(&facts)[3];
         assert_eq!(bytes_of(small, "decoded photo"), 0);
         assert!(bytes_of(small, "overlay picture") > 3 * 500_000);
+    }
+
+    #[test]
+    fn a_state_is_repeated_until_the_cache_is_full() {
+        let mut facts = facts();
+        facts.load.gradcam = true;
+        let states = estimate(&facts);
+        let rounds: Vec<u64> = states.iter().map(|state| facts.rounds(state)).collect();
+        assert_eq!(rounds[2..], [2, 4, 2]);
+        facts.load.cache_bytes = 0;
+        assert_eq!(facts.rounds(&states[3]), 2);
     }
 
     #[test]

@@ -13,7 +13,6 @@ use crate::commands::estimate::{self, Question};
 use crate::commands::failure;
 use crate::commands::session::EngineChoice;
 use crate::kernels::Isa;
-use crate::memory::estimate::worst;
 use crate::predict::{Limits, Predictor, resolve_inputs};
 use crate::readiness::project::{FileFacts, GoldenResult, ModelReport, Project, Resources};
 use crate::readiness::start::Flag;
@@ -235,16 +234,16 @@ pub(super) fn judge_model(args: &CheckArgs, folder: &Path, project: &mut Project
         max_pixels: project.settings.max_pixels,
     };
     let answer = estimate::answer(&question)?;
-    let worst = worst(&answer.states);
+    let demand = answer.demand;
     let proved = if args.prove {
         Some(answer.prove(&question)?)
     } else {
         None
     };
     project.resources = Some(Resources {
-        verdict: Verdict::of(worst, platform.ram_bytes()),
-        peak_bytes: worst.charged_bytes(),
-        must_fit_bytes: worst.unreclaimable_bytes(),
+        verdict: Verdict::of(&demand, platform.ram_bytes()),
+        peak_bytes: demand.all_bytes,
+        must_fit_bytes: demand.least_bytes(),
         latency_ms: answer.latency_ms,
         cold_start_ms: answer.cold_start_ms,
         disk_bytes: answer.disk_bytes,

@@ -2,7 +2,8 @@
 //! what the load asks for.
 
 use crate::artifact::{InputKind, Model};
-use crate::memory::estimate::Facts;
+use crate::memory::estimate::{Facts, estimate, worst};
+use crate::readiness::verdict::Demand;
 use crate::serve::{Claims, Guests, least_budget};
 
 /// Settings that `dermal serve` has unless told otherwise; a test holds them to its options.
@@ -23,8 +24,13 @@ pub(super) fn claims(facts: &Facts) -> Claims {
     }
 }
 
+/// What the worst moment of a load takes, and what the server asks for to admit it.
+pub(super) fn demand(facts: &Facts) -> Demand {
+    Demand::of(worst(&estimate(facts)), admission_bytes(facts))
+}
+
 /// The smallest budget with which the server admits the load, whatever memory it really takes.
-pub(super) fn admission_bytes(facts: &Facts) -> u64 {
+fn admission_bytes(facts: &Facts) -> u64 {
     let photo = &facts.photo;
     let guests = Guests {
         count: facts.load.photos_at_once,

@@ -21,7 +21,7 @@ use crate::memory::measure::Counters;
 use crate::memory::{cage, limit};
 use crate::readiness::calendar::Date;
 use crate::readiness::platforms::{self, Platform};
-use crate::readiness::verdict::{DOES_NOT_FIT, FITS, Verdict};
+use crate::readiness::verdict::{DOES_NOT_FIT, Demand, FITS, Verdict};
 use crate::report::{self, SCHEMA_VERSION};
 
 mod advise;
@@ -70,6 +70,8 @@ struct Limit {
     margin_percent: f64,
     fits_up_to: f64,
     does_not_fit_from: f64,
+    /// With a smaller budget the server does not start, or turns the load away.
+    admission_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -115,7 +117,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
         return advise::run(args, &subject, today);
     }
     let states = estimate(&subject.facts);
-    let limit = limit_of(args, platform.as_ref(), worst(&states));
+    let limit = limit_of(args, platform.as_ref(), &subject.facts);
     let proof = if args.prove {
         Some(
             prove::Plan {
@@ -170,7 +172,7 @@ pub(super) struct Question<'a> {
 
 /// What it is told.
 pub(super) struct Answer {
-    pub(super) states: Vec<State>,
+    pub(super) demand: Demand,
     pub(super) latency_ms: f64,
     pub(super) cold_start_ms: f64,
     pub(super) disk_bytes: u64,
@@ -193,7 +195,7 @@ pub(super) fn answer(question: &Question<'_>) -> Result<Answer> {
     let subject = Subject::measure(&asked, choice)?;
     let latency = subject.latency(Some(question.platform));
     Ok(Answer {
-        states: estimate(&subject.facts),
+        demand: deployment::demand(&subject.facts),
         latency_ms: latency.there.unwrap_or(latency.here),
         cold_start_ms: latency.cold_start_there.unwrap_or(latency.cold_start_here),
         disk_bytes: subject.disk.program + subject.disk.model,
@@ -267,9 +269,13 @@ impl Subject {
         let model_facts = facts::of_model(&model, file_bytes, &single, added)?;
         let times = Times::measure(&model, &choice, load_ms, single)?;
         let gradcam = asked.gradcam && model_facts.feature_map_bytes > 0;
+        let mut photo = PhotoFacts::of_pixels(asked.max_pixels);
+        if let Some(drawing) = &times.heat_map {
+            photo.set_picture_bytes_per_pixel(drawing.png_bytes_per_pixel);
+        }
         let facts = Facts {
             model: model_facts,
-            photo: PhotoFacts::of_pixels(asked.max_pixels),
+            photo,
             load: Load {
                 photos_at_once: asked.concurrency,
                 threads: choice.threads as u64,
@@ -297,7 +303,7 @@ impl Subject {
 
     fn latency(&self, platform: Option<&Platform>) -> Latency {
         let (times, load) = (&self.times, &self.facts.load);
-        let cpu_ms = times.request_ms(self.facts.photo.pixels(), load.gradcam);
+        let cpu_ms = times.request_ms(&self.facts.photo, load.gradcam);
         let share = platform.map(|p| p.cpu.value);
         let added = platform
             .and_then(|p| p.added_latency_ms)
@@ -323,7 +329,7 @@ fn file_bytes(path: &Path) -> u64 {
 }
 
 /// The limit that is asked for, or that of this process's cgroup.
-fn limit_of(args: &EstimateArgs, platform: Option<&Platform>, worst: &State) -> Option<Limit> {
+fn limit_of(args: &EstimateArgs, platform: Option<&Platform>, facts: &Facts) -> Option<Limit> {
     let (bytes, from) = match (args.budget, platform) {
         (Some(bytes), _) => (bytes, "--budget".to_owned()),
         (None, Some(platform)) => (platform.ram_bytes(), platform.title.clone()),
@@ -333,11 +339,13 @@ fn limit_of(args: &EstimateArgs, platform: Option<&Platform>, worst: &State) -> 
         ),
     };
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let margin_bytes = signed(bytes) - signed(worst.charged_bytes());
+    let demand = deployment::demand(facts);
+    let margin_bytes = signed(bytes) - signed(demand.all_bytes);
     Some(Limit {
         bytes,
         from,
-        verdict: Verdict::of(worst, bytes),
+        verdict: Verdict::of(&demand, bytes),
+        admission_bytes: demand.admission_bytes,
         margin_bytes,
         margin_percent: margin_bytes as f64 / bytes as f64 * 100.0,
         fits_up_to: FITS,
