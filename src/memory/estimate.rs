@@ -311,10 +311,10 @@ impl Calibration {
 const CALIBRATION: Calibration = Calibration {
     program_idle_bytes: 6_000_000,
     program_loaded_bytes: 9_000_000,
-    program_server_idle_bytes: 2_800_000,
+    program_server_idle_bytes: 3_400_000,
     program_server_bytes: 2_500_000,
     program_predicting_bytes: 150_000,
-    program_gradcam_bytes: 2_800_000,
+    program_gradcam_bytes: 2_000_000,
     heap_idle_bytes: 690_000,
     node_gradcam_bytes: 1_200,
     server_bytes: 350_000,
@@ -322,7 +322,7 @@ const CALIBRATION: Calibration = Calibration {
     connection_bytes: 40_000,
     thread_bytes: 40_000,
     overlay_percent: 220,
-    head_percent: 290,
+    head_percent: 270,
     gradcam_bytes: 400_000,
 };
 
@@ -646,7 +646,7 @@ mod tests {
                 Moment::AtOnce
             ]
         );
-        assert_eq!(states[0].resident_bytes(), 5_000_000 + 2_800_000 + 690_000 + 350_000);
+        assert_eq!(states[0].resident_bytes(), 5_000_000 + 3_400_000 + 690_000 + 350_000);
         let at_once = &states[3];
         for (name, bytes) in [
             ("mapped weights", 20_000_000),
@@ -687,7 +687,7 @@ mod tests {
         assert_eq!(one.moment, Moment::PredictingGradcam);
         assert_eq!(bytes_of(one, "arena"), 6_000_000);
         assert_eq!(bytes_of(one, "decoded photo"), 36_000_000);
-        assert_eq!(bytes_of(one, "heat map (candle head)"), 290_000);
+        assert_eq!(bytes_of(one, "heat map (candle head)"), 270_000);
         // Its pixels are taken while the photo is there, but its file is gone.
         let pixels = 1024 * 768 * 3;
         assert_eq!(bytes_of(one, "overlay picture"), pixels + 400_000);
