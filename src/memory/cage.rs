@@ -322,7 +322,9 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     if u32::try_from(id) == Ok(parent) {
         Ok(())
     } else {
-        Err(io::Error::other("the process that started this one is gone"))
+        Err(io::Error::other(
+            "the process that started this one is gone",
+        ))
     }
 }
 

@@ -502,7 +502,10 @@ impl Facts {
             }
             steps.extend(self.drawing(others));
         }
-        let bytes = |step: &Vec<Term>| step.iter().fold(0, |sum: u64, t| sum.saturating_add(t.bytes));
+        let bytes = |step: &Vec<Term>| {
+            step.iter()
+                .fold(0, |sum: u64, t| sum.saturating_add(t.bytes))
+        };
         steps.into_iter().max_by_key(bytes).unwrap_or_default()
     }
 
@@ -646,7 +649,10 @@ mod tests {
                 Moment::AtOnce
             ]
         );
-        assert_eq!(states[0].resident_bytes(), 5_000_000 + 3_400_000 + 690_000 + 350_000);
+        assert_eq!(
+            states[0].resident_bytes(),
+            5_000_000 + 3_400_000 + 690_000 + 350_000
+        );
         let at_once = &states[3];
         for (name, bytes) in [
             ("mapped weights", 20_000_000),

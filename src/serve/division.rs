@@ -132,6 +132,9 @@ mod tests {
                 assert!(!admits(least * 95 / 100, &guests), "{guests:?}: {least}");
             }
         }
-        assert_eq!(Division::of(1, &CLAIMS), Err((64 << 20) + 4_000_000 + 2 * (10_000_000 + PICTURE_BYTES)));
+        assert_eq!(
+            Division::of(1, &CLAIMS),
+            Err((64 << 20) + 4_000_000 + 2 * (10_000_000 + PICTURE_BYTES))
+        );
     }
 }

@@ -95,13 +95,13 @@ fn project(args: &CheckArgs, folder: &Path, settings_path: &Path) -> Result<Proj
     if let Some(platform) = &args.platform {
         settings.platform = Some(platform.clone());
         settings.platform_line = None;
+        settings.own_platform = None;
     }
     let today = Date::of(SystemTime::now());
-    let platform = settings
-        .platform
-        .as_deref()
-        .map(platforms::find)
+    let named = settings.platform.as_deref().map(platforms::find);
+    let platform = named
         .transpose()?
+        .or_else(|| settings.own_platform.clone())
         .map(|platform| {
             let stale = platform.is_stale(today);
             (platform, stale)

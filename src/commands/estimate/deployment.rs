@@ -85,7 +85,10 @@ mod tests {
             ("max_jobs", "16"),
             ("cache", "4MB"),
         ] {
-            let argument = serve.get_arguments().find(|a| a.get_id() == option).unwrap();
+            let argument = serve
+                .get_arguments()
+                .find(|a| a.get_id() == option)
+                .unwrap();
             assert_eq!(argument.get_default_values(), [value], "{option}");
         }
         assert_eq!((MAX_UPLOAD_BYTES, CACHE_BYTES), (10_000_000, 4_000_000));

@@ -410,13 +410,8 @@ impl Report {
 
 fn warn_stale(platform: &Platform) {
     report::warn(
-        &format!(
-            "the profile of {} is from {}: over {} days old",
-            platform.title,
-            platform.checked,
-            platforms::STALE_DAYS
-        ),
-        Some("check its numbers on the platform's own pages; `--budget` takes any"),
+        &format!("{}: check its numbers", platform.age_in_words()),
+        Some("they stand on the platform's own pages; `--budget` takes any"),
     );
 }
 

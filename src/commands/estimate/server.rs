@@ -204,7 +204,8 @@ impl Server {
     fn ended(&mut self) -> Failure {
         const SIGKILL: i32 = 9;
         let left = self.log.try_iter().take(LAST_WORDS);
-        self.words.extend(left.filter(|line| !line.starts_with('{')));
+        self.words
+            .extend(left.filter(|line| !line.starts_with('{')));
         match self.child.wait() {
             Ok(status) if status.signal() == Some(SIGKILL) => Failure {
                 outcome: Outcome::Killed,
