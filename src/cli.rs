@@ -412,7 +412,7 @@ pub struct EstimateArgs {
     #[arg(value_hint = ValueHint::FilePath)]
     pub model: Option<PathBuf>,
     /// Memory that may be used: `512MB` (512,000,000 bytes), `1GiB` [default: this cgroup's limit]
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "platform")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "platform", allow_hyphen_values = true)]
     pub budget: Option<u64>,
     /// A hosting platform, for its memory, CPU share and limits; `list` shows them
     #[arg(long, value_name = "NAME|list")]
@@ -684,7 +684,8 @@ fn parse_minutes(text: &str) -> Result<f64, String> {
 
 /// `512MB`, `1.5GiB`, `1000000`.
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || "expected a size such as 512MB or 1.5GiB".to_owned();
+    let wrong =
+        || "expected a size such as 512MB or 1.5GiB, from 1 byte to under 1000000GB".to_owned();
     let text = text.trim();
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use dermal::artifact::{self, InputKind, Model, Preprocessing};
 use dermal::readiness::rules;
+use dermal::tensor::Shape;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -95,6 +96,15 @@ impl Contents {
                             *preprocessing = Preprocessing::preset("raw", shape.unwrap()).unwrap();
                         }
                     }
+                }),
+            ),
+            (
+                "@large",
+                changed(&|model| {
+                    let (input, node) = model.graph.inputs().next().unwrap();
+                    let shape = Shape::new(&[1280, 1280, node.shape.hwc().unwrap()[2]]);
+                    model.graph = model.graph.with_input_shape(input, &shape).unwrap();
+                    model.manifest.self_test = None;
                 }),
             ),
             (

@@ -118,9 +118,13 @@ impl Settings {
     /// [`SettingsError`] for the first thing that is unknown, of a wrong type, or leads out of
     /// the project.
     pub fn read(text: &str) -> Result<Self, SettingsError> {
-        let root = located::yaml(text).map_err(|error| SettingsError {
-            line: error.line,
-            message: error.message,
+        let root = located::yaml(text).map_err(|error| {
+            let prefix = format!("line {}: ", error.line);
+            let message = error.message.strip_prefix(&prefix);
+            SettingsError {
+                line: error.line,
+                message: message.unwrap_or(&error.message).to_owned(),
+            }
         })?;
         let mut settings = Self::default();
         if root.value == Value::Null {
@@ -392,9 +396,13 @@ mod tests {
                 "platform: {ram_mb: many, cpu: 1}",
                 "`ram_mb`: expected a number",
             ),
-            ("platform: {ram: 512, cpu: 1}", "did you mean `ram_mb`?"),
+            (
+                "platform: {ram: 512, cpu: 1}",
+                "knows no `ram`; known: ram_mb, cpu",
+            ),
             ("[]", "a map"),
-            ("a: &a 1", "an anchor"),
+            ("a: &a 1", "line 1: an anchor"),
+            ("model: &a [*a]", "line 1: an anchor"),
         ] {
             let error = Settings::read(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

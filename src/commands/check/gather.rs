@@ -50,7 +50,12 @@ pub(super) fn small_text(path: &Path) -> Result<String> {
             "files of settings are short: is it the right file?",
         ));
     }
-    String::from_utf8(bytes).with_context(context)
+    String::from_utf8(bytes).map_err(|_| {
+        failure(
+            format!("`{}` is no text (UTF-8)", path.display()),
+            "write it again with a text editor",
+        )
+    })
 }
 
 /// Every file below a folder; links are not followed.
@@ -214,8 +219,13 @@ pub(super) fn judge_model(args: &CheckArgs, folder: &Path, project: &mut Project
     let model =
         artifact::load(&path).with_context(|| format!("cannot load model `{}`", path.display()))?;
     for golden in &project.settings.golden {
-        let photo = folder.join(&golden.image);
-        let got = answer(&model, &photo, &golden.class).map_err(|error| format!("{error:#}"));
+        // A link is no file of the project, and could lead out of it.
+        let got = if project.files.contains_key(&golden.image) {
+            let photo = folder.join(&golden.image);
+            answer(&model, &photo, &golden.class).map_err(|error| format!("{error:#}"))
+        } else {
+            Err("it is no file of this project".to_owned())
+        };
         project.golden.push(GoldenResult {
             image: golden.image.clone(),
             expected: golden.class.clone(),

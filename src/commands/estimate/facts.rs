@@ -123,6 +123,10 @@ pub(super) struct Drawing {
 /// scaled down.
 const SAMPLE_PIXELS: u64 = 1_200_000;
 
+/// Pixels that are scaled down to see how long that takes: of a small photo the overlay's own pixels
+/// would take most of it.
+const LARGE: [usize; 2] = [2560, 1920];
+
 /// Time for repetitions of one measurement, at most.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -220,11 +224,13 @@ impl Sample {
         });
         let from = [photo.width(), photo.height()];
         let side = usize::try_from(OVERLAY_SIDE).unwrap_or(usize::MAX);
-        let shrink = || explain::shrink(photo.pixels(), from, side);
-        let (small, to) = shrink().context("the sample is smaller than its overlay")?;
+        let (small, to) = explain::shrink(photo.pixels(), from, side)
+            .context("the sample is smaller than its overlay")?;
+        let large = vec![128; LARGE[0] * LARGE[1] * 3];
         let shrink_ms = median_ms(|| {
-            let _ = shrink();
+            let _ = explain::shrink(&large, LARGE, side);
         });
+        drop(large);
         let region = Region {
             left: 0.0,
             top: 0.0,
@@ -249,7 +255,7 @@ impl Sample {
             preprocess_ms: milliseconds(prediction.timing.preprocess),
             drawing: Some(Drawing {
                 explain_ms,
-                shrink_ms_per_megapixel: shrink_ms / SAMPLE_MEGAPIXELS,
+                shrink_ms_per_megapixel: shrink_ms * 1e6 / (LARGE[0] * LARGE[1]) as f64,
                 paint_ms_per_megapixel: paint_ms * 1e6 / overlay_pixels,
                 png_bytes_per_pixel: png_bytes as f64 / overlay_pixels,
             }),
