@@ -17,9 +17,10 @@ fail() { printf '\n*** FAILED: %s ***\n' "$1"; exit 1; }
 unshare -m true 2>/dev/null || skip "no mounts of one's own are allowed here"
 
 work=$PWD/.cache/image
-mkdir -p "$work"
-source=$(mktemp -d "$work/source.XXXXXX")
-image=$(mktemp -d "$work/root.XXXXXX")
+source=$work/source
+image=$work/root
+rm -rf "$source" "$image"
+mkdir -p "$source" "$image"
 server=
 cleanup() {
   if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi
@@ -40,8 +41,8 @@ while read -r _ arguments; do
   for path in "${@:1:$#-1}"; do
     [ -e "$path" ] || fail "COPY $path: it is not there"
     case $target in
-      ./) cp -r "$path" "$source/" ;;
-      *) cp -r "$path/." "$(mkdir -p "$source/$target" && echo "$source/$target")" ;;
+      ./) cp -rp "$path" "$source/" ;;
+      *) cp -rp "$path/." "$(mkdir -p "$source/$target" && echo "$source/$target")" ;;
     esac
   done
 done < <(stage 1 | grep '^COPY ')
@@ -72,7 +73,7 @@ printf '127.0.0.1 localhost\n' >"$image/etc/hosts"
 : >"$image/etc/resolv.conf"
 variables=$(word ENV)
 # shellcheck disable=SC2016  # expanded by the inner shell
-inside='mount -t proc proc "$0/proc" && shift 0 && exec env -i $VARIABLES chroot --userspec="$CONTAINER_USER" "$0" "$@"'
+inside='mount -t proc proc "$0/proc" && exec env -i $VARIABLES chroot --userspec="$CONTAINER_USER" "$0" "$@"'
 run() {
   VARIABLES="$variables PORT=${port:-0}" CONTAINER_USER=$(word USER) unshare -m sh -c "$inside" "$image" "$@"
 }

@@ -23,11 +23,12 @@ pub(super) fn print(report: &Report) -> Result<()> {
     fields.row([
         "load",
         &format!(
-            "{} photos at once, at most {:.1} megapixels each; heat maps {}; {} threads",
+            "{} photos at once, at most {:.1} megapixels each; heat maps {}; {} thread{}",
             load.photos_at_once,
             photo.pixels() as f64 / 1e6,
             if load.gradcam { "on" } else { "off" },
-            load.threads
+            load.threads,
+            if load.threads == 1 { "" } else { "s" }
         ),
     ]);
     if let Some(limit) = &report.limit {
