@@ -83,17 +83,23 @@ fn models(folder: &Path) -> Vec<Option<PathBuf>> {
         models.push(Some(out.clone()));
     }
     for name in ["sklesion", "mobilenetv2", "resnet50"] {
-        let source = root.join(format!(".cache/models/{name}.keras"));
-        if !source.exists() {
-            println!("SKIPPED: estimate of {name}: it is not in .cache/models");
-            continue;
-        }
-        let out = folder.join(format!("{name}.safetensors"));
-        let (code, _, stderr) = dermal(&["import", &text(&source), "-o", &text(&out)]);
-        assert_eq!(code, Some(0), "{stderr}");
-        models.push(Some(out));
+        models.extend(imported(name, folder).map(Some));
     }
     models
+}
+
+/// A real model, where it is.
+fn imported(name: &str, folder: &Path) -> Option<PathBuf> {
+    let source = root().join(format!(".cache/models/{name}.keras"));
+    if !source.exists() {
+        println!("SKIPPED: estimate of {name}: it is not in .cache/models");
+        return None;
+    }
+    let out = folder.join(format!("{name}.safetensors"));
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (code, _, stderr) = dermal(&["import", &text(&source), "-o", &text(&out)]);
+    assert_eq!(code, Some(0), "{stderr}");
+    Some(out)
 }
 
 /// At most 10 % of a peak off, and never more than 3 % too low; half of them at most 5 %.
@@ -185,10 +191,15 @@ fn verdicts_agree_with_a_cgroup_that_kills() {
     }
     let folder = tempfile::tempdir().unwrap();
     let hungry = hungry(folder.path());
-    let cases = [
+    let mut cases = vec![
         (None, &["on", "off"][..], "refused"),
         (Some(hungry.as_path()), &["off"], "killed"),
     ];
+    let real = imported("mobilenetv2", folder.path());
+    cases.extend(
+        real.iter()
+            .map(|path| (Some(path.as_path()), &["on"][..], "refused")),
+    );
     for (model, heat_maps, ends) in cases {
         for gradcam in heat_maps {
             let [concurrency, pixels] = if is_emulated() {

@@ -261,10 +261,11 @@ pub struct Calibration {
     pub program_idle_bytes: u64,
     /// The same, once a model has answered (without the model's own).
     pub program_loaded_bytes: u64,
-    /// Further ones of a server that waits: runtime, HTTP, log.
-    pub program_server_idle_bytes: u64,
+    /// Further ones of a server that waits (runtime, HTTP, log), in hundredths of those: builds differ
+    /// in how densely code lies.
+    pub server_idle_percent: u64,
     /// The same, once it has a model.
-    pub program_server_bytes: u64,
+    pub server_percent: u64,
     /// Further ones, once photos are decoded and resized.
     pub program_predicting_bytes: u64,
     /// Further ones, once heat maps are drawn: candle and the PNG encoder.
@@ -311,8 +312,8 @@ impl Calibration {
 const CALIBRATION: Calibration = Calibration {
     program_idle_bytes: 6_000_000,
     program_loaded_bytes: 9_000_000,
-    program_server_idle_bytes: 3_400_000,
-    program_server_bytes: 2_500_000,
+    server_idle_percent: 50,
+    server_percent: 25,
     program_predicting_bytes: 150_000,
     program_gradcam_bytes: 2_000_000,
     heap_idle_bytes: 690_000,
@@ -398,8 +399,8 @@ impl Facts {
     fn process(&self, moment: Moment, gradcam: bool) -> Vec<Term> {
         let c = &self.calibration;
         let mut program = match moment {
-            Moment::Idle => c.program_idle_bytes + c.program_server_idle_bytes,
-            _ => c.program_loaded_bytes + c.program_server_bytes,
+            Moment::Idle => percent(c.program_idle_bytes, 100 + c.server_idle_percent),
+            _ => percent(c.program_loaded_bytes, 100 + c.server_percent),
         };
         if !matches!(moment, Moment::Idle | Moment::Loaded) {
             program += c.program_predicting_bytes;
@@ -649,10 +650,7 @@ mod tests {
                 Moment::AtOnce
             ]
         );
-        assert_eq!(
-            states[0].resident_bytes(),
-            5_000_000 + 3_400_000 + 690_000 + 350_000
-        );
+        assert_eq!(states[0].resident_bytes(), 7_500_000 + 690_000 + 350_000);
         let at_once = &states[3];
         for (name, bytes) in [
             ("mapped weights", 20_000_000),
@@ -662,7 +660,7 @@ mod tests {
             ("decoded photo", 36_000_000),
             ("uploaded files", 4 * 2_000_000),
             ("decoder", 4000 * 96),
-            ("program text", 8_000_000 + 2_500_000 + 150_000),
+            ("program text", 10_000_000 + 150_000),
             ("overlay picture", 0),
             ("answers kept", 0),
         ] {
@@ -672,7 +670,7 @@ mod tests {
         assert_eq!(at_once.charged_bytes(), sum);
         assert_eq!(
             at_once.resident_bytes() - at_once.anonymous_bytes(),
-            20_000_000 + 10_650_000
+            20_000_000 + 10_150_000
         );
         assert_eq!(worst(&states).moment, Moment::AtOnce);
         // Without a self-test nobody has read the weights yet.
