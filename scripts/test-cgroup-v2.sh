@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs `dermal estimate --prove` where cgroups are of version 2: in a small Linux that is booted for it
-# in QEMU. Proofs in a group that kills, from the root group and from a
-# group below it, and what is left behind. Where this machine has version 2 itself, `cargo test --test
+# in QEMU. Proofs in a group of their own, from the root group and from a
+# group below it; one that is refused, one that the kernel kills; and what is left behind. Where this machine has version 2 itself, `cargo test --test
 # estimate_proof` as root does the same, and this script is not needed.
 #
 # usage: scripts/test-cgroup-v2.sh      exit 0 passed or skipped (said loudly), 1 failed
@@ -74,8 +74,18 @@ $program estimate --prove --budget 400MB --max-pixels 1000000 --threads 1 | tail
 # A group with a process in it may not hand controllers down: the one around it is taken.
 mkdir /sys/fs/cgroup/app && echo \$\$ >/sys/fs/cgroup/app/cgroup.procs
 prove "from a group below it"
-echo "== verdicts against a group that kills, and what a killed proof leaves"
-DERMAL_TEST_EMULATED=1 /tests --test-threads=1 --nocapture verdicts_agree a_proof_that_is_killed || code=1
+echo "== a limit at which the server refuses"
+$program estimate --prove --json --budget 60MB --threads 1 >/tmp/proof.json && code=1
+tr -d ' \n' </tmp/proof.json | grep -q '"outcome":"refused"' || { cat /tmp/proof.json; code=1; }
+echo "== a limit at which the kernel kills: drawn in while photos are sent"
+$program estimate --prove --json --budget 400MB --max-pixels 8000000 --threads 1 >/tmp/proof.json &
+until [ "\$(cat /sys/fs/cgroup/dermal-prove-*/memory.current 2>/dev/null || echo 0)" -gt 20000000 ]; do sleep 0.1; done
+echo 10M >/sys/fs/cgroup/dermal-prove-*/memory.max
+wait \$! && code=1
+tr -d ' \n' </tmp/proof.json | grep -q '"outcome":"killed"' || code=1
+tr -d ' \n' </tmp/proof.json | grep -o '"oom_kills":[1-9]' || { cat /tmp/proof.json; code=1; }
+echo "== what a killed proof leaves"
+/tests --test-threads=1 --nocapture a_proof_that_is_killed || code=1
 find /sys/fs/cgroup -name 'dermal*' | grep . && code=1
 echo "== exit \$code"
 sync
