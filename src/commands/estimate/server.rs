@@ -192,9 +192,8 @@ impl Server {
             };
             match serde_json::from_str::<Value>(&line) {
                 Ok(event) if messages.iter().any(|m| event["message"] == *m) => return Ok(event),
-                Ok(_) => {}
                 Err(_) if self.words.len() < LAST_WORDS => self.words.push(line),
-                Err(_) => {}
+                _ => {}
             }
         }
     }
