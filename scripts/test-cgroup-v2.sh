@@ -80,7 +80,8 @@ tr -d ' \n' </tmp/proof.json | grep -q '"outcome":"refused"' || { cat /tmp/proof
 echo "== a limit at which the kernel kills: drawn in while photos are sent"
 $program estimate --prove --json --budget 400MB --max-pixels 8000000 --threads 1 >/tmp/proof.json &
 until [ "\$(cat /sys/fs/cgroup/dermal-prove-*/memory.current 2>/dev/null || echo 0)" -gt 20000000 ]; do sleep 0.1; done
-echo 10M >/sys/fs/cgroup/dermal-prove-*/memory.max
+group=\$(echo /sys/fs/cgroup/dermal-prove-*)
+echo 10M >"\$group/memory.max" || code=1
 wait \$! && code=1
 tr -d ' \n' </tmp/proof.json | grep -q '"outcome":"killed"' || code=1
 tr -d ' \n' </tmp/proof.json | grep -o '"oom_kills":[1-9]' || { cat /tmp/proof.json; code=1; }
