@@ -712,11 +712,11 @@ mod tests {
         let small = &estimate(&facts)[4];
         assert_eq!(bytes_of(small, "answer on its way"), 5_333_333);
         assert_eq!(bytes_of(small, "uploaded files"), 3_000);
-        // Of a small photo the overlay and its PNG are more than the photo.
-        facts.photo = PhotoFacts::of_pixels(500_000);
+        // Of a photo as large as its overlay the PNG takes more than the photo did.
+        facts.photo = PhotoFacts::of_pixels(1024 * 768);
         let small = &estimate(&facts)[3];
         assert_eq!(bytes_of(small, "decoded photo"), 0);
-        assert!(bytes_of(small, "overlay picture") > 3 * 500_000);
+        assert_eq!(bytes_of(small, "overlay picture"), pixels * 220 / 100);
     }
 
     #[test]
