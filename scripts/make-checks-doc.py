@@ -26,7 +26,14 @@ allow:
 
 `--format` prints findings for people (`human`), programs (`json`), CI servers (`junit`), pull requests
 (`github`, `sarif`) or comments (`markdown`). `docs/ci/` has a GitHub Actions workflow and a pre-commit
-hook. `--prove` runs the model inside the platform's limits, too (docs/estimating.md).
+hook. `--prove` runs the server with the model inside the platform's limits, too (docs/estimating.md).
+
+`platform` is the name of a profile, or a host of your own: `ram_mb` and `cpu` (CPUs' worth of time), and if they are known
+`disk_mb`, `request_s`, `health_s`, `start_s` and `grace_s`:
+
+```yaml
+platform: {ram_mb: 512, cpu: 0.5, request_s: 30, start_s: 60}
+```
 
 Files of hosts are held to the rules their vendors publish, as read in November 2026: Render's
 [blueprint reference](https://render.com/docs/blueprint-spec), Fly's

@@ -412,7 +412,7 @@ pub struct EstimateArgs {
     #[arg(value_hint = ValueHint::FilePath)]
     pub model: Option<PathBuf>,
     /// Memory that may be used: `512MB` (512,000,000 bytes), `1GiB` [default: this cgroup's limit]
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "platform")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "platform", allow_hyphen_values = true)]
     pub budget: Option<u64>,
     /// A hosting platform, for its memory, CPU share and limits; `list` shows them
     #[arg(long, value_name = "NAME|list")]
@@ -515,6 +515,9 @@ pub struct ProofPartArgs {
 pub enum ProofPart {
     /// Enter cgroups, then become another program
     Enter {
+        /// The process with which it ends
+        #[arg(long)]
+        parent: u32,
         /// Files into which the process id is written
         #[arg(long)]
         door: Vec<PathBuf>,
@@ -525,26 +528,8 @@ pub enum ProofPart {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Run a model as stdin tells
-    Worker {
-        /// The artifact
-        #[arg(long)]
-        model: Option<PathBuf>,
-        /// Keep what heat maps need
-        #[arg(long)]
-        gradcam: bool,
-        /// The largest photo
-        #[arg(long)]
-        max_pixels: u64,
-        /// How the engine runs.
-        #[command(flatten)]
-        engine: EngineArgs,
-    },
-    /// Wait for stdin's end, then remove cgroups and a folder
+    /// Wait for stdin's end, then remove cgroups
     Keep {
-        /// The folder
-        #[arg(long)]
-        folder: Option<PathBuf>,
         /// The cgroups
         groups: Vec<PathBuf>,
     },
@@ -699,7 +684,8 @@ fn parse_minutes(text: &str) -> Result<f64, String> {
 
 /// `512MB`, `1.5GiB`, `1000000`.
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || "expected a size such as 512MB or 1.5GiB".to_owned();
+    let wrong =
+        || "expected a size such as 512MB or 1.5GiB, from 1 byte to under 1000000GB".to_owned();
     let text = text.trim();
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

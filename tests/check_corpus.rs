@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use dermal::artifact::{self, InputKind, Model, Preprocessing};
 use dermal::readiness::rules;
+use dermal::tensor::Shape;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -33,6 +34,9 @@ struct Variation {
     replace: BTreeMap<String, [String; 2]>,
     #[serde(default)]
     remove: Vec<String>,
+    /// Run the model inside the platform's limits, too.
+    #[serde(default)]
+    prove: bool,
 }
 
 fn root() -> PathBuf {
@@ -92,6 +96,15 @@ impl Contents {
                             *preprocessing = Preprocessing::preset("raw", shape.unwrap()).unwrap();
                         }
                     }
+                }),
+            ),
+            (
+                "@large",
+                changed(&|model| {
+                    let (input, node) = model.graph.inputs().next().unwrap();
+                    let shape = Shape::new(&[1280, 1280, node.shape.hwc().unwrap()[2]]);
+                    model.graph = model.graph.with_input_shape(input, &shape).unwrap();
+                    model.manifest.self_test = None;
                 }),
             ),
             (
@@ -166,11 +179,12 @@ struct Checked {
     document: Value,
 }
 
-fn check(folder: &Path) -> Checked {
+fn check(folder: &Path, options: &[&str]) -> Checked {
     let since = Instant::now();
     let output = Command::new(env!("CARGO_BIN_EXE_dermal"))
         .args(["check", "--json", "--config"])
         .arg(folder)
+        .args(options)
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -186,11 +200,15 @@ fn check(folder: &Path) -> Checked {
     }
 }
 
-/// Rules and places of what was found, notes left out.
+/// Rules and places of what was found that is no note.
 fn found(document: &Value) -> Vec<(String, String)> {
+    all_found(document, |severity| severity != "note")
+}
+
+fn all_found(document: &Value, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     let findings = document["findings"].as_array().unwrap().iter();
     findings
-        .filter(|finding| finding["severity"] != "note")
+        .filter(|finding| wanted(finding["severity"].as_str().unwrap()))
         .map(|finding| {
             (
                 finding["id"].as_str().unwrap().to_owned(),
@@ -218,10 +236,20 @@ fn every_planted_mistake_is_found_and_clean_projects_raise_no_alarm() {
     for variation in mistakes.iter().chain(&clean) {
         let folder = tempfile::tempdir().unwrap();
         contents.lay_out(folder.path(), &bases, variation);
-        let checked = check(folder.path());
-        slowest = slowest.max(checked.time);
+        let options = if variation.prove {
+            &["--prove"][..]
+        } else {
+            &[]
+        };
+        let checked = check(folder.path(), options);
+        if !variation.prove {
+            slowest = slowest.max(checked.time);
+        }
         total += checked.time;
-        let found = found(&checked.document);
+        let found = match variation.expects {
+            Some(_) => all_found(&checked.document, |_| true),
+            None => found(&checked.document),
+        };
         let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
         let fine = match &variation.expects {
             Some(rule) => {
@@ -248,6 +276,17 @@ fn every_planted_mistake_is_found_and_clean_projects_raise_no_alarm() {
 }
 
 #[test]
+fn every_rule_has_a_planted_mistake() {
+    let mistakes: Vec<Variation> = read("mistakes.yaml");
+    let without: Vec<&str> = rules::ALL
+        .iter()
+        .map(|rule| rule.id)
+        .filter(|&id| mistakes.iter().all(|m| m.expects.as_deref() != Some(id)))
+        .collect();
+    assert!(without.is_empty(), "no planted mistake for {without:?}");
+}
+
+#[test]
 fn the_documentation_has_a_section_for_each_rule() {
     let text = fs::read_to_string(root().join("docs/checks.md")).unwrap();
     let sections: Vec<&str> = text
@@ -271,7 +310,7 @@ fn the_documentation_has_a_section_for_each_rule() {
 
 #[test]
 fn this_project_passes_its_own_check() {
-    let checked = check(&root());
+    let checked = check(&root(), &[]);
     let found = found(&checked.document);
     assert!(found.is_empty(), "{found:#?}");
     assert_eq!(checked.code, Some(0));

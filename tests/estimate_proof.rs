@@ -83,17 +83,23 @@ fn models(folder: &Path) -> Vec<Option<PathBuf>> {
         models.push(Some(out.clone()));
     }
     for name in ["sklesion", "mobilenetv2", "resnet50"] {
-        let source = root.join(format!(".cache/models/{name}.keras"));
-        if !source.exists() {
-            println!("SKIPPED: estimate of {name}: it is not in .cache/models");
-            continue;
-        }
-        let out = folder.join(format!("{name}.safetensors"));
-        let (code, _, stderr) = dermal(&["import", &text(&source), "-o", &text(&out)]);
-        assert_eq!(code, Some(0), "{stderr}");
-        models.push(Some(out));
+        models.extend(imported(name, folder).map(Some));
     }
     models
+}
+
+/// A real model, where it is.
+fn imported(name: &str, folder: &Path) -> Option<PathBuf> {
+    let source = root().join(format!(".cache/models/{name}.keras"));
+    if !source.exists() {
+        println!("SKIPPED: estimate of {name}: it is not in .cache/models");
+        return None;
+    }
+    let out = folder.join(format!("{name}.safetensors"));
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (code, _, stderr) = dermal(&["import", &text(&source), "-o", &text(&out)]);
+    assert_eq!(code, Some(0), "{stderr}");
+    Some(out)
 }
 
 /// At most 10 % of a peak off, and never more than 3 % too low; half of them at most 5 %.
@@ -106,7 +112,7 @@ fn estimates_agree_with_the_kernel() {
     let folder = tempfile::tempdir().unwrap();
     let mut errors = Vec::new();
     for model in models(folder.path()) {
-        for gradcam in ["on", "off"] {
+        for (gradcam, pixels) in [("on", "2000000"), ("on", "12000000"), ("off", "12000000")] {
             let args = [
                 "--budget",
                 "4GB",
@@ -114,9 +120,11 @@ fn estimates_agree_with_the_kernel() {
                 gradcam,
                 "--concurrency",
                 "4",
+                "--max-pixels",
+                pixels,
             ];
             let (code, document) = prove(model.as_deref(), &args);
-            assert_eq!(code, Some(0));
+            assert_eq!(code, Some(0), "{:#}", document["proof"]);
             for row in document["proof"]["rows"].as_array().unwrap() {
                 let moment = row["moment"].as_str().unwrap();
                 // Small and without a photo: what is asked is whether photos fit.
@@ -126,7 +134,7 @@ fn estimates_agree_with_the_kernel() {
                 let error = row["error_percent"].as_f64().unwrap();
                 let name = model.as_deref().and_then(Path::file_stem);
                 let line = format!(
-                    "{:?} gradcam {gradcam} {moment}: {error:+.1} % ({} of {})",
+                    "{:?} gradcam {gradcam}, {pixels} pixels, {moment}: {error:+.1} % ({} of {})",
                     name.unwrap_or("demo".as_ref()),
                     row["predicted_bytes"],
                     row["measured_bytes"]
@@ -148,7 +156,25 @@ fn estimates_agree_with_the_kernel() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is said to fit survives at that limit; what is said not to fit does not.
+/// The demo for photos of 1600 pixels: its values take more than the server reckons with, so only
+/// the kernel can stop it.
+fn hungry(folder: &Path) -> PathBuf {
+    let model = dermal::artifact::embedded().unwrap();
+    let (input, node) = model.graph.inputs().next().unwrap();
+    let channels = node.shape.hwc().unwrap()[2];
+    let shape = dermal::tensor::Shape::new(&[1600, 1600, channels]);
+    let graph = model.graph.with_input_shape(input, &shape).unwrap();
+    let path = folder.join("hungry.safetensors");
+    let manifest = dermal::artifact::Manifest {
+        self_test: None,
+        ..model.manifest
+    };
+    dermal::artifact::write(&path, &dermal::artifact::Model { graph, manifest }).unwrap();
+    path
+}
+
+/// What is said to fit survives at that limit; what is said not to fit is killed by the kernel, or
+/// turned away by the server.
 #[cfg(target_os = "linux")]
 #[test]
 fn verdicts_agree_with_a_cgroup_that_kills() {
@@ -158,25 +184,47 @@ fn verdicts_agree_with_a_cgroup_that_kills() {
     if !cgroups_are_there("verdicts_agree_with_a_cgroup_that_kills") {
         return;
     }
-    for gradcam in ["on", "off"] {
-        let load = ["--concurrency", "4", "--gradcam", gradcam];
-        let (_, document) = prove(None, &[&load[..], &["--budget", "4GB"]].concat());
-        let peak = document["peak"]["charged_bytes"].as_u64().unwrap();
-        let must_fit = document["peak"]["unreclaimable_bytes"].as_u64().unwrap();
-        for (limit, verdict, survives) in [
-            (peak * 115 / 100, "fits", true),
-            (must_fit * 85 / 100, "does_not_fit", false),
-        ] {
-            let budget = limit.to_string();
-            let (code, document) = prove(None, &[&load[..], &["--budget", &budget]].concat());
-            assert_eq!(document["limit"]["verdict"], verdict, "{limit}");
-            let proof = &document["proof"];
-            assert_eq!(proof["survived"], survives, "{proof:#}");
-            assert_eq!(code, Some(i32::from(!survives)));
-            if !survives {
-                let last = proof["rows"].as_array().unwrap().last().unwrap();
-                assert_eq!(last["outcome"], "killed", "{proof:#}");
-                assert!(proof["oom_kills"].as_u64().unwrap() >= 1, "{proof:#}");
+    let folder = tempfile::tempdir().unwrap();
+    let hungry = hungry(folder.path());
+    let mut cases = vec![
+        (None, &["on", "off"][..], "refused"),
+        (Some(hungry.as_path()), &["off"], "killed"),
+    ];
+    let real = imported("mobilenetv2", folder.path());
+    cases.extend(
+        real.iter()
+            .map(|path| (Some(path.as_path()), &["on"][..], "refused")),
+    );
+    for (model, heat_maps, ends) in cases {
+        for gradcam in heat_maps {
+            let load = ["--concurrency", "4", "--gradcam", gradcam];
+            let (_, document) = prove(model, &[&load[..], &["--budget", "4GB"]].concat());
+            let peak = document["peak"]["charged_bytes"].as_u64().unwrap();
+            let must_fit = document["peak"]["unreclaimable_bytes"].as_u64().unwrap();
+            let admission = document["limit"]["admission_bytes"].as_u64().unwrap();
+            // It fits up to 90 %; pages of the program are a little more or less each time.
+            let fits = (peak * 100).div_ceil(88).max(admission);
+            let does_not_fit = must_fit.max(admission) * 97 / 100;
+            for (limit, verdict, survives) in
+                [(fits, "fits", true), (does_not_fit, "does_not_fit", false)]
+            {
+                let budget = limit.to_string();
+                let (code, document) = prove(model, &[&load[..], &["--budget", &budget]].concat());
+                assert_eq!(document["limit"]["verdict"], verdict, "{limit}");
+                let proof = &document["proof"];
+                assert_eq!(proof["survived"], survives, "{proof:#}");
+                assert_eq!(code, Some(i32::from(!survives)));
+                if !survives {
+                    let last = proof["rows"].as_array().unwrap().last().unwrap();
+                    assert_eq!(last["outcome"], ends, "{proof:#}");
+                    let killed = ends == "killed";
+                    assert_eq!(
+                        proof["oom_kills"].as_u64().unwrap() >= 1,
+                        killed,
+                        "{proof:#}"
+                    );
+                    assert_eq!(last["message"].is_string(), !killed, "{proof:#}");
+                }
             }
         }
     }
@@ -206,8 +254,22 @@ fn left_behind(id: u32) -> Vec<PathBuf> {
     found
 }
 
-/// Killed in the middle, even without a chance to tidy up, nothing stays: no group, no child, no
-/// photo.
+/// Processes whose command line has a text.
+#[cfg(target_os = "linux")]
+fn processes(text: &str) -> Vec<String> {
+    let entries = Path::new("/proc")
+        .read_dir()
+        .unwrap()
+        .filter_map(Result::ok);
+    let lines = entries.filter_map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    lines.filter(|line| line.contains(text)).collect()
+}
+
+/// Killed in the middle, even without a chance to tidy up, nothing stays: no group, no server, no
+/// file.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_proof_that_is_killed_leaves_nothing_behind() {
@@ -217,43 +279,44 @@ fn a_proof_that_is_killed_leaves_nothing_behind() {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     let temporary = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_dermal"))
-        .args(["estimate", "--prove", "--platform", "render-free"])
-        .env("TMPDIR", temporary.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let photos = || temporary.path().read_dir().unwrap().count();
-    // The photo comes after the group and the keeper.
-    let begun = || {
-        let mut folders = temporary.path().read_dir().unwrap().filter_map(Result::ok);
-        folders.any(|folder| folder.path().join("photo.jpg").exists())
-    };
-    let since = Instant::now();
-    // The worker runs at a tenth of a CPU: it takes seconds.
-    while !begun() && since.elapsed() < Duration::from_mins(1) {
-        std::thread::sleep(Duration::from_millis(20));
+    let model = temporary.path().join("killed.safetensors");
+    std::fs::copy(root().join("models/demo.safetensors"), &model).unwrap();
+    let model = model.to_str().unwrap();
+    // Once with a group, once where none can be made: the server must go as well.
+    for platform in [&["--platform", "render-free"][..], &[]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dermal"))
+            .args(["estimate", "--prove", "--max-pixels", "30000000", model])
+            .args(platform)
+            .env("TMPDIR", temporary.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Two: the proof itself, and its server.
+        let since = Instant::now();
+        while processes(model).len() < 2 && since.elapsed() < Duration::from_mins(1) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(processes(model).len() >= 2, "{:?}", processes(model));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let since = Instant::now();
+        let gone = || processes(model).is_empty() && left_behind(child.id()).is_empty();
+        while !gone() && since.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(processes(model), Vec::<String>::new());
+        assert_eq!(left_behind(child.id()), Vec::<PathBuf>::new());
+        assert_eq!(temporary.path().read_dir().unwrap().count(), 1);
     }
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(photos(), 1);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let since = Instant::now();
-    let gone = || photos() == 0 && left_behind(child.id()).is_empty();
-    while !gone() && since.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert_eq!(photos(), 0);
-    assert_eq!(left_behind(child.id()), Vec::<PathBuf>::new());
 }
 
 #[test]
 fn impossible_questions_are_refused() {
     for (args, says) in [
         (vec!["--budget", "0"], "expected a size such as 512MB"),
-        (vec!["--budget", "-5"], "-5"),
+        (vec!["--budget", "-5"], "expected a size such as 512MB"),
         (
             vec!["--budget", "512 bananas"],
             "expected a size such as 512MB",

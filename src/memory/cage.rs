@@ -309,6 +309,34 @@ pub fn limit_address_space(bytes: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::As, limit)?)
 }
 
+/// Has the kernel kill this process, and what it becomes by `exec`, when the one that started it is
+/// gone (`PR_SET_PDEATHSIG`, on Linux).
+///
+/// # Errors
+/// The kernel's refusal, or that process `parent` is gone already.
+#[cfg(target_os = "linux")]
+pub fn die_with_parent(parent: u32) -> io::Result<()> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let id = getppid().map_or(0, |id| id.as_raw_nonzero().get());
+    if u32::try_from(id) == Ok(parent) {
+        Ok(())
+    } else {
+        Err(io::Error::other(
+            "the process that started this one is gone",
+        ))
+    }
+}
+
+/// Elsewhere nothing is done.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn die_with_parent(_parent: u32) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -143,6 +143,8 @@ pub struct ModelFacts {
     pub head_weight_bytes: u64,
     /// Floats of the photo's input.
     pub input_len: u64,
+    /// Whether the artifact has a self-test: loading it then runs it once.
+    pub self_test: bool,
 }
 
 /// What a photo takes.
@@ -156,12 +158,17 @@ pub struct PhotoFacts {
     pub file_bytes: u64,
     /// Progressive JPEG: coefficients of the whole photo are held beside its pixels.
     pub progressive: bool,
+    /// The PNG of its overlay.
+    pub picture_bytes: u64,
 }
 
 impl PhotoFacts {
     /// JPEG of quality 85 at 4:2:0: bytes of a file for each pixel. The median of photos of 8 to
     /// 12 megapixels by phones is 0.25 to 0.4.
     pub const FILE_BYTES_PER_PIXEL: f64 = 0.35;
+
+    /// PNG of an overlay on a photo of skin: bytes for each of its pixels, where none was drawn.
+    pub const PICTURE_BYTES_PER_PIXEL: f64 = 1.5;
 
     /// A photo of so many pixels, 4:3, as a phone makes it.
     #[must_use]
@@ -175,12 +182,36 @@ impl PhotoFacts {
             ((pixels as f64 * 4.0 / 3.0).sqrt().ceil() as u64).max(1),
             (pixels as f64 * Self::FILE_BYTES_PER_PIXEL) as u64,
         );
-        Self {
+        let mut photo = Self {
             width,
             height: pixels.div_ceil(width).max(1),
             file_bytes,
             progressive: false,
-        }
+            picture_bytes: 0,
+        };
+        photo.set_picture_bytes_per_pixel(Self::PICTURE_BYTES_PER_PIXEL);
+        photo
+    }
+
+    /// Of another size, with a picture as hard to compress.
+    #[must_use]
+    pub fn with_pixels(&self, pixels: u64) -> Self {
+        let mut photo = Self::of_pixels(pixels);
+        let overlay = self.overlay_bytes().max(1) as f64 / 3.0;
+        photo.set_picture_bytes_per_pixel(self.picture_bytes as f64 / overlay);
+        photo
+    }
+
+    /// Sets what the PNG of the overlay takes, from bytes for each of its pixels.
+    pub fn set_picture_bytes_per_pixel(&mut self, bytes: f64) {
+        let picture = self.overlay_bytes() as f64 / 3.0 * bytes;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive size; a huge one saturates"
+        )]
+        let picture = picture as u64;
+        self.picture_bytes = picture;
     }
 
     /// Pixels.
@@ -230,6 +261,11 @@ pub struct Calibration {
     pub program_idle_bytes: u64,
     /// The same, once a model has answered (without the model's own).
     pub program_loaded_bytes: u64,
+    /// Further ones of a server that waits (runtime, HTTP, log), in hundredths of those: builds differ
+    /// in how densely code lies.
+    pub server_idle_percent: u64,
+    /// The same, once it has a model.
+    pub server_percent: u64,
     /// Further ones, once photos are decoded and resized.
     pub program_predicting_bytes: u64,
     /// Further ones, once heat maps are drawn: candle and the PNG encoder.
@@ -238,7 +274,13 @@ pub struct Calibration {
     pub heap_idle_bytes: u64,
     /// A copy of a node's description, where a heat map has a target.
     pub node_gradcam_bytes: u64,
-    /// A thread that has done something: its stack, the allocator's arena for it.
+    /// What the HTTP server takes beside the model: its runtime, its threads' stacks, sockets.
+    pub server_bytes: u64,
+    /// Further ones while a model is loaded: its file is read for its hash, its description twice.
+    pub loading_bytes: u64,
+    /// A connection with a request: its task and buffers.
+    pub connection_bytes: u64,
+    /// A thread of the engine that has done something: its stack, the allocator's arena for it.
     pub thread_bytes: u64,
     /// What an overlay takes, in hundredths of its pixels' bytes: the picture, its PNG, and the
     /// encoder's buffers.
@@ -270,13 +312,18 @@ impl Calibration {
 const CALIBRATION: Calibration = Calibration {
     program_idle_bytes: 6_000_000,
     program_loaded_bytes: 9_000_000,
+    server_idle_percent: 50,
+    server_percent: 25,
     program_predicting_bytes: 150_000,
-    program_gradcam_bytes: 2_800_000,
+    program_gradcam_bytes: 2_000_000,
     heap_idle_bytes: 690_000,
     node_gradcam_bytes: 1_200,
+    server_bytes: 350_000,
+    loading_bytes: 400_000,
+    connection_bytes: 40_000,
     thread_bytes: 40_000,
     overlay_percent: 220,
-    head_percent: 290,
+    head_percent: 270,
     gradcam_bytes: 400_000,
 };
 
@@ -289,8 +336,8 @@ pub struct Load {
     pub threads: u64,
     /// Whether heat maps may be asked for.
     pub gradcam: bool,
-    /// What the HTTP server takes beside the model: runtime, sockets, caches.
-    pub server_bytes: u64,
+    /// Answers that the server keeps for photos that come again.
+    pub cache_bytes: u64,
 }
 
 /// Everything an estimate needs.
@@ -339,11 +386,11 @@ impl Facts {
     fn state(&self, moment: Moment, photos: u64, gradcam: bool) -> State {
         let mut terms = self.process(moment, gradcam);
         if moment != Moment::Idle {
-            terms.extend(self.model());
+            terms.extend(self.model(moment));
         }
-        terms.extend(self.photos(photos));
         if photos > 0 {
-            terms.extend(self.photo_in_work(gradcam));
+            terms.extend(self.photos(photos, gradcam));
+            terms.extend(self.worst_step(photos, gradcam));
         }
         terms.push(self.kernel(&terms, photos));
         State::new(moment, photos, gradcam, terms)
@@ -352,8 +399,8 @@ impl Facts {
     fn process(&self, moment: Moment, gradcam: bool) -> Vec<Term> {
         let c = &self.calibration;
         let mut program = match moment {
-            Moment::Idle => c.program_idle_bytes,
-            _ => c.program_loaded_bytes,
+            Moment::Idle => percent(c.program_idle_bytes, 100 + c.server_idle_percent),
+            _ => percent(c.program_loaded_bytes, 100 + c.server_percent),
         };
         if !matches!(moment, Moment::Idle | Moment::Loaded) {
             program += c.program_predicting_bytes;
@@ -364,12 +411,16 @@ impl Facts {
         vec![
             reclaimable("program text", program),
             anonymous("process", c.heap_idle_bytes),
-            anonymous("server baseline", self.load.server_bytes),
+            anonymous("server baseline", c.server_bytes),
         ]
     }
 
-    fn model(&self) -> Vec<Term> {
+    /// Without a self-test nothing of the weights is read until the first photo comes; the arena is
+    /// zeroed when it is made.
+    fn model(&self, moment: Moment) -> Vec<Term> {
         let (model, load) = (&self.model, &self.load);
+        let has_run = moment != Moment::Loaded || model.self_test;
+        let once_run = |bytes: u64| if has_run { bytes } else { 0 };
         let arena = if load.gradcam {
             model.arena_gradcam_bytes
         } else {
@@ -384,49 +435,118 @@ impl Facts {
         };
         let copied = model.nodes.saturating_mul(copies);
         vec![
-            reclaimable("mapped weights", model.mapped_bytes),
+            reclaimable("mapped weights", once_run(model.mapped_bytes)),
             anonymous(
                 "model description",
                 model.description_bytes.saturating_add(copied),
             ),
             anonymous("arena", arena),
-            anonymous("scratch", model.scratch_bytes.saturating_mul(load.threads)),
+            anonymous(
+                "scratch",
+                once_run(model.scratch_bytes.saturating_mul(load.threads)),
+            ),
+            anonymous(
+                "loading",
+                if moment == Moment::Loaded {
+                    c.loading_bytes
+                } else {
+                    0
+                },
+            ),
             anonymous("engine threads", helpers.saturating_mul(c.thread_bytes)),
         ]
     }
 
-    /// Uploads that wait are held as files.
-    fn photos(&self, photos: u64) -> Vec<Term> {
-        let all = |bytes: u64| bytes.saturating_mul(photos);
+    /// What all steps have in common while photos are in work.
+    fn photos(&self, photos: u64, gradcam: bool) -> Vec<Term> {
+        let connections = self.calibration.connection_bytes.saturating_mul(photos);
+        let mut terms = vec![anonymous("connections", connections)];
+        if gradcam {
+            terms.push(anonymous("answers kept", self.kept_bytes()));
+        }
+        terms
+    }
+
+    /// What the answers with pictures that fit into the cache take.
+    fn kept_bytes(&self) -> u64 {
+        let each = self.answer_bytes();
+        self.load.cache_bytes / each * each
+    }
+
+    /// An answer with its picture, as the cache counts it.
+    fn answer_bytes(&self) -> u64 {
+        self.photo.picture_bytes.saturating_add(ANSWER_BYTES)
+    }
+
+    /// Requests of a state, each with as many photos as it has, after which it takes what it ever
+    /// takes: the cache is full.
+    #[must_use]
+    pub fn rounds(&self, state: &State) -> u64 {
+        let answers = self.load.cache_bytes / self.answer_bytes() + 1;
+        if state.gradcam {
+            answers.div_ceil(state.photos.max(1)).clamp(2, MOST_ROUNDS)
+        } else {
+            2
+        }
+    }
+
+    /// The step that takes most while `photos` are in work. The engine is one, so one photo is
+    /// decoded at a time, and one heat map drawn; those that wait are held as files. A file is let go
+    /// when its photo is decoded, and the photo when the pixels of its overlay are taken.
+    fn worst_step(&self, photos: u64, gradcam: bool) -> Vec<Term> {
+        let mut steps = vec![self.decoding(photos, 0)];
+        if gradcam {
+            let others = photos.saturating_sub(1);
+            if others > 0 {
+                // The answer before this one is on its way: as base64, and in its JSON.
+                steps.push(self.decoding(others, self.photo.picture_bytes.saturating_mul(8) / 3));
+            }
+            steps.extend(self.drawing(others));
+        }
+        let bytes = |step: &Vec<Term>| {
+            step.iter()
+                .fold(0, |sum: u64, t| sum.saturating_add(t.bytes))
+        };
+        steps.into_iter().max_by_key(bytes).unwrap_or_default()
+    }
+
+    fn files(&self, count: u64) -> Term {
+        anonymous(
+            "uploaded files",
+            self.photo.file_bytes.saturating_mul(count),
+        )
+    }
+
+    fn decoding(&self, files: u64, answer_bytes: u64) -> Vec<Term> {
         vec![
-            anonymous("uploaded files", all(self.photo.file_bytes)),
-            anonymous("allocator slack", all(self.calibration.thread_bytes)),
+            self.files(files),
+            anonymous("answer on its way", answer_bytes),
+            anonymous("decoded photo", self.photo.decoded_bytes()),
+            anonymous("decoder", self.photo.decoder_bytes()),
         ]
     }
 
-    /// The engine is one, so one photo is decoded at a time, and one heat map drawn. A photo is let
-    /// go when its overlay's pixels are taken: whichever is more is the worst moment.
-    fn photo_in_work(&self, gradcam: bool) -> Vec<Term> {
+    /// The overlay's pixels are taken while the photo is still there; then, without it, they become a
+    /// PNG.
+    fn drawing(&self, files: u64) -> [Vec<Term>; 2] {
         let (photo, c) = (&self.photo, &self.calibration);
-        let decoded = vec![
-            anonymous("decoded photo", photo.decoded_bytes()),
-            anonymous("decoder", photo.decoder_bytes()),
-        ];
-        if !gradcam {
-            return decoded;
-        }
+        let overlay = photo.overlay_bytes();
+        let picture = |bytes: u64| anonymous("overlay picture", bytes);
         let head = percent(self.model.head_weight_bytes, c.head_percent);
         let head = anonymous("heat map (candle head)", head);
-        let overlay = percent(photo.overlay_bytes(), c.overlay_percent);
-        if overlay > photo.decoded_bytes().saturating_add(photo.overlay_bytes()) {
-            return vec![anonymous("overlay picture", overlay), head];
-        }
-        // Its pixels are taken while the photo is still there.
-        let taken = photo.overlay_bytes().saturating_add(c.gradcam_bytes);
-        vec![
-            anonymous("decoded photo", photo.decoded_bytes()),
-            anonymous("overlay picture", taken),
-            head,
+        let taken = overlay.saturating_add(c.gradcam_bytes);
+        [
+            vec![
+                self.files(files),
+                anonymous("decoded photo", photo.decoded_bytes()),
+                picture(taken),
+                head.clone(),
+            ],
+            vec![
+                self.files(files),
+                picture(percent(overlay, c.overlay_percent)),
+                head,
+            ],
         ]
     }
 
@@ -451,6 +571,12 @@ impl Facts {
 fn percent(bytes: u64, percent: u64) -> u64 {
     bytes.saturating_mul(percent) / 100
 }
+
+/// What the server's cache counts for an answer beside its picture.
+const ANSWER_BYTES: u64 = 2048;
+
+/// Requests that a state is given at most, however large the cache.
+const MOST_ROUNDS: u64 = 8;
 
 /// What the kernel keeps for any process in a cgroup: its descriptor, files, upper page tables.
 const KERNEL_BASE_BYTES: u64 = 300_000;
@@ -487,18 +613,20 @@ mod tests {
                 feature_map_bytes: 500_000,
                 head_weight_bytes: 100_000,
                 input_len: 150_528,
+                self_test: true,
             },
             photo: PhotoFacts {
                 width: 4000,
                 height: 3000,
                 file_bytes: 2_000_000,
                 progressive: false,
+                picture_bytes: 900_000,
             },
             load: Load {
                 photos_at_once: 4,
                 threads: 2,
                 gradcam: false,
-                server_bytes: 0,
+                cache_bytes: 4_000_000,
             },
             calibration: Calibration::with_program(Some(5_000_000), Some(8_000_000)),
         }
@@ -522,7 +650,7 @@ mod tests {
                 Moment::AtOnce
             ]
         );
-        assert_eq!(states[0].resident_bytes(), 5_000_000 + 690_000);
+        assert_eq!(states[0].resident_bytes(), 7_500_000 + 690_000 + 350_000);
         let at_once = &states[3];
         for (name, bytes) in [
             ("mapped weights", 20_000_000),
@@ -532,8 +660,9 @@ mod tests {
             ("decoded photo", 36_000_000),
             ("uploaded files", 4 * 2_000_000),
             ("decoder", 4000 * 96),
-            ("program text", 8_150_000),
+            ("program text", 10_000_000 + 150_000),
             ("overlay picture", 0),
+            ("answers kept", 0),
         ] {
             assert_eq!(bytes_of(at_once, name), bytes, "{name}");
         }
@@ -541,13 +670,20 @@ mod tests {
         assert_eq!(at_once.charged_bytes(), sum);
         assert_eq!(
             at_once.resident_bytes() - at_once.anonymous_bytes(),
-            28_150_000
+            20_000_000 + 10_150_000
         );
         assert_eq!(worst(&states).moment, Moment::AtOnce);
+        // Without a self-test nobody has read the weights yet.
+        assert_eq!(bytes_of(&states[1], "mapped weights"), 20_000_000);
+        let mut untested = facts();
+        untested.model.self_test = false;
+        let states = estimate(&untested);
+        assert_eq!(bytes_of(&states[1], "mapped weights"), 0);
+        assert_eq!(bytes_of(&states[2], "mapped weights"), 20_000_000);
     }
 
     #[test]
-    fn a_photo_is_gone_when_its_heat_map_is_drawn() {
+    fn the_worst_step_of_a_heat_map_is_taken() {
         let mut facts = facts();
         facts.load.gradcam = true;
         let states = estimate(&facts);
@@ -555,15 +691,43 @@ mod tests {
         assert_eq!(one.moment, Moment::PredictingGradcam);
         assert_eq!(bytes_of(one, "arena"), 6_000_000);
         assert_eq!(bytes_of(one, "decoded photo"), 36_000_000);
-        assert_eq!(bytes_of(one, "heat map (candle head)"), 290_000);
+        assert_eq!(bytes_of(one, "heat map (candle head)"), 270_000);
+        // Its pixels are taken while the photo is there, but its file is gone.
         let pixels = 1024 * 768 * 3;
         assert_eq!(bytes_of(one, "overlay picture"), pixels + 400_000);
-        assert_eq!(bytes_of(&states[4], "uploaded files"), 8_000_000);
-        // Of a small photo the overlay and its PNG are more than the photo.
-        facts.photo = PhotoFacts::of_pixels(500_000);
+        assert_eq!(bytes_of(one, "uploaded files"), 0);
+        // Of 4 MB as many as fit whole.
+        assert_eq!(bytes_of(one, "answers kept"), 4 * (900_000 + 2048));
+        // Of four, three wait while the first is drawn.
+        assert_eq!(bytes_of(&states[4], "uploaded files"), 6_000_000);
+        assert_eq!(bytes_of(&states[4], "overlay picture"), pixels + 400_000);
+        // Large files weigh more than the overlay: the worst is when the last is not yet decoded.
+        facts.photo.file_bytes = 6_000_000;
+        let large = &estimate(&facts)[4];
+        assert_eq!(bytes_of(large, "uploaded files"), 24_000_000);
+        assert_eq!(bytes_of(large, "overlay picture"), 0);
+        // Small ones less than the answer before them, which is on its way.
+        facts.photo.file_bytes = 1_000;
+        facts.photo.picture_bytes = 2_000_000;
+        let small = &estimate(&facts)[4];
+        assert_eq!(bytes_of(small, "answer on its way"), 5_333_333);
+        assert_eq!(bytes_of(small, "uploaded files"), 3_000);
+        // Of a photo as large as its overlay the PNG takes more than the photo did.
+        facts.photo = PhotoFacts::of_pixels(1024 * 768);
         let small = &estimate(&facts)[3];
         assert_eq!(bytes_of(small, "decoded photo"), 0);
-        assert!(bytes_of(small, "overlay picture") > 3 * 500_000);
+        assert_eq!(bytes_of(small, "overlay picture"), pixels * 220 / 100);
+    }
+
+    #[test]
+    fn a_state_is_repeated_until_the_cache_is_full() {
+        let mut facts = facts();
+        facts.load.gradcam = true;
+        let states = estimate(&facts);
+        let rounds: Vec<u64> = states.iter().map(|state| facts.rounds(state)).collect();
+        assert_eq!(rounds[2..], [2, 5, 2]);
+        facts.load.cache_bytes = 0;
+        assert_eq!(facts.rounds(&states[3]), 2);
     }
 
     #[test]

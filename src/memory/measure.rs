@@ -35,7 +35,7 @@ pub struct Counters {
     pub peak_rss_bytes: u64,
     /// Resident anonymous memory now (`RssAnon`).
     pub anonymous_bytes: u64,
-    /// Resident pages of files now (`RssFile`).
+    /// Resident pages of files now (`RssFile`, and `RssShmem`: those of files in a `tmpfs`).
     pub file_bytes: u64,
 }
 
@@ -47,7 +47,7 @@ impl Counters {
         Some(Self {
             peak_rss_bytes: field_bytes(&status, "VmHWM")?,
             anonymous_bytes: field_bytes(&status, "RssAnon")?,
-            file_bytes: field_bytes(&status, "RssFile")?,
+            file_bytes: field_bytes(&status, "RssFile")? + field_bytes(&status, "RssShmem")?,
         })
     }
 

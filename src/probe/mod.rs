@@ -5,6 +5,7 @@
 //!
 //! Not here: printing, exit codes (`commands`).
 
+mod burst;
 mod verdict;
 
 use std::sync::Mutex;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
 
+pub use burst::{Burst, Reply};
 pub use verdict::{Finding, Percentiles};
 
 /// Longest answer that is read: a heat map of 4096 pixels as base64.

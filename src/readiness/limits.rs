@@ -99,10 +99,7 @@ impl Project {
                 &rules::PLATFORM_STALE,
                 SETTINGS_FILE,
                 line,
-                format!(
-                    "the profile of {} is from {}",
-                    platform.title, platform.checked
-                ),
+                platform.age_in_words(),
             );
         }
         if !platform.runs_servers {

@@ -44,7 +44,7 @@ pub struct Platform {
     pub name: String,
     /// As people call it.
     pub title: String,
-    /// Date of the copy that was read, `YYYY-MM-DD`.
+    /// Date of the copy that was read, `YYYY-MM-DD`, or `undated`.
     pub checked: String,
     /// What was read.
     pub source: String,
@@ -87,6 +87,17 @@ pub struct Platform {
 
 fn yes() -> bool {
     true
+}
+
+impl Fact {
+    /// What somebody states of a host of their own.
+    #[must_use]
+    pub fn stated(value: f64) -> Self {
+        Self {
+            value,
+            confidence: Confidence::High,
+        }
+    }
 }
 
 /// Why there is no profile.
@@ -149,6 +160,33 @@ pub fn find(name: &str) -> Result<Platform, PlatformError> {
 }
 
 impl Platform {
+    /// A host that has no profile, of which only this is known. It is never stale.
+    #[must_use]
+    pub fn own(ram_mb: f64, cpu: f64) -> Self {
+        Self {
+            name: "own".to_owned(),
+            title: "your own host".to_owned(),
+            checked: String::new(),
+            source: "dermal.yaml".to_owned(),
+            ram_mb: Fact::stated(ram_mb),
+            cpu: Fact::stated(cpu),
+            disk_mb: None,
+            usd: Fact::stated(0.0),
+            request_s: None,
+            health_s: None,
+            start_s: None,
+            grace_s: None,
+            sleeps_after_s: None,
+            wakes_in_s: None,
+            upload_mb: None,
+            added_latency_ms: None,
+            uptime_percent: None,
+            runs_servers: true,
+            exposes_home: false,
+            notes: Vec::new(),
+        }
+    }
+
     /// Memory in bytes.
     #[must_use]
     #[expect(
@@ -171,16 +209,31 @@ impl Platform {
         self.disk_mb.map(|disk| (disk.value * 1e6) as u64)
     }
 
-    /// Days since the copy was read; `None` if the date does not read, which a test rules out.
+    /// Days since the copy was read; `None` if it had no date.
     #[must_use]
     pub fn age_days(&self, today: Date) -> Option<i64> {
         Some(today.days() - Date::parse(&self.checked)?.days())
     }
 
-    /// Whether the profile should be checked again.
+    /// Whether the profile should be checked again. What somebody states of a host of their own has
+    /// no date.
     #[must_use]
     pub fn is_stale(&self, today: Date) -> bool {
-        self.age_days(today).is_none_or(|age| age > STALE_DAYS)
+        let is_stated = self.checked.is_empty();
+        !is_stated && self.age_days(today).is_none_or(|age| age > STALE_DAYS)
+    }
+
+    /// Why it [is stale](Self::is_stale).
+    #[must_use]
+    pub fn age_in_words(&self) -> String {
+        if Date::parse(&self.checked).is_some() {
+            format!(
+                "the profile of {} is from {}, over {STALE_DAYS} days old",
+                self.title, self.checked
+            )
+        } else {
+            format!("the profile of {} is from an undated page", self.title)
+        }
     }
 }
 
@@ -200,7 +253,8 @@ mod tests {
             );
             assert!((0.05..=64.0).contains(&platform.cpu.value), "{name}");
             assert!((0.0..1000.0).contains(&platform.usd.value), "{name}");
-            assert!(Date::parse(&platform.checked).is_some(), "{name}");
+            let dated = Date::parse(&platform.checked).is_some();
+            assert!(dated || platform.checked == "undated", "{name}");
             assert!(platform.source.len() > 10, "{name}");
             let twins = all.iter().filter(|other| other.name == *name);
             assert_eq!(twins.count(), 1, "{name}");
@@ -236,5 +290,9 @@ mod tests {
         assert_eq!(free.age_days(day("2026-11-21")), Some(95));
         assert!(!free.is_stale(day("2027-02-14")));
         assert!(free.is_stale(day("2027-02-15")));
+        let undated = find("koyeb-free").unwrap();
+        assert!(undated.is_stale(day("2026-11-21")));
+        assert!(undated.age_in_words().contains("undated"));
+        assert!(!Platform::own(512.0, 1.0).is_stale(day("2026-11-21")));
     }
 }

@@ -1,6 +1,7 @@
 //! `dermal.yaml`: what a project promises, read strictly.
 
 use super::located::{self, Located, Value};
+use super::platforms::{Fact, Platform};
 use super::rules;
 use crate::suggest;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub platform: Option<String>,
     /// The platform's line.
     pub platform_line: Option<usize>,
+    /// A host that has no profile, as the project describes it.
+    pub own_platform: Option<Platform>,
     /// Whether heat maps are wanted.
     pub gradcam: bool,
     /// Photos that are admitted at once.
@@ -76,6 +79,7 @@ impl Default for Settings {
             labels: None,
             platform: None,
             platform_line: None,
+            own_platform: None,
             gradcam: true,
             concurrency: 4,
             max_pixels: 12_000_000,
@@ -114,9 +118,13 @@ impl Settings {
     /// [`SettingsError`] for the first thing that is unknown, of a wrong type, or leads out of
     /// the project.
     pub fn read(text: &str) -> Result<Self, SettingsError> {
-        let root = located::yaml(text).map_err(|error| SettingsError {
-            line: error.line,
-            message: error.message,
+        let root = located::yaml(text).map_err(|error| {
+            let prefix = format!("line {}: ", error.line);
+            let message = error.message.strip_prefix(&prefix);
+            SettingsError {
+                line: error.line,
+                message: message.unwrap_or(&error.message).to_owned(),
+            }
         })?;
         let mut settings = Self::default();
         if root.value == Value::Null {
@@ -141,8 +149,12 @@ impl Settings {
                     settings.labels = Some((labels.collect::<Result<_, _>>()?, line));
                 }
                 "platform" => {
-                    settings.platform = Some(text_of(value, key)?.to_owned());
                     settings.platform_line = Some(line);
+                    if matches!(value.value, Value::Map(_)) {
+                        settings.own_platform = Some(own_platform(value)?);
+                    } else {
+                        settings.platform = Some(text_of(value, key)?.to_owned());
+                    }
                 }
                 "gradcam" => {
                     let Value::Bool(on) = value.value else {
@@ -207,6 +219,49 @@ impl Settings {
             self.allow.push(id.clone());
         }
         Ok(())
+    }
+}
+
+/// A host of one's own: what is known of it, in the units of a profile.
+fn own_platform(value: &Located) -> Result<Platform, SettingsError> {
+    const NEEDED: [&str; 2] = ["ram_mb", "cpu"];
+    const KEYS: [&str; 7] = [
+        "ram_mb",
+        "cpu",
+        "disk_mb",
+        "request_s",
+        "health_s",
+        "start_s",
+        "grace_s",
+    ];
+    let entries = map(value, "platform", &KEYS)?;
+    let mut facts = Vec::new();
+    for (key, value) in entries {
+        let value = number(value, key, 1e9)?;
+        facts.push((key.as_str(), value));
+    }
+    let fact = |key| {
+        facts
+            .iter()
+            .find(|(k, _)| *k == key)
+            .map(|&(_, value)| value)
+    };
+    match NEEDED.map(fact) {
+        [Some(ram_mb), Some(cpu)] if ram_mb > 0.0 && cpu > 0.0 => {
+            let mut platform = Platform::own(ram_mb, cpu);
+            let stated = |key| fact(key).map(Fact::stated);
+            platform.disk_mb = stated("disk_mb");
+            platform.request_s = stated("request_s");
+            platform.health_s = stated("health_s");
+            platform.start_s = stated("start_s");
+            platform.grace_s = stated("grace_s");
+            Ok(platform)
+        }
+        _ => Err(wrong(
+            value,
+            "platform",
+            "a platform's name, or `ram_mb` and `cpu` of a host of your own",
+        )),
     }
 }
 
@@ -335,12 +390,27 @@ mod tests {
             ("allow:\n  debug-flg: why", "did you mean `debug-flag`?"),
             ("allow:\n  debug-flag: ''", "the reason"),
             ("accuracy: {minimum_top1: 80}", "from 0 to 1"),
+            ("platform: {ram_mb: 512}", "`ram_mb` and `cpu`"),
+            ("platform: {ram_mb: 512, cpu: 0}", "`ram_mb` and `cpu`"),
+            (
+                "platform: {ram_mb: many, cpu: 1}",
+                "`ram_mb`: expected a number",
+            ),
+            (
+                "platform: {ram: 512, cpu: 1}",
+                "knows no `ram`; known: ram_mb, cpu",
+            ),
             ("[]", "a map"),
-            ("a: &a 1", "an anchor"),
+            ("a: &a 1", "line 1: an anchor"),
+            ("model: &a [*a]", "line 1: an anchor"),
         ] {
             let error = Settings::read(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
         assert_eq!(Settings::read("").unwrap(), Settings::default());
+        let own = Settings::read("platform: {ram_mb: 700, cpu: 0.5, start_s: 9}").unwrap();
+        let own = own.own_platform.unwrap();
+        assert_eq!((own.ram_bytes(), own.cpu.value), (700_000_000, 0.5));
+        assert_eq!((own.start_s.unwrap().value, own.request_s), (9.0, None));
     }
 }

@@ -15,6 +15,36 @@ pub const FITS: f64 = 0.90;
 /// estimates are held to (docs/estimating.md).
 pub const DOES_NOT_FIT: f64 = 1.0;
 
+/// What a load takes, and what its server asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Demand {
+    /// Everything, file pages included.
+    pub all_bytes: u64,
+    /// What the kernel cannot take back.
+    pub must_fit_bytes: u64,
+    /// The smallest budget with which the server lets the load in: it sets memory aside before it
+    /// knows what a photo really takes.
+    pub admission_bytes: u64,
+}
+
+impl Demand {
+    /// Of a state, and of a server that admits it from so many bytes on.
+    #[must_use]
+    pub fn of(state: &State, admission_bytes: u64) -> Self {
+        Self {
+            all_bytes: state.charged_bytes(),
+            must_fit_bytes: state.unreclaimable_bytes(),
+            admission_bytes,
+        }
+    }
+
+    /// The limit below which it is killed or refused.
+    #[must_use]
+    pub fn least_bytes(&self) -> u64 {
+        self.must_fit_bytes.max(self.admission_bytes)
+    }
+}
+
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,7 +53,7 @@ pub enum Verdict {
     Fits,
     /// What must fit does, but with less to spare, or weights would be read again and again.
     Tight,
-    /// What must fit does not.
+    /// What must fit does not, or the server would turn it away.
     DoesNotFit,
 }
 
@@ -38,13 +68,13 @@ impl Verdict {
         }
     }
 
-    /// Of a state that takes so much, under a limit.
+    /// Of a demand under a limit.
     #[must_use]
-    pub fn of(state: &State, limit_bytes: u64) -> Self {
+    pub fn of(demand: &Demand, limit_bytes: u64) -> Self {
         let limit = limit_bytes as f64;
-        if state.unreclaimable_bytes() as f64 > limit * DOES_NOT_FIT {
+        if demand.least_bytes() as f64 > limit * DOES_NOT_FIT {
             Self::DoesNotFit
-        } else if state.charged_bytes() as f64 > limit * FITS {
+        } else if demand.all_bytes as f64 > limit * FITS {
             Self::Tight
         } else {
             Self::Fits
@@ -76,15 +106,17 @@ mod tests {
                 ],
             }
         };
-        for (parts, verdict) in [
-            ((50, 30, 10), Verdict::Fits),
-            ((50, 31, 10), Verdict::Tight),
-            ((50, 500, 10), Verdict::Tight),
-            ((91, 0, 9), Verdict::Tight),
-            ((92, 0, 9), Verdict::DoesNotFit),
+        for (parts, admission, verdict) in [
+            ((50, 30, 10), 100, Verdict::Fits),
+            ((50, 30, 10), 101, Verdict::DoesNotFit),
+            ((50, 31, 10), 0, Verdict::Tight),
+            ((50, 500, 10), 0, Verdict::Tight),
+            ((91, 0, 9), 0, Verdict::Tight),
+            ((92, 0, 9), 0, Verdict::DoesNotFit),
         ] {
             let (a, r, k) = parts;
-            assert_eq!(Verdict::of(&state(a, r, k), 100), verdict, "{parts:?}");
+            let demand = Demand::of(&state(a, r, k), admission);
+            assert_eq!(Verdict::of(&demand, 100), verdict, "{parts:?}");
         }
     }
 }

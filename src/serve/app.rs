@@ -11,6 +11,7 @@ use super::ask::{Ask, Subject};
 use super::body::too_large;
 use super::cache::{Cache, Key};
 use super::config::Config;
+use super::division::{Claims, Division};
 use super::error::{ApiError, ServeError};
 use super::jobs::Jobs;
 use super::keys::{Keys, Rates};
@@ -20,14 +21,8 @@ use super::session::Answer;
 use crate::memory::measure;
 use crate::predict::{Limits, decode};
 
-/// What the program itself takes, with a model of some 20 MB mapped: measured 45 MB, and spare.
-const BASE_BYTES: u64 = 64 << 20;
-
 /// Set aside for a heat map's picture, as PNG and as base64.
 pub(super) const PICTURE_BYTES: u64 = 4 << 20;
-
-/// Least that decoding must be allowed: a photo of two megapixels.
-const LEAST_DECODE_BYTES: u64 = 8 << 20;
 
 /// Bytes of a request's body besides the photo: boundaries, fields.
 pub(super) const OVERHEAD_BYTES: u64 = 64 << 10;
@@ -73,33 +68,24 @@ pub(super) struct Served {
 impl App {
     pub(super) fn new(config: Config) -> Result<Arc<Self>, ServeError> {
         let config = Arc::new(config);
-        // Half of what the program leaves is for uploads that wait, half for the one photo that is
-        // decoded, of which a large PNG takes most.
-        let spare = config
-            .budget_bytes
-            .saturating_sub(BASE_BYTES)
-            .saturating_sub(config.cache_bytes);
-        let uploads = (config.max_upload_bytes + PICTURE_BYTES)
-            .saturating_mul(config.queue as u64 + 1 + config.max_jobs as u64)
-            .min(spare / 2);
-        let decode_bytes = (spare - uploads).saturating_sub(PICTURE_BYTES);
-        if uploads < config.max_upload_bytes || decode_bytes < LEAST_DECODE_BYTES {
-            return Err(ServeError::Budget {
+        let claims = Claims {
+            cache_bytes: config.cache_bytes,
+            max_upload_bytes: config.max_upload_bytes,
+            queue: config.queue as u64,
+            max_jobs: config.max_jobs as u64,
+        };
+        let division =
+            Division::of(config.budget_bytes, &claims).map_err(|needed| ServeError::Budget {
                 budget: config.budget_bytes,
-                needed: BASE_BYTES
-                    + config.cache_bytes
-                    + (config.max_upload_bytes + PICTURE_BYTES)
-                        .max(LEAST_DECODE_BYTES + PICTURE_BYTES)
-                        * 2,
-            });
-        }
+                needed,
+            })?;
         let limits = Limits {
             max_pixels: config.max_pixels,
             max_bytes: config.max_upload_bytes,
-            max_memory_bytes: decode_bytes,
+            max_memory_bytes: division.decode,
         };
         Ok(Arc::new(Self {
-            admission: Admission::new(config.queue, uploads),
+            admission: Admission::new(config.queue, division.uploads),
             pool: Pool::start(Arc::clone(&config), limits)?,
             cache: Cache::new(config.cache_bytes),
             keys: Keys::new(&config.api_keys),

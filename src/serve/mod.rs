@@ -14,6 +14,7 @@ mod body;
 mod cache;
 mod config;
 mod connection;
+mod division;
 mod error;
 mod health;
 mod jobs;
@@ -36,6 +37,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 pub use config::Config;
+pub use division::{Claims, Guests, least_budget};
 pub use error::ServeError;
 
 use app::App;

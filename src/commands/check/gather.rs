@@ -13,7 +13,6 @@ use crate::commands::estimate::{self, Question};
 use crate::commands::failure;
 use crate::commands::session::EngineChoice;
 use crate::kernels::Isa;
-use crate::memory::estimate::worst;
 use crate::predict::{Limits, Predictor, resolve_inputs};
 use crate::readiness::project::{FileFacts, GoldenResult, ModelReport, Project, Resources};
 use crate::readiness::start::Flag;
@@ -51,7 +50,12 @@ pub(super) fn small_text(path: &Path) -> Result<String> {
             "files of settings are short: is it the right file?",
         ));
     }
-    String::from_utf8(bytes).with_context(context)
+    String::from_utf8(bytes).map_err(|_| {
+        failure(
+            format!("`{}` is no text (UTF-8)", path.display()),
+            "write it again with a text editor",
+        )
+    })
 }
 
 /// Every file below a folder; links are not followed.
@@ -215,8 +219,13 @@ pub(super) fn judge_model(args: &CheckArgs, folder: &Path, project: &mut Project
     let model =
         artifact::load(&path).with_context(|| format!("cannot load model `{}`", path.display()))?;
     for golden in &project.settings.golden {
-        let photo = folder.join(&golden.image);
-        let got = answer(&model, &photo, &golden.class).map_err(|error| format!("{error:#}"));
+        // A link is no file of the project, and could lead out of it.
+        let got = if project.files.contains_key(&golden.image) {
+            let photo = folder.join(&golden.image);
+            answer(&model, &photo, &golden.class).map_err(|error| format!("{error:#}"))
+        } else {
+            Err("it is no file of this project".to_owned())
+        };
         project.golden.push(GoldenResult {
             image: golden.image.clone(),
             expected: golden.class.clone(),
@@ -235,16 +244,16 @@ pub(super) fn judge_model(args: &CheckArgs, folder: &Path, project: &mut Project
         max_pixels: project.settings.max_pixels,
     };
     let answer = estimate::answer(&question)?;
-    let worst = worst(&answer.states);
+    let demand = answer.demand;
     let proved = if args.prove {
         Some(answer.prove(&question)?)
     } else {
         None
     };
     project.resources = Some(Resources {
-        verdict: Verdict::of(worst, platform.ram_bytes()),
-        peak_bytes: worst.charged_bytes(),
-        must_fit_bytes: worst.unreclaimable_bytes(),
+        verdict: Verdict::of(&demand, platform.ram_bytes()),
+        peak_bytes: demand.all_bytes,
+        must_fit_bytes: demand.least_bytes(),
         latency_ms: answer.latency_ms,
         cold_start_ms: answer.cold_start_ms,
         disk_bytes: answer.disk_bytes,

@@ -80,7 +80,13 @@ fn init(path: &Path) -> Result<Outcome> {
 }
 
 fn project(args: &CheckArgs, folder: &Path, settings_path: &Path) -> Result<Project> {
-    let has_settings = settings_path.is_file();
+    let has_settings = settings_path.symlink_metadata().is_ok();
+    if has_settings && !settings_path.is_file() {
+        return Err(failure(
+            format!("`{}` is no regular file", settings_path.display()),
+            "`dermal check --init` in an empty folder writes one with every setting explained",
+        ));
+    }
     let mut settings = if has_settings {
         let text = gather::small_text(settings_path)?;
         Settings::read(&text).map_err(|error| {
@@ -95,13 +101,13 @@ fn project(args: &CheckArgs, folder: &Path, settings_path: &Path) -> Result<Proj
     if let Some(platform) = &args.platform {
         settings.platform = Some(platform.clone());
         settings.platform_line = None;
+        settings.own_platform = None;
     }
     let today = Date::of(SystemTime::now());
-    let platform = settings
-        .platform
-        .as_deref()
-        .map(platforms::find)
+    let named = settings.platform.as_deref().map(platforms::find);
+    let platform = named
         .transpose()?
+        .or_else(|| settings.own_platform.clone())
         .map(|platform| {
             let stale = platform.is_stale(today);
             (platform, stale)

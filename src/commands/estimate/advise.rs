@@ -5,10 +5,10 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::table::{fact, mb};
-use super::{Subject, what_if};
+use super::{Subject, deployment, what_if};
 use crate::cli::EstimateArgs;
 use crate::commands::Outcome;
-use crate::memory::estimate::{Facts, estimate, worst};
+use crate::memory::estimate::Facts;
 use crate::readiness::calendar::Date;
 use crate::readiness::platforms::{self, Platform};
 use crate::readiness::verdict::Verdict;
@@ -87,10 +87,9 @@ pub(super) fn run(args: &EstimateArgs, subject: &Subject, today: Date) -> Result
 
 impl Choice {
     fn new(platform: &Platform, file: &str, facts: &Facts, subject: &Subject, today: Date) -> Self {
-        let states = estimate(facts);
-        let worst = worst(&states);
+        let demand = deployment::demand(facts);
         let limit_bytes = platform.ram_bytes();
-        let verdict = Verdict::of(worst, limit_bytes);
+        let verdict = Verdict::of(&demand, limit_bytes);
         let latency_ms = subject.latency(Some(platform)).there.unwrap_or(f64::NAN);
         let mut against = Vec::new();
         if !platform.runs_servers {
@@ -100,12 +99,12 @@ impl Choice {
             Verdict::Fits => {}
             Verdict::Tight => against.push(format!(
                 "tight: {} of {}",
-                mb(worst.charged_bytes()),
+                mb(demand.all_bytes),
                 mb(limit_bytes)
             )),
             Verdict::DoesNotFit => against.push(format!(
                 "does not fit: {} of {}",
-                mb(worst.unreclaimable_bytes()),
+                mb(demand.least_bytes()),
                 mb(limit_bytes)
             )),
         }
@@ -136,7 +135,7 @@ impl Choice {
             platform: platform.name.clone(),
             file: file.to_owned(),
             usd_per_month: platform.usd.value,
-            peak_bytes: worst.charged_bytes(),
+            peak_bytes: demand.all_bytes,
             limit_bytes,
             verdict,
             latency_ms,

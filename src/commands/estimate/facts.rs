@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::photo;
-use crate::artifact::Model;
+use super::photo::Photo;
+use crate::artifact::{InputKind, Model};
 use crate::cli::InputSize;
 use crate::commands::session::EngineChoice;
 use crate::engine::{Engine, Plan};
-use crate::explain::{ExplainError, Target};
-use crate::memory::estimate::ModelFacts;
-use crate::predict::{Limits, PhotoInput, decode};
+use crate::explain::{self, ExplainError, Method, Overlay, Score, Target};
+use crate::graph::NodeId;
+use crate::memory::estimate::{ModelFacts, OVERLAY_SIDE, PhotoFacts};
+use crate::predict::{Limits, PhotoInput, Predictor, Region, decode};
 use crate::tensor::Shape;
 
 const FLOAT: usize = size_of::<f32>();
@@ -41,6 +42,7 @@ pub(super) fn of_model(
         feature_map_bytes: 0,
         head_weight_bytes: 0,
         input_len: input.len() as u64,
+        self_test: model.manifest.self_test.is_some(),
     };
     match Target::find(graph, None) {
         Ok(target) => {
@@ -98,19 +100,35 @@ pub(super) struct Times {
     pub(super) inference_here_ms: f64,
     /// Decoding a JPEG, a million pixels.
     pub(super) decode_ms_per_megapixel: f64,
-    /// A heat map with its picture; from docs/benchmarks.md's method on one thread.
-    pub(super) gradcam_ms: f64,
+    /// Making the model's input of a photo, a million pixels.
+    pub(super) preprocess_ms_per_megapixel: f64,
+    /// A heat map, where the model has one.
+    pub(super) heat_map: Option<Drawing>,
 }
 
-/// Photos of this size are decoded to see how long it takes.
-const SAMPLE_PIXELS: u64 = 250_000;
+/// A heat map of a made-up photo, drawn here.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Drawing {
+    /// The map itself: the gradient of the model's head.
+    pub(super) explain_ms: f64,
+    /// Scaling the photo down, a million of its pixels.
+    pub(super) shrink_ms_per_megapixel: f64,
+    /// Colours and PNG, a million pixels of the overlay.
+    pub(super) paint_ms_per_megapixel: f64,
+    /// The PNG, a pixel of the overlay.
+    pub(super) png_bytes_per_pixel: f64,
+}
 
-/// Time for inference runs after the first, at most.
+/// The photo of which all of it is measured: a little more than an overlay's pixels, so that it is
+/// scaled down.
+const SAMPLE_PIXELS: u64 = 1_200_000;
+
+/// Pixels that are scaled down to see how long that takes: of a small photo the overlay's own pixels
+/// would take most of it.
+const LARGE: [usize; 2] = [2560, 1920];
+
+/// Time for repetitions of one measurement, at most.
 const PATIENCE: Duration = Duration::from_millis(1500);
-
-/// Heat map and overlay of 1024 pixels: a gradient of a small head, blending and PNG of 0.8
-/// megapixels. Assumed, not measured for the model at hand: mostly the PNG, some tens of ms.
-const GRADCAM_MS: f64 = 45.0;
 
 impl Times {
     pub(super) fn measure(
@@ -128,28 +146,134 @@ impl Times {
         } else {
             inference_ms
         };
-        let bytes = photo::encode(SAMPLE_PIXELS)?;
-        let limits = Limits::default();
-        decode::decode(&bytes, &limits)?;
-        let decode_ms = median_ms(|| {
-            // It was decoded a line above.
-            let _ = decode::decode(&bytes, &limits);
-        });
-        let decode_ms_per_megapixel = decode_ms * 1e6 / SAMPLE_PIXELS as f64;
+        let sample = Sample::new(model, choice)?;
         Ok(Self {
             load_ms,
             inference_ms,
             inference_here_ms,
-            decode_ms_per_megapixel,
-            gradcam_ms: GRADCAM_MS,
+            decode_ms_per_megapixel: sample.decode_ms / SAMPLE_MEGAPIXELS,
+            preprocess_ms_per_megapixel: sample.preprocess_ms / SAMPLE_MEGAPIXELS,
+            heat_map: sample.drawing,
         })
     }
 
-    /// CPU time of one request for a photo of so many pixels.
-    pub(super) fn request_ms(&self, pixels: u64, gradcam: bool) -> f64 {
-        let decode = self.decode_ms_per_megapixel * pixels as f64 / 1e6;
-        self.inference_ms + decode + if gradcam { self.gradcam_ms } else { 0.0 }
+    /// CPU time of one request for a photo.
+    pub(super) fn request_ms(&self, photo: &PhotoFacts, gradcam: bool) -> f64 {
+        let megapixels = photo.pixels() as f64 / 1e6;
+        let a_megapixel = self.decode_ms_per_megapixel + self.preprocess_ms_per_megapixel;
+        let drawing = self.heat_map.filter(|_| gradcam);
+        let drawing = drawing.map_or(0.0, |drawing| {
+            let overlay = photo.overlay_bytes() as f64 / 3e6;
+            drawing.explain_ms
+                + drawing.shrink_ms_per_megapixel * megapixels
+                + drawing.paint_ms_per_megapixel * overlay
+        });
+        self.inference_ms + a_megapixel * megapixels + drawing
     }
+}
+
+const SAMPLE_MEGAPIXELS: f64 = SAMPLE_PIXELS as f64 / 1e6;
+
+/// One made-up photo, taken through everything that a request goes through.
+struct Sample {
+    decode_ms: f64,
+    preprocess_ms: f64,
+    drawing: Option<Drawing>,
+}
+
+impl Sample {
+    fn new(model: &Model, choice: &EngineChoice) -> Result<Self> {
+        let jpeg = Photo::of_pixels(SAMPLE_PIXELS)?.jpeg;
+        let limits = Limits::default();
+        let photo = decode::decode(&jpeg, &limits)?;
+        let decode_ms = median_ms(|| {
+            // It was decoded a line above.
+            let _ = decode::decode(&jpeg, &limits);
+        });
+        let one = EngineChoice {
+            threads: 1,
+            isa: choice.isa,
+        };
+        let extra = zeros(model);
+        let target = match Target::find(&model.graph, None) {
+            Ok(target) => target,
+            Err(ExplainError::NoMap) => {
+                let engine = one.engine(&model.graph, Vec::new())?;
+                let mut predictor = Predictor::new(model, engine)?;
+                let prediction = predictor.predict(&photo, &extra)?;
+                return Ok(Self {
+                    decode_ms,
+                    preprocess_ms: milliseconds(prediction.timing.preprocess),
+                    drawing: None,
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let model = Model {
+            graph: target.graph().clone(),
+            manifest: model.manifest.clone(),
+        };
+        let mut predictor = Predictor::new(&model, one.engine(&model.graph, target.keep())?)?;
+        let prediction = predictor.predict(&photo, &extra)?;
+        let score = Score::of_class(prediction.top1(), model.manifest.head);
+        let engine = predictor.runner();
+        let values = |id| engine.value(id);
+        let map = explain::explain(&target, Method::GradCam, score, &values)?;
+        let explain_ms = median_ms(|| {
+            let _ = explain::explain(&target, Method::GradCam, score, &values);
+        });
+        let from = [photo.width(), photo.height()];
+        let side = usize::try_from(OVERLAY_SIDE).unwrap_or(usize::MAX);
+        let (small, to) = explain::shrink(photo.pixels(), from, side)
+            .context("the sample is smaller than its overlay")?;
+        let large = vec![128; LARGE[0] * LARGE[1] * 3];
+        let shrink_ms = median_ms(|| {
+            let _ = explain::shrink(&large, LARGE, side);
+        });
+        drop(large);
+        let region = Region {
+            left: 0.0,
+            top: 0.0,
+            width: to[0] as f64,
+            height: to[1] as f64,
+        };
+        let size = to.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let paint = || -> Result<usize> {
+            let mut pixels = small.clone();
+            let mut png = Vec::new();
+            explain::overlay(&mut pixels, size, &map, region, Overlay::default());
+            explain::write_png(&mut png, &pixels, size)?;
+            Ok(png.len())
+        };
+        let png_bytes = paint()?;
+        let paint_ms = median_ms(|| {
+            let _ = paint();
+        });
+        let overlay_pixels = (to[0] * to[1]) as f64;
+        Ok(Self {
+            decode_ms,
+            preprocess_ms: milliseconds(prediction.timing.preprocess),
+            drawing: Some(Drawing {
+                explain_ms,
+                shrink_ms_per_megapixel: shrink_ms * 1e6 / (LARGE[0] * LARGE[1]) as f64,
+                paint_ms_per_megapixel: paint_ms * 1e6 / overlay_pixels,
+                png_bytes_per_pixel: png_bytes as f64 / overlay_pixels,
+            }),
+        })
+    }
+}
+
+/// Zeros for every input beside the photo: what they hold changes no time.
+fn zeros(model: &Model) -> Vec<(NodeId, Vec<f32>)> {
+    let specs = model.manifest.inputs.iter().zip(model.graph.inputs());
+    let vectors = specs.filter(|(spec, _)| matches!(spec.kind, InputKind::Vector { .. }));
+    vectors
+        .map(|(_, (id, node))| (id, vec![0.0; node.shape.len()]))
+        .collect()
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn median_ms(mut run: impl FnMut()) -> f64 {

@@ -11,7 +11,6 @@ use serde::Serialize;
 use self::facts::Times;
 use self::prove::Proof;
 use self::what_if::Row;
-use self::worker::Worker;
 use super::session::{EngineChoice, load_model};
 use super::{Outcome, failure};
 use crate::artifact::Model;
@@ -22,20 +21,18 @@ use crate::memory::measure::Counters;
 use crate::memory::{cage, limit};
 use crate::readiness::calendar::Date;
 use crate::readiness::platforms::{self, Platform};
-use crate::readiness::verdict::{DOES_NOT_FIT, FITS, Verdict};
+use crate::readiness::verdict::{DOES_NOT_FIT, Demand, FITS, Verdict};
 use crate::report::{self, SCHEMA_VERSION};
 
 mod advise;
+mod deployment;
 mod facts;
+mod keeper;
 mod photo;
 mod prove;
+mod server;
 mod table;
 mod what_if;
-mod worker;
-
-/// What the HTTP server takes beside the model: its runtime, sockets and buffers. Measured on an idle
-/// `dermal serve`: its `RssAnon` less process, description, arena and scratch is 0.4 to 0.5 MB.
-const SERVER_BYTES: u64 = 500_000;
 
 #[derive(Serialize)]
 struct Report {
@@ -73,6 +70,8 @@ struct Limit {
     margin_percent: f64,
     fits_up_to: f64,
     does_not_fit_from: f64,
+    /// With a smaller budget the server does not start, or turns the load away.
+    admission_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -118,12 +117,13 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
         return advise::run(args, &subject, today);
     }
     let states = estimate(&subject.facts);
-    let limit = limit_of(args, platform.as_ref(), worst(&states));
+    let limit = limit_of(args, platform.as_ref(), &subject.facts);
     let proof = if args.prove {
         Some(
             prove::Plan {
                 model: args.model.as_deref(),
-                facts: without_server(subject.facts),
+                facts: subject.facts,
+                query: deployment::query(&subject.model),
                 isa: subject.choice.isa.name(),
                 limit_bytes: limit.as_ref().map(|limit| limit.bytes),
                 cpu_share: platform.as_ref().map(|p| p.cpu.value),
@@ -172,7 +172,7 @@ pub(super) struct Question<'a> {
 
 /// What it is told.
 pub(super) struct Answer {
-    pub(super) states: Vec<State>,
+    pub(super) demand: Demand,
     pub(super) latency_ms: f64,
     pub(super) cold_start_ms: f64,
     pub(super) disk_bytes: u64,
@@ -195,7 +195,7 @@ pub(super) fn answer(question: &Question<'_>) -> Result<Answer> {
     let subject = Subject::measure(&asked, choice)?;
     let latency = subject.latency(Some(question.platform));
     Ok(Answer {
-        states: estimate(&subject.facts),
+        demand: deployment::demand(&subject.facts),
         latency_ms: latency.there.unwrap_or(latency.here),
         cold_start_ms: latency.cold_start_there.unwrap_or(latency.cold_start_here),
         disk_bytes: subject.disk.program + subject.disk.model,
@@ -208,7 +208,8 @@ impl Answer {
     pub(super) fn prove(&self, question: &Question<'_>) -> Result<bool> {
         let proof = prove::Plan {
             model: question.model,
-            facts: without_server(self.subject.facts),
+            facts: self.subject.facts,
+            query: deployment::query(&self.subject.model),
             isa: self.subject.choice.isa.name(),
             limit_bytes: Some(question.platform.ram_bytes()),
             cpu_share: Some(question.platform.cpu.value),
@@ -216,15 +217,6 @@ impl Answer {
         };
         Ok(proof.run()?.survived)
     }
-}
-
-/// What is proved has no HTTP server around it.
-fn without_server(facts: Facts) -> Facts {
-    let load = Load {
-        server_bytes: 0,
-        ..facts.load
-    };
-    Facts { load, ..facts }
 }
 
 /// A model and what is known about it.
@@ -277,14 +269,18 @@ impl Subject {
         let model_facts = facts::of_model(&model, file_bytes, &single, added)?;
         let times = Times::measure(&model, &choice, load_ms, single)?;
         let gradcam = asked.gradcam && model_facts.feature_map_bytes > 0;
+        let mut photo = PhotoFacts::of_pixels(asked.max_pixels);
+        if let Some(drawing) = &times.heat_map {
+            photo.set_picture_bytes_per_pixel(drawing.png_bytes_per_pixel);
+        }
         let facts = Facts {
             model: model_facts,
-            photo: PhotoFacts::of_pixels(asked.max_pixels),
+            photo,
             load: Load {
                 photos_at_once: asked.concurrency,
                 threads: choice.threads as u64,
                 gradcam,
-                server_bytes: SERVER_BYTES,
+                cache_bytes: deployment::CACHE_BYTES,
             },
             calibration: Calibration::with_program(
                 idle.map(|counters| counters.file_bytes),
@@ -307,7 +303,7 @@ impl Subject {
 
     fn latency(&self, platform: Option<&Platform>) -> Latency {
         let (times, load) = (&self.times, &self.facts.load);
-        let cpu_ms = times.request_ms(self.facts.photo.pixels(), load.gradcam);
+        let cpu_ms = times.request_ms(&self.facts.photo, load.gradcam);
         let share = platform.map(|p| p.cpu.value);
         let added = platform
             .and_then(|p| p.added_latency_ms)
@@ -333,7 +329,7 @@ fn file_bytes(path: &Path) -> u64 {
 }
 
 /// The limit that is asked for, or that of this process's cgroup.
-fn limit_of(args: &EstimateArgs, platform: Option<&Platform>, worst: &State) -> Option<Limit> {
+fn limit_of(args: &EstimateArgs, platform: Option<&Platform>, facts: &Facts) -> Option<Limit> {
     let (bytes, from) = match (args.budget, platform) {
         (Some(bytes), _) => (bytes, "--budget".to_owned()),
         (None, Some(platform)) => (platform.ram_bytes(), platform.title.clone()),
@@ -343,11 +339,13 @@ fn limit_of(args: &EstimateArgs, platform: Option<&Platform>, worst: &State) -> 
         ),
     };
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let margin_bytes = signed(bytes) - signed(worst.charged_bytes());
+    let demand = deployment::demand(facts);
+    let margin_bytes = signed(bytes) - signed(demand.all_bytes);
     Some(Limit {
         bytes,
         from,
-        verdict: Verdict::of(worst, bytes),
+        verdict: Verdict::of(&demand, bytes),
+        admission_bytes: demand.admission_bytes,
         margin_bytes,
         margin_percent: margin_bytes as f64 / bytes as f64 * 100.0,
         fits_up_to: FITS,
@@ -412,13 +410,8 @@ impl Report {
 
 fn warn_stale(platform: &Platform) {
     report::warn(
-        &format!(
-            "the profile of {} is from {}: over {} days old",
-            platform.title,
-            platform.checked,
-            platforms::STALE_DAYS
-        ),
-        Some("check its numbers on the platform's own pages; `--budget` takes any"),
+        &format!("{}: check its numbers", platform.age_in_words()),
+        Some("they stand on the platform's own pages; `--budget` takes any"),
     );
 }
 
@@ -445,10 +438,12 @@ fn list(json: bool) -> Result<Outcome> {
 pub(super) fn run_part(part: &ProofPart) -> Result<()> {
     match part {
         ProofPart::Enter {
+            parent,
             door,
             address_space,
             command,
         } => {
+            cage::die_with_parent(*parent).context("cannot be bound to the proof")?;
             cage::enter(door, 0).context("cannot enter the cgroup")?;
             if let Some(bytes) = address_space {
                 cage::limit_address_space(*bytes).context("cannot limit the address space")?;
@@ -456,18 +451,9 @@ pub(super) fn run_part(part: &ProofPart) -> Result<()> {
             let (program, rest) = command.split_first().context("no program is given")?;
             Err(Command::new(program).args(rest).exec()).context("cannot start the program")
         }
-        ProofPart::Worker {
-            model,
-            gradcam,
-            max_pixels,
-            engine,
-        } => Worker {
-            model: model.as_deref(),
-            choice: EngineChoice::new(engine)?,
-            gradcam: *gradcam,
-            max_pixels: *max_pixels,
+        ProofPart::Keep { groups } => {
+            keeper::keep(groups);
+            Ok(())
         }
-        .serve(),
-        ProofPart::Keep { folder, groups } => worker::keep(groups, folder.as_deref()),
     }
 }

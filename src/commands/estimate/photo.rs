@@ -1,15 +1,11 @@
-//! A photo to prove with: of a given number of pixels, as large in bytes as a phone's JPEG, and of
+//! Photos to prove with: of a given number of pixels, as large in bytes as a phone's JPEG, and of
 //! nobody's skin.
-
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
-use crate::memory::estimate::PhotoFacts;
+use crate::memory::estimate::{OVERLAY_SIDE, PhotoFacts};
 
 /// Pixels between two corners of the smooth part.
 const CELL: usize = 32;
@@ -17,16 +13,52 @@ const CELL: usize = 32;
 /// Quality of phones' cameras.
 const QUALITY: u8 = 85;
 
-/// Writes a seeded JPEG of at least so many pixels, 4:3, and tells what it costs.
-pub(super) fn write(path: &Path, pixels: u64) -> Result<PhotoFacts> {
-    let mut facts = PhotoFacts::of_pixels(pixels);
-    let bytes = padded(encode(pixels)?, facts.file_bytes);
-    let mut out =
-        File::create(path).with_context(|| format!("cannot write `{}`", path.display()))?;
-    out.write_all(&bytes)
-        .with_context(|| format!("cannot write `{}`", path.display()))?;
-    facts.file_bytes = bytes.len() as u64;
-    Ok(facts)
+/// A made-up photo.
+pub(super) struct Photo {
+    /// A JPEG file.
+    pub(super) jpeg: Vec<u8>,
+    /// What it costs.
+    pub(super) facts: PhotoFacts,
+}
+
+impl Photo {
+    /// A JPEG of at least so many pixels, 4:3, the same each time.
+    pub(super) fn of_pixels(pixels: u64) -> Result<Self> {
+        let mut facts = PhotoFacts::of_pixels(pixels);
+        let jpeg = padded(encode(pixels)?, facts.file_bytes);
+        facts.file_bytes = jpeg.len() as u64;
+        Ok(Self { jpeg, facts })
+    }
+
+    /// The same photo in other colours, for each `number` another one: what is stored as so many
+    /// steps of a frequency means longer steps. No cache takes it for the same.
+    pub(super) fn variant(&self, number: usize) -> Vec<u8> {
+        let mut jpeg = self.jpeg.clone();
+        if let Some(table) = quantization_table(&mut jpeg) {
+            // The lowest frequencies, which every block has.
+            let places = 1 + number % 10;
+            let steps = u8::try_from(number / 10 % 40).unwrap_or(0);
+            if let Some(step) = table.get_mut(places) {
+                *step = step.saturating_add(1 + steps);
+            }
+        }
+        jpeg
+    }
+}
+
+/// The first table of quantization steps: a byte each, in zigzag order (ITU-T T.81, B.2.4.1).
+fn quantization_table(jpeg: &mut [u8]) -> Option<&mut [u8]> {
+    const DQT: [u8; 2] = [0xff, 0xdb];
+    let mut at = 2;
+    loop {
+        let marker = jpeg.get(at..at + 2)?;
+        if marker == DQT {
+            // Marker, length, precision and number of the table.
+            return jpeg.get_mut(at + 5..at + 5 + 64);
+        }
+        let length: [u8; 2] = jpeg.get(at + 2..at + 4)?.try_into().ok()?;
+        at += 2 + usize::from(u16::from_be_bytes(length));
+    }
 }
 
 /// A JPEG made as long as a phone's, by comments behind its first marker: the picture itself is
@@ -40,7 +72,8 @@ fn padded(jpeg: Vec<u8>, wanted: u64) -> Vec<u8> {
     if missing < 4 || jpeg.len() < START {
         return jpeg;
     }
-    let mut bytes = jpeg[..START].to_vec();
+    let mut bytes = Vec::with_capacity(jpeg.len() + missing);
+    bytes.extend_from_slice(&jpeg[..START]);
     let mut left = missing;
     while left >= 4 {
         // Marker, and a length that counts itself but not the marker.
@@ -54,8 +87,8 @@ fn padded(jpeg: Vec<u8>, wanted: u64) -> Vec<u8> {
     bytes
 }
 
-/// The picture of [`write`], as it is encoded.
-pub(super) fn encode(pixels: u64) -> Result<Vec<u8>> {
+/// The picture as it is encoded.
+fn encode(pixels: u64) -> Result<Vec<u8>> {
     let facts = PhotoFacts::of_pixels(pixels);
     let width = usize::try_from(facts.width).context("the photo is too wide")?;
     let height = usize::try_from(facts.height).context("the photo is too high")?;
@@ -68,33 +101,45 @@ pub(super) fn encode(pixels: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Smooth colours with fine grain: RGB, row by row.
+/// Smooth colours with fine grain: RGB, row by row. The grain is as coarse as a pixel of the overlay
+/// that a server sends, so that it is seen there, as skin's is.
 fn picture(width: usize, height: usize) -> Vec<u8> {
+    let side = usize::try_from(OVERLAY_SIDE).unwrap_or(usize::MAX);
+    let coarse = (width.max(height) / side).max(1);
     let mut pixels = vec![0; width * height * 3];
-    let mut state = 1u64;
     for (y, row) in pixels.chunks_exact_mut(width * 3).enumerate() {
+        let edges: Vec<[usize; 3]> = (0..width / CELL + 2)
+            .map(|i| [0, 1, 2].map(|channel| edge(i, y, channel)))
+            .collect();
         for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let grain = (state >> 61).to_le_bytes()[0];
+            let (i, u) = (x / CELL, x % CELL);
+            let grain = hash(x / coarse, y / coarse, 7) % GRAIN;
             for (c, value) in pixel.iter_mut().enumerate() {
-                *value = smooth(x, y, c).to_le_bytes()[0].saturating_add(grain);
+                let smooth = (edges[i][c] * (CELL - u) + edges[i + 1][c] * u) / CELL;
+                *value = (smooth + grain).to_le_bytes()[0];
             }
         }
     }
     pixels
 }
 
-/// Bilinear between hashed corners, 40 to 215.
-fn smooth(x: usize, y: usize, channel: usize) -> usize {
-    let corner = |i: usize, j: usize| {
-        let hash = (i * 73_856_093) ^ (j * 19_349_663) ^ ((channel + 1) * 83_492_791);
-        40 + (hash >> 4) % 176
-    };
-    let (i, j, u, v) = (x / CELL, y / CELL, x % CELL, y % CELL);
-    let across = |j: usize| corner(i, j) * (CELL - u) + corner(i + 1, j) * u;
-    (across(j) * (CELL - v) + across(j + 1) * v) / (CELL * CELL)
+/// Levels of the grain: overlays of photos of skin take 1.3 bytes a pixel as PNG, and so do those of
+/// these pictures.
+const GRAIN: usize = 8;
+
+/// A colour on the left edge of cell `i`, between the hashed corners above and below: 40 to 215.
+fn edge(i: usize, y: usize, channel: usize) -> usize {
+    let corner = |j: usize| 40 + hash(i, j, channel) % 176;
+    let (j, v) = (y / CELL, y % CELL);
+    (corner(j) * (CELL - v) + corner(j + 1) * v) / CELL
+}
+
+fn hash(i: usize, j: usize, channel: usize) -> usize {
+    let mixed = (i.wrapping_mul(73_856_093))
+        ^ (j.wrapping_mul(19_349_663))
+        ^ ((channel + 1).wrapping_mul(83_492_791));
+    let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x2c1b_3c6d);
+    (mixed ^ (mixed >> 12)).wrapping_mul(0x297a_2d39) >> 15 & 0xffff
 }
 
 #[cfg(test)]
@@ -104,14 +149,24 @@ mod tests {
 
     #[test]
     fn the_photo_is_as_large_as_it_says() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("p.jpg");
-        let facts = write(&path, 1_000_000).unwrap();
-        let photo = decode::read(&path, &Limits::default()).unwrap();
-        assert_eq!(photo.width() as u64, facts.width);
-        assert_eq!(photo.height() as u64, facts.height);
-        assert!((1_000_000..1_002_000).contains(&facts.pixels()));
-        let bytes_per_pixel = facts.file_bytes as f64 / facts.pixels() as f64;
-        assert!((0.1..0.8).contains(&bytes_per_pixel), "{bytes_per_pixel}");
+        let photo = Photo::of_pixels(1_000_000).unwrap();
+        let decoded = decode::decode(&photo.jpeg, &Limits::default()).unwrap();
+        assert_eq!(decoded.width() as u64, photo.facts.width);
+        assert_eq!(decoded.height() as u64, photo.facts.height);
+        assert!((1_000_000..1_002_000).contains(&photo.facts.pixels()));
+        let bytes_per_pixel = photo.facts.file_bytes as f64 / photo.facts.pixels() as f64;
+        assert!((0.3..0.8).contains(&bytes_per_pixel), "{bytes_per_pixel}");
+    }
+
+    #[test]
+    fn every_variant_is_another_photo_of_the_same_size() {
+        let photo = Photo::of_pixels(40_000).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..100 {
+            let jpeg = photo.variant(number);
+            assert_eq!(jpeg.len(), photo.jpeg.len());
+            let decoded = decode::decode(&jpeg, &Limits::default()).unwrap();
+            assert!(seen.insert(decoded.into_pixels()), "{number}");
+        }
     }
 }

@@ -1,30 +1,26 @@
-//! `--prove`: the model in a process of its own, held to the platform's memory and CPU share, with
-//! real photo sizes; what the kernel counted, beside what was estimated.
+//! `--prove`: the real server, held to the platform's memory and CPU share, and real load: photos of
+//! real sizes, one at a time and several at once; what the kernel counted, beside what was estimated.
 //!
-//! The process stands in a cgroup where one may be made, else under `RLIMIT_AS`, which also
-//! counts memory that is only reserved and so is stricter. A keeper process removes the group, the
-//! photo and what still runs when this one ends, however it ends.
+//! The server stands in a cgroup where one may be made, else under `RLIMIT_AS`, which also counts
+//! memory that is only reserved and so is stricter. The kernel kills it when this process is gone; a
+//! keeper process removes the group.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
-use super::photo;
+use super::deployment;
+use super::keeper::Keeper;
+use super::photo::Photo;
+use super::server::{Failure, Server, Settings};
 use crate::memory::cage::{Cage, CageError};
 use crate::memory::estimate::{Facts, Moment, PhotoFacts, State, estimate};
 use crate::memory::measure::{self, Counters};
 use crate::report::Progress;
 
-/// Longest wait for one answer: 12 photos at a tenth of a CPU take minutes.
-const PATIENCE: Duration = Duration::from_mins(15);
-
-/// What holds the process.
+/// What holds the server.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub(super) enum Confinement {
@@ -46,11 +42,11 @@ pub(super) enum Confinement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
-    /// It was answered.
+    /// Everything was answered.
     Survived,
-    /// The kernel killed the process for its memory.
+    /// The kernel killed the server for its memory.
     Killed,
-    /// Memory was refused: an error, or an allocation that failed.
+    /// The server refused to start, a photo or a heat map, or an allocation failed.
     Refused,
     /// Nothing came within the time that is waited.
     NoAnswer,
@@ -64,15 +60,18 @@ pub(super) struct Row {
     pub(super) gradcam: bool,
     pub(super) outcome: Outcome,
     pub(super) predicted_bytes: u64,
-    /// `VmHWM`; absent if the process is gone.
+    /// `VmHWM`; absent if the server is gone.
     pub(super) measured_bytes: Option<u64>,
     pub(super) predicted_anonymous_bytes: u64,
     pub(super) measured_anonymous_bytes: Option<u64>,
     /// Predicted less measured, in percent of the measured, of what can be compared under this
     /// limit: the resident peak, or where file pages had to go, its anonymous part.
     pub(super) error_percent: Option<f64>,
+    /// Requests that were sent.
+    pub(super) requests: u64,
+    /// Of all of them, or of starting and loading.
     pub(super) wall_ms: f64,
-    /// What a refusal said.
+    /// What the server said of a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<String>,
 }
@@ -91,7 +90,7 @@ pub(super) struct Proof {
     pub(super) oom_kills: Option<u64>,
     /// High-water mark of the cgroup, page cache included.
     pub(super) peak_charged_bytes: Option<u64>,
-    /// From starting the process to its first self-tested answer.
+    /// From starting the server to a loaded model.
     pub(super) cold_start_ms: Option<f64>,
     pub(super) survived: bool,
 }
@@ -100,6 +99,8 @@ pub(super) struct Proof {
 pub(super) struct Plan<'a> {
     pub(super) model: Option<&'a Path>,
     pub(super) facts: Facts,
+    /// Options that every request needs: `input.NAME=...`.
+    pub(super) query: String,
     pub(super) isa: &'static str,
     pub(super) limit_bytes: Option<u64>,
     pub(super) cpu_share: Option<f64>,
@@ -109,22 +110,19 @@ pub(super) struct Plan<'a> {
 impl Plan<'_> {
     /// Runs it. The estimate is made again for the very photo that is used.
     pub(super) fn run(mut self) -> Result<Proof> {
-        let folder = tempfile::Builder::new()
-            .prefix("dermal-prove-")
-            .tempdir()
-            .context("cannot make a temporary folder")?;
+        let photo = Photo::of_pixels(self.pixels)?;
+        let picture_bytes = self.facts.photo.picture_bytes;
+        self.facts.photo = PhotoFacts {
+            picture_bytes,
+            ..photo.facts
+        };
+        let states = estimate(&self.facts);
         let (cage, confinement) = self.cage();
         let groups = cage.as_ref().map_or(Vec::new(), Cage::folders);
-        let keeper = Keeper::start(&groups, folder.path())?;
-        let path = folder.path().join("photo.jpg");
-        self.facts.photo = photo::write(&path, self.pixels)?;
-        let states = estimate(&self.facts);
-        let mut progress = Progress::items("proving");
-        let since = Instant::now();
-        let mut worker = self.worker(cage.as_ref())?;
+        let keeper = Keeper::start(groups)?;
         let mut proof = Proof {
             confinement,
-            load: "one process, no HTTP",
+            load: "`dermal serve` over HTTP",
             limit_bytes: self.limit_bytes,
             cpu_share: self.cpu_share,
             photo: self.facts.photo,
@@ -135,9 +133,18 @@ impl Plan<'_> {
             cold_start_ms: None,
             survived: true,
         };
+        let mut run = Run {
+            plan: &self,
+            photo: &photo,
+            cage: cage.as_ref(),
+            server: None,
+            sent: 0,
+        };
+        let mut progress = Progress::items("proving");
+        let since = Instant::now();
         for (i, state) in states.iter().enumerate() {
             progress.set(i as u64, states.len() as u64);
-            let row = self.row(&mut worker, state, &path);
+            let row = run.row(state)?;
             if state.moment == Moment::Loaded && row.outcome == Outcome::Survived {
                 proof.cold_start_ms = Some(since.elapsed().as_secs_f64() * 1e3);
             }
@@ -149,11 +156,11 @@ impl Plan<'_> {
             }
         }
         drop(progress);
+        drop(run);
         let most = proof.rows.iter().max_by_key(|row| row.measured_bytes);
         proof.worst_moment = most.map(|row| row.moment);
         proof.oom_kills = cage.as_ref().and_then(Cage::oom_kills);
         proof.peak_charged_bytes = cage.as_ref().and_then(Cage::peak_charged_bytes);
-        drop(worker);
         drop(cage);
         drop(keeper);
         Ok(proof)
@@ -178,59 +185,57 @@ impl Plan<'_> {
         }
     }
 
-    fn worker(&self, cage: Option<&Cage>) -> Result<Worker> {
-        let mut command = part("enter");
-        let (name, value) = ALLOCATOR;
-        command.env(name, value);
-        for door in cage.map_or(Vec::new(), Cage::doors) {
-            command.arg("--door").arg(door);
-        }
-        if let (None, Some(limit)) = (cage, self.limit_bytes) {
-            command.arg("--address-space").arg(limit.to_string());
-        }
-        command
-            .arg("--")
-            .arg(PROGRAM)
-            .args(["proof-part", "worker"]);
-        if let Some(model) = self.model {
-            command.arg("--model").arg(model);
-        }
-        if self.facts.load.gradcam {
-            command.arg("--gradcam");
-        }
-        command.args(["--threads", &self.facts.load.threads.to_string()]);
-        command.args(["--isa", self.isa]);
-        command.args(["--max-pixels", &self.facts.photo.pixels().to_string()]);
-        Worker::start(command)
+    fn start(&self, cage: Option<&Cage>) -> Result<Result<Server, Failure>> {
+        let claims = deployment::claims(&self.facts);
+        Server::start(&Settings {
+            model: self.model,
+            gradcam: self.facts.load.gradcam,
+            threads: self.facts.load.threads,
+            isa: self.isa,
+            budget_bytes: self.limit_bytes,
+            max_pixels: self.facts.photo.pixels(),
+            max_upload_bytes: claims.max_upload_bytes,
+            queue: claims.queue,
+            max_jobs: claims.max_jobs,
+            cache_bytes: claims.cache_bytes,
+            cage,
+            address_space: self.limit_bytes.filter(|_| cage.is_none()),
+        })
     }
+}
 
-    fn row(&self, worker: &mut Worker, state: &State, photo: &Path) -> Row {
-        let line = match state.moment {
-            Moment::Idle => None,
-            Moment::Loaded => Some("load".to_owned()),
-            _ => {
-                let kind = if state.gradcam { "gradcam" } else { "plain" };
-                Some(format!(
-                    "photos {} {kind} {}",
-                    state.photos,
-                    photo.display()
-                ))
-            }
-        };
+/// A proof as it goes on.
+struct Run<'a> {
+    plan: &'a Plan<'a>,
+    photo: &'a Photo,
+    cage: Option<&'a Cage>,
+    server: Option<Server>,
+    /// Requests so far.
+    sent: usize,
+}
+
+impl Run<'_> {
+    fn row(&mut self, state: &State) -> Result<Row> {
+        let before = self.sent;
         let since = Instant::now();
-        let answer = worker.ask(line.as_deref());
+        let done = self.bring_about(state)?;
         let wall_ms = since.elapsed().as_secs_f64() * 1e3;
-        let counters = Counters::of(worker.child.id());
-        let (outcome, message) = match answer {
-            Answer::Ok => (Outcome::Survived, None),
-            Answer::Error(message) => (Outcome::Refused, Some(message)),
-            Answer::Late => (Outcome::NoAnswer, None),
-            Answer::Gone => (worker.ended(), None),
+        let (outcome, message) = match done {
+            Ok(()) => (Outcome::Survived, None),
+            Err(failure) => (failure.outcome, failure.message),
         };
-        let measured = counters.filter(|_| outcome == Outcome::Survived);
-        // Each state has a peak of its own.
-        let _ = measure::reset_peak(worker.child.id());
-        let squeezed = self.limit_bytes.is_some_and(|l| state.charged_bytes() > l);
+        let id = self.server.as_ref().map(Server::id);
+        let measured = id
+            .and_then(Counters::of)
+            .filter(|_| outcome == Outcome::Survived);
+        if let Some(id) = id {
+            // Each state has a peak of its own.
+            let _ = measure::reset_peak(id);
+        }
+        let squeezed = self
+            .plan
+            .limit_bytes
+            .is_some_and(|l| state.charged_bytes() > l);
         let error_percent = measured.map(|measured| {
             let (predicted, measured) = if squeezed {
                 (state.anonymous_bytes(), measured.peak_anonymous_bytes())
@@ -239,7 +244,7 @@ impl Plan<'_> {
             };
             (predicted as f64 / measured as f64 - 1.0) * 100.0
         });
-        Row {
+        Ok(Row {
             moment: state.moment,
             photos: state.photos,
             gradcam: state.gradcam,
@@ -249,124 +254,42 @@ impl Plan<'_> {
             predicted_anonymous_bytes: state.anonymous_bytes(),
             measured_anonymous_bytes: measured.map(|m| m.peak_anonymous_bytes()),
             error_percent,
+            requests: (self.sent - before) as u64,
             wall_ms,
             message,
-        }
-    }
-}
-
-/// glibc raises the size from which an allocation is a mapping of its own, up to 32 MiB, whenever
-/// such a mapping is freed; later photos then lie in heaps, which keep them after they are freed:
-/// in the worst case a photo for each thread. Set, the size stays (mallopt(3)). The same line
-/// belongs into a deployment (docs/estimating.md).
-const ALLOCATOR: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
-
-/// This program, even if its file was replaced meanwhile.
-const PROGRAM: &str = "/proc/self/exe";
-
-/// A hidden part of this program as a process.
-fn part(name: &str) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.args(["proof-part", name]);
-    command
-}
-
-/// The process that is measured.
-struct Worker {
-    child: Child,
-    stdin: ChildStdin,
-    answers: Receiver<String>,
-}
-
-enum Answer {
-    Ok,
-    Error(String),
-    Late,
-    Gone,
-}
-
-impl Worker {
-    fn start(mut command: Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start the process to be measured")?;
-        let stdin = child.stdin.take().context("the process has no stdin")?;
-        let stdout = child.stdout.take().context("the process has no stdout")?;
-        let (sender, answers) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self {
-            child,
-            stdin,
-            answers,
         })
     }
 
-    fn ask(&mut self, line: Option<&str>) -> Answer {
-        if let Some(line) = line {
-            // A process that is gone shows in the answer.
-            let _ = writeln!(self.stdin, "{line}");
+    fn bring_about(&mut self, state: &State) -> Result<Result<(), Failure>> {
+        if state.moment == Moment::Idle {
+            return Ok(match self.plan.start(self.cage)? {
+                Ok(server) => {
+                    self.server = Some(server);
+                    Ok(())
+                }
+                Err(failure) => Err(failure),
+            });
         }
-        match self.answers.recv_timeout(PATIENCE) {
-            Ok(answer) => match answer.strip_prefix("error ") {
-                Some(message) => Answer::Error(message.to_owned()),
-                None => Answer::Ok,
-            },
-            Err(mpsc::RecvTimeoutError::Timeout) => Answer::Late,
-            Err(mpsc::RecvTimeoutError::Disconnected) => Answer::Gone,
+        let Some(server) = &mut self.server else {
+            anyhow::bail!("no server was started");
+        };
+        if state.moment == Moment::Loaded {
+            return Ok(server.load());
         }
-    }
-
-    /// How the process ended: SIGKILL is the kernel's, anything else its own (`abort` after an
-    /// allocation that failed).
-    fn ended(&mut self) -> Outcome {
-        const SIGKILL: i32 = 9;
-        match self.child.wait() {
-            Ok(status) if status.signal() == Some(SIGKILL) => Outcome::Killed,
-            _ => Outcome::Refused,
+        let mut query = self.plan.query.clone();
+        if state.gradcam {
+            query.push_str("&gradcam=1");
         }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A process that removes what is left when this one is gone.
-struct Keeper {
-    child: Child,
-}
-
-impl Keeper {
-    fn start(groups: &[PathBuf], folder: &Path) -> Result<Self> {
-        let mut command = part("keep");
-        command.arg("--folder").arg(folder).args(groups);
-        // A process group of its own: Ctrl-C reaches this program's, and then it has work to do.
-        let child = command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start the process that tidies up")?;
-        Ok(Self { child })
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        for _ in 0..self.plan.facts.rounds(state) {
+            let count = usize::try_from(state.photos)?;
+            let photos: Vec<_> = (self.sent..self.sent + count)
+                .map(|number| self.photo.variant(number))
+                .collect();
+            self.sent += count;
+            if let Err(failure) = server.send(&photos, &query, state.gradcam) {
+                return Ok(Err(failure));
+            }
+        }
+        Ok(Ok(()))
     }
 }

@@ -23,11 +23,12 @@ pub(super) fn print(report: &Report) -> Result<()> {
     fields.row([
         "load",
         &format!(
-            "{} photos at once, at most {:.1} megapixels each; heat maps {}; {} threads",
+            "{} photos at once, at most {:.1} megapixels each; heat maps {}; {} thread{}",
             load.photos_at_once,
             photo.pixels() as f64 / 1e6,
             if load.gradcam { "on" } else { "off" },
-            load.threads
+            load.threads,
+            if load.threads == 1 { "" } else { "s" }
         ),
     ]);
     if let Some(limit) = &report.limit {
@@ -113,13 +114,15 @@ fn terms(state: &State) -> Table {
 fn verdict(limit: &Limit) -> String {
     format!(
         "\nverdict: {}; margin {:+.1} MB ({:+.1} %)\n  fits: all of it, weights included, is at \
-         most {:.0} % of the limit\n  does not fit: what must fit is more than {:.0} %; tight is \
-         between\n",
+         most {:.0} % of the limit\n  does not fit: what must fit is more than {:.0} %, or the \
+         server, which sets memory aside before it\n    decodes, asks for more: it lets this load in \
+         from {} on; tight is between\n",
         limit.verdict.name(),
         limit.margin_bytes as f64 / 1e6,
         limit.margin_percent,
         limit.fits_up_to * 100.0,
-        limit.does_not_fit_from * 100.0
+        limit.does_not_fit_from * 100.0,
+        mb(limit.admission_bytes)
     )
 }
 
@@ -182,6 +185,7 @@ fn proved(proof: &Proof) -> String {
         ("must fit", Align::Right),
         ("measured", Align::Right),
         ("error", Align::Right),
+        ("photos", Align::Right),
         ("time", Align::Right),
         ("", Align::Left),
     ]);
@@ -206,6 +210,7 @@ fn proved(proof: &Proof) -> String {
             &shown(row.measured_anonymous_bytes),
             &row.error_percent
                 .map_or(String::new(), |error| format!("{error:+.1} %")),
+            &row.requests.to_string(),
             &Millis(row.wall_ms).to_string(),
             outcome,
         ]);

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::facts;
+use super::{deployment, facts};
 use crate::artifact::Model;
 use crate::engine::Plan;
-use crate::memory::estimate::{Facts, PhotoFacts, estimate, worst};
+use crate::memory::estimate::Facts;
 use crate::predict::PhotoInput;
 use crate::readiness::verdict::Verdict;
 use crate::tensor::{DType, Shape};
@@ -16,6 +16,7 @@ pub(super) struct Row {
     pub(super) change: String,
     pub(super) peak_bytes: u64,
     pub(super) must_fit_bytes: u64,
+    pub(super) admission_bytes: u64,
     pub(super) verdict: Option<Verdict>,
     /// Whether the numbers of the model were derived from the present file, not from one that
     /// was made.
@@ -43,7 +44,7 @@ pub(super) fn rows(model: &Model, facts: &Facts, limit: Option<u64>) -> Vec<Row>
     if facts.photo.pixels() >= 2_000_000 {
         let mut half = *facts;
         let pixels = facts.photo.pixels() / 2;
-        half.photo = PhotoFacts::of_pixels(pixels);
+        half.photo = facts.photo.with_pixels(pixels);
         rows.push(row(&format!("--max-pixels {pixels}"), &half, limit, false));
     }
     if load.threads > 1 {
@@ -65,13 +66,13 @@ pub(super) fn rows(model: &Model, facts: &Facts, limit: Option<u64>) -> Vec<Row>
 }
 
 fn row(change: &str, facts: &Facts, limit: Option<u64>, about: bool) -> Row {
-    let states = estimate(facts);
-    let worst = worst(&states);
+    let demand = deployment::demand(facts);
     Row {
         change: change.to_owned(),
-        peak_bytes: worst.charged_bytes(),
-        must_fit_bytes: worst.unreclaimable_bytes(),
-        verdict: limit.map(|limit| Verdict::of(worst, limit)),
+        peak_bytes: demand.all_bytes,
+        must_fit_bytes: demand.must_fit_bytes,
+        admission_bytes: demand.admission_bytes,
+        verdict: limit.map(|limit| Verdict::of(&demand, limit)),
         about,
     }
 }

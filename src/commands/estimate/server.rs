@@ -1,0 +1,267 @@
+//! The server of a proof: `dermal serve` as it is deployed, in a cage, on a free port of the loopback
+//! device. It is started without its model, told to load it by SIGHUP, and asked over HTTP; what it
+//! says of itself is read from its log.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::prove::Outcome;
+use crate::memory::cage::Cage;
+use crate::probe::{Burst, Reply};
+
+/// Longest wait for anything: 12 photos at a tenth of a CPU take minutes.
+pub(super) const PATIENCE: Duration = Duration::from_mins(15);
+
+/// How long the kernel may take to end a process after its connections broke.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lines that are kept of what a server says before it ends.
+const LAST_WORDS: usize = 5;
+
+/// This program, even if its file was replaced meanwhile.
+const PROGRAM: &str = "/proc/self/exe";
+
+/// A hidden part of this program as a process.
+pub(super) fn part(name: &str) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(["proof-part", name]);
+    command
+}
+
+/// How it is started.
+pub(super) struct Settings<'a> {
+    pub(super) model: Option<&'a Path>,
+    pub(super) gradcam: bool,
+    pub(super) threads: u64,
+    pub(super) isa: &'static str,
+    /// Memory that it may use; the limit of its cage, if there is one.
+    pub(super) budget_bytes: Option<u64>,
+    pub(super) max_pixels: u64,
+    pub(super) max_upload_bytes: u64,
+    /// Requests that may wait.
+    pub(super) queue: u64,
+    pub(super) max_jobs: u64,
+    /// Answers that are kept.
+    pub(super) cache_bytes: u64,
+    /// Where it is held, or else its limit of address space.
+    pub(super) cage: Option<&'a Cage>,
+    pub(super) address_space: Option<u64>,
+}
+
+/// Why something did not come to an end, and in whose words.
+pub(super) struct Failure {
+    pub(super) outcome: Outcome,
+    pub(super) message: Option<String>,
+}
+
+/// A running server. Dropping it kills it.
+pub(super) struct Server {
+    child: Child,
+    log: Receiver<String>,
+    /// What it said last that was no event.
+    words: Vec<String>,
+    url: String,
+}
+
+impl Server {
+    /// Starts it and waits until it listens.
+    pub(super) fn start(settings: &Settings<'_>) -> Result<Result<Self, Failure>> {
+        let mut child = settings
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start the server to be measured")?;
+        let stderr = child.stderr.take().context("the server has no stderr")?;
+        let (sender, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Read to the end even when nobody listens: a full pipe would stop the server.
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut server = Self {
+            child,
+            log,
+            words: Vec::new(),
+            url: String::new(),
+        };
+        Ok(match server.wait_for(&["listening"]) {
+            Err(failure) => Err(failure),
+            Ok(event) => {
+                let address = event["address"].as_str().unwrap_or_default();
+                server.url = format!("http://{address}");
+                Ok(server)
+            }
+        })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Has the model loaded.
+    pub(super) fn load(&mut self) -> Result<(), Failure> {
+        if let Some(id) = i32::try_from(self.id()).ok()
+            && let Some(id) = rustix::process::Pid::from_raw(id)
+        {
+            // A server that has ended shows in its log.
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::HUP);
+        }
+        let event = self.wait_for(&["model loaded", "the model cannot be loaded"])?;
+        match event["reason"].as_str() {
+            None => Ok(()),
+            Some(reason) => Err(Failure {
+                outcome: Outcome::Refused,
+                message: Some(reason.to_owned()),
+            }),
+        }
+    }
+
+    /// Sends photos at once. With `gradcam` each answer must have its picture.
+    pub(super) fn send(
+        &mut self,
+        photos: &[Vec<u8>],
+        query: &str,
+        gradcam: bool,
+    ) -> Result<(), Failure> {
+        let burst = Burst {
+            url: &self.url,
+            query,
+            photos,
+            patience: PATIENCE,
+        };
+        for reply in burst.send() {
+            match reply {
+                Reply::Answered { heat_map } if heat_map || !gradcam => {}
+                Reply::Answered { .. } => {
+                    return Err(Failure {
+                        outcome: Outcome::Refused,
+                        message: Some("answered without the heat map: no memory for it".to_owned()),
+                    });
+                }
+                Reply::Refused(message) => {
+                    return Err(Failure {
+                        outcome: Outcome::Refused,
+                        message: Some(message),
+                    });
+                }
+                Reply::Silent(message) => return Err(self.silence(message)),
+            }
+        }
+        Ok(())
+    }
+
+    /// No answer came: the server is gone, or takes too long.
+    fn silence(&mut self, message: String) -> Failure {
+        let since = Instant::now();
+        while since.elapsed() < END_PATIENCE {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return self.ended();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Failure {
+            outcome: Outcome::NoAnswer,
+            message: Some(message),
+        }
+    }
+
+    /// The next of some events of the log.
+    fn wait_for(&mut self, messages: &[&str]) -> Result<Value, Failure> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = match self.log.recv_timeout(left) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(Failure {
+                        outcome: Outcome::NoAnswer,
+                        message: None,
+                    });
+                }
+            };
+            match serde_json::from_str::<Value>(&line) {
+                Ok(event) if messages.iter().any(|m| event["message"] == *m) => return Ok(event),
+                Err(_) if self.words.len() < LAST_WORDS => self.words.push(line),
+                _ => {}
+            }
+        }
+    }
+
+    /// How it ended: SIGKILL is the kernel's, anything else its own (an error, or `abort` after an
+    /// allocation that failed).
+    fn ended(&mut self) -> Failure {
+        const SIGKILL: i32 = 9;
+        let left = self.log.try_iter().take(LAST_WORDS);
+        self.words
+            .extend(left.filter(|line| !line.starts_with('{')));
+        match self.child.wait() {
+            Ok(status) if status.signal() == Some(SIGKILL) => Failure {
+                outcome: Outcome::Killed,
+                message: None,
+            },
+            _ => Failure {
+                outcome: Outcome::Refused,
+                message: (!self.words.is_empty()).then(|| self.words.join("; ")),
+            },
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Settings<'_> {
+    fn command(&self) -> Command {
+        let mut command = part("enter");
+        // Variables of whoever proves (keys, ports, limits) are not those of the deployment.
+        command.env_clear();
+        command.arg("--parent").arg(std::process::id().to_string());
+        for door in self.cage.map_or(Vec::new(), Cage::doors) {
+            command.arg("--door").arg(door);
+        }
+        if let Some(bytes) = self.address_space {
+            command.arg("--address-space").arg(bytes.to_string());
+        }
+        command.arg("--").arg(PROGRAM).arg("serve");
+        command.args(["--bind", "127.0.0.1", "--port", "0", "--lazy"]);
+        command.args(["--log-format", "json", "--log-level", "info"]);
+        let seconds = PATIENCE.as_secs().to_string();
+        let numbers = [
+            ("--threads", self.threads),
+            ("--max-pixels", self.max_pixels),
+            ("--max-upload", self.max_upload_bytes),
+            ("--queue", self.queue),
+            ("--max-jobs", self.max_jobs),
+            ("--cache", self.cache_bytes),
+        ];
+        for (name, number) in numbers {
+            command.arg(name).arg(number.to_string());
+        }
+        command.args(["--isa", self.isa, "--timeout", &seconds]);
+        if let Some(bytes) = self.budget_bytes {
+            command.arg("--budget").arg(bytes.to_string());
+        }
+        if !self.gradcam {
+            command.arg("--no-gradcam");
+        }
+        if let Some(model) = self.model {
+            command.arg("--").arg(model);
+        }
+        command
+    }
+}
