@@ -9,31 +9,33 @@ use axum::http::StatusCode;
 use super::admission::{Admission, Lease, Ticket};
 use super::ask::{Ask, Subject};
 use super::body::too_large;
-use super::cache::{Cache, Key};
+use super::cache::Cache;
 use super::config::Config;
+use super::desk::{Desk, Given};
 use super::error::{ApiError, ServeError};
-use super::jobs::Jobs;
+use super::jobs::{Jobs, Queue};
 use super::keys::{Keys, Rates};
 use super::metrics::{Metrics, count};
 use super::pool::Pool;
 use super::session::Answer;
+use super::store::Store;
 use crate::memory::measure;
 use crate::predict::{Limits, decode};
 
 /// What the program itself takes, with a model of some 20 MB mapped: measured 45 MB, and spare.
-const BASE_BYTES: u64 = 64 << 20;
+pub(super) const BASE_BYTES: u64 = 64 << 20;
 
 /// Set aside for a heat map's picture, as PNG and as base64.
 pub(super) const PICTURE_BYTES: u64 = 4 << 20;
 
 /// Least that decoding must be allowed: a photo of two megapixels.
-const LEAST_DECODE_BYTES: u64 = 8 << 20;
+pub(super) const LEAST_DECODE_BYTES: u64 = 8 << 20;
 
 /// Bytes of a request's body besides the photo: boundaries, fields.
 pub(super) const OVERHEAD_BYTES: u64 = 64 << 10;
 
 /// How long a request waits for bytes to be set aside.
-const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state of a server.
 #[derive(Debug)]
@@ -41,12 +43,13 @@ pub(super) struct App {
     pub config: Arc<Config>,
     pub limits: Limits,
     pub admission: Admission,
-    pub pool: Pool,
-    pub cache: Cache,
+    pub desk: Arc<Desk>,
     pub keys: Keys,
     pub rates: Option<Rates>,
-    pub metrics: Metrics,
+    /// Jobs of this process; none where there is a queue.
     pub jobs: Jobs,
+    /// Jobs in Redis.
+    pub queue: Option<Queue>,
     pub draining: AtomicBool,
     pub started: Instant,
 }
@@ -71,6 +74,7 @@ pub(super) struct Served {
 }
 
 impl App {
+    /// To be called on the runtime.
     pub(super) fn new(config: Config) -> Result<Arc<Self>, ServeError> {
         let config = Arc::new(config);
         // Half of what the program leaves is for uploads that wait, half for the one photo that is
@@ -79,8 +83,12 @@ impl App {
             .budget_bytes
             .saturating_sub(BASE_BYTES)
             .saturating_sub(config.cache_bytes);
+        let jobs_here = match config.redis {
+            None => config.max_jobs,
+            Some(_) => 0,
+        };
         let uploads = (config.max_upload_bytes + PICTURE_BYTES)
-            .saturating_mul(config.queue as u64 + 1 + config.max_jobs as u64)
+            .saturating_mul(config.queue as u64 + 1 + jobs_here as u64)
             .min(spare / 2);
         let decode_bytes = (spare - uploads).saturating_sub(PICTURE_BYTES);
         if uploads < config.max_upload_bytes || decode_bytes < LEAST_DECODE_BYTES {
@@ -98,14 +106,21 @@ impl App {
             max_bytes: config.max_upload_bytes,
             max_memory_bytes: decode_bytes,
         };
+        let store = config.redis.clone().map(Store::start);
+        let shared = store.clone().zip(Some(config.cache_expiry));
+        let shared = shared.filter(|(_, expiry)| !expiry.is_zero());
+        let cache = Arc::new(Cache::new(config.cache_bytes, shared));
         Ok(Arc::new(Self {
             admission: Admission::new(config.queue, uploads),
-            pool: Pool::start(Arc::clone(&config), limits)?,
-            cache: Cache::new(config.cache_bytes),
+            desk: Arc::new(Desk {
+                pool: Pool::start(Arc::clone(&config.model), limits, Arc::clone(&cache))?,
+                cache,
+                metrics: Metrics::default(),
+            }),
             keys: Keys::new(&config.api_keys),
             rates: config.rate_limit.map(Rates::new),
-            metrics: Metrics::default(),
             jobs: Jobs::new(config.max_jobs, config.job_expiry),
+            queue: store.map(Queue::new),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             limits,
@@ -119,7 +134,7 @@ impl App {
 
     /// Seconds until the queue has moved on enough for another try.
     fn retry_after(&self) -> u64 {
-        let seconds = self.pool.mean_seconds() * self.admission.inside() as f64;
+        let seconds = self.desk.pool.mean_seconds() * self.admission.inside() as f64;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -141,7 +156,7 @@ impl App {
             ));
         };
         // Whoever would wait past the deadline had better try later.
-        let wait = self.pool.mean_seconds() * ticket.ahead as f64;
+        let wait = self.desk.pool.mean_seconds() * ticket.ahead as f64;
         if wait > self.config.deadline.as_secs_f64() {
             return Err(ApiError::busy(
                 "queue_full",
@@ -173,13 +188,15 @@ impl App {
             return Err(too_large(self.config.max_upload_bytes));
         }
         let lease = self.admission.lease(bytes, LEASE_PATIENCE).await;
-        lease.ok_or_else(|| {
-            ApiError::busy(
-                "memory_full",
-                "the uploads that wait take all the memory set aside for them",
-                self.retry_after(),
-            )
-        })
+        lease.ok_or_else(|| self.memory_full())
+    }
+
+    pub(super) fn memory_full(&self) -> ApiError {
+        ApiError::busy(
+            "memory_full",
+            "the uploads that wait take all the memory set aside for them",
+            self.retry_after(),
+        )
     }
 
     /// Puts a question to the model, or finds its answer in the cache.
@@ -196,47 +213,13 @@ impl App {
             if picture.is_none() {
                 ask.heat_map = None;
                 shed = true;
-                count(&self.metrics.heat_maps_shed);
+                count(&self.desk.metrics.heat_maps_shed);
             }
         }
-        let model = self.pool.info().filter(|_| self.cache.is_on());
-        let key = model.and_then(|info| Key::of(&info.id, &ask));
-        if let Some(answer) = key.and_then(|key| self.cache.get(&key)) {
-            count(&self.metrics.cache_hits);
-            return Ok(Served {
-                answer,
-                cached: true,
-                shed,
-                picture,
-            });
-        }
-        let mut waiting = Waiting {
-            metrics: &self.metrics,
-            answered: false,
-        };
-        let answer = self.pool.answer(ask, until).await;
-        waiting.answered = true;
-        let answer = Arc::new(answer?);
-        count(&self.metrics.cache_misses);
-        count(&self.metrics.photos);
-        let timing = answer.prediction.timing;
-        self.metrics.time("decode", timing.decode);
-        self.metrics.time("preprocess", timing.preprocess);
-        self.metrics.time("inference", timing.inference);
-        if answer.heat_map.is_some() {
-            count(&self.metrics.heat_maps);
-            let took = Duration::from_secs_f64(answer.gradcam_ms / 1e3);
-            self.metrics.time("heat_map", took);
-        }
-        // A model that was swapped meanwhile answered under another name.
-        if let Some(key) =
-            key.filter(|_| self.pool.info().is_some_and(|info| info.id == answer.model))
-        {
-            self.cache.put(key, &answer);
-        }
+        let Given { answer, cached } = self.desk.answer(ask, until).await?;
         Ok(Served {
             answer,
-            cached: false,
+            cached,
             shed,
             picture,
         })
@@ -250,20 +233,6 @@ impl App {
             peak: measure::peak_rss_bytes(),
             virtual_size: measure::virtual_bytes(),
             limit: self.config.budget_bytes,
-        }
-    }
-}
-
-/// Counts a request whose client left while it waited: its future is dropped before the answer.
-struct Waiting<'a> {
-    metrics: &'a Metrics,
-    answered: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            count(&self.metrics.client_gone);
         }
     }
 }

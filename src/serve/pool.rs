@@ -13,13 +13,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::ask::Ask;
-use super::config::Config;
+use super::cache::{Cache, Digest, Level, Wanted};
+use super::config::ModelConfig;
 use super::error::{ApiError, ServeError};
 use super::session::{Answer, LoadFailure, ModelInfo, Session};
-use crate::predict::Limits;
+use crate::predict::{Limits, Photo};
 
 /// How long a failed load is not tried again by requests.
 const RETRY_LOAD_AFTER: Duration = Duration::from_secs(10);
+
+/// How often who waits for the model looks whether it is loaded.
+const LOOK_AT_PHASE: Duration = Duration::from_millis(20);
 
 /// Share of the newest time in the mean time of an answer.
 const NEWEST_SHARE: f64 = 0.2;
@@ -44,13 +48,27 @@ struct Shared {
     mean_seconds: Mutex<f64>,
 }
 
+/// What to look for in the cache, if it is this model that answers.
+type Lookup = Option<(String, Wanted)>;
+
 enum Work {
     Load,
     Answer {
         ask: Ask,
+        lookup: Lookup,
         until: Instant,
-        reply: oneshot::Sender<Result<Answer, ApiError>>,
+        reply: oneshot::Sender<Result<Answered, ApiError>>,
     },
+}
+
+/// An answer of the inference thread.
+#[derive(Clone, Debug)]
+pub(super) struct Answered {
+    pub answer: Arc<Answer>,
+    /// The hash of the photo's pixels, if it was looked for in the cache.
+    pub pixels: Option<Digest>,
+    /// Where it was found, if it was not computed.
+    pub found: Option<Level>,
 }
 
 /// The end of the channel that handlers hold.
@@ -71,7 +89,11 @@ impl std::fmt::Debug for Work {
 
 impl Pool {
     /// Starts the thread. It ends when the last `Pool` is dropped.
-    pub(super) fn start(config: Arc<Config>, limits: Limits) -> Result<Self, ServeError> {
+    pub(super) fn start(
+        config: Arc<ModelConfig>,
+        limits: Limits,
+        cache: Arc<Cache>,
+    ) -> Result<Self, ServeError> {
         let (work, todo) = channel();
         let shared = Arc::new(Shared {
             phase: Mutex::new(Phase::Waiting),
@@ -91,6 +113,7 @@ impl Pool {
                 Worker {
                     config,
                     limits,
+                    cache,
                     shared,
                     session: None,
                     failed: None,
@@ -112,9 +135,19 @@ impl Pool {
 
     /// Asks the model; `until` is when the answer is of no use any more. Dropping the future drops
     /// the work.
-    pub(super) async fn answer(&self, ask: Ask, until: Instant) -> Result<Answer, ApiError> {
+    pub(super) async fn answer(
+        &self,
+        ask: Ask,
+        lookup: Lookup,
+        until: Instant,
+    ) -> Result<Answered, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let work = Work::Answer { ask, until, reply };
+        let work = Work::Answer {
+            ask,
+            lookup,
+            until,
+            reply,
+        };
         self.work.send(work).map_err(|_| ApiError::internal())?;
         match tokio::time::timeout_at(until.into(), answer).await {
             Ok(Ok(answer)) => answer,
@@ -136,11 +169,32 @@ impl Pool {
         }
     }
 
+    /// The model, once it is loaded; a lazy one is loaded for it.
+    pub(super) async fn loaded(&self, until: Instant) -> Result<Arc<ModelInfo>, ApiError> {
+        if matches!(self.phase(), Phase::Waiting) {
+            self.load();
+        }
+        loop {
+            match self.phase() {
+                Phase::Ready(info) => return Ok(info),
+                Phase::Failed(failure) => return Err(unavailable(&failure)),
+                Phase::Waiting | Phase::Loading if Instant::now() >= until => {
+                    return Err(out_of_time());
+                }
+                Phase::Waiting | Phase::Loading => tokio::time::sleep(LOOK_AT_PHASE).await,
+            }
+        }
+    }
+
     /// Mean seconds that one answer took lately; 0 before the first.
     pub(super) fn mean_seconds(&self) -> f64 {
         let mean = self.shared.mean_seconds.lock();
         *mean.unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unavailable(failure: &LoadFailure) -> ApiError {
+    ApiError::unavailable(failure.kind, "the model cannot be loaded")
 }
 
 fn out_of_time() -> ApiError {
@@ -167,8 +221,9 @@ impl Shared {
 }
 
 struct Worker {
-    config: Arc<Config>,
+    config: Arc<ModelConfig>,
     limits: Limits,
+    cache: Arc<Cache>,
     shared: Arc<Shared>,
     session: Option<Session>,
     failed: Option<(Instant, LoadFailure)>,
@@ -181,7 +236,12 @@ impl Worker {
                 Work::Load => {
                     let _ = self.load();
                 }
-                Work::Answer { ask, until, reply } => {
+                Work::Answer {
+                    ask,
+                    lookup,
+                    until,
+                    reply,
+                } => {
                     if reply.is_closed() {
                         continue;
                     }
@@ -189,7 +249,7 @@ impl Worker {
                         let _ = reply.send(Err(out_of_time()));
                         continue;
                     }
-                    let answer = self.answer(ask, &|| reply.is_closed());
+                    let answer = self.answer(ask, lookup, &|| reply.is_closed());
                     let _ = reply.send(answer);
                 }
             }
@@ -241,10 +301,12 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, ask: Ask, gone: &dyn Fn() -> bool) -> Result<Answer, ApiError> {
-        let unavailable = |failure: &LoadFailure| {
-            ApiError::unavailable(failure.kind, "the model cannot be loaded")
-        };
+    fn answer(
+        &mut self,
+        ask: Ask,
+        lookup: Lookup,
+        gone: &dyn Fn() -> bool,
+    ) -> Result<Answered, ApiError> {
         if self.session.is_none() {
             if let Some((when, failure)) = &self.failed
                 && when.elapsed() < RETRY_LOAD_AFTER
@@ -257,12 +319,28 @@ impl Worker {
             return Err(ApiError::internal());
         };
         let started = Instant::now();
-        let answer = catch_unwind(AssertUnwindSafe(|| session.answer(ask, gone)));
+        // A model that was swapped in meanwhile answers under another name.
+        let wanted = lookup.filter(|(model, _)| *model == session.info.id);
+        let mut pixels = None;
+        let mut found = None;
+        let mut known = |photo: &Photo| {
+            let (_, wanted) = wanted.as_ref()?;
+            let (digest, known) = self.cache.by_pixels(wanted, photo);
+            pixels = Some(digest);
+            let (answer, level) = known?;
+            found = Some(level);
+            Some(answer)
+        };
+        let answer = catch_unwind(AssertUnwindSafe(|| session.answer(ask, gone, &mut known)));
         if let Ok(answer) = answer {
-            if answer.is_ok() {
+            if answer.is_ok() && found.is_none() {
                 self.shared.took(started.elapsed());
             }
-            return answer;
+            return answer.map(|answer| Answered {
+                answer,
+                pixels,
+                found,
+            });
         }
         // Its memory may be in any state.
         tracing::error!("answering a request panicked; the model is loaded again");
