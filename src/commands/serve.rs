@@ -66,6 +66,7 @@ fn config(args: &ServeArgs) -> Result<Config> {
         max_upload_bytes: args.max_upload,
         max_pixels: args.max_pixels,
         queue: args.queue,
+        overload_wait: args.overload_wait,
         deadline: Duration::from_secs_f64(args.timeout),
         grace: Duration::from_secs_f64(args.grace),
         api_keys: keys(args)?,

@@ -15,8 +15,9 @@ use super::desk::{Desk, Given};
 use super::error::{ApiError, ServeError};
 use super::jobs::{Jobs, Queue};
 use super::keys::{Keys, Rates};
+use super::load::{Load, Patience};
 use super::metrics::{Metrics, count};
-use super::pool::Pool;
+use super::pool::{Pool, overloaded};
 use super::session::Answer;
 use super::store::Store;
 use crate::memory::measure;
@@ -110,11 +111,18 @@ impl App {
         let shared = store.clone().zip(Some(config.cache_expiry));
         let shared = shared.filter(|(_, expiry)| !expiry.is_zero());
         let cache = Arc::new(Cache::new(config.cache_bytes, shared));
+        let load = Arc::new(Load::new(config.overload_wait));
         Ok(Arc::new(Self {
             admission: Admission::new(config.queue, uploads),
             desk: Arc::new(Desk {
-                pool: Pool::start(Arc::clone(&config.model), limits, Arc::clone(&cache))?,
+                pool: Pool::start(
+                    Arc::clone(&config.model),
+                    limits,
+                    Arc::clone(&cache),
+                    Arc::clone(&load),
+                )?,
                 cache,
+                load,
                 metrics: Metrics::default(),
             }),
             keys: Keys::new(&config.api_keys),
@@ -134,7 +142,7 @@ impl App {
 
     /// Seconds until the queue has moved on enough for another try.
     fn retry_after(&self) -> u64 {
-        let seconds = self.desk.pool.mean_seconds() * self.admission.inside() as f64;
+        let seconds = self.desk.load.mean_seconds() * self.admission.inside() as f64;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -148,6 +156,12 @@ impl App {
     pub(super) async fn enter(&self, length: Option<u64>) -> Result<Entry, ApiError> {
         let until = Instant::now() + self.config.deadline;
         self.refuse_while_draining()?;
+        let now = Instant::now();
+        self.desk.load.arrived(now);
+        // Before its body is read; looked at again when it is.
+        if self.desk.load.would_wait(now) {
+            return Err(overloaded());
+        }
         let Some(ticket) = self.admission.enter() else {
             return Err(ApiError::busy(
                 "queue_full",
@@ -156,7 +170,7 @@ impl App {
             ));
         };
         // Whoever would wait past the deadline had better try later.
-        let wait = self.desk.pool.mean_seconds() * ticket.ahead as f64;
+        let wait = self.desk.load.mean_seconds() * ticket.ahead as f64;
         if wait > self.config.deadline.as_secs_f64() {
             return Err(ApiError::busy(
                 "queue_full",
@@ -200,7 +214,12 @@ impl App {
     }
 
     /// Puts a question to the model, or finds its answer in the cache.
-    pub(super) async fn serve(&self, mut ask: Ask, until: Instant) -> Result<Served, ApiError> {
+    pub(super) async fn serve(
+        &self,
+        mut ask: Ask,
+        patience: Patience,
+        until: Instant,
+    ) -> Result<Served, ApiError> {
         if let Subject::Photo(photo) = &ask.subject {
             decode::cost(photo, &self.limits)?;
         }
@@ -216,7 +235,7 @@ impl App {
                 count(&self.desk.metrics.heat_maps_shed);
             }
         }
-        let Given { answer, cached } = self.desk.answer(ask, until).await?;
+        let Given { answer, cached } = self.desk.answer(ask, patience, until).await?;
         Ok(Served {
             answer,
             cached,

@@ -39,6 +39,8 @@ pub struct Config {
     pub max_pixels: u64,
     /// Requests that may wait while one is computed.
     pub queue: usize,
+    /// While more requests come than can be answered: how long one may wait, in times of one answer.
+    pub overload_wait: f64,
     /// Longest time from a request's first byte to its answer.
     pub deadline: Duration,
     /// Longest time that a stopping server waits for accepted requests.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use super::ask::Ask;
 use super::cache::Cache;
 use super::error::ApiError;
+use super::load::{Load, Patience};
 use super::metrics::{Metrics, count};
-use super::pool::Pool;
+use super::pool::{Pool, overloaded};
 use super::session::Answer;
 
 /// See the module's documentation.
@@ -16,6 +17,7 @@ use super::session::Answer;
 pub(super) struct Desk {
     pub pool: Pool,
     pub cache: Arc<Cache>,
+    pub load: Arc<Load>,
     pub metrics: Metrics,
 }
 
@@ -28,7 +30,28 @@ pub(super) struct Given {
 
 impl Desk {
     /// Answers a question until it is of no use any more. Dropping the future drops the work.
-    pub(super) async fn answer(&self, ask: Ask, until: Instant) -> Result<Given, ApiError> {
+    pub(super) async fn answer(
+        &self,
+        ask: Ask,
+        patience: Patience,
+        until: Instant,
+    ) -> Result<Given, ApiError> {
+        let given = self.find_or_compute(ask, patience, until).await;
+        // Who is sent away has no answer; jobs were not counted when they came.
+        if patience == Patience::Client
+            && !matches!(&given, Err(error) if error.retry_after.is_some())
+        {
+            self.load.answered();
+        }
+        given
+    }
+
+    async fn find_or_compute(
+        &self,
+        ask: Ask,
+        patience: Patience,
+        until: Instant,
+    ) -> Result<Given, ApiError> {
         let model = self.pool.info();
         let mut wanted = model
             .as_ref()
@@ -43,6 +66,9 @@ impl Desk {
                 cached: true,
             });
         }
+        if patience == Patience::Client && self.load.would_wait(Instant::now()) {
+            return Err(overloaded());
+        }
         let mut waiting = Waiting {
             metrics: &self.metrics,
             answered: false,
@@ -50,7 +76,7 @@ impl Desk {
         let lookup = model
             .zip(wanted)
             .map(|(info, wanted)| (info.id.clone(), wanted));
-        let given = self.pool.answer(ask, lookup, until).await;
+        let given = self.pool.answer(ask, lookup, (patience, until)).await;
         waiting.answered = true;
         let answered = given?;
         let answer = answered.answer;

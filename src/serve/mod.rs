@@ -20,6 +20,7 @@ mod error;
 mod health;
 mod jobs;
 mod keys;
+mod load;
 mod metrics;
 mod page;
 mod pool;

@@ -16,6 +16,7 @@ use super::ask::Ask;
 use super::cache::{Cache, Digest, Level, Wanted};
 use super::config::ModelConfig;
 use super::error::{ApiError, ServeError};
+use super::load::{Inside, Load, Patience};
 use super::session::{Answer, LoadFailure, ModelInfo, Session};
 use crate::predict::{Limits, Photo};
 
@@ -24,9 +25,6 @@ const RETRY_LOAD_AFTER: Duration = Duration::from_secs(10);
 
 /// How often who waits for the model looks whether it is loaded.
 const LOOK_AT_PHASE: Duration = Duration::from_millis(20);
-
-/// Share of the newest time in the mean time of an answer.
-const NEWEST_SHARE: f64 = 0.2;
 
 /// Stack of the inference thread: the deepest calls are candle's gradients of a small head.
 const STACK_BYTES: usize = 2 << 20;
@@ -44,8 +42,18 @@ pub(super) enum Phase {
 #[derive(Debug)]
 struct Shared {
     phase: Mutex<Phase>,
-    /// Mean seconds of an answer lately.
-    mean_seconds: Mutex<f64>,
+    load: Arc<Load>,
+}
+
+/// A question on its way to the model.
+struct Waiting {
+    ask: Ask,
+    lookup: Lookup,
+    since: Instant,
+    until: Instant,
+    patience: Patience,
+    reply: oneshot::Sender<Result<Answered, ApiError>>,
+    _inside: Inside,
 }
 
 /// What to look for in the cache, if it is this model that answers.
@@ -53,12 +61,7 @@ type Lookup = Option<(String, Wanted)>;
 
 enum Work {
     Load,
-    Answer {
-        ask: Ask,
-        lookup: Lookup,
-        until: Instant,
-        reply: oneshot::Sender<Result<Answered, ApiError>>,
-    },
+    Answer(Box<Waiting>),
 }
 
 /// An answer of the inference thread.
@@ -82,7 +85,7 @@ impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Load => "Load",
-            Self::Answer { .. } => "Answer",
+            Self::Answer(_) => "Answer",
         })
     }
 }
@@ -93,11 +96,12 @@ impl Pool {
         config: Arc<ModelConfig>,
         limits: Limits,
         cache: Arc<Cache>,
+        load: Arc<Load>,
     ) -> Result<Self, ServeError> {
         let (work, todo) = channel();
         let shared = Arc::new(Shared {
             phase: Mutex::new(Phase::Waiting),
-            mean_seconds: Mutex::new(0.0),
+            load,
         });
         let pool = Self {
             work,
@@ -139,16 +143,21 @@ impl Pool {
         &self,
         ask: Ask,
         lookup: Lookup,
-        until: Instant,
+        (patience, until): (Patience, Instant),
     ) -> Result<Answered, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let work = Work::Answer {
+        let waiting = Waiting {
             ask,
             lookup,
+            since: Instant::now(),
             until,
+            patience,
             reply,
+            _inside: self.shared.load.enter(),
         };
-        self.work.send(work).map_err(|_| ApiError::internal())?;
+        self.work
+            .send(Work::Answer(Box::new(waiting)))
+            .map_err(|_| ApiError::internal())?;
         match tokio::time::timeout_at(until.into(), answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(ApiError::internal()),
@@ -185,16 +194,16 @@ impl Pool {
             }
         }
     }
-
-    /// Mean seconds that one answer took lately; 0 before the first.
-    pub(super) fn mean_seconds(&self) -> f64 {
-        let mean = self.shared.mean_seconds.lock();
-        *mean.unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn unavailable(failure: &LoadFailure) -> ApiError {
     ApiError::unavailable(failure.kind, "the model cannot be loaded")
+}
+
+/// More requests come than can be answered.
+pub(super) fn overloaded() -> ApiError {
+    ApiError::busy("overloaded", "more requests come than can be answered", 1)
+        .hint("come back later, or ask with `POST /jobs` and fetch the answer")
 }
 
 fn out_of_time() -> ApiError {
@@ -204,19 +213,6 @@ fn out_of_time() -> ApiError {
 impl Shared {
     fn set(&self, phase: Phase) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
-    }
-
-    fn took(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let mut mean = self
-            .mean_seconds
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *mean = if *mean == 0.0 {
-            seconds
-        } else {
-            *mean + (seconds - *mean) * NEWEST_SHARE
-        };
     }
 }
 
@@ -236,20 +232,22 @@ impl Worker {
                 Work::Load => {
                     let _ = self.load();
                 }
-                Work::Answer {
-                    ask,
-                    lookup,
-                    until,
-                    reply,
-                } => {
+                Work::Answer(waiting) => {
+                    let Waiting { ask, reply, .. } = *waiting;
                     if reply.is_closed() {
                         continue;
                     }
-                    if Instant::now() >= until {
+                    let now = Instant::now();
+                    if now >= waiting.until {
                         let _ = reply.send(Err(out_of_time()));
                         continue;
                     }
-                    let answer = self.answer(ask, lookup, &|| reply.is_closed());
+                    let is_client = waiting.patience == Patience::Client;
+                    if is_client && self.shared.load.has_waited(waiting.since, now) {
+                        let _ = reply.send(Err(overloaded()));
+                        continue;
+                    }
+                    let answer = self.answer(ask, waiting.lookup, &|| reply.is_closed());
                     let _ = reply.send(answer);
                 }
             }
@@ -334,7 +332,7 @@ impl Worker {
         let answer = catch_unwind(AssertUnwindSafe(|| session.answer(ask, gone, &mut known)));
         if let Ok(answer) = answer {
             if answer.is_ok() && found.is_none() {
-                self.shared.took(started.elapsed());
+                self.shared.load.took(started.elapsed());
             }
             return answer.map(|answer| Answered {
                 answer,

@@ -16,6 +16,7 @@ use super::app::{App, OVERHEAD_BYTES, Served};
 use super::ask::{Ask, Asked, MAX_TEXT_BYTES, Subject};
 use super::body::{Faults, Paced, collect};
 use super::error::ApiError;
+use super::load::Patience;
 use super::router::RequestId;
 
 /// Parts of a multipart body: the photo, options and fields.
@@ -45,7 +46,7 @@ pub(super) async fn predict(
 ) -> Result<Response, ApiError> {
     let entry = app.enter(length(request.headers())).await?;
     let Read { ask, form } = read(&app, request).await?;
-    let served = app.serve(ask, entry.until).await?;
+    let served = app.serve(ask, Patience::Client, entry.until).await?;
     drop(entry);
     respond(served, form, &id)
 }

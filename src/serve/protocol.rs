@@ -24,6 +24,7 @@ use super::ask::{Asked, OPTIONS, Subject, decode_base64};
 use super::body::{Paced, collect};
 use super::error::ApiError;
 use super::health::readiness;
+use super::load::Patience;
 use super::predict::{length, refuse_encoded};
 use super::session::{Answer, ModelInfo};
 use crate::predict::ExtraInput;
@@ -254,7 +255,7 @@ pub(super) async fn infer(
     for (subject, inputs) in questions {
         let mut ask = base.clone().finish(subject, app.config.model.gradcam)?;
         ask.inputs.extend(inputs);
-        answers.push(app.serve(ask, entry.until).await?.answer);
+        answers.push(app.serve(ask, Patience::Client, entry.until).await?.answer);
     }
     Ok(respond(&info, &asked, &answers)?)
 }

@@ -24,6 +24,7 @@ use super::config::WorkerConfig;
 use super::desk::{Desk, Given};
 use super::error::{ApiError, ServeError};
 use super::jobs::{Begun, Question, Queue, Taken, expired};
+use super::load::{Load, Patience};
 use super::metrics::Metrics;
 use super::pool::{Phase, Pool};
 use super::predict::{Form, document};
@@ -51,7 +52,7 @@ const ALIVE: Duration = Duration::from_secs(10);
 const LOGGED_ID_CHARS: usize = 8;
 
 /// How long a worker looks for the model at its start.
-const LOAD_PATIENCE: Duration = Duration::from_secs(600);
+const LOAD_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Works until SIGTERM or SIGINT. SIGHUP or a changed file loads the model again.
 ///
@@ -88,9 +89,17 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
     let shared =
         (!config.cache_expiry.is_zero()).then(|| (Arc::clone(&store), config.cache_expiry));
     let cache = Arc::new(Cache::new(0, shared));
+    // Jobs wait in Redis, where nobody counts them.
+    let load = Arc::new(Load::new(f64::INFINITY));
     let desk = Arc::new(Desk {
-        pool: Pool::start(Arc::clone(&config.model), limits, Arc::clone(&cache))?,
+        pool: Pool::start(
+            Arc::clone(&config.model),
+            limits,
+            Arc::clone(&cache),
+            Arc::clone(&load),
+        )?,
         cache,
+        load,
         metrics: Metrics::default(),
     });
     let name = format!("{}-{:08x}", std::process::id(), random());
@@ -204,13 +213,13 @@ impl Worker {
         if let Some(taken) = self.queue.claim(me, visibility, cursor).await? {
             return Ok(Some(taken));
         }
-        let connection = match reader {
-            Some(connection) => connection,
-            None => {
-                let redis = self.queue.store.redis();
-                let made = redis.connect(BLOCK + REPLY_PATIENCE).await;
-                reader.insert(made.map_err(|_| ApiError::internal())?)
-            }
+        if reader.is_none() {
+            let redis = self.queue.store.redis();
+            let made = redis.connect(BLOCK + REPLY_PATIENCE).await;
+            *reader = Some(made.map_err(|_| ApiError::internal())?);
+        }
+        let Some(connection) = reader else {
+            return Ok(None);
         };
         // Not to be cut short: what Redis has given out meanwhile would wait for the visibility time.
         match self.queue.next(me, BLOCK, connection).await {
@@ -306,7 +315,7 @@ impl Worker {
         };
         let ask = asked.finish(Subject::Photo(photo.into()), self.config.model.gradcam)?;
         let until = Instant::now() + self.config.deadline;
-        let Given { answer, cached } = self.desk.answer(ask, until).await?;
+        let Given { answer, cached } = self.desk.answer(ask, Patience::Job, until).await?;
         if answer.model != model.id {
             // Swapped between taking the job and answering it.
             return Err(ApiError::unavailable(

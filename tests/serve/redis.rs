@@ -26,6 +26,7 @@ impl Redis {
         Self::with_password(None)
     }
 
+    #[expect(clippy::print_stdout, reason = "a skipped test says so")]
     fn with_password(password: Option<&'static str>) -> Option<Self> {
         let found = Command::new("redis-server").arg("--version").output();
         if found.is_err() {
@@ -398,7 +399,8 @@ fn a_worker_that_slept_too_long_changes_no_answer() {
 #[test]
 fn a_long_job_stays_with_its_worker() {
     let Some(redis) = Redis::start() else { return };
-    let server = server(&redis, &[]);
+    // Three pictures of 12 megapixels in base64.
+    let server = server(&redis, &["--job-answers", "500MB"]);
     // Shorter than the job, longer than a pause on a busy machine.
     let args = ["--visibility", "0.6", "--cache-expiry", "0"];
     let workers = [0; 2].map(|_| Worker::start(&redis, &args));
@@ -516,6 +518,27 @@ fn photos_and_answers_expire() {
         let keys = redis.keys("dermal:job*");
         keys.is_empty() && redis.keys("dermal:photo:*").is_empty()
     });
+}
+
+#[test]
+fn answers_that_nobody_fetches_take_only_so_many_bytes() {
+    let Some(redis) = Redis::start() else { return };
+    let server = server(&redis, &["--job-answers", "3kB"]);
+    let _worker = Worker::start(&redis, &[]);
+    let mut urls = Vec::new();
+    for _ in 0..6 {
+        let url = post(&server, "/jobs", &photo("nv_00.jpg"));
+        finished(&server, &url, "done");
+        urls.push(url);
+    }
+    assert_eq!(server.get(&urls[0]).refused(404), "no_such_job");
+    assert_eq!(status(&server, &urls[5]), "done");
+    let kept = |redis: &Redis| -> u64 { redis.connect().get("dermal:answers:bytes").unwrap() };
+    assert!((500..=3000).contains(&kept(&redis)), "{}", kept(&redis));
+    for url in &urls[1..] {
+        server.request("DELETE", url, &[], &[]);
+    }
+    assert_eq!(kept(&redis), 0, "the account is exact");
 }
 
 #[test]

@@ -211,12 +211,9 @@ impl Cache {
         self.count(Level::MemoryFile, Look::Miss);
         let shared = self.shared.as_ref()?;
         let found = shared.by_file(wanted.file, pixels, wanted.question).await;
-        let (pixels, answer) = match found {
-            Ok(found) => found,
-            Err(()) => {
-                self.count(Level::RedisFile, Look::Failed);
-                return None;
-            }
+        let Ok((pixels, answer)) = found else {
+            self.count(Level::RedisFile, Look::Failed);
+            return None;
         };
         let Some(answer) = answer else {
             self.count(Level::RedisFile, Look::Miss);

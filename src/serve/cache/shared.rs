@@ -177,12 +177,11 @@ impl Shared {
     ) -> Result<(Option<Digest>, Option<Answer>), ()> {
         let mut connection = self.store.at_hand().ok_or(())?;
         let look = async {
-            let pixels = match pixels {
-                Some(pixels) => Some(pixels),
-                None => {
-                    let found: Option<Vec<u8>> = connection.get(file_key(file)).await?;
-                    found.and_then(|bytes| bytes.try_into().ok()).map(Digest)
-                }
+            let pixels = if pixels.is_some() {
+                pixels
+            } else {
+                let found: Option<Vec<u8>> = connection.get(file_key(file)).await?;
+                found.and_then(|bytes| bytes.try_into().ok()).map(Digest)
             };
             let Some(pixels) = pixels else {
                 return RedisResult::Ok((None, None));

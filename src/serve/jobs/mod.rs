@@ -19,6 +19,7 @@ use super::admission::Lease;
 use super::app::{App, LEASE_PATIENCE};
 use super::ask::{Ask, Subject};
 use super::error::ApiError;
+use super::load::Patience;
 use super::predict::{self, Form, Read, document, json, leased};
 use super::router::RequestId;
 
@@ -80,7 +81,7 @@ async fn run_local(app: Arc<App>, job: String, ask: Ask, rest: (Form, RequestId,
     };
     app.jobs.set(&job, JobState::Running, None);
     let until = Instant::now() + app.config.deadline;
-    let served = app.serve(ask, until).await;
+    let served = app.serve(ask, Patience::Job, until).await;
     drop(lease);
     let (state, picture) = match served {
         Ok(mut served) => {
