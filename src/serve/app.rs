@@ -61,6 +61,13 @@ pub(super) struct Entry {
     _ticket: Ticket,
     _lease: Lease,
     pub until: Instant,
+    load: Arc<Load>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.load.answered();
+    }
 }
 
 /// An answer, and how it came about.
@@ -183,6 +190,7 @@ impl App {
             _ticket: ticket,
             _lease: lease,
             until,
+            load: Arc::clone(&self.desk.load),
         })
     }
 

@@ -37,11 +37,9 @@ impl Desk {
         until: Instant,
     ) -> Result<Given, ApiError> {
         let given = self.find_or_compute(ask, patience, until).await;
-        // Who is sent away has no answer; jobs were not counted when they came.
-        if patience == Patience::Client
-            && !matches!(&given, Err(error) if error.retry_after.is_some())
-        {
-            self.load.answered();
+        let is_sent_away = matches!(&given, Err(error) if error.retry_after.is_some());
+        if patience == Patience::Client && is_sent_away {
+            self.load.sent_away();
         }
         given
     }

@@ -9,7 +9,7 @@
 //! unanswered at any time.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,8 +39,8 @@ pub(super) enum Patience {
 #[derive(Debug)]
 pub(super) struct Load {
     /// When requests came, and how many had been answered then; the newest last.
-    arrivals: Mutex<VecDeque<(Instant, u64)>>,
-    answered: AtomicU64,
+    arrivals: Mutex<VecDeque<(Instant, i64)>>,
+    answered: AtomicI64,
     inside: Arc<AtomicUsize>,
     /// Mean seconds of an answer lately.
     mean_seconds: Mutex<f64>,
@@ -62,7 +62,7 @@ impl Load {
     pub(super) fn new(most_wait: f64) -> Self {
         Self {
             arrivals: Mutex::default(),
-            answered: AtomicU64::new(0),
+            answered: AtomicI64::new(0),
             inside: Arc::default(),
             mean_seconds: Mutex::new(0.0),
             most_wait,
@@ -78,9 +78,14 @@ impl Load {
         arrivals.push_back((now, self.answered.load(Ordering::Relaxed)));
     }
 
-    /// A request has its answer.
+    /// A request that was let in is over, whatever its answer.
     pub(super) fn answered(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request that was let in is sent away after all, and will be over without an answer.
+    pub(super) fn sent_away(&self) {
+        self.answered.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A question goes to the model.
@@ -97,8 +102,8 @@ impl Load {
             let first = arrivals.len().checked_sub(window);
             let first = first.and_then(|at| arrivals.get(at));
             first.is_some_and(|&(when, before)| {
-                let meanwhile = answered.saturating_sub(before);
-                meanwhile < (window - BURST) as u64
+                let meanwhile = answered - before;
+                meanwhile < i64::try_from(window - BURST).unwrap_or(i64::MAX)
                     && now.duration_since(when) < MEMORY.max(self.mean() * 32)
             })
         })
