@@ -80,7 +80,7 @@ models() {
 # What the server's tests talk to it with. Tests say themselves that they were skipped without.
 clients() {
   local script
-  for script in scripts/setup-triton-client.sh scripts/setup-browser.sh; do
+  for script in scripts/setup-triton-client.sh scripts/setup-browser.sh scripts/setup-redis.sh; do
     "$script" || { [ "$ci" != true ] || return 1; skip "tests with ${script#scripts/setup-}"; }
   done
 }

@@ -9,9 +9,11 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 mod compare;
 mod serve;
+mod worker;
 
 pub use compare::CompareArgs;
-pub use serve::{BindAddress, LogFormat, LogLevel, ProbeArgs, ServeArgs};
+pub use serve::{BindAddress, LogArgs, LogFormat, LogLevel, ProbeArgs, ServeArgs};
+pub use worker::WorkerArgs;
 
 /// Take a trained image classifier to a small server without Python: import, predict, explain,
 /// measure.
@@ -46,6 +48,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Answer photos over HTTP, within a budget of memory
     Serve(Box<ServeArgs>),
+    /// Answer the jobs that servers put into Redis
+    Worker(Box<WorkerArgs>),
     /// Ask a deployed server whether it is healthy: photos, latencies, memory
     Probe(ProbeArgs),
     /// Will it fit: peak memory and latency against a limit or platform; `--prove` runs it there

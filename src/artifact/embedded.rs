@@ -17,6 +17,12 @@ pub fn embedded() -> Result<Model, ArtifactError> {
     load_static(&DEMO.0)
 }
 
+/// The demo model's file.
+#[must_use]
+pub fn embedded_bytes() -> &'static [u8] {
+    &DEMO.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,7 +23,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-pub use embedded::embedded;
+pub use embedded::{embedded, embedded_bytes};
 pub use error::{ArtifactError, ByteCount};
 pub use fields::{FieldMapping, FieldMappingError, FieldPart, VectorInput};
 pub use file::{load, load_static, sha256_of_file, write, write_with_progress};

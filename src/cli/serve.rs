@@ -13,6 +13,7 @@ Examples:
   dermal serve model.safetensors
   dermal serve model.safetensors --port 9000 --budget 512MB --lazy
   DERMAL_API_KEYS=secret dermal serve model.safetensors --rate-limit 2
+  DERMAL_REDIS=redis://cache:6379 dermal serve model.safetensors    # jobs for `dermal worker`
   curl -F image=@photo.jpg 'http://localhost:8080/predict?gradcam=1'
 
 What stands on the command line counts before what stands in the environment. SIGTERM stops the
@@ -66,6 +67,10 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub queue: usize,
+    /// While more requests come than can be answered: how long one may wait, in times of one answer;
+    /// more are told to come back
+    #[arg(long, value_name = "N", env = "DERMAL_OVERLOAD_WAIT", default_value = "1.5", value_parser = parse_seconds, help_heading = "Limits")]
+    pub overload_wait: f64,
     /// Seconds in which a request must be answered
     #[arg(long, value_name = "S", env = "DERMAL_TIMEOUT", default_value = "60", value_parser = parse_seconds, help_heading = "Limits")]
     pub timeout: f64,
@@ -85,19 +90,37 @@ pub struct ServeArgs {
     /// Answers that are kept for photos that come again: bytes, or 0
     #[arg(long, value_name = "BYTES", env = "DERMAL_CACHE", default_value = "4MB", value_parser = parse_bytes_or_none, help_heading = "Limits")]
     pub cache: u64,
-    /// Jobs that are kept, waiting or answered
+    /// Jobs that are kept, waiting or answered [default: 16; with Redis 64 that wait or run]
     #[arg(
         long,
         value_name = "N",
         env = "DERMAL_MAX_JOBS",
-        default_value = "16",
         value_parser = parse_count,
         help_heading = "Limits"
     )]
-    pub max_jobs: usize,
+    pub max_jobs: Option<usize>,
     /// Seconds that a job's answer is kept
     #[arg(long, value_name = "S", env = "DERMAL_JOB_EXPIRY", default_value = "600", value_parser = parse_seconds, help_heading = "Limits")]
     pub job_expiry: f64,
+    /// Redis for jobs and answers that replicas share: `redis://[user:password@]host[:port][/number]`,
+    /// or `rediss://` for TLS. Better in DERMAL_REDIS: the list of processes shows options
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DERMAL_REDIS",
+        hide_env_values = true,
+        help_heading = "Redis"
+    )]
+    pub redis: Option<String>,
+    /// Seconds that a job may wait in Redis for a worker, and its photo with it
+    #[arg(long, value_name = "S", env = "DERMAL_JOB_WAIT", default_value = "3600", value_parser = parse_seconds, help_heading = "Redis")]
+    pub job_wait: f64,
+    /// Answers of jobs that Redis keeps; those that would expire first go first
+    #[arg(long, value_name = "BYTES", env = "DERMAL_JOB_ANSWERS", default_value = "64MB", value_parser = parse_bytes, help_heading = "Redis")]
+    pub job_answers: u64,
+    /// Seconds that Redis keeps an answer for a photo that comes again; 0 shares none
+    #[arg(long, value_name = "S", env = "DERMAL_CACHE_EXPIRY", default_value = "3600", value_parser = parse_seconds_or_none, help_heading = "Redis")]
+    pub cache_expiry: f64,
     /// A key of which requests must show one (repeatable); better in DERMAL_API_KEYS or a file
     #[arg(
         long,
@@ -132,6 +155,17 @@ pub struct ServeArgs {
         help_heading = "Access"
     )]
     pub cors_origin: Vec<String>,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// Log clients' addresses
+    #[arg(long, env = "DERMAL_LOG_ADDRESSES", value_parser = parse_switch, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", help_heading = "Log")]
+    pub log_addresses: bool,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Args)]
+pub struct LogArgs {
     /// Form of the log on stderr [default: pretty on a terminal, else json]
     #[arg(
         long,
@@ -149,9 +183,6 @@ pub struct ServeArgs {
         help_heading = "Log"
     )]
     pub log_level: LogLevel,
-    /// Log clients' addresses
-    #[arg(long, env = "DERMAL_LOG_ADDRESSES", value_parser = parse_switch, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", help_heading = "Log")]
-    pub log_addresses: bool,
 }
 
 /// `dermal probe`.
@@ -250,14 +281,22 @@ fn parse_switch(text: &str) -> Result<bool, String> {
     }
 }
 
-fn parse_count(text: &str) -> Result<usize, String> {
+pub(super) fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=100_000) => Ok(count),
         _ => Err("expected 1 to 100000".to_owned()),
     }
 }
 
-fn parse_seconds(text: &str) -> Result<f64, String> {
+/// As [`parse_seconds`], or 0 for none.
+pub(super) fn parse_seconds_or_none(text: &str) -> Result<f64, String> {
+    match text.trim() {
+        "0" => Ok(0.0),
+        text => parse_seconds(text),
+    }
+}
+
+pub(super) fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 1e6 => Ok(seconds),
         _ => Err("expected a positive number".to_owned()),

@@ -38,7 +38,9 @@ mod probe;
 mod quantize;
 mod report_file;
 mod serve;
+mod service;
 mod session;
+mod worker;
 
 /// How a command that could be carried out ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Worker(args) => worker::run(args),
         Command::Completions { shell } => man::completions(*shell),
         Command::Man(args) => man::run(args),
     }

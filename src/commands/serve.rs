@@ -1,24 +1,23 @@
 //! `dermal serve`: the command line and environment to a [`serve::Config`], and the process around
 //! the server.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::failure;
 use super::session::EngineChoice;
-use crate::cli::{LogFormat, LogLevel, ServeArgs};
-use crate::memory::limit::memory_limit_bytes;
-use crate::report::{self, LogForm};
-use crate::serve::{self, Config};
+use super::{failure, service};
+use crate::cli::ServeArgs;
+use crate::serve::{self, Config, ModelConfig};
 
-/// The promise of this program: a server of 512 MB.
-const DEFAULT_BUDGET_BYTES: u64 = 512_000_000;
+/// Jobs that one process keeps: each may hold a photo.
+const DEFAULT_JOBS_HERE: usize = 16;
+
+/// Jobs that wait or run anywhere: 640 MB of photos in Redis at the most.
+const DEFAULT_JOBS_SHARED: usize = 64;
 
 /// Longest file of keys.
 const MAX_KEYS_BYTES: u64 = 1 << 20;
@@ -26,62 +25,10 @@ const MAX_KEYS_BYTES: u64 = 1 << 20;
 /// Shortest key: below, guessing is quick.
 const LEAST_KEY_CHARS: usize = 8;
 
-/// glibc gives freed blocks back to the system only if they were mapped one by one, and raises the
-/// size from which it does so to that of the largest block freed: after some photos it would keep
-/// tens of megabytes. Fixed, every photo and upload goes back at once. Two arenas are one for each
-/// thread that takes large blocks.
-const ALLOCATOR: &str = "glibc.malloc.mmap_threshold=262144:glibc.malloc.trim_threshold=262144:glibc.malloc.arena_max=2";
-
-/// The variable in which glibc reads them, once, before `main`.
-const TUNABLES: &str = "GLIBC_TUNABLES";
-
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
     let config = config(args)?;
-    settle_allocator();
-    let form = match args.log_format {
-        None => LogForm::default(),
-        Some(LogFormat::Pretty) => LogForm::Pretty,
-        Some(LogFormat::Json) => LogForm::Json,
-    };
-    let level = match args.log_level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-    };
-    report::start_log(form, level);
-    // Candle's gradients of a small head: its threads would cost more memory than they save time.
-    // An error means that the pool is there already.
-    let _ = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .build_global();
+    service::settle(args.log.log_format, args.log.log_level);
     serve::run(config).context("cannot serve")
-}
-
-/// Starts this program again with [`ALLOCATOR`], unless it was. It stays the same process. Where it
-/// cannot be, the server still runs, and keeps more memory.
-fn settle_allocator() {
-    let set = std::env::var_os(TUNABLES).unwrap_or_default();
-    if !cfg!(target_env = "gnu")
-        || set
-            .to_string_lossy()
-            .contains("glibc.malloc.mmap_threshold")
-    {
-        return;
-    }
-    let Ok(program) = std::env::current_exe() else {
-        return;
-    };
-    let mut tunables = OsString::from(ALLOCATOR);
-    if !set.is_empty() {
-        tunables.push(":");
-        tunables.push(set);
-    }
-    // Returns only if it fails.
-    let _ = Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .env(TUNABLES, tunables)
-        .exec();
 }
 
 fn config(args: &ServeArgs) -> Result<Config> {
@@ -98,18 +45,28 @@ fn config(args: &ServeArgs) -> Result<Config> {
         args.preload || args.preload_model.unwrap_or(true)
     };
     let gradcam = !args.no_gradcam && args.enable_gradcam.unwrap_or(true);
-    let limit = memory_limit_bytes().unwrap_or(DEFAULT_BUDGET_BYTES);
+    // `DERMAL_REDIS=` means that there is none.
+    let url = args.redis.as_deref().filter(|url| !url.trim().is_empty());
+    let redis = url.map(service::redis).transpose()?;
+    let max_jobs = match (args.max_jobs, &redis) {
+        (Some(jobs), _) => jobs,
+        (None, None) => DEFAULT_JOBS_HERE,
+        (None, Some(_)) => DEFAULT_JOBS_SHARED,
+    };
     Ok(Config {
-        model: args.model.clone(),
+        model: Arc::new(ModelConfig {
+            path: args.model.clone(),
+            preload,
+            gradcam,
+            threads: choice.threads,
+            isa: choice.isa,
+        }),
         bind,
-        preload,
-        gradcam,
-        budget_bytes: args.budget.unwrap_or(limit.min(DEFAULT_BUDGET_BYTES)),
+        budget_bytes: service::budget_bytes(args.budget),
         max_upload_bytes: args.max_upload,
         max_pixels: args.max_pixels,
         queue: args.queue,
-        threads: choice.threads,
-        isa: choice.isa,
+        overload_wait: args.overload_wait,
         deadline: Duration::from_secs_f64(args.timeout),
         grace: Duration::from_secs_f64(args.grace),
         api_keys: keys(args)?,
@@ -118,8 +75,12 @@ fn config(args: &ServeArgs) -> Result<Config> {
         trusted_proxies: args.trusted_proxies,
         cache_bytes: args.cache,
         max_connections: args.max_connections,
-        max_jobs: args.max_jobs,
+        max_jobs,
         job_expiry: Duration::from_secs_f64(args.job_expiry),
+        redis,
+        job_wait: Duration::from_secs_f64(args.job_wait),
+        job_answers_bytes: args.job_answers,
+        cache_expiry: Duration::from_secs_f64(args.cache_expiry),
         log_addresses: args.log_addresses,
     })
 }

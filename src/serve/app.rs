@@ -9,26 +9,26 @@ use axum::http::StatusCode;
 use super::admission::{Admission, Lease, Ticket};
 use super::ask::{Ask, Subject};
 use super::body::too_large;
-use super::cache::{Cache, Key};
+use super::cache::Cache;
 use super::config::Config;
-use super::division::{Claims, Division};
+use super::desk::{Desk, Given};
+use super::division::{Claims, Division, PICTURE_BYTES};
 use super::error::{ApiError, ServeError};
-use super::jobs::Jobs;
+use super::jobs::{Jobs, Queue};
 use super::keys::{Keys, Rates};
+use super::load::{Load, Patience};
 use super::metrics::{Metrics, count};
-use super::pool::Pool;
+use super::pool::{Pool, overloaded};
 use super::session::Answer;
+use super::store::Store;
 use crate::memory::measure;
 use crate::predict::{Limits, decode};
-
-/// Set aside for a heat map's picture, as PNG and as base64.
-pub(super) const PICTURE_BYTES: u64 = 4 << 20;
 
 /// Bytes of a request's body besides the photo: boundaries, fields.
 pub(super) const OVERHEAD_BYTES: u64 = 64 << 10;
 
 /// How long a request waits for bytes to be set aside.
-const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state of a server.
 #[derive(Debug)]
@@ -36,12 +36,13 @@ pub(super) struct App {
     pub config: Arc<Config>,
     pub limits: Limits,
     pub admission: Admission,
-    pub pool: Pool,
-    pub cache: Cache,
+    pub desk: Arc<Desk>,
     pub keys: Keys,
     pub rates: Option<Rates>,
-    pub metrics: Metrics,
+    /// Jobs of this process; none where there is a queue.
     pub jobs: Jobs,
+    /// Jobs in Redis.
+    pub queue: Option<Queue>,
     pub draining: AtomicBool,
     pub started: Instant,
 }
@@ -52,6 +53,13 @@ pub(super) struct Entry {
     _ticket: Ticket,
     _lease: Lease,
     pub until: Instant,
+    load: Arc<Load>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.load.answered();
+    }
 }
 
 /// An answer, and how it came about.
@@ -66,13 +74,18 @@ pub(super) struct Served {
 }
 
 impl App {
+    /// To be called on the runtime.
     pub(super) fn new(config: Config) -> Result<Arc<Self>, ServeError> {
         let config = Arc::new(config);
+        let max_jobs = match config.redis {
+            None => config.max_jobs,
+            Some(_) => 0,
+        };
         let claims = Claims {
             cache_bytes: config.cache_bytes,
             max_upload_bytes: config.max_upload_bytes,
             queue: config.queue as u64,
-            max_jobs: config.max_jobs as u64,
+            max_jobs: max_jobs as u64,
         };
         let division =
             Division::of(config.budget_bytes, &claims).map_err(|needed| ServeError::Budget {
@@ -84,14 +97,28 @@ impl App {
             max_bytes: config.max_upload_bytes,
             max_memory_bytes: division.decode,
         };
+        let store = config.redis.clone().map(Store::start);
+        let shared = store.clone().zip(Some(config.cache_expiry));
+        let shared = shared.filter(|(_, expiry)| !expiry.is_zero());
+        let cache = Arc::new(Cache::new(config.cache_bytes, shared));
+        let load = Arc::new(Load::new(config.overload_wait));
         Ok(Arc::new(Self {
             admission: Admission::new(config.queue, division.uploads),
-            pool: Pool::start(Arc::clone(&config), limits)?,
-            cache: Cache::new(config.cache_bytes),
+            desk: Arc::new(Desk {
+                pool: Pool::start(
+                    Arc::clone(&config.model),
+                    limits,
+                    Arc::clone(&cache),
+                    Arc::clone(&load),
+                )?,
+                cache,
+                load,
+                metrics: Metrics::default(),
+            }),
             keys: Keys::new(&config.api_keys),
             rates: config.rate_limit.map(Rates::new),
-            metrics: Metrics::default(),
             jobs: Jobs::new(config.max_jobs, config.job_expiry),
+            queue: store.map(Queue::new),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             limits,
@@ -105,7 +132,7 @@ impl App {
 
     /// Seconds until the queue has moved on enough for another try.
     fn retry_after(&self) -> u64 {
-        let seconds = self.pool.mean_seconds() * self.admission.inside() as f64;
+        let seconds = self.desk.load.mean_seconds() * self.admission.inside() as f64;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -119,6 +146,12 @@ impl App {
     pub(super) async fn enter(&self, length: Option<u64>) -> Result<Entry, ApiError> {
         let until = Instant::now() + self.config.deadline;
         self.refuse_while_draining()?;
+        let now = Instant::now();
+        self.desk.load.arrived(now);
+        // Before its body is read; looked at again when it is.
+        if self.desk.load.would_wait(now) {
+            return Err(overloaded());
+        }
         let Some(ticket) = self.admission.enter() else {
             return Err(ApiError::busy(
                 "queue_full",
@@ -127,7 +160,7 @@ impl App {
             ));
         };
         // Whoever would wait past the deadline had better try later.
-        let wait = self.pool.mean_seconds() * ticket.ahead as f64;
+        let wait = self.desk.load.mean_seconds() * ticket.ahead as f64;
         if wait > self.config.deadline.as_secs_f64() {
             return Err(ApiError::busy(
                 "queue_full",
@@ -140,6 +173,7 @@ impl App {
             _ticket: ticket,
             _lease: lease,
             until,
+            load: Arc::clone(&self.desk.load),
         })
     }
 
@@ -159,17 +193,24 @@ impl App {
             return Err(too_large(self.config.max_upload_bytes));
         }
         let lease = self.admission.lease(bytes, LEASE_PATIENCE).await;
-        lease.ok_or_else(|| {
-            ApiError::busy(
-                "memory_full",
-                "the uploads that wait take all the memory set aside for them",
-                self.retry_after(),
-            )
-        })
+        lease.ok_or_else(|| self.memory_full())
+    }
+
+    pub(super) fn memory_full(&self) -> ApiError {
+        ApiError::busy(
+            "memory_full",
+            "the uploads that wait take all the memory set aside for them",
+            self.retry_after(),
+        )
     }
 
     /// Puts a question to the model, or finds its answer in the cache.
-    pub(super) async fn serve(&self, mut ask: Ask, until: Instant) -> Result<Served, ApiError> {
+    pub(super) async fn serve(
+        &self,
+        mut ask: Ask,
+        patience: Patience,
+        until: Instant,
+    ) -> Result<Served, ApiError> {
         if let Subject::Photo(photo) = &ask.subject {
             decode::cost(photo, &self.limits)?;
         }
@@ -182,47 +223,13 @@ impl App {
             if picture.is_none() {
                 ask.heat_map = None;
                 shed = true;
-                count(&self.metrics.heat_maps_shed);
+                count(&self.desk.metrics.heat_maps_shed);
             }
         }
-        let model = self.pool.info().filter(|_| self.cache.is_on());
-        let key = model.and_then(|info| Key::of(&info.id, &ask));
-        if let Some(answer) = key.and_then(|key| self.cache.get(&key)) {
-            count(&self.metrics.cache_hits);
-            return Ok(Served {
-                answer,
-                cached: true,
-                shed,
-                picture,
-            });
-        }
-        let mut waiting = Waiting {
-            metrics: &self.metrics,
-            answered: false,
-        };
-        let answer = self.pool.answer(ask, until).await;
-        waiting.answered = true;
-        let answer = Arc::new(answer?);
-        count(&self.metrics.cache_misses);
-        count(&self.metrics.photos);
-        let timing = answer.prediction.timing;
-        self.metrics.time("decode", timing.decode);
-        self.metrics.time("preprocess", timing.preprocess);
-        self.metrics.time("inference", timing.inference);
-        if answer.heat_map.is_some() {
-            count(&self.metrics.heat_maps);
-            let took = Duration::from_secs_f64(answer.gradcam_ms / 1e3);
-            self.metrics.time("heat_map", took);
-        }
-        // A model that was swapped meanwhile answered under another name.
-        if let Some(key) =
-            key.filter(|_| self.pool.info().is_some_and(|info| info.id == answer.model))
-        {
-            self.cache.put(key, &answer);
-        }
+        let Given { answer, cached } = self.desk.answer(ask, patience, until).await?;
         Ok(Served {
             answer,
-            cached: false,
+            cached,
             shed,
             picture,
         })
@@ -236,20 +243,6 @@ impl App {
             peak: measure::peak_rss_bytes(),
             virtual_size: measure::virtual_bytes(),
             limit: self.config.budget_bytes,
-        }
-    }
-}
-
-/// Counts a request whose client left while it waited: its future is dropped before the answer.
-struct Waiting<'a> {
-    metrics: &'a Metrics,
-    answered: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            count(&self.metrics.client_gone);
         }
     }
 }

@@ -72,6 +72,33 @@ pub(super) struct Ask {
     pub inputs: Vec<ExtraInput>,
 }
 
+impl Ask {
+    /// The options as [`Asked::from_options`] reads them, so that a question can be put elsewhere.
+    pub(super) fn options(&self) -> Vec<(String, String)> {
+        let mut options = Vec::new();
+        let mut add = |name: &str, value: String| options.push((name.to_owned(), value));
+        if let Some(map) = &self.heat_map {
+            add("gradcam", "1".to_owned());
+            add("method", map.method.name().to_owned());
+            add("colormap", map.colormap.name().to_owned());
+            add("alpha", map.alpha.to_string());
+            add("max_side", map.max_side.to_string());
+            if let Some(class) = &map.class {
+                add("class", class.clone());
+            }
+        }
+        for (name, value) in &self.fields {
+            // A field may be called like an option.
+            add(&format!("field.{name}"), value.clone());
+        }
+        for input in &self.inputs {
+            let values: Vec<_> = input.values.iter().map(f32::to_string).collect();
+            add(&format!("input.{}", input.name), values.join(","));
+        }
+        options
+    }
+}
+
 /// Options as they are collected, in any order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
@@ -85,6 +112,15 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// Reads what [`Ask::options`] gave.
+    pub(super) fn from_options(options: &[(String, String)]) -> Result<Self, ApiError> {
+        let mut asked = Self::default();
+        for (name, value) in options {
+            asked.set(name, value)?;
+        }
+        Ok(asked)
+    }
+
     /// Reads the URL's query.
     pub(super) fn from_query(query: &str) -> Result<Self, ApiError> {
         let mut asked = Self::default();
@@ -360,6 +396,23 @@ mod tests {
         assert_eq!(ask.inputs[0].values, [1.0, 2.0]);
         assert!(finish("").unwrap().heat_map.is_none());
         assert!(finish("gradcam").unwrap().heat_map.is_some());
+    }
+
+    #[test]
+    fn a_question_survives_being_put_elsewhere() {
+        for query in [
+            "",
+            "gradcam=1",
+            "gradcam=1&class=mel&alpha=0.1&max_side=77&method=gradcam%2B%2B&colormap=viridis",
+            "age=55&site=a%26b%3Dc&field.top=1&field.field.x=2&input.v=0.1,-3e-7,16777217",
+        ] {
+            let ask = finish(query).unwrap();
+            let again = Asked::from_options(&ask.options()).unwrap();
+            let again = again.finish(ask.subject.clone(), true).unwrap();
+            assert_eq!(again.heat_map, ask.heat_map, "{query}");
+            assert_eq!(again.fields, ask.fields, "{query}");
+            assert_eq!(again.inputs, ask.inputs, "{query}");
+        }
     }
 
     #[test]

@@ -140,9 +140,9 @@ pub(super) async fn accept(
             drop(stream);
             continue;
         };
-        count(&app.metrics.connections);
+        count(&app.desk.metrics.connections);
         if evicted {
-            count(&app.metrics.connections_evicted);
+            count(&app.desk.metrics.connections_evicted);
         }
         let connection = Connection {
             id,

@@ -1,13 +1,14 @@
 //! How a server divides its budget of memory: between uploads that wait and the photo that is
 //! decoded, after what the program itself takes.
 
-use super::app::PICTURE_BYTES;
+/// Set aside for a heat map's picture, as PNG and as base64.
+pub(super) const PICTURE_BYTES: u64 = 4 << 20;
 
 /// What the program itself takes, with a model of some 20 MB mapped: measured 45 MB, and spare.
-const BASE_BYTES: u64 = 64 << 20;
+pub(super) const BASE_BYTES: u64 = 64 << 20;
 
 /// Least that decoding must be allowed: a photo of two megapixels.
-const LEAST_DECODE_BYTES: u64 = 8 << 20;
+pub(super) const LEAST_DECODE_BYTES: u64 = 8 << 20;
 
 /// The parts of a budget that requests may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,6 +27,12 @@ pub enum ServeError {
     /// The operating system gives no thread or no signal handler.
     #[error("cannot start the server")]
     Start(#[source] std::io::Error),
+    /// The address of Redis is not understood. It may hold a password, so it is not repeated.
+    #[error("the URL of Redis is not understood")]
+    RedisUrl,
+    /// A worker's model cannot be loaded.
+    #[error("the model cannot be loaded: {0}")]
+    Model(String),
     /// The budget does not hold the model and one photo.
     #[error("a budget of {budget} bytes is too small: {needed} are needed for the smallest photo")]
     Budget {
@@ -44,6 +50,8 @@ impl ServeError {
         match self {
             Self::Bind { .. } => "bind",
             Self::Start(_) => "start",
+            Self::RedisUrl => "redis_url",
+            Self::Model(_) => "model",
             Self::Budget { .. } => "budget",
         }
     }
@@ -56,6 +64,10 @@ impl ServeError {
                 "choose another port with `--port` (or PORT), or stop what uses it"
             }
             Self::Start(_) => "raise the limit of threads or open files of this user",
+            Self::RedisUrl => {
+                "write `redis://[user:password@]host[:port][/number]`, or `rediss://` for TLS"
+            }
+            Self::Model(_) => "name another artifact, or import the model again",
             Self::Budget { .. } => "raise `--budget`, or lower `--max-upload` and `--queue`",
         }
     }

@@ -11,15 +11,21 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::error::ErrorKind;
+use super::jobs::Stats;
 use super::metrics::Gauge;
 use super::pool::Phase;
+use super::store::Link;
 
 /// What the readiness of a server is called, and why it is not ready.
 pub(super) fn readiness(app: &App) -> Result<&'static str, (&'static str, String)> {
     if app.is_draining() {
         return Err(("stopping", "the server is stopping".to_owned()));
     }
-    match app.pool.phase() {
+    match app.desk.pool.phase() {
+        // Photos are answered without Redis, so a replica without it is not taken out of service.
+        Phase::Ready(_) if matches!(link(app), Some(Link::Down(..))) => {
+            Ok("ready, but for jobs: Redis cannot be used")
+        }
         Phase::Ready(_) => Ok("ready"),
         Phase::Waiting => Ok("ready: the model is loaded at the first photo"),
         Phase::Loading => Err(("loading", "the model is being loaded".to_owned())),
@@ -29,6 +35,17 @@ pub(super) fn readiness(app: &App) -> Result<&'static str, (&'static str, String
             format!("the model cannot be served: {}", describe(failure.kind)),
         )),
     }
+}
+
+/// Whether Redis is there, if there should be one.
+fn link(app: &App) -> Option<Link> {
+    app.queue.as_ref().map(|queue| queue.store.link())
+}
+
+/// Numbers of the shared queue, if they are to be had.
+async fn queue_stats(app: &App) -> Option<Stats> {
+    let (queue, info) = app.queue.as_ref().zip(app.desk.pool.info())?;
+    queue.stats(&info.content).await
 }
 
 fn describe(kind: &str) -> &'static str {
@@ -63,20 +80,41 @@ pub(super) async fn health(State(app): State<Arc<App>>, RawQuery(query): RawQuer
     if !verbose {
         return "ok".into_response();
     }
+    let link = link(&app);
     let (status, message) = match readiness(&app) {
+        Ok(text) if matches!(link, Some(Link::Down(..))) => ("degraded", text.to_owned()),
         Ok(text) => ("ok", text.to_owned()),
         Err((_, message)) => ("degraded", message),
     };
-    let info = app.pool.info();
+    let redis = match link {
+        None => Value::Null,
+        Some(Link::New) => json!({ "status": "connecting" }),
+        Some(Link::Up) => {
+            let stats = queue_stats(&app).await;
+            json!({
+                "status": "up",
+                "jobs_open": stats.map(|s| s.open),
+                "workers": stats.map(|s| s.workers),
+                "dead_letters": stats.map(|s| s.dead),
+            })
+        }
+        Some(Link::Down(since, kind)) => json!({
+            "status": "down",
+            "kind": kind,
+            "seconds": since.elapsed().as_secs(),
+        }),
+    };
+    let info = app.desk.pool.info();
     Json(json!({
         "status": status,
         "model_loaded": info.is_some(),
         "message": message,
         "model": info.as_ref().map(|info| &info.id),
-        "gradcam_enabled": app.config.gradcam,
+        "gradcam_enabled": app.config.model.gradcam,
         "uptime_seconds": app.started.elapsed().as_secs(),
         "requests_inside": app.admission.inside(),
         "jobs_open": app.jobs.open_count(),
+        "redis": redis,
     }))
     .into_response()
 }
@@ -100,9 +138,9 @@ pub(super) async fn memory(State(app): State<Arc<App>>) -> Json<Value> {
         "peak_rss_bytes": memory.peak,
         "limit_bytes": memory.limit,
         "uploads_leased_bytes": app.admission.leased_bytes(),
-        "cache_bytes": app.cache.bytes(),
-        "model_loaded": app.pool.info().is_some(),
-        "gradcam_enabled": app.config.gradcam,
+        "cache_bytes": app.desk.cache.bytes(),
+        "model_loaded": app.desk.pool.info().is_some(),
+        "gradcam_enabled": app.config.model.gradcam,
     }))
 }
 
@@ -111,18 +149,20 @@ pub(super) async fn version(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({
         "name": "dermal",
         "version": env!("CARGO_PKG_VERSION"),
-        "kernels": app.config.isa.name(),
-        "threads": app.config.threads,
-        "model": app.pool.info().as_deref(),
+        "kernels": app.config.model.isa.name(),
+        "threads": app.config.model.threads,
+        "model": app.desk.pool.info().as_deref(),
     }))
 }
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let memory = app.memory();
+    let stats = queue_stats(&app).await;
+    let up = link(&app).map(|link| f64::from(u8::from(link == Link::Up)));
     let bytes = |value: Option<u64>| value.map(|b| b as f64);
     let gauge = |name, help, value| Gauge { name, help, value };
-    let text = app.metrics.text(&[
+    let gauges = [
         gauge(
             "dermal_ready",
             "1 if photos are taken.",
@@ -138,6 +178,22 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
             "Jobs that wait or are computed.",
             Some(app.jobs.open_count() as f64),
         ),
+        gauge("dermal_redis_up", "1 if Redis can be used.", up),
+        gauge(
+            "dermal_queue_jobs_open",
+            "Jobs for this model that wait or are computed anywhere.",
+            stats.map(|s| s.open as f64),
+        ),
+        gauge(
+            "dermal_queue_workers",
+            "Workers with this model.",
+            stats.map(|s| s.workers as f64),
+        ),
+        gauge(
+            "dermal_queue_dead_letters",
+            "Jobs for this model that were given up.",
+            stats.map(|s| s.dead as f64),
+        ),
         gauge(
             "dermal_uploads_leased_bytes",
             "Bytes set aside for uploads and pictures.",
@@ -146,7 +202,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         gauge(
             "dermal_cache_bytes",
             "Bytes of answers that are kept.",
-            Some(app.cache.bytes() as f64),
+            Some(app.desk.cache.bytes() as f64),
         ),
         gauge(
             "process_resident_memory_bytes",
@@ -178,7 +234,8 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
             "1 once the server is told to stop.",
             Some(f64::from(u8::from(app.draining.load(Ordering::Acquire)))),
         ),
-    ]);
+    ];
+    let text = app.desk.metrics.text(&gauges, &app.desk.cache.looks());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

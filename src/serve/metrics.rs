@@ -68,8 +68,8 @@ impl Metrics {
         }
     }
 
-    /// The page that Prometheus reads.
-    pub(super) fn text(&self, gauges: &[Gauge]) -> String {
+    /// The page that Prometheus reads. `looks` are those into the cache: level, result, count.
+    pub(super) fn text(&self, gauges: &[Gauge], looks: &[(&str, &str, u64)]) -> String {
         let mut out = String::new();
         let head = |out: &mut String, name: &str, kind: &str, help: &str| {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -118,6 +118,15 @@ impl Metrics {
             let name = format!("dermal_{name}_total");
             head(&mut out, &name, "counter", help);
             let _ = writeln!(out, "{name} {}", counter.load(Ordering::Relaxed));
+        }
+        let name = "dermal_cache_lookups_total";
+        let help = "Looks into the cache by level (memory or Redis, by the file or its pixels).";
+        head(&mut out, name, "counter", help);
+        for (level, result, count) in looks {
+            let _ = writeln!(
+                out,
+                "{name}{{level=\"{level}\",result=\"{result}\"}} {count}"
+            );
         }
         let name = "dermal_stage_seconds";
         head(
@@ -169,7 +178,8 @@ mod tests {
             help: "h",
             value,
         };
-        let page = metrics.text(&[gauge("a", Some(1.5)), gauge("b", None)]);
+        let gauges = [gauge("a", Some(1.5)), gauge("b", None)];
+        let page = metrics.text(&gauges, &[("memory_file", "hit", 7)]);
         for line in [
             "dermal_requests_total{route=\"/predict\",status=\"200\"} 2",
             "dermal_requests_total{route=\"/predict\",status=\"429\"} 1",
@@ -178,6 +188,7 @@ mod tests {
             "dermal_stage_seconds_bucket{stage=\"decode\",le=\"0.005\"} 1",
             "dermal_stage_seconds_bucket{stage=\"decode\",le=\"0.05\"} 2",
             "dermal_stage_seconds_bucket{stage=\"decode\",le=\"+Inf\"} 2",
+            "dermal_cache_lookups_total{level=\"memory_file\",result=\"hit\"} 7",
             "dermal_stage_seconds_count{stage=\"decode\"} 2",
             "# TYPE a gauge",
             "a 1.5",

@@ -3,7 +3,8 @@
 //! In: a [`Config`]. Out: answers, until the process is told to stop. One thread speaks HTTP, one
 //! owns the model (`pool`); what a request may cost is settled before its photo is decoded
 //! (`admission`), so that memory cannot run out however many come. Photos are never written to
-//! disk or log, and no path from a request is ever opened.
+//! disk or log, and no path from a request is ever opened. Where there is a Redis (`store`),
+//! replicas share answers (`cache`) and jobs (`jobs`), which a [`work`]er answers.
 //!
 //! Not here: the command line and the log's format (`commands`), TLS (the platform's proxy).
 
@@ -14,11 +15,13 @@ mod body;
 mod cache;
 mod config;
 mod connection;
+mod desk;
 mod division;
 mod error;
 mod health;
 mod jobs;
 mod keys;
+mod load;
 mod metrics;
 mod page;
 mod pool;
@@ -26,8 +29,10 @@ mod predict;
 mod protocol;
 mod router;
 mod session;
+mod store;
+mod worker;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,12 +41,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-pub use config::Config;
+pub use config::{Config, ModelConfig, WorkerConfig};
 pub use division::{Claims, Guests, least_budget};
 pub use error::ServeError;
+pub use store::Redis;
+pub use worker::work;
 
 use app::App;
 use connection::Connections;
+use desk::Desk;
 use metrics::count;
 
 /// How often the model's file is looked at.
@@ -83,11 +91,12 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let app = App::new(config)?;
     tracing::info!(
         %address,
-        model = app.config.model.as_deref().map(|p| p.display().to_string()),
+        model = app.config.model.path.as_deref().map(|p| p.display().to_string()),
         budget_bytes = app.config.budget_bytes,
         decode_bytes = app.limits.max_memory_bytes,
-        threads = app.config.threads,
-        kernels = app.config.isa.name(),
+        threads = app.config.model.threads,
+        kernels = app.config.model.isa.name(),
+        redis = app.config.redis.as_ref().map(Redis::address),
         "listening"
     );
     let connections = Arc::new(Connections::default());
@@ -99,7 +108,11 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         Arc::clone(&connections),
         stopped,
     ));
-    let reloading = tokio::spawn(reload(Arc::clone(&app), hang_up));
+    let reloading = tokio::spawn(reload(
+        Arc::clone(&app.desk),
+        app.config.model.path.clone(),
+        hang_up,
+    ));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -131,13 +144,12 @@ async fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 /// Loads the model again on SIGHUP, and when its file has changed and stays as it is.
-async fn reload(app: Arc<App>, mut hang_up: Signal) {
+async fn reload(desk: Arc<Desk>, path: Option<PathBuf>, mut hang_up: Signal) {
     let stamp = |path: &Path| {
         let metadata = std::fs::metadata(path).ok()?;
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         Some((modified, metadata.len()))
     };
-    let path = app.config.model.clone();
     let look = || path.as_deref().and_then(stamp);
     let mut loaded = look();
     let mut last = loaded;
@@ -154,8 +166,8 @@ async fn reload(app: Arc<App>, mut hang_up: Signal) {
         if asked || changed {
             tracing::info!(asked, "loading the model again");
             loaded = now;
-            count(&app.metrics.reloads);
-            app.pool.load();
+            count(&desk.metrics.reloads);
+            desk.pool.load();
         }
     }
 }

@@ -13,16 +13,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::ask::Ask;
-use super::config::Config;
+use super::cache::{Cache, Digest, Level, Wanted};
+use super::config::ModelConfig;
 use super::error::{ApiError, ServeError};
+use super::load::{Inside, Load, Patience};
 use super::session::{Answer, LoadFailure, ModelInfo, Session};
-use crate::predict::Limits;
+use crate::predict::{Limits, Photo};
 
 /// How long a failed load is not tried again by requests.
 const RETRY_LOAD_AFTER: Duration = Duration::from_secs(10);
 
-/// Share of the newest time in the mean time of an answer.
-const NEWEST_SHARE: f64 = 0.2;
+/// How often who waits for the model looks whether it is loaded.
+const LOOK_AT_PHASE: Duration = Duration::from_millis(20);
 
 /// Stack of the inference thread: the deepest calls are candle's gradients of a small head.
 const STACK_BYTES: usize = 2 << 20;
@@ -40,17 +42,36 @@ pub(super) enum Phase {
 #[derive(Debug)]
 struct Shared {
     phase: Mutex<Phase>,
-    /// Mean seconds of an answer lately.
-    mean_seconds: Mutex<f64>,
+    load: Arc<Load>,
 }
+
+/// A question on its way to the model.
+struct Waiting {
+    ask: Ask,
+    lookup: Lookup,
+    since: Instant,
+    until: Instant,
+    patience: Patience,
+    reply: oneshot::Sender<Result<Answered, ApiError>>,
+    _inside: Inside,
+}
+
+/// What to look for in the cache, if it is this model that answers.
+type Lookup = Option<(String, Wanted)>;
 
 enum Work {
     Load,
-    Answer {
-        ask: Ask,
-        until: Instant,
-        reply: oneshot::Sender<Result<Answer, ApiError>>,
-    },
+    Answer(Box<Waiting>),
+}
+
+/// An answer of the inference thread.
+#[derive(Clone, Debug)]
+pub(super) struct Answered {
+    pub answer: Arc<Answer>,
+    /// The hash of the photo's pixels, if it was looked for in the cache.
+    pub pixels: Option<Digest>,
+    /// Where it was found, if it was not computed.
+    pub found: Option<Level>,
 }
 
 /// The end of the channel that handlers hold.
@@ -64,18 +85,23 @@ impl std::fmt::Debug for Work {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Load => "Load",
-            Self::Answer { .. } => "Answer",
+            Self::Answer(_) => "Answer",
         })
     }
 }
 
 impl Pool {
     /// Starts the thread. It ends when the last `Pool` is dropped.
-    pub(super) fn start(config: Arc<Config>, limits: Limits) -> Result<Self, ServeError> {
+    pub(super) fn start(
+        config: Arc<ModelConfig>,
+        limits: Limits,
+        cache: Arc<Cache>,
+        load: Arc<Load>,
+    ) -> Result<Self, ServeError> {
         let (work, todo) = channel();
         let shared = Arc::new(Shared {
             phase: Mutex::new(Phase::Waiting),
-            mean_seconds: Mutex::new(0.0),
+            load,
         });
         let pool = Self {
             work,
@@ -91,6 +117,7 @@ impl Pool {
                 Worker {
                     config,
                     limits,
+                    cache,
                     shared,
                     session: None,
                     failed: None,
@@ -112,10 +139,25 @@ impl Pool {
 
     /// Asks the model; `until` is when the answer is of no use any more. Dropping the future drops
     /// the work.
-    pub(super) async fn answer(&self, ask: Ask, until: Instant) -> Result<Answer, ApiError> {
+    pub(super) async fn answer(
+        &self,
+        ask: Ask,
+        lookup: Lookup,
+        (patience, until): (Patience, Instant),
+    ) -> Result<Answered, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let work = Work::Answer { ask, until, reply };
-        self.work.send(work).map_err(|_| ApiError::internal())?;
+        let waiting = Waiting {
+            ask,
+            lookup,
+            since: Instant::now(),
+            until,
+            patience,
+            reply,
+            _inside: self.shared.load.enter(),
+        };
+        self.work
+            .send(Work::Answer(Box::new(waiting)))
+            .map_err(|_| ApiError::internal())?;
         match tokio::time::timeout_at(until.into(), answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(ApiError::internal()),
@@ -136,11 +178,32 @@ impl Pool {
         }
     }
 
-    /// Mean seconds that one answer took lately; 0 before the first.
-    pub(super) fn mean_seconds(&self) -> f64 {
-        let mean = self.shared.mean_seconds.lock();
-        *mean.unwrap_or_else(PoisonError::into_inner)
+    /// The model, once it is loaded; a lazy one is loaded for it.
+    pub(super) async fn loaded(&self, until: Instant) -> Result<Arc<ModelInfo>, ApiError> {
+        if matches!(self.phase(), Phase::Waiting) {
+            self.load();
+        }
+        loop {
+            match self.phase() {
+                Phase::Ready(info) => return Ok(info),
+                Phase::Failed(failure) => return Err(unavailable(&failure)),
+                Phase::Waiting | Phase::Loading if Instant::now() >= until => {
+                    return Err(out_of_time());
+                }
+                Phase::Waiting | Phase::Loading => tokio::time::sleep(LOOK_AT_PHASE).await,
+            }
+        }
     }
+}
+
+fn unavailable(failure: &LoadFailure) -> ApiError {
+    ApiError::unavailable(failure.kind, "the model cannot be loaded")
+}
+
+/// More requests come than can be answered.
+pub(super) fn overloaded() -> ApiError {
+    ApiError::busy("overloaded", "more requests come than can be answered", 1)
+        .hint("come back later, or ask with `POST /jobs` and fetch the answer")
 }
 
 fn out_of_time() -> ApiError {
@@ -151,24 +214,12 @@ impl Shared {
     fn set(&self, phase: Phase) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
-
-    fn took(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let mut mean = self
-            .mean_seconds
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *mean = if *mean == 0.0 {
-            seconds
-        } else {
-            *mean + (seconds - *mean) * NEWEST_SHARE
-        };
-    }
 }
 
 struct Worker {
-    config: Arc<Config>,
+    config: Arc<ModelConfig>,
     limits: Limits,
+    cache: Arc<Cache>,
     shared: Arc<Shared>,
     session: Option<Session>,
     failed: Option<(Instant, LoadFailure)>,
@@ -181,15 +232,22 @@ impl Worker {
                 Work::Load => {
                     let _ = self.load();
                 }
-                Work::Answer { ask, until, reply } => {
+                Work::Answer(waiting) => {
+                    let Waiting { ask, reply, .. } = *waiting;
                     if reply.is_closed() {
                         continue;
                     }
-                    if Instant::now() >= until {
+                    let now = Instant::now();
+                    if now >= waiting.until {
                         let _ = reply.send(Err(out_of_time()));
                         continue;
                     }
-                    let answer = self.answer(ask, &|| reply.is_closed());
+                    let is_client = waiting.patience == Patience::Client;
+                    if is_client && self.shared.load.has_waited(waiting.since, now) {
+                        let _ = reply.send(Err(overloaded()));
+                        continue;
+                    }
+                    let answer = self.answer(ask, waiting.lookup, &|| reply.is_closed());
                     let _ = reply.send(answer);
                 }
             }
@@ -241,10 +299,12 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, ask: Ask, gone: &dyn Fn() -> bool) -> Result<Answer, ApiError> {
-        let unavailable = |failure: &LoadFailure| {
-            ApiError::unavailable(failure.kind, "the model cannot be loaded")
-        };
+    fn answer(
+        &mut self,
+        ask: Ask,
+        lookup: Lookup,
+        gone: &dyn Fn() -> bool,
+    ) -> Result<Answered, ApiError> {
         if self.session.is_none() {
             if let Some((when, failure)) = &self.failed
                 && when.elapsed() < RETRY_LOAD_AFTER
@@ -257,12 +317,28 @@ impl Worker {
             return Err(ApiError::internal());
         };
         let started = Instant::now();
-        let answer = catch_unwind(AssertUnwindSafe(|| session.answer(ask, gone)));
+        // A model that was swapped in meanwhile answers under another name.
+        let wanted = lookup.filter(|(model, _)| *model == session.info.id);
+        let mut pixels = None;
+        let mut found = None;
+        let mut known = |photo: &Photo| {
+            let (_, wanted) = wanted.as_ref()?;
+            let (digest, known) = self.cache.by_pixels(wanted, photo);
+            pixels = Some(digest);
+            let (answer, level) = known?;
+            found = Some(level);
+            Some(answer)
+        };
+        let answer = catch_unwind(AssertUnwindSafe(|| session.answer(ask, gone, &mut known)));
         if let Ok(answer) = answer {
-            if answer.is_ok() {
-                self.shared.took(started.elapsed());
+            if answer.is_ok() && found.is_none() {
+                self.shared.load.took(started.elapsed());
             }
-            return answer;
+            return answer.map(|answer| Answered {
+                answer,
+                pixels,
+                found,
+            });
         }
         // Its memory may be in any state.
         tracing::error!("answering a request panicked; the model is loaded again");

@@ -1,11 +1,11 @@
-//! `POST /predict`, its alias `/upload`, and `POST /jobs`: a photo in, classes out.
+//! `POST /predict` and its alias `/upload`: a photo in, classes out.
 
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body::Frame;
@@ -16,7 +16,7 @@ use super::app::{App, OVERHEAD_BYTES, Served};
 use super::ask::{Ask, Asked, MAX_TEXT_BYTES, Subject};
 use super::body::{Faults, Paced, collect};
 use super::error::ApiError;
-use super::jobs;
+use super::load::Patience;
 use super::router::RequestId;
 
 /// Parts of a multipart body: the photo, options and fields.
@@ -26,16 +26,16 @@ const MAX_PARTS: usize = 80;
 const PHOTO_FIELDS: [&str; 2] = ["image", "file"];
 
 /// A request that was read: the question, and how its answer is to look.
-struct Read {
-    ask: Ask,
-    form: Form,
+pub(super) struct Read {
+    pub ask: Ask,
+    pub form: Form,
 }
 
 /// How an answer is to look.
 #[derive(Clone, Copy, Debug)]
-struct Form {
-    top: Option<usize>,
-    png: bool,
+pub(super) struct Form {
+    pub top: Option<usize>,
+    pub png: bool,
 }
 
 /// `POST /predict`.
@@ -46,96 +46,9 @@ pub(super) async fn predict(
 ) -> Result<Response, ApiError> {
     let entry = app.enter(length(request.headers())).await?;
     let Read { ask, form } = read(&app, request).await?;
-    let served = app.serve(ask, entry.until).await?;
+    let served = app.serve(ask, Patience::Client, entry.until).await?;
     drop(entry);
     respond(served, form, &id)
-}
-
-/// `POST /jobs`.
-pub(super) async fn post_job(
-    State(app): State<Arc<App>>,
-    id: RequestId,
-    request: Request,
-) -> Result<Response, ApiError> {
-    app.refuse_while_draining()?;
-    let lease = app.lease_body(length(request.headers())).await?;
-    let Read { ask, form } = read(&app, request).await?;
-    if form.png {
-        return Err(ApiError::bad(
-            "job_as_picture",
-            "a job's answer is JSON, with the picture in it",
-        )
-        .hint("leave `Accept: image/png` out"));
-    }
-    // What is no photo is told at once.
-    if let Subject::Photo(photo) = &ask.subject {
-        crate::predict::decode::cost(photo, &app.limits)?;
-    }
-    let job = app.jobs.open()?;
-    let task = tokio::spawn(run_job(
-        Arc::clone(&app),
-        job.clone(),
-        ask,
-        (form, id, lease),
-    ));
-    app.jobs.set_task(&job, task.abort_handle());
-    let url = format!("/jobs/{job}");
-    let document = serde_json::json!({ "id": job, "status": "queued", "url": url });
-    let mut response = (StatusCode::ACCEPTED, axum::Json(document)).into_response();
-    if let Ok(location) = HeaderValue::from_str(&url) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
-}
-
-async fn run_job(app: Arc<App>, job: String, ask: Ask, rest: (Form, RequestId, Lease)) {
-    let (form, id, lease) = rest;
-    // The semaphore is never closed.
-    let Ok(_turn) = app.jobs.turn.acquire().await else {
-        return;
-    };
-    app.jobs.set(&job, jobs::State::Running, None);
-    let until = std::time::Instant::now() + app.config.deadline;
-    let served = app.serve(ask, until).await;
-    drop(lease);
-    let (state, picture) = match served {
-        Ok(mut served) => {
-            let picture = served.picture.take();
-            let text = document(&served, form, &id);
-            match text {
-                Ok(text) => (jobs::State::Done(text.into()), picture),
-                Err(error) => (jobs::State::Failed(error.to_value()), None),
-            }
-        }
-        Err(error) => (jobs::State::Failed(error.to_value()), None),
-    };
-    app.jobs.set(&job, state, picture);
-}
-
-/// `GET /jobs/{id}`.
-pub(super) async fn get_job(
-    State(app): State<Arc<App>>,
-    Path(job): Path<String>,
-) -> Result<Response, ApiError> {
-    let text = app.jobs.show(&job).ok_or_else(no_such_job)?;
-    Ok(json(text.into()))
-}
-
-/// `DELETE /jobs/{id}`.
-pub(super) async fn delete_job(
-    State(app): State<Arc<App>>,
-    Path(job): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    app.jobs.cancel(&job).ok_or_else(no_such_job)?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-fn no_such_job() -> ApiError {
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        "no_such_job",
-        "there is no such job, or it has expired",
-    )
 }
 
 pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
@@ -160,7 +73,7 @@ pub(super) fn refuse_encoded(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-async fn read(app: &App, request: Request) -> Result<Read, ApiError> {
+pub(super) async fn read(app: &App, request: Request) -> Result<Read, ApiError> {
     let headers = request.headers();
     refuse_encoded(headers)?;
     let mut asked = Asked::from_query(request.uri().query().unwrap_or_default())?;
@@ -198,7 +111,7 @@ async fn read(app: &App, request: Request) -> Result<Read, ApiError> {
         top: asked.top,
         png,
     };
-    let ask = asked.finish(Subject::Photo(photo), app.config.gradcam)?;
+    let ask = asked.finish(Subject::Photo(photo), app.config.model.gradcam)?;
     Ok(Read { ask, form })
 }
 
@@ -325,7 +238,7 @@ struct TimingRecord {
     gradcam: Option<f64>,
 }
 
-fn document(served: &Served, form: Form, id: &RequestId) -> Result<String, ApiError> {
+pub(super) fn document(served: &Served, form: Form, id: &RequestId) -> Result<String, ApiError> {
     let answer = &served.answer;
     let ranked = answer.prediction.ranked();
     let predictions: Vec<_> = ranked
@@ -407,7 +320,7 @@ pub(super) fn json(text: Body) -> Response {
 }
 
 /// A response whose bytes stay set aside until the client has them.
-fn leased(response: Response, lease: Option<Lease>) -> Response {
+pub(super) fn leased(response: Response, lease: Option<Lease>) -> Response {
     match lease {
         None => response,
         Some(lease) => response.map(|inner| {

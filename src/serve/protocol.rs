@@ -24,6 +24,7 @@ use super::ask::{Asked, OPTIONS, Subject, decode_base64};
 use super::body::{Paced, collect};
 use super::error::ApiError;
 use super::health::readiness;
+use super::load::Patience;
 use super::predict::{length, refuse_encoded};
 use super::session::{Answer, ModelInfo};
 use crate::predict::ExtraInput;
@@ -116,9 +117,9 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 
 /// The loaded model, if the path means it. A lazy server is asked to load it.
 fn info(app: &App, named: &Named) -> Result<Arc<ModelInfo>, ApiError> {
-    let Some(info) = app.pool.info() else {
+    let Some(info) = app.desk.pool.info() else {
         if readiness(app).is_ok() {
-            app.pool.load();
+            app.desk.pool.load();
         }
         return Err(ApiError::unavailable(
             "loading",
@@ -252,9 +253,9 @@ pub(super) async fn infer(
     }
     let mut answers = Vec::with_capacity(questions.len());
     for (subject, inputs) in questions {
-        let mut ask = base.clone().finish(subject, app.config.gradcam)?;
+        let mut ask = base.clone().finish(subject, app.config.model.gradcam)?;
         ask.inputs.extend(inputs);
-        answers.push(app.serve(ask, entry.until).await?.answer);
+        answers.push(app.serve(ask, Patience::Client, entry.until).await?.answer);
     }
     Ok(respond(&info, &asked, &answers)?)
 }

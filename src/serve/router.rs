@@ -18,7 +18,7 @@ use super::app::{App, not_found};
 use super::error::{ApiError, ErrorKind};
 use super::keys::{Client, client_address};
 use super::predict::length;
-use super::{health, page, predict, protocol};
+use super::{health, jobs, page, predict, protocol};
 
 /// Longest request id that is taken over from a client.
 const MAX_ID_CHARS: usize = 64;
@@ -50,11 +50,8 @@ pub(super) fn router(app: &Arc<App>) -> Router {
     let guarded = Router::new()
         .route("/predict", post(predict::predict))
         .route("/upload", post(predict::predict))
-        .route("/jobs", post(predict::post_job))
-        .route(
-            "/jobs/{id}",
-            get(predict::get_job).delete(predict::delete_job),
-        )
+        .route("/jobs", post(jobs::post))
+        .route("/jobs/{id}", get(jobs::get).delete(jobs::delete))
         .route("/v2/models/{model}/infer", post(protocol::infer))
         .route(
             "/v2/models/{model}/versions/{version}/infer",
@@ -193,7 +190,7 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let mut response = next.run(request).await;
     unfinished.done = true;
     let status = response.status();
-    app.metrics.request(&route, status.as_u16());
+    app.desk.metrics.request(&route, status.as_u16());
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert("x-request-id", value);
     }
@@ -229,7 +226,7 @@ impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if !self.done {
             // nginx's number for it; it is never sent.
-            self.app.metrics.request(self.route, 499);
+            self.app.desk.metrics.request(self.route, 499);
             let ms = self.started.elapsed().as_secs_f64() * 1e3;
             tracing::info!(
                 request_id = &*self.id.0,

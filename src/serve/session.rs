@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::ask::{Ask, HeatMapAsk, Subject};
-use super::config::Config;
+use super::config::ModelConfig;
 use super::error::ApiError;
 use crate::artifact::{self, Head, InputKind, Model};
 use crate::engine::{Engine, Options};
@@ -23,6 +24,8 @@ use crate::predict::{
 pub(super) struct ModelInfo {
     /// Names the model in answers: its file's name and the start of its content's hash.
     pub id: String,
+    /// BLAKE3 hash of the artifact, in hexadecimal.
+    pub content: String,
     /// The name alone, as the Open Inference Protocol has it in paths.
     pub name: String,
     pub labels: Vec<String>,
@@ -67,7 +70,7 @@ pub(super) struct FieldInfo {
 pub(super) struct Answer {
     pub model: String,
     pub prediction: Prediction,
-    pub labels: std::sync::Arc<[String]>,
+    pub labels: Arc<[String]>,
     /// Columns and rows of the photo, upright; `None` for a prepared tensor.
     pub photo: Option<[usize; 2]>,
     pub missing_fields: Vec<String>,
@@ -113,30 +116,41 @@ impl LoadFailure {
     }
 }
 
+/// Characters of a model's hash that its name in answers has.
+const ID_HASH_CHARS: usize = 12;
+
+/// Finds the answer about a photo that was decoded, if it is known.
+pub(super) type Known<'a> = &'a mut dyn FnMut(&Photo) -> Option<Arc<Answer>>;
+
 /// See the module's documentation.
 pub(super) struct Session {
     model: Model,
     predictor: Predictor<Engine>,
     target: Option<Target>,
-    labels: std::sync::Arc<[String]>,
+    labels: Arc<[String]>,
     pub info: ModelInfo,
     limits: Limits,
 }
 
 impl Session {
     /// Loads the model, plans it and runs its self-test.
-    pub(super) fn load(config: &Config, limits: Limits) -> Result<Self, LoadFailure> {
+    pub(super) fn load(config: &ModelConfig, limits: Limits) -> Result<Self, LoadFailure> {
         let unreadable =
             |error: &(dyn std::error::Error + 'static)| LoadFailure::new("model_unreadable", error);
-        let (model, name, hash) = if let Some(path) = &config.model {
+        let (model, name, hash) = if let Some(path) = &config.path {
             let model = artifact::load(path).map_err(|e| unreadable(&e))?;
             let hash = content_hash(path).map_err(|e| unreadable(&e))?;
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             (model, stem.into_owned(), hash)
         } else {
             let model = artifact::embedded().map_err(|e| unreadable(&e))?;
-            let version = env!("CARGO_PKG_VERSION").to_owned();
-            (model, "demo".to_owned(), version)
+            let hash = blake3::hash(artifact::embedded_bytes()).to_hex();
+            (model, "demo".to_owned(), hash.to_string())
+        };
+        // A person who reads an answer knows the program's version rather than a hash.
+        let id = match &config.path {
+            Some(_) => format!("{name}@{}", &hash[..ID_HASH_CHARS]),
+            None => format!("{name}@{}", env!("CARGO_PKG_VERSION")),
         };
         let target = config
             .gradcam
@@ -166,7 +180,13 @@ impl Session {
             }
             None => "absent",
         };
-        let info = ModelInfo::new(&model, &predictor, name, &hash, target.is_some(), self_test);
+        let info = ModelInfo::new(
+            &model,
+            &predictor,
+            (id, name, hash),
+            target.is_some(),
+            self_test,
+        );
         Ok(Self {
             labels: model.manifest.labels.clone().into(),
             model,
@@ -178,8 +198,13 @@ impl Session {
     }
 
     /// Answers one request. `gone` says whether the client still waits: work stops between stages
-    /// if not.
-    pub(super) fn answer(&mut self, ask: Ask, gone: &dyn Fn() -> bool) -> Result<Answer, ApiError> {
+    /// if not. `known` is asked for each photo before it is computed.
+    pub(super) fn answer(
+        &mut self,
+        ask: Ask,
+        gone: &dyn Fn() -> bool,
+        known: Known<'_>,
+    ) -> Result<Arc<Answer>, ApiError> {
         let (extra, made) = self.extra(&ask)?;
         let heat_map = ask.heat_map;
         let stop = || ApiError::bad("client_gone", "the client went away");
@@ -202,6 +227,9 @@ impl Session {
                 if gone() {
                     return Err(stop());
                 }
+                if let Some(answer) = known(&photo) {
+                    return Ok(answer);
+                }
                 let mut prediction = self.predictor.predict(&photo, &extra)?;
                 prediction.timing.decode = decode;
                 (prediction, Some(photo))
@@ -215,10 +243,10 @@ impl Session {
             }
             _ => None,
         };
-        Ok(Answer {
+        Ok(Arc::new(Answer {
             model: self.info.id.clone(),
             prediction,
-            labels: std::sync::Arc::clone(&self.labels),
+            labels: Arc::clone(&self.labels),
             photo: size,
             missing_fields: made.missing,
             used_fields: made.used,
@@ -226,7 +254,7 @@ impl Session {
                 .as_ref()
                 .map_or(0.0, |_| since.elapsed().as_secs_f64() * 1e3),
             heat_map,
-        })
+        }))
     }
 
     /// Values of the inputs beside the photo, and how fields became them.
@@ -324,7 +352,7 @@ fn scaled(region: Region, from: [usize; 2], to: [usize; 2]) -> Region {
     }
 }
 
-/// The start of the BLAKE3 hash of a file, in hexadecimal. Read, not mapped: pages of weights that
+/// The BLAKE3 hash of a file, in hexadecimal. Read, not mapped: pages of weights that
 /// are never run should not become resident.
 fn content_hash(path: &Path) -> std::io::Result<String> {
     let mut file = std::fs::File::open(path)?;
@@ -338,15 +366,14 @@ fn content_hash(path: &Path) -> std::io::Result<String> {
             Err(error) => return Err(error),
         };
     }
-    Ok(hasher.finalize().to_hex()[..12].to_owned())
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 impl ModelInfo {
     fn new(
         model: &Model,
         predictor: &Predictor<Engine>,
-        name: String,
-        hash: &str,
+        (id, name, content): (String, String, String),
         gradcam: bool,
         self_test: &'static str,
     ) -> Self {
@@ -384,7 +411,8 @@ impl ModelInfo {
         }
         let precision = manifest.quantization.as_ref();
         Self {
-            id: format!("{name}@{hash}"),
+            id,
+            content,
             name,
             labels: manifest.labels.clone(),
             input_size: [height, width],

@@ -317,7 +317,85 @@ fn the_same_question_is_computed_once() {
     assert_eq!(first["gradcam"], again["gradcam"]);
     assert_eq!(server.post("/predict", &bytes).ok()["cached"], false);
     assert_eq!(server.metric("dermal_cache_hits_total"), 1.0);
+    let look = |level: &str, result: &str| {
+        server.metric(&format!(
+            "dermal_cache_lookups_total{{level=\"{level}\",result=\"{result}\"}}"
+        ))
+    };
+    assert_eq!(look("memory_file", "hit"), 1.0);
+    assert_eq!(look("memory_pixels", "hit"), 0.0);
     let off = Server::start(&["--cache", "0"]);
     off.post("/predict", &bytes).ok();
     assert_eq!(off.post("/predict", &bytes).ok()["cached"], false);
+}
+
+/// What counts are the pixels: the same picture saved without loss in another format, with metadata,
+/// or lying on its side with a note to turn it, is not computed again.
+#[test]
+fn the_same_picture_in_another_file_is_computed_once() {
+    use image::ImageFormat;
+    use std::io::Cursor;
+
+    let server = Server::start(&[]);
+    let picture = image::RgbImage::from_fn(240, 160, |x, y| {
+        let [x, y] = [x, y].map(|n| n.to_le_bytes()[0]);
+        image::Rgb([x, y, x / 2 + y / 3])
+    });
+    let encode = |picture: &image::RgbImage, format| {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    };
+    let png = encode(&picture, ImageFormat::Png);
+    // A text chunk (PNG specification, 11.3.3) before the end, whose chunk has 12 bytes.
+    let mut chunk = b"tEXtComment\0for nobody".to_vec();
+    let crc = png_crc(&chunk).to_be_bytes();
+    let length = u32::try_from(chunk.len() - 4).unwrap().to_be_bytes();
+    chunk = [&length, chunk.as_slice(), &crc].concat();
+    let (start, end) = png.split_at(png.len() - 12);
+    let commented = [start, &chunk, end].concat();
+    // Turned left, and an EXIF chunk (W3C PNG, 11.3.4.5) that says to turn it right (orientation 6).
+    let lying = encode(&image::imageops::rotate270(&picture), ImageFormat::Png);
+    let exif = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let mut chunk = [&b"eXIf"[..], exif].concat();
+    let crc = png_crc(&chunk).to_be_bytes();
+    let length = u32::try_from(exif.len()).unwrap().to_be_bytes();
+    chunk = [&length, chunk.as_slice(), &crc].concat();
+    // Behind the header: 8 bytes of signature, 25 of IHDR.
+    let (start, end) = lying.split_at(33);
+    let turned = [start, &chunk, end].concat();
+
+    let first = server.post("/predict", &png).ok();
+    assert_eq!(first["cached"], false);
+    for (name, file) in [
+        ("BMP", encode(&picture, ImageFormat::Bmp)),
+        ("WebP", encode(&picture, ImageFormat::WebP)),
+        ("PNG with a comment", commented),
+        ("PNG on its side", turned),
+    ] {
+        let again = server.post("/predict", &file).ok();
+        assert_eq!(again["cached"], true, "{name}");
+        assert_eq!(again["predictions"], first["predictions"], "{name}");
+        // Known by its file from now on.
+        server.post("/predict", &file).ok();
+    }
+    let name = "dermal_cache_lookups_total{level=\"memory_pixels\",result=\"hit\"}";
+    assert_eq!(server.metric(name), 4.0);
+    let name = "dermal_cache_lookups_total{level=\"memory_file\",result=\"hit\"}";
+    assert_eq!(server.metric(name), 4.0);
+    assert_eq!(server.metric("dermal_photos_total"), 1.0);
+    // One pixel is another picture.
+    let mut other = picture.clone();
+    other.get_pixel_mut(3, 5).0[1] ^= 1;
+    let other = encode(&other, ImageFormat::Png);
+    assert_eq!(server.post("/predict", &other).ok()["cached"], false);
+}
+
+/// The check of a PNG chunk (PNG specification, annex D), bit by bit.
+fn png_crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
 }

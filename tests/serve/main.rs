@@ -9,6 +9,7 @@ mod behaviour;
 mod page;
 mod probe;
 mod protocol;
+mod redis;
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,8 +1,7 @@
-//! Questions whose answer is fetched later, for hosts that are slower than clients are patient.
+//! Jobs of this process, for hosts that are slower than clients are patient.
 //!
-//! A job is known by a random name that nobody can guess. Its photo lives until its answer does,
-//! its answer until it expires. Jobs wait behind each other, so that at most one of them stands in
-//! the way of those who wait for their answer.
+//! A job's photo lives until its answer does, its answer until it expires. Jobs wait behind each
+//! other, so that at most one of them stands in the way of those who wait for their answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +10,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::error::ApiError;
+use super::super::admission::Lease;
+use super::super::error::ApiError;
 
 /// What became of a job.
 #[derive(Clone, Debug)]
-pub(super) enum State {
+pub(in crate::serve) enum State {
     Queued,
     Running,
     Done(Arc<str>),
@@ -45,12 +45,12 @@ struct Job {
     changed: Instant,
     task: Option<tokio::task::AbortHandle>,
     /// Held: the bytes that its answer takes stay set aside.
-    picture: Option<super::admission::Lease>,
+    picture: Option<Lease>,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Jobs {
+pub(in crate::serve) struct Jobs {
     kept: Mutex<HashMap<String, Job>>,
     most: usize,
     expiry: Duration,
@@ -59,7 +59,7 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    pub(super) fn new(most: usize, expiry: Duration) -> Self {
+    pub(in crate::serve) fn new(most: usize, expiry: Duration) -> Self {
         Self {
             kept: Mutex::default(),
             most,
@@ -75,19 +75,17 @@ impl Jobs {
     }
 
     /// A new job's name. When there are too many, the oldest answered one makes room.
-    pub(super) fn open(&self) -> Result<String, ApiError> {
+    pub(in crate::serve) fn open(&self) -> Result<String, ApiError> {
         let mut jobs = self.locked();
         if jobs.len() >= self.most {
             let answered = jobs.iter().filter(|(_, job)| !job.state.is_open());
             let oldest = answered.min_by_key(|(_, job)| job.changed);
             let Some(oldest) = oldest.map(|(id, _)| id.clone()) else {
-                return Err(ApiError::busy("jobs_full", "too many jobs wait already", 5));
+                return Err(super::full());
             };
             jobs.remove(&oldest);
         }
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|_| ApiError::internal())?;
-        let id = format!("{:032x}", u128::from_le_bytes(random));
+        let id = super::new_id()?;
         jobs.insert(
             id.clone(),
             Job {
@@ -101,14 +99,14 @@ impl Jobs {
     }
 
     /// Remembers what to abort if the job is cancelled.
-    pub(super) fn set_task(&self, id: &str, task: tokio::task::AbortHandle) {
+    pub(in crate::serve) fn set_task(&self, id: &str, task: tokio::task::AbortHandle) {
         if let Some(job) = self.locked().get_mut(id) {
             job.task = Some(task);
         }
     }
 
     /// Moves a job on, unless it was cancelled meanwhile.
-    pub(super) fn set(&self, id: &str, state: State, picture: Option<super::admission::Lease>) {
+    pub(in crate::serve) fn set(&self, id: &str, state: State, picture: Option<Lease>) {
         if let Some(job) = self.locked().get_mut(id)
             && job.state.is_open()
         {
@@ -119,7 +117,7 @@ impl Jobs {
     }
 
     /// Forgets a job, and stops it if it is not done.
-    pub(super) fn cancel(&self, id: &str) -> Option<()> {
+    pub(in crate::serve) fn cancel(&self, id: &str) -> Option<()> {
         let job = self.locked().remove(id)?;
         if let Some(task) = job.task.filter(|_| job.state.is_open()) {
             task.abort();
@@ -128,7 +126,7 @@ impl Jobs {
     }
 
     /// Stops every job that is not done: the server is going.
-    pub(super) fn cancel_all(&self) {
+    pub(in crate::serve) fn cancel_all(&self) {
         for job in self.locked().values_mut().filter(|j| j.state.is_open()) {
             job.state = State::Cancelled;
             if let Some(task) = &job.task {
@@ -138,12 +136,12 @@ impl Jobs {
     }
 
     /// Jobs that are not done.
-    pub(super) fn open_count(&self) -> usize {
+    pub(in crate::serve) fn open_count(&self) -> usize {
         self.locked().values().filter(|j| j.state.is_open()).count()
     }
 
     /// The job as JSON text.
-    pub(super) fn show(&self, id: &str) -> Option<String> {
+    pub(in crate::serve) fn show(&self, id: &str) -> Option<String> {
         let (state, left) = {
             let jobs = self.locked();
             let job = jobs.get(id)?;
@@ -155,15 +153,7 @@ impl Jobs {
             document["expires_in_seconds"] = left.into();
         }
         match state {
-            // The answer is JSON already, and may be large.
-            State::Done(answer) => {
-                let mut text = document.to_string();
-                text.pop();
-                text.push_str(",\"result\":");
-                text.push_str(&answer);
-                text.push('}');
-                Some(text)
-            }
+            State::Done(answer) => Some(super::with_member(&document, "result", &answer)),
             State::Failed(error) => {
                 document["error"] = error;
                 Some(document.to_string())

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""What overload does to a server: asks it one by one, then ten times as often as it can answer, then
+one by one again. Standard library only; a server of your own, not somebody's.
+
+usage: scripts/overload.py URL [--photo FILE] [--times 10] [--seconds 20]
+Start the server with `--cache 0`. Exit 0: accepted requests were all answered, the rest told to come
+back (429), p99 of the accepted under three times the median of one alone, and at rest again within
+10 seconds; 1 if not; 2 if it could not be asked.
+"""
+
+import argparse
+import asyncio
+import pathlib
+import sys
+import time
+import urllib.parse
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+
+
+async def ask(where, photo):
+    """Status (0: no answer) and seconds of one request."""
+    began = time.perf_counter()
+    status = 0
+    try:
+        reader, writer = await asyncio.open_connection(where.hostname, where.port or 80)
+    except OSError:
+        return status, time.perf_counter() - began
+    try:
+        head = (f"POST {where.path.rstrip('/')}/predict HTTP/1.1\r\nhost: {where.hostname}\r\n"
+                f"content-type: application/octet-stream\r\ncontent-length: {len(photo)}\r\n"
+                "connection: close\r\n\r\n")
+        writer.write(head.encode() + photo)
+        line = await asyncio.wait_for(reader.readline(), 120)
+        status = int(line.split()[1])
+        await reader.read()
+    except (OSError, IndexError, ValueError, asyncio.TimeoutError):
+        pass
+    finally:
+        writer.close()
+    return status, time.perf_counter() - began
+
+
+def percentile(times, share):
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+async def alone(where, photo, count):
+    times = []
+    for _ in range(count):
+        status, seconds = await ask(where, photo)
+        if status != 200:
+            sys.exit(f"overload: the server said {status or 'nothing'} to a photo that came alone")
+        times.append(seconds)
+    return percentile(times, 0.5)
+
+
+async def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("--photo", default=HERE / "fixtures/images/nv_00.jpg", type=pathlib.Path)
+    parser.add_argument("--times", default=10.0, type=float)
+    parser.add_argument("--seconds", default=20.0, type=float)
+    args = parser.parse_args()
+    where, photo = urllib.parse.urlsplit(args.url), args.photo.read_bytes()
+    await alone(where, photo, 10)
+    unloaded = await alone(where, photo, 30)
+    pause, began = unloaded / args.times, time.perf_counter()
+    asking = []
+    for i in range(int(args.seconds / pause)):
+        await asyncio.sleep(max(0, began + i * pause - time.perf_counter()))
+        asking.append(asyncio.create_task(ask(where, photo)))
+    offered = len(asking) / (time.perf_counter() - began)
+    replies = await asyncio.gather(*asking)
+    ended = time.perf_counter()
+    accepted = [seconds for status, seconds in replies if status == 200]
+    refused = sum(status == 429 for status, _ in replies)
+    other = [status for status, _ in replies if status not in (200, 429)]
+    back = None
+    while time.perf_counter() - ended < 10:
+        if await alone(where, photo, 10) < 1.5 * unloaded:
+            back = time.perf_counter() - ended
+            break
+    p99 = percentile(accepted, 0.99) if accepted else float("inf")
+    print(f"alone             median {unloaded * 1e3:.1f} ms")
+    print(f"offered           {len(replies)} requests, {offered:.0f} a second ({offered * unloaded:.1f} times)")
+    print(f"answered          {len(accepted)}, p50 {percentile(accepted, 0.5) * 1e3:.1f} ms, "
+          f"p99 {p99 * 1e3:.1f} ms ({p99 / unloaded:.2f} times), longest {max(accepted) * 1e3:.1f} ms"
+          if accepted else "answered          0")
+    print(f"told to come back {refused}")
+    print(f"anything else     {len(other)} {sorted(set(other)) if other else ''}")
+    print("at rest again     " + (f"after {back:.1f} s" if back else "not within 10 s"))
+    fine = accepted and not other and p99 < 3 * unloaded and back
+    print("verdict           " + ("holds" if fine else "does not hold"))
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main()))
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            sys.exit(2)
+        raise
+    except OSError as error:
+        print(f"overload: {error}", file=sys.stderr)
+        sys.exit(2)

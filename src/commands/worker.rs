@@ -1,0 +1,40 @@
+//! `dermal worker`: the command line and environment to a [`serve::WorkerConfig`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::service;
+use super::session::EngineChoice;
+use crate::cli::WorkerArgs;
+use crate::serve::{self, ModelConfig, WorkerConfig};
+
+pub(super) fn run(args: &WorkerArgs) -> Result<()> {
+    let config = config(args)?;
+    service::settle(args.log.log_format, args.log.log_level);
+    serve::work(config).context("cannot work")
+}
+
+fn config(args: &WorkerArgs) -> Result<WorkerConfig> {
+    let choice = EngineChoice::new(&args.engine)?;
+    Ok(WorkerConfig {
+        model: Arc::new(ModelConfig {
+            path: args.model.clone(),
+            preload: true,
+            // Whether heat maps are made is the server's choice when it takes a job in.
+            gradcam: true,
+            threads: choice.threads,
+            isa: choice.isa,
+        }),
+        redis: service::redis(&args.redis)?,
+        budget_bytes: service::budget_bytes(args.budget),
+        max_upload_bytes: args.max_upload,
+        max_pixels: args.max_pixels,
+        deadline: Duration::from_secs_f64(args.timeout),
+        visibility: Duration::from_secs_f64(args.visibility),
+        max_deliveries: args.max_deliveries,
+        cache_expiry: Duration::from_secs_f64(args.cache_expiry),
+        grace: Duration::from_secs_f64(args.grace),
+    })
+}

@@ -1,0 +1,18 @@
+-- Gives a job back.
+-- KEYS: stream, job
+-- ARGV: group, entry, worker, error ('' if the worker merely stops)
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)[1]
+if not pending or pending[2] ~= ARGV[3] then
+  return 0
+end
+if redis.call('HGET', KEYS[2], 'status') == 'running' then
+  redis.call('HSET', KEYS[2], 'status', 'queued')
+end
+if ARGV[4] == '' then
+  -- Idle since long ago, so that another takes it at once, and not counted as a delivery.
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[2], 'IDLE', 86400000, 'RETRYCOUNT', pending[4] - 1, 'JUSTID')
+else
+  -- Another gets it when this worker's time is over: a pause before the next try.
+  redis.call('HSET', KEYS[2], 'last_error', ARGV[4])
+end
+return 1
