@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Runs a server inside a cgroup of 512,000,000 bytes, sends photos, and asks the kernel whether it
-# had to kill. Version 1 or 2 of cgroups, whichever has a memory controller here; needs root.
+# Runs a server inside a cgroup of 512,000,000 bytes, sends photos (some with heat maps, every half
+# minute twenty at once), and asks the kernel whether it had to kill. Version 1 or 2 of cgroups,
+# whichever has a memory controller here; needs root. Photos are the fixtures and, where
+# ../shared/data (or $DERMAL_SHARED_DATA) is, photos of 12 and 18 megapixels.
 #
 # usage: scripts/soak.sh [MODEL|-] [MINUTES] [RPS]     `-` is the embedded model; 2 minutes, 4 a second
 # CPU_QUOTA=10000   microseconds of CPU in each 100000 (0.1 CPU); default: no quota
@@ -42,12 +44,13 @@ else
 fi
 
 log=$(mktemp)
+photos=$(mktemp -d)
 pid=
 finish() {
   [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
   [ -z "$pid" ] || wait "$pid" 2>/dev/null || true
   rmdir "${groups[@]}" 2>/dev/null || true
-  rm -f "$log"
+  rm -rf "$log" "$photos"
 }
 trap finish EXIT
 trap 'exit 2' INT TERM
@@ -68,9 +71,15 @@ for _ in $(seq 200); do
 done
 [ -n "$address" ] || cannot "the server does not listen"
 
+large=${DERMAL_SHARED_DATA:-../shared/data}/fullres
+for photo in fixtures/images/*_0[12].jpg "$large"/*.jpg; do
+  [ ! -f "$photo" ] || ln -s "$(realpath "$photo")" "$photos/"
+done
+[ -d "$large" ] || echo "*** SKIPPED: large photos, as $large is not here ***"
+
 code=0
-"$dermal" probe "http://$address" --images fixtures/images --requests 40 --parallel 20 \
-  --minutes "$minutes" --rps "$rps" || code=$?
+"$dermal" probe "http://$address" --images "$photos" --requests 40 --parallel 20 \
+  --minutes "$minutes" --rps "$rps" | tee "$photos/said" || code=$?
 if [ "$version" = 1 ]; then
   kills=$(sed -n 's/^oom_kill //p' "$memory/memory.oom_control")
   peak=$(cat "$memory/memory.max_usage_in_bytes")
@@ -82,6 +91,8 @@ echo "cgroup version $version: $limit bytes, peak $peak (page cache included), k
 grep -m 1 '"model loaded"' "$log" || true
 failed=$(grep -c '"status":5' "$log" || true)
 echo "answers of 500 and above: $failed"
+# Nobody else asks this server: both sides count the same.
+grep -q 'client and server count' "$photos/said" || { echo "the ledgers differ"; code=1; }
 [ "$code" = 0 ] && [ "${kills:-0}" = 0 ] && [ "$failed" = 0 ] && exit 0
 [ "$code" = 2 ] && exit 2
 exit 1

@@ -101,15 +101,16 @@ impl<V: Vector> Curved<V> {
     /// # Safety
     /// The CPU has the instructions of `V`.
     #[inline(always)]
-    pub(super) unsafe fn new(curve: &Curve) -> Self {
+    pub(super) unsafe fn of(curve: Option<&Curve>) -> Option<Self> {
+        let curve = curve?;
         let [c0, c1, c2] = curve.coefficients();
         // Not `map`: its closure would be compiled without the instructions of `V`.
         // SAFETY: the caller's promise.
         let coefficients = unsafe { [V::choices(c0), V::choices(c1), V::choices(c2)] };
-        Self {
+        Some(Self {
             place: curve.place(),
             coefficients,
-        }
+        })
     }
 
     /// [`Curve::apply`] in each lane: the same operations, none of them fused.
@@ -229,11 +230,8 @@ impl ToByte {
         to: *mut u8,
         n: usize,
     ) {
-        let curved = match self.curve() {
-            // SAFETY: the caller's promise.
-            Some(curve) => Some(unsafe { Curved::<V>::new(curve) }),
-            None => None,
-        };
+        // SAFETY: the caller's promise.
+        let curved = unsafe { Curved::<V>::of(self.curve()) };
         let mut at = 0;
         while at < n {
             // SAFETY: `at + LANES <= 16`, since lanes divide 16; the rest is the caller's.

@@ -28,6 +28,12 @@ const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
+/// While it goes on, one photo in so many asks for a heat map.
+const HEAT_MAP_EVERY: usize = 10;
+
+/// While it goes on, so often several photos come at once.
+const BURST_EVERY: Duration = Duration::from_secs(30);
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -115,6 +121,9 @@ pub struct Series {
     pub busy: usize,
     /// Anything else; the first few say what.
     pub failed: usize,
+    /// Requests that the server answered, whatever it said.
+    #[serde(skip)]
+    heard: usize,
     /// What went wrong first.
     pub failures: Vec<String>,
     /// Milliseconds of those answered.
@@ -157,6 +166,17 @@ pub struct Facts {
     /// Photos while it went on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
+    /// What the server counted meanwhile beside what was sent; `None` if it does not say.
+    pub ledger: Option<Ledger>,
+}
+
+/// Requests for predictions that were answered, counted on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Answers that came here.
+    pub client: u64,
+    /// Answers that the server counted; more than here if it has other clients.
+    pub server: u64,
 }
 
 /// What was seen while it went on.
@@ -204,13 +224,24 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Facts, P
     let ready = client.wait_until_ready()?;
     let ready_after_s = started.elapsed().as_secs_f64();
     let memory_before = client.memory();
+    let counted_before = client.counted();
     progress("one photo after the other");
     let sequential = client.series(options.requests, 1);
     progress("several photos at once");
     let parallel = client.series(options.requests.max(options.parallel), options.parallel);
     progress("a heat map");
     let heat_map = client.heat_map();
-    let soak = options.soak.map(|duration| client.soak(duration, progress));
+    let maps = heat_map == HeatMap::Present;
+    let soak = (options.soak).map(|duration| client.soak(duration, maps, progress));
+    let heard = [&sequential, &parallel].map(|series| series.heard);
+    let heard = heard.iter().sum::<usize>() + soak.as_ref().map_or(0, |soak| soak.series.heard);
+    // And the heat map.
+    let sent = heard as u64 + 1;
+    let counted = counted_before.zip(client.counted());
+    let ledger = counted.map(|(before, after)| Ledger {
+        client: sent,
+        server: after.saturating_sub(before),
+    });
     Ok(Facts {
         url: options.url.clone(),
         ready_after_s,
@@ -221,6 +252,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Facts, P
         parallel,
         heat_map,
         soak,
+        ledger,
     })
 }
 
@@ -293,6 +325,20 @@ impl Client<'_> {
         }
     }
 
+    /// Requests for predictions that the server has answered so far, if it says.
+    fn counted(&self) -> Option<u64> {
+        let (200, body) = self.get("/metrics").ok()? else {
+            return None;
+        };
+        let text = String::from_utf8(body).ok()?;
+        let lines = text.lines();
+        let ours = lines.filter(|l| l.starts_with("dermal_requests_total{route=\"/predict\""));
+        Some(
+            ours.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok())
+                .sum(),
+        )
+    }
+
     /// Sends `count` photos, `at_once` at a time.
     fn series(&self, count: usize, at_once: usize) -> Series {
         let series = Mutex::new(Series::default());
@@ -301,7 +347,7 @@ impl Client<'_> {
             for _ in 0..at_once {
                 scope.spawn(|| {
                     while next.fetch_add(1, Ordering::Relaxed) < count {
-                        self.one(&series);
+                        self.one("/predict", &series);
                     }
                 });
             }
@@ -309,11 +355,12 @@ impl Client<'_> {
         finish(series)
     }
 
-    fn one(&self, series: &Mutex<Series>) {
+    fn one(&self, path: &str, series: &Mutex<Series>) {
         let started = Instant::now();
-        let answer = self.post("/predict");
+        let answer = self.post(path);
         let ms = started.elapsed().as_secs_f64() * 1e3;
         let mut series = lock(series);
+        series.heard += usize::from(answer.is_ok());
         match answer {
             Ok((200, body)) => match check_answer(&body) {
                 Ok(()) => {
@@ -345,15 +392,39 @@ impl Client<'_> {
         }
     }
 
-    /// Sends photos at a rate and watches the memory.
-    fn soak(&self, duration: Duration, progress: &mut dyn FnMut(&str)) -> Soak {
+    /// Sends photos at a rate, some with heat maps and now and then several at once, and watches the
+    /// memory.
+    fn soak(&self, duration: Duration, maps: bool, progress: &mut dyn FnMut(&str)) -> Soak {
         let started = Instant::now();
         let series = Mutex::new(Series::default());
         let mut rss_bytes = Vec::new();
         let period = Duration::from_secs_f64(1.0 / self.options.rps);
         let next = Mutex::new(started);
         let minutes = || started.elapsed().as_secs_f64() / 60.0;
+        let count = AtomicUsize::new(0);
+        let one = || {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            let with_map = maps && number.is_multiple_of(HEAT_MAP_EVERY);
+            let path = if with_map {
+                "/predict?gradcam=1"
+            } else {
+                "/predict"
+            };
+            self.one(path, &series);
+        };
         std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut burst = started + BURST_EVERY;
+                while burst < started + duration {
+                    std::thread::sleep(burst.saturating_duration_since(Instant::now()));
+                    std::thread::scope(|scope| {
+                        for _ in 0..self.options.parallel {
+                            scope.spawn(one);
+                        }
+                    });
+                    burst += BURST_EVERY;
+                }
+            });
             for _ in 0..self.options.parallel {
                 scope.spawn(|| {
                     loop {
@@ -367,7 +438,7 @@ impl Client<'_> {
                             return;
                         }
                         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                        self.one(&series);
+                        one();
                     }
                 });
             }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Facts, HeatMap, Memory, Options, Series};
+use super::{Facts, HeatMap, Ledger, Memory, Options, Series};
 
 /// Share of its limit above which a server's memory is a matter of time.
 const CROWDED: f64 = 0.9;
@@ -99,6 +99,7 @@ impl Facts {
             },
         ];
         findings.extend(memory(self.memory_before, self.memory_after));
+        findings.extend(self.ledger.map(ledger));
         if let Some(soak) = &self.soak {
             findings.push(series("photos for long", &soak.series));
             let growth = soak
@@ -134,6 +135,20 @@ fn series(check: &'static str, series: &Series) -> Finding {
     Finding {
         check,
         healthy: series.failed == 0 && series.answered > 0,
+        detail,
+    }
+}
+
+/// A server that counts more has other clients; one that counts less has lost some.
+fn ledger(Ledger { client, server }: Ledger) -> Finding {
+    let detail = match server.checked_sub(client) {
+        Some(0) => format!("client and server count {client} answers"),
+        Some(more) => format!("the server counts {server} answers, {more} to other clients"),
+        None => format!("the server counts {server} answers, the client got {client}"),
+    };
+    Finding {
+        check: "ledgers",
+        healthy: server >= client,
         detail,
     }
 }

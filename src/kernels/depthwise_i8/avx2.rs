@@ -145,7 +145,7 @@ unsafe fn run<const K: usize, const S: usize>(
     let tile = |column: usize| Tile {
         packed,
         op,
-        rows: rows.from_column(op, column * S),
+        rows: rows.at_column(op, column * S),
         column: column * S,
         output: output.wrapping_add(column * channels),
     };

@@ -108,7 +108,7 @@ impl<const K: usize> TapRows<K> {
     }
 
     /// The same from column `column` of the padded image.
-    fn from_column(self, op: &DepthwiseI8, column: usize) -> Self {
+    fn at_column(self, op: &DepthwiseI8, column: usize) -> Self {
         let x = column.wrapping_sub(op.window.padding[1]);
         Self(
             self.0

@@ -501,11 +501,8 @@ impl Kernel for Requantize<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let store = self.store;
-        let curved = match &store.curve {
-            // SAFETY: the caller's promise.
-            Some(curve) => Some(unsafe { Curved::<V>::new(curve) }),
-            None => None,
-        };
+        // SAFETY: the caller's promise.
+        let curved = unsafe { Curved::<V>::of(store.curve.as_ref()) };
         let mut i = 0;
         // SAFETY: sums and multipliers are filled up to whole panels, a multiple of every
         // vector; bytes are read and written up to `len`.
