@@ -19,9 +19,10 @@ use std::arch::x86_64::{
     _mm256_madd_epi16, _mm256_mul_ps, _mm256_storeu_si256,
 };
 
+use super::super::Avx2;
 use super::super::vector::F32x8;
-use super::super::{Avx2, SlidingWindow};
-use super::{DepthwiseI8, TapRows};
+use super::DepthwiseI8;
+use super::square::{self, Tile, Weights, has_tiles};
 
 /// Channels of a register.
 const LANES: usize = 8;
@@ -47,21 +48,12 @@ impl Packed {
     /// Packs the weights if the window is one of those that have a tile, and no multiplier is too
     /// large for it.
     pub(super) fn new(_: Avx2, op: &DepthwiseI8) -> Option<Self> {
-        let SlidingWindow {
-            kernel,
-            strides,
-            dilations,
-            ..
-        } = op.window;
-        let [k, _] = kernel;
-        let square = matches!(kernel, [3, 3] | [5, 5])
-            && matches!(strides, [1, 1] | [2, 2])
-            && dilations == [1, 1];
+        let [k, _] = op.window.kernel;
         let fits = |(&bias, &multiplier): (&i32, &f32)| {
             let sum = f64::from(bias).abs() + (k * k * 255 * 128) as f64;
             sum * f64::from(multiplier) < LARGEST
         };
-        if !square || !op.bias.iter().zip(&op.multipliers).all(fits) {
+        if !has_tiles(&op.window) || !op.bias.iter().zip(&op.multipliers).all(fits) {
             return None;
         }
         let padded = op.bias.len();
@@ -106,245 +98,160 @@ impl Packed {
         output: *mut u8,
     ) {
         // SAFETY: the token that `new` asked for proves AVX2; the rest is the caller's.
-        unsafe {
-            match (op.window.kernel[0], op.window.strides[0]) {
-                (3, 1) => run::<3, 1>(self, op, row, input, output),
-                (3, _) => run::<3, 2>(self, op, row, input, output),
-                (5, 1) => run::<5, 1>(self, op, row, input, output),
-                _ => run::<5, 2>(self, op, row, input, output),
-            }
-        }
+        unsafe { run(self, op, row, input, output) }
     }
-}
-
-/// Where the taps of a few neighbouring output pixels lie.
-struct Tile<'a, const K: usize> {
-    packed: &'a Packed,
-    op: &'a DepthwiseI8,
-    rows: TapRows<K>,
-    /// The input column under the first tap of the first pixel, plus the padding to its left.
-    column: usize,
-    /// Channel 0 of the first pixel.
-    output: *mut u8,
 }
 
 /// See [`Packed::row`].
 ///
 /// # Safety
-/// As [`Packed::row`], and the CPU has AVX2.
-#[target_feature(enable = "avx2")]
-unsafe fn run<const K: usize, const S: usize>(
-    packed: &Packed,
-    op: &DepthwiseI8,
-    row: usize,
-    input: *const u8,
-    output: *mut u8,
-) {
-    let [columns, channels] = [op.output[1], op.window.input[2]];
-    let rows = TapRows::<K>::under(op, row, input);
-    let tile = |column: usize| Tile {
-        packed,
-        op,
-        rows: rows.at_column(op, column * S),
-        column: column * S,
-        output: output.wrapping_add(column * channels),
-    };
-    // As in f32: what does not fill a tile is covered by one that starts earlier.
-    let mut column = 0;
-    while column < columns {
-        let left = columns - column;
-        // SAFETY: each branch starts a tile of P pixels at most at `columns - P`.
-        unsafe {
-            if left > 1 && columns >= 4 {
-                let start = column.min(columns - 4);
-                tile(start).run::<S, 4>();
-                column = start + 4;
-            } else {
-                tile(column).run::<S, 1>();
-                column += 1;
-            }
-        }
+/// As there, and the CPU has AVX2.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run(packed: &Packed, op: &DepthwiseI8, row: usize, input: *const u8, output: *mut u8) {
+    // SAFETY: the caller's promise; only windows that have tiles are packed.
+    unsafe { square::row(packed, op, row, input, output) }
+}
+
+impl Weights for Packed {
+    const LANES: usize = LANES;
+
+    #[inline(always)]
+    unsafe fn vector<const K: usize, const S: usize, const P: usize, const EDGE: bool>(
+        tile: &Tile<'_, Self, K>,
+        channel: usize,
+        n: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { vector::<K, S, P, EDGE>(tile, channel, n) }
     }
 }
 
-impl<const K: usize> Tile<'_, K> {
-    /// Writes `P` pixels.
-    ///
-    /// # Safety
-    /// `P` pixels can be written, and the CPU has AVX2.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn run<const S: usize, const P: usize>(&self) {
-        let window = &self.op.window;
-        let (padding, span) = (window.padding[1], (P - 1) * S + K);
-        let channels = window.input[2];
-        let inside = self.column >= padding && self.column + span <= window.input[1] + padding;
-        let mut channel = 0;
-        // SAFETY: vectors end at the last channel or are cut off there.
-        unsafe {
-            if inside {
-                while channel + LANES <= channels {
-                    self.vector::<S, P, false>(channel, LANES);
-                    channel += LANES;
-                }
-            }
-            while channel < channels {
-                self.vector::<S, P, true>(channel, LANES.min(channels - channel));
-                channel += LANES;
-            }
+/// Eight bytes, or the first `lanes` of them.
+///
+/// # Safety
+/// The bytes exist, without `EDGE` all of them.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load<const EDGE: bool>(from: *const u8, lanes: usize) -> __m128i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if EDGE && lanes < LANES {
+            let mut bytes = [0_u8; LANES];
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), lanes);
+            return _mm_loadl_epi64(bytes.as_ptr().cast());
         }
+        _mm_loadl_epi64(from.cast())
     }
+}
 
-    /// Eight bytes of tap column `j`, which are at `from` if it lies inside the image. Without
-    /// `EDGE` it does, and `lanes` is eight.
-    ///
-    /// # Safety
-    /// The first `lanes` channels from `channel` exist.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn load<const EDGE: bool>(
-        &self,
-        mut from: *const u8,
-        j: usize,
-        channel: usize,
-        lanes: usize,
-    ) -> __m128i {
-        // SAFETY: a column inside the image has the channels, and so has the pixel outside.
-        unsafe {
-            if EDGE {
-                // Columns to the left wrap around, to far beyond the last.
-                let x = (self.column + j).wrapping_sub(self.op.window.padding[1]);
-                if x >= self.op.window.input[1] {
-                    from = self.op.outside.as_ptr().add(channel);
-                }
-                if lanes < LANES {
-                    let mut bytes = [0_u8; LANES];
-                    std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), lanes);
-                    return _mm_loadl_epi64(bytes.as_ptr().cast());
-                }
-            }
-            _mm_loadl_epi64(from.cast())
-        }
-    }
-
-    /// `lanes` channels of `P` pixels.
-    ///
-    /// # Safety
-    /// As [`Tile::run`], and the channels exist.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn vector<const S: usize, const P: usize, const EDGE: bool>(
-        &self,
-        channel: usize,
-        lanes: usize,
-    ) {
-        let op = self.op;
-        let low = _mm_set1_epi8(op.low.cast_signed());
-        let interleaved = |a: __m128i, b: __m128i| -> __m256i {
-            _mm256_cvtepu8_epi16(_mm_max_epu8(_mm_unpacklo_epi8(a, b), low))
+/// `lanes` channels of `P` pixels.
+///
+/// # Safety
+/// That of [`Weights::vector`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn vector<const K: usize, const S: usize, const P: usize, const EDGE: bool>(
+    tile: &Tile<'_, Packed, K>,
+    channel: usize,
+    lanes: usize,
+) {
+    let op = tile.op;
+    let low = _mm_set1_epi8(op.low.cast_signed());
+    let interleaved = |a: __m128i, b: __m128i| -> __m256i {
+        _mm256_cvtepu8_epi16(_mm_max_epu8(_mm_unpacklo_epi8(a, b), low))
+    };
+    // SAFETY: bias, multipliers and weights are filled up to 16 channels; the channels of
+    // pixels inside or outside can be read, those of `P` pixels written.
+    unsafe {
+        let mut weights = tile.weights.weights.as_ptr().add(channel * pairs(K) * 2);
+        let mut next = || {
+            let pair = _mm256_loadu_si256(weights.cast());
+            weights = weights.add(2 * LANES);
+            pair
         };
-        // SAFETY: bias, multipliers and weights are filled up to 16 channels; the channels of
-        // pixels inside or outside can be read, those of `P` pixels written.
-        unsafe {
-            let mut weights = self.packed.weights.as_ptr().add(channel * pairs(K) * 2);
-            let mut next = || {
-                let pair = _mm256_loadu_si256(weights.cast());
-                weights = weights.add(2 * LANES);
-                pair
+        let bias = _mm256_loadu_si256(op.bias.as_ptr().add(channel).cast());
+        let mut sums = [bias; P];
+        // Adds column `x`, which is column `$j`, to the pixels that have tap `kx` there.
+        // Written out, because the sums must not be indexed at run time.
+        macro_rules! add {
+            ($x:ident, $j:literal, $kx:expr, $weights:expr) => {
+                if $j >= $kx && ($j - $kx) % S == 0 && ($j - $kx) / S < P {
+                    let sum = &mut sums[($j - $kx) / S];
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16($x, $weights));
+                }
             };
-            let bias = _mm256_loadu_si256(op.bias.as_ptr().add(channel).cast());
-            let mut sums = [bias; P];
-            // Adds column `x`, which is column `$j`, to the pixels that have tap `kx` there.
-            // Written out, because the sums must not be indexed at run time.
-            macro_rules! add {
-                ($x:ident, $j:literal, $kx:expr, $weights:expr) => {
-                    if $j >= $kx && ($j - $kx) % S == 0 && ($j - $kx) / S < P {
-                        let sum = &mut sums[($j - $kx) / S];
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16($x, $weights));
-                    }
-                };
-            }
-            let mut ky = 0;
-            while ky + 1 < K {
-                let mut taps = [bias; K];
-                for tap in &mut taps {
-                    *tap = next();
-                }
-                let (above, above_step) = self.rows.0[ky];
-                let (below, below_step) = self.rows.0[ky + 1];
-                let above = above.wrapping_add(channel);
-                let below = below.wrapping_add(channel);
-                macro_rules! column {
-                    ($($j:literal)*) => {$(
-                        if $j < (P - 1) * S + K {
-                            let a = self.load::<EDGE>(above.wrapping_add($j * above_step), $j, channel, lanes);
-                            let b = self.load::<EDGE>(below.wrapping_add($j * below_step), $j, channel, lanes);
-                            let x = interleaved(a, b);
-                            for kx in 0..K {
-                                add!(x, $j, kx, taps[kx]);
-                            }
-                        }
-                    )*};
-                }
-                column!(0 1 2 3 4 5 6 7 8 9 10);
-                ky += 2;
-            }
+        }
+        let mut ky = 0;
+        while ky + 1 < K {
             let mut taps = [bias; K];
-            for tap in &mut taps[..=K / 2] {
+            for tap in &mut taps {
                 *tap = next();
             }
-            let (start, step) = self.rows.0[K - 1];
-            let from = start.wrapping_add(channel);
             macro_rules! column {
                 ($($j:literal)*) => {$(
-                    if $j + 1 < (P - 1) * S + K {
-                        let at = from.wrapping_add($j * step);
-                        let left = self.load::<EDGE>(at, $j, channel, lanes);
-                        let at = at.wrapping_add(step);
-                        let right = self.load::<EDGE>(at, $j + 1, channel, lanes);
-                        let x = interleaved(left, right);
-                        for i in 0..K / 2 {
-                            add!(x, $j, 2 * i, taps[i]);
+                    if $j < (P - 1) * S + K {
+                        let a = load::<EDGE>(tile.tap::<EDGE>(ky, $j, channel), lanes);
+                        let b = load::<EDGE>(tile.tap::<EDGE>(ky + 1, $j, channel), lanes);
+                        let x = interleaved(a, b);
+                        for kx in 0..K {
+                            add!(x, $j, kx, taps[kx]);
                         }
-                        add!(x, $j, K - 2, taps[K / 2]);
                     }
                 )*};
             }
-            column!(0 1 2 3 4 5 6 7 8 9);
-            let to = |pixel: usize| self.output.add(pixel * op.window.input[2] + channel);
-            let multipliers = op.multipliers.as_ptr().add(channel);
-            if op.to_byte.curve().is_some() {
-                for (pixel, sum) in sums.into_iter().enumerate() {
-                    let mut all = [0; 16];
-                    _mm256_storeu_si256(all.as_mut_ptr().cast(), sum);
-                    op.to_byte
-                        .sums::<F32x8>(&all, multipliers, to(pixel), lanes);
+            column!(0 1 2 3 4 5 6 7 8 9 10);
+            ky += 2;
+        }
+        let mut taps = [bias; K];
+        for tap in &mut taps[..=K / 2] {
+            *tap = next();
+        }
+        macro_rules! column {
+            ($($j:literal)*) => {$(
+                if $j + 1 < (P - 1) * S + K {
+                    let left = load::<EDGE>(tile.tap::<EDGE>(K - 1, $j, channel), lanes);
+                    let right = load::<EDGE>(tile.tap::<EDGE>(K - 1, $j + 1, channel), lanes);
+                    let x = interleaved(left, right);
+                    for i in 0..K / 2 {
+                        add!(x, $j, 2 * i, taps[i]);
+                    }
+                    add!(x, $j, K - 2, taps[K / 2]);
                 }
-                return;
-            }
-            let multipliers = _mm256_loadu_ps(multipliers);
-            let [least, most] = self.packed.bounds;
-            let least = _mm_set1_epi8(least.cast_signed());
-            let most = _mm_set1_epi8(most.cast_signed());
-            let zero_point = _mm_set1_epi16(self.packed.zero_point);
+            )*};
+        }
+        column!(0 1 2 3 4 5 6 7 8 9);
+        let multipliers = op.multipliers.as_ptr().add(channel);
+        if op.to_byte.curve().is_some() {
             for (pixel, sum) in sums.into_iter().enumerate() {
-                let steps = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), multipliers);
-                let steps = _mm256_cvtps_epi32(steps);
-                let halves = _mm_packs_epi32(
-                    _mm256_castsi256_si128(steps),
-                    _mm256_extracti128_si256::<1>(steps),
-                );
-                let moved = _mm_adds_epi16(halves, zero_point);
-                let bytes = _mm_packus_epi16(moved, moved);
-                let bytes = _mm_min_epu8(_mm_max_epu8(bytes, least), most);
-                let to = to(pixel);
-                if EDGE && lanes < LANES {
-                    let mut all = [0_u8; LANES];
-                    _mm_storel_epi64(all.as_mut_ptr().cast(), bytes);
-                    std::ptr::copy_nonoverlapping(all.as_ptr(), to, lanes);
-                } else {
-                    _mm_storel_epi64(to.cast(), bytes);
-                }
+                let mut all = [0; 16];
+                _mm256_storeu_si256(all.as_mut_ptr().cast(), sum);
+                op.to_byte
+                    .sums::<F32x8>(&all, multipliers, tile.place(pixel, channel), lanes);
+            }
+            return;
+        }
+        let multipliers = _mm256_loadu_ps(multipliers);
+        let [least, most] = tile.weights.bounds;
+        let least = _mm_set1_epi8(least.cast_signed());
+        let most = _mm_set1_epi8(most.cast_signed());
+        let zero_point = _mm_set1_epi16(tile.weights.zero_point);
+        for (pixel, sum) in sums.into_iter().enumerate() {
+            let steps = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), multipliers);
+            let steps = _mm256_cvtps_epi32(steps);
+            let halves = _mm_packs_epi32(
+                _mm256_castsi256_si128(steps),
+                _mm256_extracti128_si256::<1>(steps),
+            );
+            let moved = _mm_adds_epi16(halves, zero_point);
+            let bytes = _mm_packus_epi16(moved, moved);
+            let bytes = _mm_min_epu8(_mm_max_epu8(bytes, least), most);
+            let to = tile.place(pixel, channel);
+            if EDGE && lanes < LANES {
+                let mut all = [0_u8; LANES];
+                _mm_storel_epi64(all.as_mut_ptr().cast(), bytes);
+                std::ptr::copy_nonoverlapping(all.as_ptr(), to, lanes);
+            } else {
+                _mm_storel_epi64(to.cast(), bytes);
             }
         }
     }

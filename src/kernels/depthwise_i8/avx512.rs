@@ -11,9 +11,10 @@ use std::arch::x86_64::{
     _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_si512,
 };
 
+use super::super::Avx512Vnni;
 use super::super::vector::F32x16;
-use super::super::{Avx512Vnni, SlidingWindow};
-use super::{DepthwiseI8, TapRows};
+use super::DepthwiseI8;
+use super::square::{self, Tile, Weights, has_tiles};
 
 /// Channels of a register.
 const LANES: usize = 16;
@@ -30,19 +31,10 @@ pub(super) struct Packed {
 impl Packed {
     /// Packs the weights if the window is one of those that have a tile.
     pub(super) fn new(_: Avx512Vnni, op: &DepthwiseI8) -> Option<Self> {
-        let SlidingWindow {
-            kernel,
-            strides,
-            dilations,
-            ..
-        } = op.window;
-        let [k, _] = kernel;
-        let square = matches!(kernel, [3, 3] | [5, 5])
-            && matches!(strides, [1, 1] | [2, 2])
-            && dilations == [1, 1];
-        if !square {
+        if !has_tiles(&op.window) {
             return None;
         }
+        let [k, _] = op.window.kernel;
         let padded = op.bias.len();
         let weights = op.weights.bytes();
         let weight = |ky: usize, kx: usize, channel: usize| {
@@ -78,196 +70,122 @@ impl Packed {
         output: *mut u8,
     ) {
         // SAFETY: the token that `new` asked for proves the instructions; the rest is the caller's.
-        unsafe {
-            match (op.window.kernel[0], op.window.strides[0]) {
-                (3, 1) => run::<3, 1>(self, op, row, input, output),
-                (3, _) => run::<3, 2>(self, op, row, input, output),
-                (5, 1) => run::<5, 1>(self, op, row, input, output),
-                _ => run::<5, 2>(self, op, row, input, output),
-            }
-        }
+        unsafe { run(self, op, row, input, output) }
     }
-}
-
-/// A few neighbouring output pixels.
-struct Tile<'a, const K: usize> {
-    packed: &'a Packed,
-    op: &'a DepthwiseI8,
-    rows: TapRows<K>,
-    /// The input column under the first tap of the first pixel, plus the padding to its left.
-    column: usize,
-    /// Channel 0 of the first pixel.
-    output: *mut u8,
 }
 
 /// See [`Packed::row`].
 ///
 /// # Safety
-/// As [`Packed::row`], and the CPU has AVX-512 with VNNI.
+/// As there, and the CPU has AVX-512 with VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-unsafe fn run<const K: usize, const S: usize>(
-    packed: &Packed,
-    op: &DepthwiseI8,
-    row: usize,
-    input: *const u8,
-    output: *mut u8,
-) {
-    let [columns, channels] = [op.output[1], op.window.input[2]];
-    let rows = TapRows::<K>::under(op, row, input);
-    let tile = |column: usize| Tile {
-        packed,
-        op,
-        rows: rows.at_column(op, column * S),
-        column: column * S,
-        output: output.wrapping_add(column * channels),
-    };
-    // What does not fill a tile is covered by one that starts earlier.
-    let mut column = 0;
-    while column < columns {
-        let left = columns - column;
-        // SAFETY: each branch starts a tile of P pixels at most at `columns - P`.
-        unsafe {
-            if left > 1 && columns >= 4 {
-                let start = column.min(columns - 4);
-                tile(start).run::<S, 4>();
-                column = start + 4;
-            } else {
-                tile(column).run::<S, 1>();
-                column += 1;
-            }
-        }
-    }
+unsafe fn run(packed: &Packed, op: &DepthwiseI8, row: usize, input: *const u8, output: *mut u8) {
+    // SAFETY: the caller's promise; only windows that have tiles are packed.
+    unsafe { square::row(packed, op, row, input, output) }
 }
 
-impl<const K: usize> Tile<'_, K> {
-    /// Writes `P` pixels.
-    ///
-    /// # Safety
-    /// `P` pixels can be written, and the CPU has AVX-512 with VNNI.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-    unsafe fn run<const S: usize, const P: usize>(&self) {
-        let window = &self.op.window;
-        let (padding, span) = (window.padding[1], (P - 1) * S + K);
-        let channels = window.input[2];
-        let inside = self.column >= padding && self.column + span <= window.input[1] + padding;
-        let mut channel = 0;
-        // SAFETY: vectors end at the last channel or are cut off there.
-        unsafe {
-            if inside {
-                while channel + LANES <= channels {
-                    self.vector::<S, P, false>(channel, LANES);
-                    channel += LANES;
-                }
-            }
-            while channel < channels {
-                self.vector::<S, P, true>(channel, LANES.min(channels - channel));
-                channel += LANES;
-            }
-        }
-    }
+impl Weights for Packed {
+    const LANES: usize = LANES;
 
-    /// Bytes of tap column `j` in row `ky`, a lane each. Without `EDGE` the column lies inside the
-    /// image, and all lanes are channels.
-    ///
-    /// # Safety
-    /// The channels of `lanes` from `channel` exist.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    unsafe fn load<const EDGE: bool>(
-        &self,
-        ky: usize,
-        j: usize,
-        channel: usize,
-        lanes: __mmask16,
-    ) -> __m512i {
-        let (start, step) = self.rows.0[ky];
-        let mut from = start.wrapping_add(j * step).wrapping_add(channel);
-        // SAFETY: a column inside the image has the channels, and so has the pixel outside.
-        unsafe {
-            if !EDGE {
-                return _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
-            }
-            // Columns to the left wrap around, to far beyond the last.
-            let x = (self.column + j).wrapping_sub(self.op.window.padding[1]);
-            if x >= self.op.window.input[1] {
-                from = self.op.outside.as_ptr().add(channel);
-            }
-            _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes, from.cast()))
-        }
-    }
-
-    /// `n` channels of `P` pixels.
-    ///
-    /// # Safety
-    /// As [`Tile::run`], and the channels exist.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-    unsafe fn vector<const S: usize, const P: usize, const EDGE: bool>(
-        &self,
+    #[inline(always)]
+    unsafe fn vector<const K: usize, const S: usize, const P: usize, const EDGE: bool>(
+        tile: &Tile<'_, Self, K>,
         channel: usize,
         n: usize,
     ) {
-        let op = self.op;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "bit 16 falls off by design"
-        )]
-        let lanes = ((1_u32 << n) - 1) as __mmask16;
-        let low = _mm512_set1_epi8(op.low.cast_signed());
-        // SAFETY: bias, multipliers and weights are filled up to 16 channels; the channels of
-        // pixels inside or outside can be read, those of `P` pixels written.
-        unsafe {
-            let bias = _mm512_loadu_si512(op.bias.as_ptr().add(channel).cast());
-            let mut sums = [bias; P];
-            let per_channel = K.div_ceil(STEP) * K * STEP;
-            let mut weights = self.packed.weights.as_ptr().add(channel * per_channel);
-            let mut top = 0;
-            while top < K {
-                let mut taps = [_mm512_setzero_si512(); K];
-                for tap in &mut taps {
-                    *tap = _mm512_loadu_si512(weights.cast());
-                    weights = weights.add(LANES * STEP);
-                }
-                // Written out, because the sums must not be indexed at run time.
-                macro_rules! column {
-                    ($($j:literal)*) => {$(
-                        if $j < (P - 1) * S + K {
-                            let mut x = self.load::<EDGE>(top, $j, channel, lanes);
-                            if top + 1 < K {
-                                let y = self.load::<EDGE>(top + 1, $j, channel, lanes);
-                                x = _mm512_or_si512(x, _mm512_slli_epi32::<8>(y));
-                            }
-                            if top + 2 < K {
-                                let y = self.load::<EDGE>(top + 2, $j, channel, lanes);
-                                x = _mm512_or_si512(x, _mm512_slli_epi32::<16>(y));
-                            }
-                            if top + 3 < K {
-                                let y = self.load::<EDGE>(top + 3, $j, channel, lanes);
-                                x = _mm512_or_si512(x, _mm512_slli_epi32::<24>(y));
-                            }
-                            // Bytes of rows that do not exist meet weights of zero.
-                            let x = _mm512_max_epu8(x, low);
-                            for pixel in 0..P {
-                                let first = pixel * S;
-                                if $j >= first && $j - first < K {
-                                    let tap = taps[$j - first];
-                                    sums[pixel] = _mm512_dpbusd_epi32(sums[pixel], x, tap);
-                                }
+        // SAFETY: the caller's promise.
+        unsafe { vector::<K, S, P, EDGE>(tile, channel, n) }
+    }
+}
+
+/// Sixteen bytes, or those of `lanes`, a 32-bit lane each.
+///
+/// # Safety
+/// The bytes exist, without `EDGE` all of them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn load<const EDGE: bool>(from: *const u8, lanes: __mmask16) -> __m512i {
+    // SAFETY: the caller's promise; masked bytes are not touched.
+    let bytes = unsafe {
+        if EDGE {
+            _mm_maskz_loadu_epi8(lanes, from.cast())
+        } else {
+            _mm_loadu_si128(from.cast())
+        }
+    };
+    _mm512_cvtepu8_epi32(bytes)
+}
+
+/// `n` channels of `P` pixels.
+///
+/// # Safety
+/// That of [`Weights::vector`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+unsafe fn vector<const K: usize, const S: usize, const P: usize, const EDGE: bool>(
+    tile: &Tile<'_, Packed, K>,
+    channel: usize,
+    n: usize,
+) {
+    let op = tile.op;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "bit 16 falls off by design"
+    )]
+    let lanes = ((1_u32 << n) - 1) as __mmask16;
+    let low = _mm512_set1_epi8(op.low.cast_signed());
+    // SAFETY: bias, multipliers and weights are filled up to 16 channels; the channels of
+    // pixels inside or outside can be read, those of `P` pixels written.
+    unsafe {
+        let bias = _mm512_loadu_si512(op.bias.as_ptr().add(channel).cast());
+        let mut sums = [bias; P];
+        let per_channel = K.div_ceil(STEP) * K * STEP;
+        let mut weights = tile.weights.weights.as_ptr().add(channel * per_channel);
+        let mut top = 0;
+        while top < K {
+            let mut taps = [_mm512_setzero_si512(); K];
+            for tap in &mut taps {
+                *tap = _mm512_loadu_si512(weights.cast());
+                weights = weights.add(LANES * STEP);
+            }
+            // Written out, because the sums must not be indexed at run time.
+            macro_rules! column {
+                ($($j:literal)*) => {$(
+                    if $j < (P - 1) * S + K {
+                        let mut x = load::<EDGE>(tile.tap::<EDGE>(top, $j, channel), lanes);
+                        if top + 1 < K {
+                            let y = load::<EDGE>(tile.tap::<EDGE>(top + 1, $j, channel), lanes);
+                            x = _mm512_or_si512(x, _mm512_slli_epi32::<8>(y));
+                        }
+                        if top + 2 < K {
+                            let y = load::<EDGE>(tile.tap::<EDGE>(top + 2, $j, channel), lanes);
+                            x = _mm512_or_si512(x, _mm512_slli_epi32::<16>(y));
+                        }
+                        if top + 3 < K {
+                            let y = load::<EDGE>(tile.tap::<EDGE>(top + 3, $j, channel), lanes);
+                            x = _mm512_or_si512(x, _mm512_slli_epi32::<24>(y));
+                        }
+                        // Bytes of rows that do not exist meet weights of zero.
+                        let x = _mm512_max_epu8(x, low);
+                        for pixel in 0..P {
+                            let first = pixel * S;
+                            if $j >= first && $j - first < K {
+                                let tap = taps[$j - first];
+                                sums[pixel] = _mm512_dpbusd_epi32(sums[pixel], x, tap);
                             }
                         }
-                    )*};
-                }
-                column!(0 1 2 3 4 5 6 7 8 9 10);
-                top += STEP;
+                    }
+                )*};
             }
-            let multipliers = op.multipliers.as_ptr().add(channel);
-            for (pixel, sum) in sums.into_iter().enumerate() {
-                let mut all = [0; LANES];
-                _mm512_storeu_si512(all.as_mut_ptr().cast(), sum);
-                let to = self.output.add(pixel * op.window.input[2] + channel);
-                op.to_byte.sums::<F32x16>(&all, multipliers, to, n);
-            }
+            column!(0 1 2 3 4 5 6 7 8 9 10);
+            top += STEP;
+        }
+        let multipliers = op.multipliers.as_ptr().add(channel);
+        for (pixel, sum) in sums.into_iter().enumerate() {
+            let mut all = [0; LANES];
+            _mm512_storeu_si512(all.as_mut_ptr().cast(), sum);
+            op.to_byte
+                .sums::<F32x16>(&all, multipliers, tile.place(pixel, channel), n);
         }
     }
 }

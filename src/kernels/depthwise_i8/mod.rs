@@ -22,6 +22,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod reference;
+#[cfg(target_arch = "x86_64")]
+mod square;
 
 pub use reference::depthwise_i8_reference;
 
@@ -83,38 +85,6 @@ pub struct DepthwiseI8 {
 enum Packed {
     Avx2(avx2::Packed),
     Avx512(avx512::Packed),
-}
-
-/// For each row of taps channel 0 of the column under the first tap of a pixel, not to be read
-/// where it is outside, and the bytes to the next column: rows outside the image are one pixel of
-/// zero points over and over.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-struct TapRows<const K: usize>([(*const u8, usize); K]);
-
-#[cfg(target_arch = "x86_64")]
-impl<const K: usize> TapRows<K> {
-    /// Those of output row `row`, from column 0 of the image.
-    fn under(op: &DepthwiseI8, row: usize, input: *const u8) -> Self {
-        let [height, width, channels] = op.window.input;
-        Self(std::array::from_fn(|ky| {
-            let y = (row * op.window.strides[0] + ky).wrapping_sub(op.window.padding[0]);
-            if y < height {
-                (input.wrapping_add(y * width * channels), channels)
-            } else {
-                (op.outside.as_ptr(), 0)
-            }
-        }))
-    }
-
-    /// The same from column `column` of the padded image.
-    fn at_column(self, op: &DepthwiseI8, column: usize) -> Self {
-        let x = column.wrapping_sub(op.window.padding[1]);
-        Self(
-            self.0
-                .map(|(start, step)| (start.wrapping_add(x.wrapping_mul(step)), step)),
-        )
-    }
 }
 
 impl DepthwiseI8 {
