@@ -17,8 +17,8 @@ use super::error::{ApiError, ServeError};
 use super::jobs::{Jobs, Queue};
 use super::keys::{Keys, Rates};
 use super::load::{Load, Patience};
-use super::metrics::{Metrics, count};
-use super::pool::{Pool, overloaded};
+use super::metrics::count;
+use super::pool::overloaded;
 use super::session::Answer;
 use super::store::Store;
 use crate::memory::measure;
@@ -100,21 +100,11 @@ impl App {
         let store = config.redis.clone().map(Store::start);
         let shared = store.clone().zip(Some(config.cache_expiry));
         let shared = shared.filter(|(_, expiry)| !expiry.is_zero());
-        let cache = Arc::new(Cache::new(config.cache_bytes, shared));
-        let load = Arc::new(Load::new(config.overload_wait));
+        let cache = Cache::new(config.cache_bytes, shared);
+        let load = Load::new(config.overload_wait);
         Ok(Arc::new(Self {
             admission: Admission::new(config.queue, division.uploads),
-            desk: Arc::new(Desk {
-                pool: Pool::start(
-                    Arc::clone(&config.model),
-                    limits,
-                    Arc::clone(&cache),
-                    Arc::clone(&load),
-                )?,
-                cache,
-                load,
-                metrics: Metrics::default(),
-            }),
+            desk: Desk::open(&config.model, limits, cache, load)?,
             keys: Keys::new(&config.api_keys),
             rates: config.rate_limit.map(Rates::new),
             jobs: Jobs::new(config.max_jobs, config.job_expiry),

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::ask::Ask;
 use super::cache::Cache;
-use super::error::ApiError;
+use super::config::ModelConfig;
+use super::error::{ApiError, ServeError};
 use super::load::{Load, Patience};
 use super::metrics::{Metrics, count};
 use super::pool::{Pool, overloaded};
 use super::session::Answer;
+use crate::predict::Limits;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -29,6 +31,28 @@ pub(super) struct Given {
 }
 
 impl Desk {
+    /// Starts the inference thread.
+    pub(super) fn open(
+        model: &Arc<ModelConfig>,
+        limits: Limits,
+        cache: Cache,
+        load: Load,
+    ) -> Result<Arc<Self>, ServeError> {
+        let (cache, load) = (Arc::new(cache), Arc::new(load));
+        let pool = Pool::start(
+            Arc::clone(model),
+            limits,
+            Arc::clone(&cache),
+            Arc::clone(&load),
+        )?;
+        Ok(Arc::new(Self {
+            pool,
+            cache,
+            load,
+            metrics: Metrics::default(),
+        }))
+    }
+
     /// Answers a question until it is of no use any more. Dropping the future drops the work.
     pub(super) async fn answer(
         &self,

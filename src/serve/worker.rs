@@ -26,8 +26,7 @@ use super::division::{BASE_BYTES, LEAST_DECODE_BYTES, PICTURE_BYTES};
 use super::error::{ApiError, ServeError};
 use super::jobs::{Begun, Question, Queue, Taken, expired};
 use super::load::{Load, Patience};
-use super::metrics::Metrics;
-use super::pool::{Phase, Pool};
+use super::pool::Phase;
 use super::predict::{Form, document};
 use super::router::RequestId;
 use super::session::ModelInfo;
@@ -89,20 +88,10 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
     let store = Store::start(config.redis.clone());
     let shared =
         (!config.cache_expiry.is_zero()).then(|| (Arc::clone(&store), config.cache_expiry));
-    let cache = Arc::new(Cache::new(0, shared));
+    let cache = Cache::new(0, shared);
     // Jobs wait in Redis, where nobody counts them.
-    let load = Arc::new(Load::new(f64::INFINITY));
-    let desk = Arc::new(Desk {
-        pool: Pool::start(
-            Arc::clone(&config.model),
-            limits,
-            Arc::clone(&cache),
-            Arc::clone(&load),
-        )?,
-        cache,
-        load,
-        metrics: Metrics::default(),
-    });
+    let load = Load::new(f64::INFINITY);
+    let desk = Desk::open(&config.model, limits, cache, load)?;
     let name = format!("{}-{:08x}", std::process::id(), random());
     tracing::info!(
         worker = name,
