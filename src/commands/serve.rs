@@ -11,10 +11,7 @@ use anyhow::{Context, Result};
 use super::session::EngineChoice;
 use super::{failure, service};
 use crate::cli::ServeArgs;
-use crate::serve::{self, Config, ModelConfig};
-
-/// Jobs that one process keeps: each may hold a photo.
-const DEFAULT_JOBS_HERE: usize = 16;
+use crate::serve::{self, Config, DEFAULT_JOBS, ModelConfig};
 
 /// Jobs that wait or run anywhere: 640 MB of photos in Redis at the most.
 const DEFAULT_JOBS_SHARED: usize = 64;
@@ -50,7 +47,7 @@ fn config(args: &ServeArgs) -> Result<Config> {
     let redis = url.map(service::redis).transpose()?;
     let max_jobs = match (args.max_jobs, &redis) {
         (Some(jobs), _) => jobs,
-        (None, None) => DEFAULT_JOBS_HERE,
+        (None, None) => DEFAULT_JOBS,
         (None, Some(_)) => DEFAULT_JOBS_SHARED,
     };
     Ok(Config {

@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::store::Redis;
 use crate::kernels::Isa;
 
+/// Jobs that one process keeps: each may hold a photo.
+pub const DEFAULT_JOBS: usize = 16;
+
 /// Which model, and how it runs.
 #[derive(Clone, Debug)]
 pub struct ModelConfig {

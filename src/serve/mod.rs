@@ -41,7 +41,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-pub use config::{Config, ModelConfig, WorkerConfig};
+pub use config::{Config, DEFAULT_JOBS, ModelConfig, WorkerConfig};
 pub use division::{Claims, Guests, least_budget};
 pub use error::ServeError;
 pub use store::Redis;

@@ -4,12 +4,11 @@
 use crate::artifact::{InputKind, Model};
 use crate::memory::estimate::{Facts, estimate, worst};
 use crate::readiness::verdict::Demand;
-use crate::serve::{Claims, Guests, least_budget};
+use crate::serve::{Claims, DEFAULT_JOBS, Guests, least_budget};
 
 /// Settings that `dermal serve` has unless told otherwise; a test holds them to its options.
 const MAX_UPLOAD_BYTES: u64 = 10_000_000;
 const QUEUE: u64 = 16;
-const MAX_JOBS: u64 = 16;
 pub(super) const CACHE_BYTES: u64 = 4_000_000;
 
 /// What the server sets aside for a load: its own settings, and more where the load asks for it.
@@ -20,7 +19,7 @@ pub(super) fn claims(facts: &Facts) -> Claims {
         max_upload_bytes: MAX_UPLOAD_BYTES.max(facts.photo.file_bytes),
         // A server whose queue is three quarters full draws no heat maps.
         queue: QUEUE.max(photos.saturating_mul(4).div_ceil(3)),
-        max_jobs: MAX_JOBS,
+        max_jobs: DEFAULT_JOBS as u64,
     }
 }
 
@@ -79,12 +78,7 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         let serve = command.find_subcommand("serve").unwrap();
-        for (option, value) in [
-            ("max_upload", "10MB"),
-            ("queue", "16"),
-            ("max_jobs", "16"),
-            ("cache", "4MB"),
-        ] {
+        for (option, value) in [("max_upload", "10MB"), ("queue", "16"), ("cache", "4MB")] {
             let argument = serve
                 .get_arguments()
                 .find(|a| a.get_id() == option)
@@ -92,7 +86,7 @@ mod tests {
             assert_eq!(argument.get_default_values(), [value], "{option}");
         }
         assert_eq!((MAX_UPLOAD_BYTES, CACHE_BYTES), (10_000_000, 4_000_000));
-        assert_eq!((QUEUE, MAX_JOBS), (16, 16));
+        assert_eq!(QUEUE, 16);
     }
 
     #[test]
