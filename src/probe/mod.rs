@@ -195,7 +195,7 @@ pub struct Soak {
 struct Client<'a> {
     agent: ureq::Agent,
     options: &'a Options,
-    /// Numbers photos, so that none comes twice.
+    /// Numbers requests, so that photos take turns.
     sent: AtomicUsize,
 }
 
@@ -271,16 +271,13 @@ impl Client<'_> {
     fn post(&self, path: &str) -> Result<(u16, Vec<u8>), ureq::Error> {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let photos = &self.options.photos;
-        // Bytes after a JPEG's end mean nothing, but make it another file for a cache.
-        let mut photo = photos[number % photos.len()].clone();
-        if photo.starts_with(b"\xFF\xD8") {
-            photo.extend(std::process::id().to_le_bytes());
-            photo.extend((number as u64).to_le_bytes());
-        }
+        let photo = &photos[number % photos.len()];
         let mut request = self
             .agent
             .post(format!("{}{path}", self.options.url))
-            .header("content-type", "application/octet-stream");
+            .header("content-type", "application/octet-stream")
+            // It is the model that is asked, not the memory of its answers.
+            .header("cache-control", "no-cache");
         if let Some(key) = &self.options.api_key {
             request = request.header("authorization", format!("Bearer {key}"));
         }

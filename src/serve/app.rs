@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::extract::Request;
 use axum::http::StatusCode;
 
 use super::admission::{Admission, Lease, Ticket};
 use super::ask::{Ask, Subject};
-use super::body::too_large;
+use super::body::{discard, too_large};
 use super::cache::Cache;
 use super::config::Config;
 use super::desk::{Desk, Given};
@@ -19,6 +20,7 @@ use super::keys::{Keys, Rates};
 use super::load::{Load, Patience};
 use super::metrics::count;
 use super::pool::overloaded;
+use super::predict::length;
 use super::session::Answer;
 use super::store::Store;
 use crate::memory::measure;
@@ -132,8 +134,19 @@ impl App {
         seconds.clamp(1, 60)
     }
 
+    /// Lets a request in, or refuses it in a way that its client hears.
+    pub(super) async fn admit(&self, request: Request) -> Result<(Entry, Request), ApiError> {
+        match self.enter(length(request.headers())).await {
+            Ok(entry) => Ok((entry, request)),
+            Err(error) => {
+                discard(request).await;
+                Err(error)
+            }
+        }
+    }
+
     /// Lets a request in whose body has `length` bytes, as far as it says so.
-    pub(super) async fn enter(&self, length: Option<u64>) -> Result<Entry, ApiError> {
+    async fn enter(&self, length: Option<u64>) -> Result<Entry, ApiError> {
         let until = Instant::now() + self.config.deadline;
         self.refuse_while_draining()?;
         let now = Instant::now();

@@ -70,6 +70,8 @@ pub(super) struct Ask {
     pub heat_map: Option<HeatMapAsk>,
     pub fields: Vec<(String, String)>,
     pub inputs: Vec<ExtraInput>,
+    /// Whether the answer is computed even if one is kept.
+    pub fresh: bool,
 }
 
 impl Ask {
@@ -107,6 +109,7 @@ pub(super) struct Asked {
     details: Vec<&'static str>,
     heat_map: HeatMapAsk,
     pub top: Option<usize>,
+    pub fresh: bool,
     fields: Vec<(String, String)>,
     inputs: Vec<ExtraInput>,
 }
@@ -135,6 +138,20 @@ impl Asked {
         let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
         let first = accept.and_then(|text| text.split([',', ';']).next());
         first.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("image/png"))
+    }
+
+    /// Whether a client wants no answer that was kept (RFC 9111, 5.2.1.4).
+    pub(super) fn wants_fresh(headers: &HeaderMap) -> bool {
+        let directives = headers.get_all(header::CACHE_CONTROL).into_iter();
+        let mut directives = directives.filter_map(|value| value.to_str().ok());
+        directives.any(|text| {
+            let mut each = text.split(',').map(str::trim);
+            each.any(|one| {
+                ["no-cache", "no-store"]
+                    .iter()
+                    .any(|no| one.eq_ignore_ascii_case(no))
+            })
+        })
     }
 
     pub(super) fn want_heat_map(&mut self) {
@@ -230,6 +247,7 @@ impl Asked {
             heat_map: wanted.then_some(self.heat_map),
             fields: self.fields,
             inputs: self.inputs,
+            fresh: self.fresh,
         })
     }
 

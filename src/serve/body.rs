@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::StatusCode;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
 use http_body::Frame;
+use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::ApiError;
@@ -20,6 +22,22 @@ const LEAST_BYTES_PER_SECOND: u64 = 4_000;
 
 /// How often the rate is looked at while nothing comes.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long, and for how many bytes, the body of a request that was refused is read on.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
+const DISCARD_BYTES: u64 = 32 << 20;
+
+/// Reads the body of a refused request and throws it away, for a moment: a client that still sends
+/// when its connection is closed does not get to read why it was refused.
+pub(super) async fn discard(request: Request) {
+    // Who waits to be told to go on has sent nothing yet.
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let (mut body, _) = Paced::new(request.into_body(), DISCARD_BYTES);
+    let to_its_end = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(DISCARD_PATIENCE, to_its_end).await;
+}
 
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,7 +44,7 @@ pub(super) async fn predict(
     id: RequestId,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let entry = app.enter(length(request.headers())).await?;
+    let (entry, request) = app.admit(request).await?;
     let Read { ask, form } = read(&app, request).await?;
     let served = app.serve(ask, Patience::Client, entry.until).await?;
     drop(entry);
@@ -77,6 +77,7 @@ pub(super) async fn read(app: &App, request: Request) -> Result<Read, ApiError> 
     let headers = request.headers();
     refuse_encoded(headers)?;
     let mut asked = Asked::from_query(request.uri().query().unwrap_or_default())?;
+    asked.fresh = Asked::wants_fresh(headers);
     let png = Asked::wants_png(headers);
     if png {
         asked.want_heat_map();

@@ -214,7 +214,7 @@ pub(super) async fn infer(
     named: Named,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let entry = app.enter(length(request.headers())).await?;
+    let (entry, request) = app.admit(request).await?;
     refuse_encoded(request.headers())?;
     let info = info(&app, &named)?;
     let header_length = match request.headers().get(HEADER_LENGTH) {

@@ -324,6 +324,13 @@ fn the_same_question_is_computed_once() {
     };
     assert_eq!(look("memory_file", "hit"), 1.0);
     assert_eq!(look("memory_pixels", "hit"), 0.0);
+    let fresh = [
+        ("content-type", "image/jpeg"),
+        ("cache-control", "max-age=0, no-cache"),
+    ];
+    let afresh = server.request("POST", "/predict", &fresh, &bytes);
+    assert_eq!(afresh.ok()["cached"], false);
+    assert_eq!(look("memory_file", "hit"), 1.0);
     let off = Server::start(&["--cache", "0"]);
     off.post("/predict", &bytes).ok();
     assert_eq!(off.post("/predict", &bytes).ok()["cached"], false);

@@ -195,6 +195,23 @@ fn overload_is_told_to_come_back_and_nothing_else_fails() {
     assert!(server.post("/predict?gradcam=1", &bytes).ok()["gradcam"].is_object());
 }
 
+/// A client that writes all before it reads anything must not find the connection reset.
+#[test]
+fn who_still_sends_when_refused_hears_why() {
+    let server = Server::start(&["--max-upload", "1MB"]);
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let body = vec![0; 12_000_000];
+    for _ in 0..5 {
+        let url = format!("http://{}/predict", server.address);
+        let request = agent.post(url).header("content-type", "image/jpeg");
+        let reply = request.send(&body[..]).unwrap();
+        assert_eq!(reply.status().as_u16(), 413);
+    }
+}
+
 /// Ten times as many as can be answered, for a while, whether they are answered or not.
 #[test]
 fn ten_times_overload_keeps_accepted_requests_quick() {

@@ -191,7 +191,7 @@ impl Cache {
     /// What to look for, for a question to `model`; tensors are not kept.
     pub(super) fn wanted(&self, model: &str, ask: &Ask) -> Option<Wanted> {
         match &ask.subject {
-            Subject::Photo(photo) if self.is_on() => Some(Wanted {
+            Subject::Photo(photo) if self.is_on() && !ask.fresh => Some(Wanted {
                 file: Digest::of_file(photo),
                 question: Digest::of_question(model, ask),
                 missed: None,
@@ -324,6 +324,7 @@ mod tests {
             heat_map: None,
             fields: vec![("age".into(), field.into())],
             inputs: Vec::new(),
+            fresh: false,
         }
     }
 
