@@ -147,10 +147,20 @@ fn http_that_is_none_is_refused() {
         ("many headers", &many, &[431, 400, 0]),
         ("long path", &path, &[414, 431, 400, 0]),
     ] {
-        let mut stream = server.connect();
-        let _ = stream.write_all(bytes.as_bytes());
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let reply = Reply::read(&mut stream);
+        let ask = || {
+            let mut stream = server.connect();
+            let _ = stream.write_all(bytes.as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            Reply::read(&mut stream)
+        };
+        let mut reply = ask();
+        // Where a connection ends with bytes unread, its reset may overtake the answer.
+        for _ in 0..5 {
+            if reply.status != 0 || allowed.contains(&0) {
+                break;
+            }
+            reply = ask();
+        }
         assert!(allowed.contains(&reply.status), "{what}: {}", reply.status);
     }
     server.post("/predict", &photo("nv_00.jpg")).ok();
