@@ -101,13 +101,20 @@ impl Server {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// The log without the lines of [`Server::metric`], which tests ask again and again.
+    fn log_to_read(&self) -> String {
+        let log = self.log.lock().unwrap();
+        let lines = log.iter().filter(|l| !l.contains("\"/metrics\""));
+        lines.map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
     fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let started = Instant::now();
         while !is_so(self) {
             assert!(
                 started.elapsed() < SOON,
                 "waited too long until {what}:\n{}",
-                self.log_text()
+                self.get("/metrics").text()
             );
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -174,7 +181,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            println!("--- the server's log\n{}", self.log_text());
+            println!("--- the server's log\n{}", self.log_to_read());
         }
     }
 }
