@@ -348,6 +348,10 @@ fn a_client_that_leaves_is_not_worked_for() {
     let large = large_jpeg(4000, 3000);
     let slow = "/predict?gradcam=1&max_side=4096";
     let mut staying: Vec<_> = (0..5).map(|_| ask(slow, &large)).collect();
+    // Their bodies are all there by then; a small one would overtake one that is still read.
+    server.wait_until("the first is done", |s| {
+        s.metric("dermal_photos_total") >= 1.0
+    });
     let small = photo("nv_00.jpg");
     let leaving: Vec<_> = (0..8).map(|_| ask("/predict", &small)).collect();
     server.wait_until("all wait behind one of these", |s| {
