@@ -125,6 +125,10 @@ fn estimates_agree_with_the_kernel() {
             ];
             let (code, document) = prove(model.as_deref(), &args);
             assert_eq!(code, Some(0), "{:#}", document["proof"]);
+            let drain = &document["proof"]["drain"];
+            assert_eq!(drain["answered"], 4, "{drain}");
+            assert_eq!(drain["exit_code"], 0, "{drain}");
+            assert!(document["proof"]["health_ms"].as_f64().unwrap() > 0.0);
             for row in document["proof"]["rows"].as_array().unwrap() {
                 let moment = row["moment"].as_str().unwrap();
                 // Small and without a photo: what is asked is whether photos fit.

@@ -1,5 +1,6 @@
 //! Several photos at once, whose last bytes are held back until all the others have been sent: the
-//! worst moment that so many uploads can be for a server.
+//! worst moment that so many uploads can be for a server. What happens to it in that moment is the
+//! caller's to choose.
 
 use std::io::{self, Read};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -39,7 +40,7 @@ pub enum Reply {
     Silent(String),
 }
 
-/// Lets nobody through before so many have come.
+/// Lets nobody through before so many have come: every upload, and who sends them.
 #[derive(Debug)]
 struct Gate {
     missing: Mutex<usize>,
@@ -48,12 +49,21 @@ struct Gate {
 
 impl Gate {
     fn pass(&self) {
+        {
+            let lock = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut missing = lock;
+            *missing = missing.saturating_sub(1);
+            self.open.notify_all();
+        }
+        self.wait(0);
+    }
+
+    /// Waits until no more than so many are missing, but not for ever.
+    fn wait(&self, absent: usize) {
         let lock = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut missing = lock;
-        *missing = missing.saturating_sub(1);
-        self.open.notify_all();
         let until = Instant::now() + GATE_PATIENCE;
-        while *missing > 0 {
+        while *missing > absent {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -88,8 +98,14 @@ impl Burst<'_> {
     /// Sends them and waits for every answer.
     #[must_use]
     pub fn send(&self) -> Vec<Reply> {
+        self.send_around(|| ())
+    }
+
+    /// Sends all but the last byte of each, then does something, then sends these bytes and waits
+    /// for every answer.
+    pub fn send_around(&self, in_between: impl FnOnce()) -> Vec<Reply> {
         let gate = Gate {
-            missing: Mutex::new(self.photos.len()),
+            missing: Mutex::new(self.photos.len() + 1),
             open: Condvar::new(),
         };
         std::thread::scope(|scope| {
@@ -98,6 +114,9 @@ impl Burst<'_> {
                 .iter()
                 .map(|photo| scope.spawn(|| self.one(photo, &gate)))
                 .collect();
+            gate.wait(1);
+            in_between();
+            gate.pass();
             let replies = threads.into_iter().map(|thread| {
                 let reply = thread.join();
                 reply.unwrap_or_else(|_| Reply::Silent("a thread panicked".to_owned()))

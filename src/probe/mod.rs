@@ -7,6 +7,7 @@
 
 mod burst;
 mod verdict;
+mod watch;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 pub use burst::{Burst, Reply};
 pub use verdict::{Finding, Percentiles};
+pub use watch::{Watch, requests_inside};
 
 /// Longest answer that is read: a heat map of 4096 pixels as base64.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;

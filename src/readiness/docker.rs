@@ -208,7 +208,7 @@ impl Image {
             }
         }
         if let Some(serve) = start.serve(&project.flags) {
-            if let (Some((exposed, at)), Some((_, port))) = (&self.exposed, serve.bind())
+            if let (Some((exposed, at)), Some(port)) = (&self.exposed, serve.port())
                 && !port.contains("PORT")
                 && exposed.split('/').next() != Some(port)
                 && !exposed.contains('$')

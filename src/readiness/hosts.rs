@@ -352,12 +352,8 @@ pub(super) fn railway(project: &Project, facts: &mut HostFacts, out: &mut Findin
     let draining = setting(deploy, "drainingSeconds");
     let line = draining.as_ref().or(deploy).map_or(1, |value| value.line);
     let seconds = draining.and_then(|d| d.number()).unwrap_or(0.0);
-    if seconds < project.drain_seconds() {
-        out.add(
-            &rules::RAILWAY_SHUTDOWN,
-            file,
-            line,
-            format!("requests get {seconds} s to finish"),
-        );
+    facts.railway = true;
+    if let Some(what) = project.drain().against(seconds) {
+        out.add(&rules::RAILWAY_SHUTDOWN, file, line, what);
     }
 }

@@ -176,6 +176,20 @@ impl Project {
                 format!("{:.0} MB", mb(resources.disk_bytes)),
             );
         }
+        if let (Some(ms), Some(patience)) = (resources.health_ms, platform.health_s)
+            && ms / 1e3 > patience.value
+        {
+            let (seconds, given) = (ms / 1e3, patience.value);
+            out.add(
+                &rules::HEALTH_SLOW,
+                SETTINGS_FILE,
+                line,
+                format!(
+                    "`/health` took {seconds:.1} s while {} photos were computed, {given} s are given",
+                    self.settings.concurrency
+                ),
+            );
+        }
         if resources.proved == Some(false) {
             out.add(
                 &rules::PROOF_FAILED,

@@ -77,6 +77,10 @@ pub struct Resources {
     pub cold_start_ms: f64,
     /// Program and model.
     pub disk_bytes: u64,
+    /// From SIGTERM to the end of the server with as many photos inside as may come at once.
+    pub drain_ms: f64,
+    /// Slowest answer of the health check while they are computed, where a proof measured it.
+    pub health_ms: Option<f64>,
     /// Whether a proof was made and survived.
     pub proved: Option<bool>,
 }
@@ -105,6 +109,37 @@ pub struct Project {
 /// Where dermal.yaml is.
 pub const SETTINGS_FILE: &str = "dermal.yaml";
 
+/// Seconds that ending is given at least: a slow client takes its answer that long.
+const LEAST_DRAIN_SECONDS: f64 = 2.0;
+
+/// Seconds between SIGTERM and SIGKILL that `dermal serve` gives itself, unless told otherwise.
+const OWN_GRACE_SECONDS: f64 = 25.0;
+
+/// From SIGTERM to the end of the server, at worst.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    pub(super) seconds: f64,
+    photos: u64,
+    measured: bool,
+}
+
+impl Drain {
+    /// Why so many seconds are too few; `None` if they are not.
+    pub(super) fn against(&self, given: f64) -> Option<String> {
+        let how = if self.measured {
+            "measured"
+        } else {
+            "estimated"
+        };
+        (given < self.seconds).then(|| {
+            let Self {
+                seconds, photos, ..
+            } = self;
+            format!("{given} s, but {photos} photos may take {seconds:.1} s to finish ({how})")
+        })
+    }
+}
+
 /// What host files say that is compared with one another.
 #[derive(Debug, Default)]
 pub(super) struct HostFacts {
@@ -121,6 +156,8 @@ pub(super) struct HostFacts {
     /// Seconds between SIGTERM and SIGKILL.
     pub(super) grace: Option<(f64, String, usize)>,
     pub(super) fly: bool,
+    /// Whether there is a file of Railway's, which has a rule of its own.
+    pub(super) railway: bool,
     pub(super) fly_port: Option<(f64, usize)>,
     pub(super) fly_grace: Option<(f64, usize)>,
     /// Memory of the machine that is ordered.
@@ -202,10 +239,15 @@ impl Project {
         }
     }
 
-    /// Seconds that a running request may need to finish: the estimate's, or two.
-    pub(super) fn drain_seconds(&self) -> f64 {
-        let latency = self.resources.as_ref().map_or(2000.0, |r| r.latency_ms);
-        (latency / 1000.0).max(2.0)
+    /// How long the server may take to end.
+    pub(super) fn drain(&self) -> Drain {
+        let resources = self.resources.as_ref();
+        let seconds = resources.map_or(0.0, |r| r.drain_ms / 1e3);
+        Drain {
+            seconds: seconds.max(LEAST_DRAIN_SECONDS),
+            photos: self.settings.concurrency,
+            measured: resources.is_some_and(|r| r.proved.is_some()),
+        }
     }
 
     /// Every finding, worst first. Rules that dermal.yaml allows are left out.
@@ -224,6 +266,7 @@ impl Project {
         let served = self.starts(&facts, &mut out);
         self.environment(&facts, &served, &mut out);
         self.machine(&facts, &served, &mut out);
+        self.shutdown(&facts, &served, &mut out);
         self.models(&facts, &served, &mut out);
         self.shipped(&facts, &mut out);
         self.accuracy(&mut out);
@@ -400,7 +443,7 @@ impl Project {
         }
         if let Some((port, line)) = facts.fly_port {
             let bound = served.iter().find_map(|(start, serve)| {
-                let (_, port) = serve.bind()?;
+                let port = serve.port()?;
                 let fly = matches!(start.file.as_str(), "fly.toml") || is_dockerfile(&start.file);
                 fly.then(|| port.parse::<f64>().ok())?
             });
@@ -415,26 +458,45 @@ impl Project {
                 );
             }
         }
-        let drain = self.drain_seconds();
+    }
+
+    /// Time to end, against the time that is given.
+    fn shutdown(&self, facts: &HostFacts, served: &[(&Start, Serve)], out: &mut Findings) {
+        let drain = self.drain();
         if let Some((seconds, file, line)) = &facts.grace
-            && *seconds < drain
+            && let Some(what) = drain.against(*seconds)
         {
-            out.add(
-                &rules::RENDER_SHUTDOWN,
-                file,
-                *line,
-                format!("{seconds} s, but a request takes up to {drain:.0} s"),
-            );
+            out.add(&rules::RENDER_SHUTDOWN, file, *line, what);
         }
         if let Some((seconds, line)) = facts.fly_grace.filter(|_| facts.fly)
-            && seconds < drain
+            && let Some(what) = drain.against(seconds)
         {
-            out.add(
-                &rules::FLY_SHUTDOWN,
-                "fly.toml",
-                line,
-                format!("{seconds} s, but a request takes up to {drain:.0} s"),
-            );
+            out.add(&rules::FLY_SHUTDOWN, "fly.toml", line, what);
+        }
+        // Where no file says it, the platform does.
+        let said = facts.grace.is_some() || facts.fly || facts.railway;
+        let platform = self.platform.as_ref().and_then(|(p, _)| p.grace_s);
+        if let Some(what) = platform
+            .filter(|_| !said)
+            .and_then(|s| drain.against(s.value))
+        {
+            let line = self.settings.platform_line;
+            out.add(&rules::SHUTDOWN_PLATFORM, SETTINGS_FILE, line, what);
+        }
+        // And the server's own patience.
+        let variable = facts.variables.iter().find(|v| v.name == "DERMAL_GRACE");
+        for (start, serve) in served {
+            let (text, file, line) = match (serve.value("--grace"), variable) {
+                (Some(text), _) => (Some(text), &start.file, start.line),
+                (None, Some(variable)) => {
+                    (Some(variable.value.as_str()), &variable.file, variable.line)
+                }
+                (None, None) => (None, &start.file, start.line),
+            };
+            let seconds = text.map_or(Some(OWN_GRACE_SECONDS), |text| text.parse().ok());
+            if let Some(what) = seconds.and_then(|seconds| drain.against(seconds)) {
+                out.add(&rules::SHUTDOWN_GRACE, file, line, what);
+            }
         }
     }
 

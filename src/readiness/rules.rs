@@ -85,6 +85,7 @@ rules! {
     LATENCY_SLOW Warning "latency-slow": "people leave after ten seconds", "a faster CPU, a smaller model, INT8, or smaller photos";
     COLD_START Error "cold-start-over-timeout": "the platform takes the service for dead before it listens", "a smaller model or a faster CPU";
     DISK Error "disk-too-small": "what is deployed does not fit the platform's disk", "ship the artifact and the program only";
+    HEALTH_SLOW Error "health-slow-under-load": "a server that is only busy is taken for dead and restarted, and all its requests are lost", "admit fewer photos at once, choose a smaller model or more CPU, or give the health check more time where the platform lets you";
     PROOF_FAILED Error "proof-failed": "it did not survive the platform's limits when it was run inside them", "`dermal estimate --prove` shows at which moment";
     // The platform.
     PLATFORM_NO_SERVERS Error "platform-runs-no-servers": "no program of one's own may listen there", "choose another platform: `dermal estimate --advise`";
@@ -100,6 +101,8 @@ rules! {
     START_LAZY Warning "start-lazy": "the first visitor waits for the model, and a broken model shows only then", "use `--preload`";
     START_GRADCAM_OFF Warning "start-gradcam-off": "dermal.yaml wants heat maps, the server is told not to make them", "remove `--no-gradcam`, or set `gradcam: false` in dermal.yaml";
     START_SHELL Warning "start-shell-keeps-signals": "the shell is process 1 and does not pass SIGTERM on: running requests are cut", "use the JSON form, or put `exec` in front";
+    SHUTDOWN_PLATFORM Warning "platform-grace-short": "running requests are cut when a new version is deployed or the platform moves the server", "admit fewer photos at once (`concurrency`, `--queue`), choose a smaller model, or a platform that waits longer";
+    SHUTDOWN_GRACE Warning "start-grace-short": "the server itself gives accepted requests up after so long, and their clients get no answer", "raise `--grace` (DERMAL_GRACE), and the platform's time with it";
     FILES_DISAGREE Error "files-disagree": "which of the two is deployed depends on where", "give both the same start command";
     HEALTH_NOT_SERVED Error "health-path-not-served": "the health check fails for ever, and the service is restarted or never gets requests", "use `/health` (or /livez, /readyz)";
     HEALTH_MISSING Warning "health-missing": "a server that hangs would keep getting requests", "check `/health`";

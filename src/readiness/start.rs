@@ -149,10 +149,28 @@ impl Serve {
         option.and_then(|(_, value)| value.as_deref())
     }
 
-    /// The port that `--bind` names, with its address; `None` without `--bind`.
+    /// `--bind`: an address, and a port if it has one.
+    fn bind(&self) -> Option<(&str, Option<&str>)> {
+        let text = self.value("--bind")?;
+        // The colons of a bare IPv6 address part no port off.
+        let bare = text.ends_with(']') || text.matches(':').count() > 1 && !text.contains("]:");
+        Some(match text.rsplit_once(':') {
+            Some((address, port)) if !bare => (address, Some(port)),
+            _ => (text, None),
+        })
+    }
+
+    /// The address that is bound, if it is said.
     #[must_use]
-    pub fn bind(&self) -> Option<(&str, &str)> {
-        self.value("--bind")?.rsplit_once(':')
+    pub fn address(&self) -> Option<&str> {
+        self.bind().map(|(address, _)| address)
+    }
+
+    /// The port that is bound, if it is said: `--bind`'s, or where that has none `--port`.
+    #[must_use]
+    pub fn port(&self) -> Option<&str> {
+        let bound = self.bind().and_then(|(_, port)| port);
+        bound.or(self.value("--port"))
     }
 }
 
@@ -183,22 +201,24 @@ pub fn check(start: &Start, flags: &[Flag], gradcam: bool, out: &mut Findings) -
             format!("`dermal serve` has no `{}`{near}", suggest::shorten(word)),
         );
     }
-    if let Some((address, port)) = serve.bind() {
-        if matches!(address, "127.0.0.1" | "localhost" | "[::1]") {
-            out.add(
-                &rules::START_LOCALHOST,
-                file,
-                line,
-                format!("it binds {address}"),
-            );
-        }
+    if let Some(address) = serve.address()
+        && matches!(address, "127.0.0.1" | "localhost" | "[::1]" | "::1")
+    {
+        out.add(
+            &rules::START_LOCALHOST,
+            file,
+            line,
+            format!("it binds {address}"),
+        );
+    }
+    if let Some(port) = serve.port() {
         let variable = port.contains("PORT");
         if variable && !start.shell {
             out.add(
                 &rules::START_PORT_UNEXPANDED,
                 file,
                 line,
-                format!("`--bind {address}:{port}` stands in a list of words"),
+                format!("`{port}` stands in a list of words"),
             );
         }
         if !variable && start.port_given {
@@ -287,6 +307,33 @@ pub fn split(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn address_and_port_are_found_wherever_they_are_said() {
+        let names = ["--bind", "--port"];
+        let flags = names.map(|name| Flag {
+            name: name.to_owned(),
+            takes_value: true,
+        });
+        for (options, address, port) in [
+            ("", None, None),
+            ("--bind 0.0.0.0:80", Some("0.0.0.0"), Some("80")),
+            ("--bind 0.0.0.0", Some("0.0.0.0"), None),
+            ("--bind 0.0.0.0 --port 81", Some("0.0.0.0"), Some("81")),
+            ("--port=$PORT", None, Some("$PORT")),
+            ("--bind [::1]:80 --port 81", Some("[::1]"), Some("80")),
+            ("--bind [::1]", Some("[::1]"), None),
+            ("--bind ::1 --port 81", Some("::1"), Some("81")),
+        ] {
+            let start = Start::of_shell("Procfile", 1, &format!("dermal serve {options}"));
+            let serve = start.serve(&flags).unwrap();
+            assert_eq!(
+                (serve.address(), serve.port()),
+                (address, port),
+                "{options}"
+            );
+        }
+    }
 
     #[test]
     fn lines_are_split_as_a_shell_does() {

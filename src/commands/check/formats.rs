@@ -110,6 +110,8 @@ struct Numbers {
     must_fit_bytes: u64,
     latency_ms: f64,
     cold_start_ms: f64,
+    drain_ms: f64,
+    health_ms: Option<f64>,
     disk_bytes: u64,
     proved: Option<bool>,
 }
@@ -126,6 +128,8 @@ fn document<'a>(subject: &Subject<'a>) -> Document<'a> {
             must_fit_bytes: r.must_fit_bytes,
             latency_ms: r.latency_ms,
             cold_start_ms: r.cold_start_ms,
+            drain_ms: r.drain_ms,
+            health_ms: r.health_ms,
             disk_bytes: r.disk_bytes,
             proved: r.proved,
         }),

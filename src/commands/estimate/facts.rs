@@ -172,6 +172,27 @@ impl Times {
     }
 }
 
+impl Times {
+    /// Wall time of one request at a CPU share, or here. One request runs on one CPU but for
+    /// inference, which threads share.
+    pub(super) fn wall_ms(
+        &self,
+        photo: &PhotoFacts,
+        gradcam: bool,
+        threads: u64,
+        share: Option<f64>,
+    ) -> f64 {
+        let alone = self.request_ms(photo, gradcam) - self.inference_ms;
+        match share {
+            Some(share) => {
+                let threads = share.max(1.0).min(threads as f64);
+                (alone + self.inference_ms / threads) / share.min(1.0)
+            }
+            None => alone + self.inference_here_ms,
+        }
+    }
+}
+
 const SAMPLE_MEGAPIXELS: f64 = SAMPLE_PIXELS as f64 / 1e6;
 
 /// One made-up photo, taken through everything that a request goes through.

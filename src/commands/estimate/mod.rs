@@ -123,6 +123,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
             prove::Plan {
                 model: args.model.as_deref(),
                 facts: subject.facts,
+                times: subject.times,
                 query: deployment::query(&subject.model),
                 isa: subject.choice.isa.name(),
                 limit_bytes: limit.as_ref().map(|limit| limit.bytes),
@@ -170,6 +171,15 @@ pub(super) struct Question<'a> {
     pub(super) max_pixels: u64,
 }
 
+/// What a proof found.
+pub(super) struct Proven {
+    pub(super) survived: bool,
+    /// From SIGTERM to the end, with as many photos inside as may come at once.
+    pub(super) drain_ms: Option<f64>,
+    /// Slowest answer of `/health` while they were computed.
+    pub(super) health_ms: Option<f64>,
+}
+
 /// What it is told.
 pub(super) struct Answer {
     pub(super) demand: Demand,
@@ -204,18 +214,24 @@ pub(super) fn answer(question: &Question<'_>) -> Result<Answer> {
 }
 
 impl Answer {
-    /// Runs it inside the platform's limits: whether it survived.
-    pub(super) fn prove(&self, question: &Question<'_>) -> Result<bool> {
+    /// Runs it inside the platform's limits.
+    pub(super) fn prove(&self, question: &Question<'_>) -> Result<Proven> {
         let proof = prove::Plan {
             model: question.model,
             facts: self.subject.facts,
+            times: self.subject.times,
             query: deployment::query(&self.subject.model),
             isa: self.subject.choice.isa.name(),
             limit_bytes: Some(question.platform.ram_bytes()),
             cpu_share: Some(question.platform.cpu.value),
             pixels: question.max_pixels,
         };
-        Ok(proof.run()?.survived)
+        let proof = proof.run()?;
+        Ok(Proven {
+            survived: proof.survived,
+            drain_ms: proof.drain.map(|drain| drain.ms),
+            health_ms: proof.health_ms,
+        })
     }
 }
 
@@ -303,20 +319,17 @@ impl Subject {
 
     fn latency(&self, platform: Option<&Platform>) -> Latency {
         let (times, load) = (&self.times, &self.facts.load);
-        let cpu_ms = times.request_ms(&self.facts.photo, load.gradcam);
+        let wall_ms = |share| {
+            let photo = &self.facts.photo;
+            times.wall_ms(photo, load.gradcam, load.threads, share)
+        };
         let share = platform.map(|p| p.cpu.value);
         let added = platform
             .and_then(|p| p.added_latency_ms)
             .map_or(0.0, |ms| ms.value);
-        // One request runs on one CPU but for inference, which threads share.
-        let there = share.map(|share| {
-            let threads = share.max(1.0).min(load.threads as f64);
-            let inference = times.inference_ms / threads;
-            (cpu_ms - times.inference_ms + inference) / share.min(1.0) + added
-        });
         Latency {
-            here: cpu_ms - times.inference_ms + times.inference_here_ms,
-            there,
+            here: wall_ms(None),
+            there: share.map(|share| wall_ms(Some(share)) + added),
             cpu_share: share,
             cold_start_here: times.load_ms,
             cold_start_there: share.map(|share| times.load_ms / share.min(1.0)),

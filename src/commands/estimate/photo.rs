@@ -30,6 +30,15 @@ impl Photo {
         Ok(Self { jpeg, facts })
     }
 
+    /// So many photos, each another one: `sent` counts them.
+    pub(super) fn variants(&self, sent: &mut usize, count: u64) -> Vec<Vec<u8>> {
+        let numbers = (0..count).map(|_| {
+            *sent += 1;
+            *sent - 1
+        });
+        numbers.map(|number| self.variant(number)).collect()
+    }
+
     /// The same photo in other colours, for each `number` another one: what is stored as so many
     /// steps of a frequency means longer steps. No cache takes it for the same.
     pub(super) fn variant(&self, number: usize) -> Vec<u8> {

@@ -6,18 +6,20 @@
 //! keeper process removes the group.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
 
 use super::deployment;
+use super::facts::Times;
 use super::keeper::Keeper;
 use super::photo::Photo;
-use super::server::{Failure, Server, Settings};
+use super::server::{Drain, Failure, Server, Settings};
 use crate::memory::cage::{Cage, CageError};
 use crate::memory::estimate::{Facts, Moment, PhotoFacts, State, estimate};
 use crate::memory::measure::{self, Counters};
+use crate::probe::Watch;
 use crate::report::Progress;
 
 /// What holds the server.
@@ -71,6 +73,9 @@ pub(super) struct Row {
     pub(super) requests: u64,
     /// Of all of them, or of starting and loading.
     pub(super) wall_ms: f64,
+    /// What the estimate says of that time; absent where it says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) predicted_wall_ms: Option<f64>,
     /// What the server said of a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<String>,
@@ -92,6 +97,10 @@ pub(super) struct Proof {
     pub(super) peak_charged_bytes: Option<u64>,
     /// From starting the server to a loaded model.
     pub(super) cold_start_ms: Option<f64>,
+    /// Slowest answer of `/health` while as many photos as asked for were computed.
+    pub(super) health_ms: Option<f64>,
+    /// How it ended on SIGTERM with these photos inside; absent if it did not come to it.
+    pub(super) drain: Option<Drain>,
     pub(super) survived: bool,
 }
 
@@ -99,6 +108,7 @@ pub(super) struct Proof {
 pub(super) struct Plan<'a> {
     pub(super) model: Option<&'a Path>,
     pub(super) facts: Facts,
+    pub(super) times: Times,
     /// Options that every request needs: `input.NAME=...`.
     pub(super) query: String,
     pub(super) isa: &'static str,
@@ -131,6 +141,8 @@ impl Plan<'_> {
             oom_kills: None,
             peak_charged_bytes: None,
             cold_start_ms: None,
+            health_ms: None,
+            drain: None,
             survived: true,
         };
         let mut run = Run {
@@ -139,6 +151,7 @@ impl Plan<'_> {
             cage: cage.as_ref(),
             server: None,
             sent: 0,
+            health: None,
         };
         let mut progress = Progress::items("proving");
         let since = Instant::now();
@@ -154,6 +167,13 @@ impl Plan<'_> {
                 proof.survived = false;
                 break;
             }
+        }
+        if proof.survived
+            && let Some(last) = states.last()
+        {
+            proof.health_ms = run.health.map(|slowest| slowest.as_secs_f64() * 1e3);
+            proof.drain = run.drain(last)?;
+            proof.survived = proof.drain.as_ref().is_none_or(Drain::is_clean);
         }
         drop(progress);
         drop(run);
@@ -185,6 +205,24 @@ impl Plan<'_> {
         }
     }
 
+    fn query_of(&self, state: &State) -> String {
+        let heat_map = if state.gradcam { "&gradcam=1" } else { "" };
+        format!("{}{heat_map}", self.query)
+    }
+
+    /// How long so many photos should take in a state, or loading the model.
+    fn wall_ms(&self, state: &State, photos: f64) -> Option<f64> {
+        match state.moment {
+            Moment::Idle => None,
+            Moment::Loaded => Some(self.times.load_ms / self.cpu_share.unwrap_or(1.0).min(1.0)),
+            _ => {
+                let (photo, threads) = (&self.facts.photo, self.facts.load.threads);
+                let one = (self.times).wall_ms(photo, state.gradcam, threads, self.cpu_share);
+                Some(photos * one)
+            }
+        }
+    }
+
     fn start(&self, cage: Option<&Cage>) -> Result<Result<Server, Failure>> {
         let claims = deployment::claims(&self.facts);
         Server::start(&Settings {
@@ -212,6 +250,8 @@ struct Run<'a> {
     server: Option<Server>,
     /// Requests so far.
     sent: usize,
+    /// Slowest answer of the health check in the last state so far that had photos.
+    health: Option<Duration>,
 }
 
 impl Run<'_> {
@@ -256,6 +296,7 @@ impl Run<'_> {
             error_percent,
             requests: (self.sent - before) as u64,
             wall_ms,
+            predicted_wall_ms: self.plan.wall_ms(state, (self.sent - before) as f64),
             message,
         })
     }
@@ -276,20 +317,27 @@ impl Run<'_> {
         if state.moment == Moment::Loaded {
             return Ok(server.load());
         }
-        let mut query = self.plan.query.clone();
-        if state.gradcam {
-            query.push_str("&gradcam=1");
-        }
+        let query = self.plan.query_of(state);
+        let watch = Watch::start(server.url());
+        let mut done = Ok(());
         for _ in 0..self.plan.facts.rounds(state) {
-            let count = usize::try_from(state.photos)?;
-            let photos: Vec<_> = (self.sent..self.sent + count)
-                .map(|number| self.photo.variant(number))
-                .collect();
-            self.sent += count;
-            if let Err(failure) = server.send(&photos, &query, state.gradcam) {
-                return Ok(Err(failure));
+            let photos = self.photo.variants(&mut self.sent, state.photos);
+            done = server.send(&photos, &query, state.gradcam);
+            if done.is_err() {
+                break;
             }
         }
-        Ok(Ok(()))
+        self.health = watch.stop();
+        Ok(done)
+    }
+
+    /// Ends the server while the photos of a state are inside.
+    fn drain(&mut self, state: &State) -> Result<Option<Drain>> {
+        let Some(server) = self.server.take() else {
+            return Ok(None);
+        };
+        let photos = self.photo.variants(&mut self.sent, state.photos);
+        let query = self.plan.query_of(state);
+        server.drain(&photos, &query, state.gradcam).map(Some)
     }
 }

@@ -10,14 +10,20 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::prove::Outcome;
 use crate::memory::cage::Cage;
-use crate::probe::{Burst, Reply};
+use crate::probe::{self, Burst, Reply};
 
 /// Longest wait for anything: 12 photos at a tenth of a CPU take minutes.
 pub(super) const PATIENCE: Duration = Duration::from_mins(15);
+
+/// Longest wait for the server to have seen of requests that were sent: shorter than it waits for
+/// the rest of their bodies.
+const ACCEPT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take to end a process after its connections broke.
 const END_PATIENCE: Duration = Duration::from_secs(5);
@@ -59,6 +65,26 @@ pub(super) struct Settings<'a> {
 pub(super) struct Failure {
     pub(super) outcome: Outcome,
     pub(super) message: Option<String>,
+}
+
+/// How a server ended that was told to while photos were inside.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Drain {
+    /// Photos whose requests it had accepted, each of which lacked a byte.
+    pub(super) photos: u64,
+    /// Those that were answered all the same, with their heat maps.
+    pub(super) answered: u64,
+    /// From SIGTERM to the end of the process.
+    pub(super) ms: f64,
+    /// Its exit status; absent if a signal ended it.
+    pub(super) exit_code: Option<i32>,
+}
+
+impl Drain {
+    /// Whether nobody was let down.
+    pub(super) fn is_clean(&self) -> bool {
+        self.answered == self.photos && self.exit_code == Some(0)
+    }
 }
 
 /// A running server. Dropping it kills it.
@@ -108,14 +134,23 @@ impl Server {
         self.child.id()
     }
 
-    /// Has the model loaded.
-    pub(super) fn load(&mut self) -> Result<(), Failure> {
+    /// Its address, without a trailing slash.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn signal(&self, signal: Signal) {
         if let Some(id) = i32::try_from(self.id()).ok()
-            && let Some(id) = rustix::process::Pid::from_raw(id)
+            && let Some(id) = Pid::from_raw(id)
         {
             // A server that has ended shows in its log.
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::HUP);
+            let _ = rustix::process::kill_process(id, signal);
         }
+    }
+
+    /// Has the model loaded.
+    pub(super) fn load(&mut self) -> Result<(), Failure> {
+        self.signal(Signal::HUP);
         let event = self.wait_for(&["model loaded", "the model cannot be loaded"])?;
         match event["reason"].as_str() {
             None => Ok(()),
@@ -141,7 +176,7 @@ impl Server {
         };
         for reply in burst.send() {
             match reply {
-                Reply::Answered { heat_map } if heat_map || !gradcam => {}
+                reply if is_answer(&reply, gradcam) => {}
                 Reply::Answered { .. } => {
                     return Err(Failure {
                         outcome: Outcome::Refused,
@@ -158,6 +193,39 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Sends photos at once, and SIGTERM when all but their last bytes are there: the longest that
+    /// ending can take. Waits for the end.
+    pub(super) fn drain(mut self, photos: &[Vec<u8>], query: &str, gradcam: bool) -> Result<Drain> {
+        let burst = Burst {
+            url: &self.url,
+            query,
+            photos,
+            patience: PATIENCE,
+        };
+        let count = photos.len() as u64;
+        let mut told = Instant::now();
+        let replies = burst.send_around(|| {
+            // Accepted is what the server has seen of, not what lies in a socket.
+            let until = Instant::now() + ACCEPT_PATIENCE;
+            while Instant::now() < until
+                && probe::requests_inside(&self.url).is_some_and(|inside| inside < count)
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            told = Instant::now();
+            self.signal(Signal::TERM);
+        });
+        let answered = replies.iter().filter(|reply| is_answer(reply, gradcam));
+        let answered = answered.count() as u64;
+        let status = self.child.wait().context("the server does not end")?;
+        Ok(Drain {
+            photos: count,
+            answered,
+            ms: told.elapsed().as_secs_f64() * 1e3,
+            exit_code: status.code(),
+        })
     }
 
     /// No answer came: the server is gone, or takes too long.
@@ -218,6 +286,11 @@ impl Server {
     }
 }
 
+/// Whether a photo got all that was asked for.
+fn is_answer(reply: &Reply, gradcam: bool) -> bool {
+    matches!(reply, Reply::Answered { heat_map } if *heat_map || !gradcam)
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -252,7 +325,14 @@ impl Settings<'_> {
         for (name, number) in numbers {
             command.arg(name).arg(number.to_string());
         }
-        command.args(["--isa", self.isa, "--timeout", &seconds]);
+        command.args([
+            "--isa",
+            self.isa,
+            "--timeout",
+            &seconds,
+            "--grace",
+            &seconds,
+        ]);
         if let Some(bytes) = self.budget_bytes {
             command.arg("--budget").arg(bytes.to_string());
         }

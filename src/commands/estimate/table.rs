@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::prove::{Confinement, Outcome, Proof};
+use super::server::Drain;
 use super::{Limit, Report};
 use crate::memory::estimate::{Backing, State};
 use crate::readiness::calendar::Date;
@@ -60,7 +61,7 @@ pub(super) fn print(report: &Report) -> Result<()> {
     report::print(latency(report))?;
     report::print(format!("\n{}", what_if(report)))?;
     if let Some(proof) = &report.proof {
-        report::print(proved(proof))?;
+        report::print(proved(proof, report.platform.as_ref()))?;
     }
     Ok(())
 }
@@ -164,7 +165,7 @@ fn what_if(report: &Report) -> Table {
     table
 }
 
-fn proved(proof: &Proof) -> String {
+fn proved(proof: &Proof, platform: Option<&Platform>) -> String {
     let place = match &proof.confinement {
         Confinement::Cgroup { version } => format!("a cgroup (version {version}), no swap"),
         Confinement::AddressSpace { because } => {
@@ -187,6 +188,7 @@ fn proved(proof: &Proof) -> String {
         ("error", Align::Right),
         ("photos", Align::Right),
         ("time", Align::Right),
+        ("expected", Align::Right),
         ("", Align::Left),
     ]);
     let shown = |bytes: Option<u64>| bytes.map_or("unavailable".to_owned(), mb);
@@ -212,6 +214,7 @@ fn proved(proof: &Proof) -> String {
                 .map_or(String::new(), |error| format!("{error:+.1} %")),
             &row.requests.to_string(),
             &Millis(row.wall_ms).to_string(),
+            &(row.predicted_wall_ms).map_or(String::new(), |ms| Millis(ms).to_string()),
             outcome,
         ]);
     }
@@ -235,6 +238,26 @@ fn proved(proof: &Proof) -> String {
     let parts: Vec<String> = [worst, kills, peak, cold].into_iter().flatten().collect();
     text += &format!("\n{}", parts.join("; "));
     text.push('\n');
+    let given =
+        |fact: Option<Fact>| fact.map_or(String::new(), |f| format!(" ({} s are given)", f.value));
+    if let Some(ms) = proof.health_ms {
+        let given = given(platform.and_then(|p| p.health_s));
+        text += &format!("health check meanwhile: {} at most{given}\n", Millis(ms));
+    }
+    if let Some(drain) = &proof.drain {
+        let Drain {
+            photos,
+            answered,
+            ms,
+            exit_code,
+        } = *drain;
+        let exit = exit_code.map_or("killed".to_owned(), |code| format!("exit {code}"));
+        let given = given(platform.and_then(|p| p.grace_s));
+        text += &format!(
+            "SIGTERM with {photos} inside: {answered} answered, {exit} after {}{given}\n",
+            Millis(ms)
+        );
+    }
     text
 }
 
