@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dermal::artifact::{self, InputKind, Model, Preprocessing};
+use dermal::artifact::{self, ComparisonRecord, EvidenceRecord, InputKind, Model, Preprocessing};
 use dermal::readiness::rules;
 use dermal::tensor::Shape;
 use serde::Deserialize;
@@ -76,9 +76,28 @@ impl Contents {
             artifact::write(&path, &model).unwrap();
             fs::read(path).unwrap()
         };
+        let judged = |verdict: &str| {
+            let mut model = artifact::load(&half).unwrap();
+            model.manifest.evidence = Some(EvidenceRecord {
+                tool_version: "0.1.0".to_owned(),
+                source: "labels.csv".to_owned(),
+                photos: 210,
+                top1: 0.95,
+                sensitivity: vec![Some(0.9); model.manifest.labels.len()],
+                comparison: Some(ComparisonRecord {
+                    base_sha256: "00".repeat(32),
+                    verdict: verdict.to_owned(),
+                    sentence: format!("So it is: {verdict}."),
+                    margin: 0.01,
+                }),
+            });
+            let path = folder.path().join("judged.safetensors");
+            artifact::write(&path, &model).unwrap();
+            fs::read(path).unwrap()
+        };
         let made = BTreeMap::from([
             ("@demo", demo),
-            ("@fp16", fs::read(half).unwrap()),
+            ("@fp16", fs::read(&half).unwrap()),
             (
                 "@placeholder",
                 changed(&|model| {
@@ -98,6 +117,8 @@ impl Contents {
                     }
                 }),
             ),
+            ("@equivalent", judged("equivalent")),
+            ("@worse", judged("worse")),
             (
                 "@large",
                 changed(&|model| {

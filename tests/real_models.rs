@@ -76,6 +76,7 @@ fn import_model(
             fields: None,
             provenance: Provenance::default(),
             quantization: None,
+            evidence: None,
             self_test: None,
         },
         graph,

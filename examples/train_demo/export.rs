@@ -43,6 +43,7 @@ pub(crate) fn model(net: &Net, checkpoint: &Path, options: Vec<String>) -> Resul
         head: Head::Softmax,
         fields: None,
         quantization: None,
+        evidence: None,
         self_test: None,
         provenance: Provenance {
             source_file: name.to_string_lossy().into_owned(),

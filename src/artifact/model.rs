@@ -33,6 +33,9 @@ pub struct Manifest {
     /// How its weights came to be stored in fewer bits, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<QuantizationRecord>,
+    /// What `compare` found, if it was told to leave it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceRecord>,
     /// A made-up photo's answer, by which a server sees that this file computes on its machine what
     /// it computed where it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +110,37 @@ pub struct QuantizationRecord {
     /// Signal to quantization noise of the logits there, dB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logit_sqnr_db: Option<f64>,
+}
+
+/// Accuracy on labelled photos, measured by `compare`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceRecord {
+    /// This tool's version then.
+    pub tool_version: String,
+    /// Name (no folder) of the table or folder of photos.
+    pub source: String,
+    /// Photos that were judged.
+    pub photos: usize,
+    /// Share of them whose most probable class is theirs.
+    pub top1: f64,
+    /// For each label of the artifact the share of its photos that is found; absent without photos.
+    pub sensitivity: Vec<Option<f64>>,
+    /// Beside the model that this one replaces; absent if it was judged alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<ComparisonRecord>,
+}
+
+/// The verdict on a model and the one that it replaces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComparisonRecord {
+    /// SHA-256 of the other's file, in hexadecimal.
+    pub base_sha256: String,
+    /// `equivalent`, `better`, `not_worse`, `worse` or `cannot_tell`.
+    pub verdict: String,
+    /// The verdict in a sentence.
+    pub sentence: String,
+    /// Largest loss of top-1 that counted as none, as a fraction.
+    pub margin: f64,
 }
 
 /// An input of the graph.

@@ -104,6 +104,7 @@ fn sample() -> Model {
             head: Head::Softmax,
             fields: None,
             quantization: None,
+            evidence: None,
             self_test: None,
             provenance: Provenance {
                 source_file: "sample.keras".into(),

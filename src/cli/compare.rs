@@ -14,6 +14,7 @@ Examples:
   dermal compare model.safetensors model-int8.safetensors --fixtures photos/ --margin 1pp
   dermal compare m.safetensors m8.safetensors --fixtures labels.csv --where split=val --group sex
   dermal compare m.safetensors m8.safetensors --fixtures labels.csv --report verdict.html
+  dermal compare m.safetensors m8.safetensors --fixtures labels.csv --attach
 
 Exit status: 0 equivalent, better, or at least not worse; 1 worse, or these photos cannot tell (unless
 --allow-inconclusive); 2 could not be run. docs/comparing.md has every formula and the verdict's rule.")]
@@ -57,6 +58,9 @@ pub struct CompareArgs {
     /// Exit with 0 also where these photos cannot tell
     #[arg(long)]
     pub allow_inconclusive: bool,
+    /// Write the result into the candidate (or the only model), where `dermal check` finds it
+    #[arg(long)]
+    pub attach: bool,
     /// How the engine runs.
     #[command(flatten)]
     pub engine: EngineArgs,

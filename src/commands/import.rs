@@ -87,6 +87,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
             fields,
             provenance,
             quantization: None,
+            evidence: None,
             self_test: None,
         },
     };

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::session::load_model;
 use crate::artifact::fields::{FieldMapping, FieldPart, MissingCategory};
 use crate::artifact::{
-    Head, InputKind, InputSpec, Model, Preprocessing, Provenance, QuantizationRecord, Resize,
+    EvidenceRecord, Head, InputKind, InputSpec, Model, Preprocessing, Provenance,
+    QuantizationRecord, Resize,
 };
 use crate::cli::InspectArgs;
 use crate::engine::Plan;
@@ -41,6 +42,8 @@ struct Report<'a> {
     provenance: &'a Provenance,
     #[serde(skip_serializing_if = "Option::is_none")]
     quantization: Option<&'a QuantizationRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<&'a EvidenceRecord>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<Layer<'a>>,
 }
@@ -143,6 +146,7 @@ impl<'a> Report<'a> {
             nodes: graph.nodes().len(),
             provenance: &manifest.provenance,
             quantization: manifest.quantization.as_ref(),
+            evidence: manifest.evidence.as_ref(),
             layers: if with_layers {
                 graph.ids().map(layer).collect()
             } else {
@@ -244,6 +248,25 @@ impl<'a> Report<'a> {
             fields.row(["  from sha256", &record.base_sha256]);
             if !record.kept_float.is_empty() {
                 fields.row(["  in float", &record.kept_float.join(", ")]);
+            }
+        }
+        if let Some(record) = self.evidence {
+            fields.row([
+                "accuracy",
+                &format!(
+                    "top-1 {:.1} % of {} photos ({})",
+                    100.0 * record.top1,
+                    record.photos,
+                    report::printable(&record.source)
+                ),
+            ]);
+            if let Some(comparison) = &record.comparison {
+                let verdict = comparison.verdict.replace('_', " ");
+                fields.row(["  verdict", &report::printable(&verdict)]);
+                fields.row([
+                    "  beside sha256",
+                    &report::printable(&comparison.base_sha256),
+                ]);
             }
         }
         report::print(fields.to_string())?;

@@ -107,6 +107,18 @@ impl Verdict {
         }
     }
 
+    /// As JSON spells it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Equivalent => "equivalent",
+            Self::Better => "better",
+            Self::NotWorse => "not_worse",
+            Self::Worse => "worse",
+            Self::CannotTell { .. } => "cannot_tell",
+        }
+    }
+
     /// The candidate may take the base's place.
     #[must_use]
     pub fn passes(&self) -> bool {

@@ -332,6 +332,7 @@ mod tests {
                 fields: None,
                 provenance: Provenance::default(),
                 quantization: None,
+                evidence: None,
                 self_test: None,
             },
         }

@@ -1,17 +1,22 @@
-//! The parts of the check that hold numbers to limits: accuracy by the evidence of `dermal
-//! compare`, memory and time by an estimate.
+//! The parts of the check that hold numbers to limits: accuracy by evidence, memory and time by an
+//! estimate.
 
-use super::located::{self, Located};
-use super::project::{Project, SETTINGS_FILE};
+use super::evidence::Evidence;
+use super::project::{ModelReport, Project, SETTINGS_FILE};
 use super::rules::{self, Findings};
 use super::verdict::Verdict;
 use crate::suggest;
 
 impl Project {
-    pub(super) fn accuracy(&self, out: &mut Findings) {
-        let settings = &self.settings;
-        let Some((path, line)) = &settings.evidence else {
-            return;
+    /// What is known of the accuracy of the model that dermal.yaml names: measured now, else in the
+    /// file that it names, else in the artifact.
+    fn evidence(&self, out: &mut Findings) -> Option<Evidence> {
+        if let Some(measured) = &self.measured {
+            return Some(measured.clone());
+        }
+        let Some((path, line)) = &self.settings.evidence else {
+            let (model, _) = self.settings.model.as_ref()?;
+            return self.models.get(model)?.evidence().cloned();
         };
         let Some(text) = self.text(path) else {
             out.add(
@@ -20,42 +25,69 @@ impl Project {
                 *line,
                 format!("there is no `{}`", suggest::shorten(path)),
             );
+            return None;
+        };
+        let read = Evidence::read(path, text).map_err(|error| {
+            out.add(&rules::ACCURACY_EVIDENCE, path, error.line, error.message);
+        });
+        let evidence = read.ok()?;
+        if evidence.comparison.is_none() {
+            out.add(
+                &rules::ACCURACY_EVIDENCE,
+                path,
+                None,
+                "it compares no two models",
+            );
+        }
+        Some(evidence)
+    }
+
+    pub(super) fn accuracy(&self, out: &mut Findings) {
+        let settings = &self.settings;
+        let promised = settings.minimum_top1.map(|(_, line)| line);
+        let promised = promised.or(settings.sensitivity.first().map(|(_, _, line)| *line));
+        let Some(evidence) = self.evidence(out) else {
+            // One that is named and cannot be read has its finding.
+            if let (Some(line), None) = (promised, &settings.evidence) {
+                out.add(
+                    &rules::ACCURACY_EVIDENCE,
+                    SETTINGS_FILE,
+                    line,
+                    "accuracy is asked for, and nothing says what it is",
+                );
+            }
             return;
         };
-        let root = match located::json(text) {
-            Ok(root) => root,
-            Err(error) => {
-                out.add(&rules::ACCURACY_EVIDENCE, path, error.line, error.message);
-                return;
-            }
-        };
-        let unreadable = |out: &mut Findings, message: String| {
-            out.add(&rules::ACCURACY_EVIDENCE, path, None, message);
-        };
-        let comparison = root.get("comparison");
-        let said = |key| comparison.and_then(|c| c.get(key)).and_then(Located::text);
-        match said("verdict") {
-            Some("worse") => out.add(
-                &rules::ACCURACY_WORSE,
-                path,
-                None,
-                said("sentence").unwrap_or("worse"),
-            ),
-            Some("cannot_tell") => out.add(
-                &rules::ACCURACY_UNDECIDED,
-                path,
-                None,
-                said("sentence").unwrap_or("it cannot tell"),
-            ),
-            Some(_) => {}
-            None => unreadable(out, "it compares no two models".to_owned()),
+        let (file, line) = (evidence.file.as_str(), evidence.line);
+        let judged = settings
+            .model
+            .as_ref()
+            .and_then(|(m, _)| self.models.get(m));
+        if let (Some(of), Some(ModelReport::Loaded { sha256, .. })) = (&evidence.sha256, judged)
+            && !of.eq_ignore_ascii_case(sha256)
+        {
+            out.add(
+                &rules::ACCURACY_OTHER_FILE,
+                file,
+                line,
+                format!("it judges {}, the model has {sha256}", suggest::shorten(of)),
+            );
         }
-        // The candidate, which is the last of the models, is what is deployed.
-        let evaluation = root
-            .get("models")
-            .and_then(|models| models.items().last()?.get("evaluation"));
+        if let Some(judgement) = &evidence.comparison {
+            let rule = match judgement.verdict.as_str() {
+                "worse" => Some(&rules::ACCURACY_WORSE),
+                "cannot_tell" => Some(&rules::ACCURACY_UNDECIDED),
+                _ => None,
+            };
+            if let Some(rule) = rule {
+                out.add(rule, file, line, judgement.sentence.clone());
+            }
+        }
+        let unknown = |out: &mut Findings, what: String| {
+            out.add(&rules::ACCURACY_EVIDENCE, file, line, what);
+        };
         if let Some((least, line)) = settings.minimum_top1 {
-            match evaluation.and_then(|e| estimate(e, "top1")) {
+            match evidence.top1 {
                 Some(value) if value < least => out.add(
                     &rules::ACCURACY_MINIMUM,
                     SETTINGS_FILE,
@@ -63,17 +95,11 @@ impl Project {
                     format!("top-1 is {value:.3}, expected {least} or more"),
                 ),
                 Some(_) => {}
-                None => unreadable(out, "it has no top-1".to_owned()),
+                None => unknown(out, "it has no top-1".to_owned()),
             }
         }
-        let labels = root.get("labels").map_or(&[][..], Located::items);
         for (class, least, line) in &settings.sensitivity {
-            let value = labels
-                .iter()
-                .position(|label| label.text() == Some(class))
-                .and_then(|i| evaluation?.get("classes")?.items().get(i))
-                .and_then(|class| estimate(class, "sensitivity"));
-            match value {
+            match evidence.sensitivity_of(class) {
                 Some(value) if value < *least => out.add(
                     &rules::ACCURACY_SENSITIVITY,
                     SETTINGS_FILE,
@@ -81,7 +107,7 @@ impl Project {
                     format!("`{class}`: {value:.3}, expected {least} or more"),
                 ),
                 Some(_) => {}
-                None => unreadable(
+                None => unknown(
                     out,
                     format!("it has no sensitivity of `{}`", suggest::shorten(class)),
                 ),
@@ -199,9 +225,4 @@ impl Project {
             );
         }
     }
-}
-
-/// The value of an estimate with an interval: `{"value": 0.9, "low": ..., ...}`.
-fn estimate(of: &Located, key: &str) -> Option<f64> {
-    of.get(key)?.get("value")?.number()
 }

@@ -5,6 +5,7 @@
 
 pub mod calendar;
 mod docker;
+pub mod evidence;
 mod hosts;
 mod limits;
 pub mod located;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::evidence::Evidence;
 use super::platforms::Platform;
 use super::rules::{self, Finding, Findings};
 use super::secrets::{self, Variable};
@@ -41,12 +42,23 @@ pub enum ModelReport {
         quantized: Option<String>,
         /// SHA-256 of the artifact it was made from.
         base_sha256: Option<String>,
+        /// What it says of its own accuracy.
+        evidence: Option<Box<Evidence>>,
     },
     /// It does not.
     Invalid {
         /// Why.
         reason: String,
     },
+}
+
+impl ModelReport {
+    pub(super) fn evidence(&self) -> Option<&Evidence> {
+        match self {
+            Self::Loaded { evidence, .. } => evidence.as_deref(),
+            Self::Invalid { .. } => None,
+        }
+    }
 }
 
 /// What a golden image was answered with.
@@ -102,6 +114,8 @@ pub struct Project {
     pub platform: Option<(Platform, bool)>,
     /// Golden answers.
     pub golden: Vec<GoldenResult>,
+    /// Accuracy on the photos that dermal.yaml names, measured now.
+    pub measured: Option<Evidence>,
     /// What an estimate says; `None` without platform or model.
     pub resources: Option<Resources>,
 }
@@ -671,16 +685,32 @@ impl Project {
                         "its preprocessing is `raw`",
                     );
                 }
-                if quantized.is_some() && self.settings.evidence.is_none() && self.has_settings {
+                if quantized.is_some() && self.has_settings && !self.is_compared(path, report) {
                     out.add(
                         &rules::ACCURACY_NO_EVIDENCE,
                         path,
                         None,
-                        "it is quantized, and dermal.yaml names no evidence",
+                        "it is quantized, and nothing compares it with what it was made from",
                     );
                 }
             }
         }
+    }
+
+    /// Whether something says how a model does beside the one that it replaces.
+    fn is_compared(&self, path: &str, report: &ModelReport) -> bool {
+        let settings = &self.settings;
+        let own = report.evidence();
+        let named = settings
+            .model
+            .as_ref()
+            .is_some_and(|(model, _)| model == path);
+        let measured = self.measured.as_ref().filter(|_| named);
+        settings.evidence.is_some()
+            || [own, measured]
+                .into_iter()
+                .flatten()
+                .any(|e| e.comparison.is_some())
     }
 
     /// Files that have no business on a server.

@@ -65,14 +65,15 @@ rules! {
     MODEL_TRAINING_FILE Error "model-training-file-shipped": "a training file takes disk and build time, and nothing here can serve it", "keep it out of what is deployed: delete it, or name it in .dockerignore";
     MODEL_LABELS_PLACEHOLDER Error "model-labels-placeholder": "people would be told `class_3`", "import again with `--labels`";
     MODEL_LABELS Error "model-labels-differ": "answers would carry wrong names", "import again with `--labels` in the order of training, or correct dermal.yaml";
-    MODEL_PREPROCESSING Warning "model-preprocessing-raw": "pixels go in as 0..255, which few models were trained on; a wrong guess costs most of the accuracy without an error", "import again with `--preprocess`, or allow this rule if 0..255 is right";
+    MODEL_PREPROCESSING Warning "model-preprocessing-raw": "pixels go in as 0..255, which few models were trained on; a wrong guess costs most of the accuracy without an error", "import again with `--preprocess` (`raw` if 0..255 is right), or allow this rule";
     MODEL_GOLDEN Error "model-golden-differs": "the model no longer says what it said when it was accepted", "find out what changed; then correct the golden answer";
     MODEL_NOT_SERVED Error "model-not-served": "another model is served than the one that was checked", "give dermal.yaml and the start command the same file";
     MODEL_QUANTIZED_UNUSED Error "model-quantized-unused": "the small file was made and is not used: the memory of the large one is paid", "serve the quantized file, or delete it";
     MODEL_DEMO_SERVED Error "model-demo-served": "a server without a model's name serves the embedded demo, which knows synthetic pictures only", "name the artifact in the start command";
     // Accuracy.
-    ACCURACY_NO_EVIDENCE Warning "accuracy-no-evidence": "nobody knows what quantization cost", "run `dermal compare` with labelled photos and name its JSON under `accuracy.evidence`";
-    ACCURACY_EVIDENCE Error "accuracy-evidence-unreadable": "accuracy cannot be judged", "write it again with `dermal compare --json`";
+    ACCURACY_NO_EVIDENCE Warning "accuracy-no-evidence": "nobody knows what quantization cost", "name labelled photos and the model before quantization in dermal.yaml (`accuracy.photos`, `accuracy.base`), or compare once with `dermal compare --attach`";
+    ACCURACY_EVIDENCE Error "accuracy-evidence-unreadable": "accuracy cannot be judged", "write it again with `dermal compare --json`, or name labelled photos (`accuracy.photos`)";
+    ACCURACY_OTHER_FILE Error "accuracy-evidence-of-another-file": "the model was changed after it was judged", "compare again";
     ACCURACY_WORSE Error "accuracy-worse": "the evidence says that too much accuracy was lost", "quantize with `--max-drop`, or keep sensitive layers in float";
     ACCURACY_UNDECIDED Warning "accuracy-undecided": "the evidence has too few photos to decide", "compare on more labelled photos";
     ACCURACY_MINIMUM Error "accuracy-below-minimum": "it is less accurate than you asked for", "train or quantize it better, or lower `accuracy.minimum_top1` knowingly";

@@ -34,6 +34,21 @@ pub struct Golden {
     pub at_least: Option<f64>,
 }
 
+/// How accuracy is measured during the check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// A folder per class or a table, relative to the project.
+    pub photos: String,
+    /// Its line.
+    pub line: usize,
+    /// `COLUMN=VALUE` of the rows that are used.
+    pub rows: Vec<String>,
+    /// The model that this one replaces.
+    pub base: Option<String>,
+    /// Largest loss of top-1 that counts as none, in percentage points.
+    pub margin_points: f64,
+}
+
 /// What a project promises.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -59,6 +74,8 @@ pub struct Settings {
     pub max_latency_s: f64,
     /// The JSON of `dermal compare`.
     pub evidence: Option<(String, usize)>,
+    /// Labelled photos to judge the model on, now.
+    pub trial: Option<Trial>,
     /// Least top-1 accuracy.
     pub minimum_top1: Option<(f64, usize)>,
     /// Least sensitivity of classes.
@@ -85,6 +102,7 @@ impl Default for Settings {
             max_pixels: 12_000_000,
             max_latency_s: 10.0,
             evidence: None,
+            trial: None,
             minimum_top1: None,
             sensitivity: Vec::new(),
             golden: Vec::new(),
@@ -179,20 +197,36 @@ impl Settings {
     }
 
     fn accuracy(&mut self, value: &Located) -> Result<(), SettingsError> {
-        for (key, value) in map(
-            value,
-            "accuracy",
-            &["evidence", "minimum_top1", "sensitivity"],
-        )? {
+        const KEYS: [&str; 7] = [
+            "evidence",
+            "photos",
+            "where",
+            "base",
+            "margin_points",
+            "minimum_top1",
+            "sensitivity",
+        ];
+        let entries = map(value, "accuracy", &KEYS)?;
+        self.trial = trial(entries)?;
+        for (key, value) in entries {
             match key.as_str() {
+                "evidence" if self.trial.is_some() => {
+                    return Err(SettingsError {
+                        line: value.line,
+                        message:
+                            "`evidence` and `photos` are two answers to one question: keep one"
+                                .to_owned(),
+                    });
+                }
                 "evidence" => self.evidence = Some((path(value)?, value.line)),
                 "minimum_top1" => self.minimum_top1 = Some((number(value, key, 1.0)?, value.line)),
-                _ => {
+                "sensitivity" => {
                     for (class, least) in value.entries() {
                         let number = number(least, class, 1.0)?;
                         self.sensitivity.push((class.clone(), number, least.line));
                     }
                 }
+                _ => {}
             }
         }
         Ok(())
@@ -263,6 +297,35 @@ fn own_platform(value: &Located) -> Result<Platform, SettingsError> {
             "a platform's name, or `ram_mb` and `cpu` of a host of your own",
         )),
     }
+}
+
+/// What belongs to a trial; `None` without photos.
+fn trial(entries: Entries<'_>) -> Result<Option<Trial>, SettingsError> {
+    let find = |key| entries.iter().find(|(k, _)| k == key).map(|(_, v)| v);
+    let Some(photos) = find("photos") else {
+        let lonely = ["where", "base", "margin_points"].into_iter();
+        let mut lonely = lonely.filter_map(|key| Some((key, find(key)?)));
+        return match lonely.next() {
+            None => Ok(None),
+            Some((key, value)) => Err(SettingsError {
+                line: value.line,
+                message: format!("`{key}` belongs to `photos`, which is not there"),
+            }),
+        };
+    };
+    let rows = find("where")
+        .map(|value| list(value, "where"))
+        .transpose()?;
+    let rows = rows.unwrap_or_default().iter();
+    let rows = rows.map(|row| text_of(row, "where").map(str::to_owned));
+    let margin = find("margin_points").map(|value| number(value, "margin_points", 100.0));
+    Ok(Some(Trial {
+        photos: path(photos)?,
+        line: photos.line,
+        rows: rows.collect::<Result<_, _>>()?,
+        base: find("base").map(path).transpose()?,
+        margin_points: margin.transpose()?.unwrap_or(1.0),
+    }))
 }
 
 fn golden(item: &Located) -> Result<Golden, SettingsError> {
@@ -377,6 +440,12 @@ mod tests {
     #[test]
     fn what_is_wrong_names_its_line() {
         for (text, says) in [
+            (
+                "accuracy: {photos: p, evidence: e.json}",
+                "`evidence` and `photos`",
+            ),
+            ("accuracy: {base: p}", "`base` belongs to `photos`"),
+            ("accuracy: {photos: ../p}", "leads out of the project"),
             (
                 "model: a\nmodell: b",
                 "line 2: `dermal.yaml` knows no `modell`; did you mean `model`?",

@@ -191,3 +191,90 @@ fn evidence_is_a_document_of_compare() {
         ["accuracy-evidence-unreadable", "accuracy-undecided"]
     );
 }
+
+/// What `compare --attach` leaves in an artifact is what `inspect` shows and `check` reads.
+#[test]
+fn evidence_travels_in_the_artifact() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let demo = root.join("models/demo.safetensors");
+    let demo = demo.to_str().unwrap();
+    let small = folder.path().join("small.safetensors");
+    let small = small.to_str().unwrap();
+    let quantized = dermal(["quantize", demo, "-o", small, "--to", "fp16"]);
+    assert_eq!(quantized.code, Some(0), "{}", quantized.stderr);
+    put(folder.path(), "dermal.yaml", "model: small.safetensors\n");
+    let ids = || {
+        let ran = check(folder.path(), &["--format", "json"]);
+        let findings = ran.json()["findings"].as_array().unwrap().clone();
+        let ids = findings
+            .iter()
+            .map(|f| f["id"].as_str().unwrap().to_owned());
+        ids.filter(|id| id.starts_with("accuracy-"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(), ["accuracy-no-evidence"]);
+    let table = root.join("fixtures/labels.csv");
+    let table = table.to_str().unwrap();
+    let against = |margin: &str| {
+        let models = ["compare", demo, small, "--fixtures", table];
+        let rest = ["--margin", margin, "--attach", "--heat-maps", "0", "--json"];
+        dermal(models.into_iter().chain(rest))
+    };
+    let judged = against("2pp");
+    assert_eq!(judged.code, Some(0), "{}", judged.stderr);
+    assert_eq!(ids(), Vec::<String>::new());
+    // The hash that is reported is that of the file as it lies there now.
+    let hash = dermal::artifact::sha256_of_file(Path::new(small), &mut |_, _| {}).unwrap();
+    let models = &judged.json()["models"];
+    assert_eq!(models[1]["sha256"], hash.as_str());
+    let shown = dermal(["inspect", small, "--json"]).json();
+    let evidence = &shown["evidence"];
+    assert_eq!(evidence["photos"], 210);
+    assert_eq!(evidence["comparison"]["base_sha256"], models[0]["sha256"]);
+    assert_eq!(evidence["top1"], models[1]["evaluation"]["top1"]["value"]);
+    let text = dermal(["inspect", small]).stdout;
+    assert!(text.contains("of 210 photos (labels.csv)"), "{text}");
+    // It is replaced, not added to; and too small a margin is seen.
+    let before = std::fs::metadata(small).unwrap().len();
+    assert_eq!(against("1pp").code, Some(1));
+    assert!(std::fs::metadata(small).unwrap().len() < before + 400);
+    assert_eq!(ids(), ["accuracy-undecided"]);
+    // Another file is made of it: the evidence was not about that.
+    let widened = folder.path().join("again.safetensors");
+    let again = widened.to_str().unwrap();
+    let made = dermal(["quantize", small, "-o", again, "--to", "fp16", "--again"]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let shown = dermal(["inspect", again, "--json"]).json();
+    assert_eq!(shown["evidence"], Value::Null);
+}
+
+/// Photos that dermal.yaml names are tried; what is wrong with them is no verdict.
+#[test]
+fn accuracy_is_measured_on_the_photos_that_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = |from: &str, to: &str| {
+        let to = folder.path().join(to);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(root.join(from), to).unwrap();
+    };
+    copy("models/demo.safetensors", "model.safetensors");
+    copy("fixtures/images/mel_00.jpg", "photos/mel/a.jpg");
+    copy("fixtures/images/nv_00.jpg", "photos/nv/b.jpg");
+    let run = |accuracy: &str| {
+        let settings = format!("model: model.safetensors\naccuracy:\n{accuracy}");
+        put(folder.path(), "dermal.yaml", &settings);
+        check(folder.path(), &["--format", "human"])
+    };
+    let fine = run("  photos: photos\n  minimum_top1: 1.0\n  sensitivity: {mel: 1.0}\n");
+    assert_eq!(fine.code, Some(0), "{} {}", fine.stdout, fine.stderr);
+    let unseen = run("  photos: photos/\n  sensitivity: {bcc: 0.1}\n");
+    assert_eq!(unseen.code, Some(1));
+    let place = "dermal.yaml:3: error [accuracy-evidence-unreadable]";
+    assert!(unseen.stdout.contains(place), "{}", unseen.stdout);
+    run("  photos: pictures\n").refuses(&["dermal.yaml:3", "there is no `pictures`"]);
+    run("  photos: photos\n  base: old.safetensors\n").refuses(&["there is no `old.safetensors`"]);
+    put(folder.path(), "photos/mel/broken.jpg", "no photo");
+    run("  photos: photos\n").refuses(&["dermal.yaml:3", "broken.jpg"]);
+}

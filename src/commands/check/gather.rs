@@ -7,14 +7,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::artifact::{self, InputKind, Model};
+use crate::artifact::{self, EvidenceRecord, InputKind, Model};
 use crate::cli::{CheckArgs, Cli};
+use crate::commands::compare;
 use crate::commands::estimate::{self, Question};
 use crate::commands::failure;
 use crate::commands::session::EngineChoice;
 use crate::kernels::Isa;
 use crate::predict::{Limits, Predictor, resolve_inputs};
-use crate::readiness::project::{FileFacts, GoldenResult, ModelReport, Project, Resources};
+use crate::readiness::evidence::{Evidence, Judgement};
+use crate::readiness::project::{
+    FileFacts, GoldenResult, ModelReport, Project, Resources, SETTINGS_FILE,
+};
+use crate::readiness::settings::Trial;
 use crate::readiness::start::Flag;
 use crate::readiness::verdict::Verdict;
 
@@ -173,12 +178,12 @@ pub(super) fn models(folder: &Path, project: &mut Project) {
         .cloned()
         .collect();
     for path in named {
-        let report = model_report(&folder.join(&path));
+        let report = model_report(&folder.join(&path), &path);
         project.models.insert(path, report);
     }
 }
 
-fn model_report(path: &Path) -> ModelReport {
+fn model_report(path: &Path, name: &str) -> ModelReport {
     let invalid = |reason: String| ModelReport::Invalid { reason };
     let model = match artifact::load(path) {
         Ok(model) => model,
@@ -195,12 +200,78 @@ fn model_report(path: &Path) -> ModelReport {
                 .quantization
                 .as_ref()
                 .map(|q| q.base_sha256.clone()),
+            evidence: (model.manifest.evidence.as_ref())
+                .map(|record| Box::new(evidence(record, &model, name, None))),
         },
         Err(error) => invalid(error.to_string()),
     }
 }
 
+/// A record of `dermal compare`, as the check reads it; `file` of the project says it.
+fn evidence(record: &EvidenceRecord, model: &Model, file: &str, line: Option<usize>) -> Evidence {
+    let labels = model.manifest.labels.iter().cloned();
+    Evidence {
+        file: file.to_owned(),
+        line,
+        sha256: None,
+        comparison: record.comparison.as_ref().map(|comparison| Judgement {
+            verdict: comparison.verdict.clone(),
+            sentence: comparison.sentence.clone(),
+        }),
+        top1: Some(record.top1),
+        sensitivity: labels.zip(record.sensitivity.iter().copied()).collect(),
+    }
+}
+
+/// The model's accuracy on the photos that dermal.yaml names.
+fn measure(trial: &Trial, model: &Model, folder: &Path, project: &Project) -> Result<Evidence> {
+    let is_there = |path: &str| {
+        // A link is no file of the project, and could lead out of it.
+        let below = format!("{}/", path.trim_end_matches('/'));
+        let mut files = project.files.keys();
+        files.any(|file| file == path || file.starts_with(&below))
+    };
+    let named = [Some(&trial.photos), trial.base.as_ref()];
+    for path in named.into_iter().flatten() {
+        if !is_there(path) {
+            return Err(failure(
+                format!(
+                    "{SETTINGS_FILE}:{}: there is no `{path}` in this project",
+                    trial.line
+                ),
+                "correct `photos` and `base` under `accuracy`",
+            ));
+        }
+    }
+    let path = |name: &String| folder.join(name);
+    let (base, photos) = (trial.base.as_ref().map(path), path(&trial.photos));
+    let (name, _) = project
+        .settings
+        .model
+        .as_ref()
+        .context("no model is named")?;
+    let record = compare::answer(&compare::Question {
+        model: &path(name),
+        base: base.as_deref(),
+        photos: &photos,
+        rows: &trial.rows,
+        margin: trial.margin_points / 100.0,
+    });
+    let record = record.with_context(|| {
+        format!(
+            "{SETTINGS_FILE}:{}: accuracy cannot be measured",
+            trial.line
+        )
+    })?;
+    Ok(evidence(&record, model, SETTINGS_FILE, Some(trial.line)))
+}
+
+/// Whether pixels go in as they are because nobody said otherwise.
 fn has_raw_pixels(model: &Model) -> bool {
+    let mut options = model.manifest.provenance.options.iter();
+    if options.any(|option| option.starts_with("--preprocess ")) {
+        return false;
+    }
     model.manifest.inputs.iter().any(|input| match &input.kind {
         InputKind::Image { preprocessing } => preprocessing.preset.as_deref() == Some("raw"),
         InputKind::Vector { .. } => false,
@@ -232,6 +303,9 @@ pub(super) fn judge_model(args: &CheckArgs, folder: &Path, project: &mut Project
             got,
             at_least: golden.at_least,
         });
+    }
+    if let Some(trial) = &project.settings.trial {
+        project.measured = Some(measure(trial, &model, folder, project)?);
     }
     let Some((platform, _)) = &project.platform else {
         return Ok(());

@@ -11,8 +11,8 @@ use super::own_process::peak_rss_of_predict;
 use super::report_file::ReportFile;
 use super::session::EngineChoice;
 use super::{Outcome, failure};
-use crate::artifact::{self, FieldMapping, Head, Model};
-use crate::cli::CompareArgs;
+use crate::artifact::{self, ComparisonRecord, EvidenceRecord, FieldMapping, Head, Model};
+use crate::cli::{CompareArgs, EngineArgs};
 use crate::engine::Engine;
 use crate::evaluate::dataset::{Dataset, Labels, PhotoStream, RowFilter, RowInputs, StreamOptions};
 use crate::evaluate::metrics::{self, Evaluation, Options};
@@ -29,38 +29,17 @@ mod thumbnail;
 
 pub(super) fn run(args: &CompareArgs) -> Result<Outcome> {
     let file = args.report.as_deref().map(ReportFile::new).transpose()?;
-    let choice = EngineChoice::new(&args.engine)?;
-    let mut sides = vec![Side::load(&args.base, args, &choice)?];
-    if let Some(path) = &args.candidate {
-        sides.push(Side::load(path, args, &choice)?);
-        align(&mut sides)?;
+    let mut trial = Trial::run(args)?;
+    if args.attach {
+        trial.attach()?;
     }
-    let filters: Vec<RowFilter> = args
-        .filter
-        .iter()
-        .map(|text| text.parse())
-        .collect::<Result<_, _>>()?;
-    let context = || format!("cannot use the photos of `{}`", args.fixtures.display());
-    let labels = sides[0].model.manifest.labels.clone();
-    let dataset =
-        Dataset::open(&args.fixtures, Labels::Required(&labels), &filters).with_context(context)?;
-    if dataset.samples.is_empty() {
-        return Err(failure(
-            format!("`{}` has no photos", args.fixtures.display()),
-            "give labelled photos with `--fixtures`",
-        ));
-    }
-    let groups: Vec<usize> = args
-        .group
-        .iter()
-        .map(|name| dataset.column(name))
-        .collect::<Result<_, _>>()?;
-    let dataset = Arc::new(dataset);
-    for side in &sides {
-        side.rows(args).check(&dataset).with_context(context)?;
-    }
-    let seen = classify(args, &choice, &dataset, &mut sides)?;
-    let report = judge(args, &choice, &dataset, &sides, &seen, &groups)?;
+    trial.look_at_files()?;
+    let Trial {
+        dataset,
+        seen,
+        report,
+        ..
+    } = trial;
     if let Some(file) = &file {
         let photos: Vec<PathBuf> = (report.comparison.iter())
             .flat_map(|comparison| &comparison.flips)
@@ -73,6 +52,10 @@ pub(super) fn run(args: &CompareArgs) -> Result<Outcome> {
     } else {
         report::print(document::of(&report, Reader::Terminal).to_text())?;
     }
+    if args.attach {
+        let last = report.models.last().map_or("", |model| &model.path);
+        report::note(&format!("wrote the result into {last}"));
+    }
     let verdict = report.comparison.as_ref().map(|c| c.verdict);
     Ok(match verdict {
         Some(Verdict::CannotTell { .. }) if args.allow_inconclusive => Outcome::Yes,
@@ -81,10 +64,165 @@ pub(super) fn run(args: &CompareArgs) -> Result<Outcome> {
     })
 }
 
+/// What `dermal check` asks.
+pub(super) struct Question<'a> {
+    pub(super) model: &'a Path,
+    /// The model that this one replaces.
+    pub(super) base: Option<&'a Path>,
+    pub(super) photos: &'a Path,
+    /// `COLUMN=VALUE` of the rows that are used.
+    pub(super) rows: &'a [String],
+    /// Largest loss of top-1 that counts as none, as a fraction.
+    pub(super) margin: f64,
+}
+
+/// What it is told.
+pub(super) fn answer(question: &Question<'_>) -> Result<EvidenceRecord> {
+    let (base, candidate) = match question.base {
+        Some(base) => (base, Some(question.model.to_owned())),
+        None => (question.model, None),
+    };
+    let args = CompareArgs {
+        base: base.to_owned(),
+        candidate,
+        fixtures: question.photos.to_owned(),
+        filter: question.rows.to_vec(),
+        margin: question.margin,
+        group: Vec::new(),
+        specificity: 0.9,
+        heat_maps: 0,
+        fields: None,
+        input: Vec::new(),
+        max_bad: 0,
+        report: None,
+        allow_inconclusive: false,
+        attach: false,
+        engine: EngineArgs {
+            threads: None,
+            isa: None,
+        },
+        json: false,
+    };
+    Trial::run(&args)?.record()
+}
+
+/// Models that were run on labelled photos, and what is to be said of it.
+struct Trial<'a> {
+    args: &'a CompareArgs,
+    sides: Vec<Side>,
+    dataset: Arc<Dataset>,
+    seen: Seen,
+    report: Report,
+}
+
+impl<'a> Trial<'a> {
+    fn run(args: &'a CompareArgs) -> Result<Self> {
+        let choice = EngineChoice::new(&args.engine)?;
+        let mut sides = vec![Side::load(&args.base, args, &choice)?];
+        if let Some(path) = &args.candidate {
+            sides.push(Side::load(path, args, &choice)?);
+            align(&mut sides)?;
+        }
+        let filters: Vec<RowFilter> = args
+            .filter
+            .iter()
+            .map(|text| text.parse())
+            .collect::<Result<_, _>>()?;
+        let context = || format!("cannot use the photos of `{}`", args.fixtures.display());
+        let labels = sides[0].model.manifest.labels.clone();
+        let dataset = Dataset::open(&args.fixtures, Labels::Required(&labels), &filters)
+            .with_context(context)?;
+        if dataset.samples.is_empty() {
+            return Err(failure(
+                format!("`{}` has no photos", args.fixtures.display()),
+                "give labelled photos with `--fixtures`",
+            ));
+        }
+        let groups: Vec<usize> = args
+            .group
+            .iter()
+            .map(|name| dataset.column(name))
+            .collect::<Result<_, _>>()?;
+        let dataset = Arc::new(dataset);
+        for side in &sides {
+            side.rows(args).check(&dataset).with_context(context)?;
+        }
+        let seen = classify(args, &choice, &dataset, &mut sides)?;
+        let report = judge(args, &choice, &dataset, &sides, &seen, &groups)?;
+        Ok(Self {
+            args,
+            sides,
+            dataset,
+            seen,
+            report,
+        })
+    }
+
+    /// What it found about the last of the models, as an artifact carries it.
+    fn record(&self) -> Result<EvidenceRecord> {
+        let (Some(side), Some(model)) = (self.sides.last(), self.report.models.last()) else {
+            anyhow::bail!("no model was judged");
+        };
+        let evaluation = &model.evaluation;
+        let mut sensitivity = vec![None; side.order.len()];
+        for (&own, class) in side.order.iter().zip(&evaluation.classes) {
+            sensitivity[own] = class.sensitivity.as_ref().map(|share| share.value);
+        }
+        let comparison = self.report.comparison.as_ref().map(|comparison| {
+            Ok::<_, anyhow::Error>(ComparisonRecord {
+                base_sha256: sha256(&self.sides[0].path)?,
+                verdict: comparison.verdict.name().to_owned(),
+                sentence: comparison.sentence.clone(),
+                margin: comparison.criteria.margin,
+            })
+        });
+        let source = self.args.fixtures.file_name().unwrap_or_default();
+        Ok(EvidenceRecord {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            source: source.to_string_lossy().into_owned(),
+            photos: self.report.photos,
+            top1: evaluation.top1.value,
+            sensitivity,
+            comparison: comparison.transpose()?,
+        })
+    }
+
+    /// Writes that into the last of the models.
+    fn attach(&self) -> Result<()> {
+        let record = self.record()?;
+        let Some(side) = self.sides.last() else {
+            return Ok(());
+        };
+        let path = Path::new(&side.path);
+        let mut model =
+            artifact::load(path).with_context(|| format!("cannot load model `{}`", side.path))?;
+        model.manifest.evidence = Some(record);
+        artifact::write(path, &model).with_context(|| format!("cannot write `{}`", side.path))?;
+        Ok(())
+    }
+
+    /// What is to be seen of the files alone: their hashes, and what a process with each takes.
+    fn look_at_files(&mut self) -> Result<()> {
+        let first = &self.dataset.samples[self.seen.images[0]];
+        for (model, side) in self.report.models.iter_mut().zip(&self.sides) {
+            let extra = side.rows(self.args).of(&self.dataset, first)?;
+            let path = Path::new(&side.path);
+            model.peak_rss_bytes = peak_rss_of_predict(path, &first.path, &side.model, &extra);
+            model.sha256 = Some(sha256(&side.path)?);
+            model.bytes = path.metadata().map(|m| m.len()).ok();
+        }
+        Ok(())
+    }
+}
+
+fn sha256(path: &str) -> Result<String> {
+    artifact::sha256_of_file(Path::new(path), &mut |_, _| {})
+        .with_context(|| format!("cannot read `{path}`"))
+}
+
 /// One of the models.
 struct Side {
     path: String,
-    bytes: Option<u64>,
     model: Model,
     mapping: Option<FieldMapping>,
     predictor: Predictor<Engine>,
@@ -124,7 +262,6 @@ impl Side {
         let order = (0..model.manifest.labels.len()).collect();
         Ok(Self {
             path: path.display().to_string(),
-            bytes: path.metadata().map(|m| m.len()).ok(),
             photo: PhotoInput::of(&model)?,
             predictor: Predictor::new(&model, engine)?,
             mapping,
@@ -283,6 +420,8 @@ fn classify(
 struct ModelReport {
     path: String,
     bytes: Option<u64>,
+    /// Of the file, in hexadecimal.
+    sha256: Option<String>,
     /// Median, interleaved with the other model's on the same photos.
     latency_ms: f64,
     /// Of a process of its own that classifies one of the photos.
@@ -344,22 +483,16 @@ fn judge(
         specificity: args.specificity,
         ..Options::default()
     };
-    let first = &dataset.samples[seen.images[0]];
     let mut models = Vec::new();
     for (i, side) in sides.iter().enumerate() {
         let mut times = seen.times[i].clone();
         times.sort_by(f64::total_cmp);
-        let extra = side.rows(args).of(dataset, first)?;
         models.push(ModelReport {
             path: side.path.clone(),
-            bytes: side.bytes,
+            bytes: None,
+            sha256: None,
             latency_ms: times[times.len() / 2],
-            peak_rss_bytes: peak_rss_of_predict(
-                Path::new(&side.path),
-                &first.path,
-                &side.model,
-                &extra,
-            ),
+            peak_rss_bytes: None,
             evaluation: metrics::evaluate(
                 &seen.truth,
                 &seen.probabilities[i],

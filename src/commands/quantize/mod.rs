@@ -82,6 +82,8 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
         graph: made.graph,
         manifest: artifact::Manifest {
             quantization: Some(made.record),
+            // It is of the other file.
+            evidence: None,
             ..base.manifest.clone()
         },
     };
