@@ -56,7 +56,8 @@ impl Watch {
                 if agent.get(&url).call().is_ok() {
                     slowest = slowest.max(Some(since.elapsed()));
                 }
-                std::thread::sleep(EVERY);
+                // Not slept: who stops it does not wait.
+                std::thread::park_timeout(EVERY);
             }
             slowest
         });
@@ -67,6 +68,7 @@ impl Watch {
     #[must_use]
     pub fn stop(self) -> Option<Duration> {
         self.stop.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
         self.thread.join().ok().flatten()
     }
 }
