@@ -6,8 +6,9 @@ usage: python scripts/bench_server.py ARTIFACT.safetensors MODEL.onnx PHOTO.jpg 
 Needs fastapi, uvicorn, onnxruntime, numpy and Pillow. Both servers answer `POST /predict` with a JPEG
 as raw body: decode, resize, run, probabilities as JSON; each with one process and two threads for
 the model, dermal without its cache of answers. Every round starts a fresh server of each kind, one
-after the other, so that a slow moment meets both. Memory is the process's VmHWM at the end.
-With `--large` a last round sends that photo over four connections.
+after the other, so that a slow moment meets both; it answers the loads in turn, as a server meets
+them in a day: so many connections, more of them, with `--large` that photo over four. Memory is the
+process's VmHWM after each load.
 """
 import argparse
 import http.client
@@ -113,20 +114,24 @@ def peak_mb(pid):
     raise SystemExit("no VmHWM")
 
 
-def measure(command, port, body, connections, seconds):
+def measure(command, port, loads, seconds):
+    """A row for each load, all on one server."""
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         ready(port)
-        load(port, body, connections, 1)
-        times, refused = load(port, body, connections, seconds)
-        times.sort()
-        return {
-            "rps": len(times) / seconds,
-            "p50": times[len(times) // 2],
-            "p99": times[len(times) * 99 // 100],
-            "peak": peak_mb(server.pid),
-            "refused": refused,
-        }
+        rows = []
+        for body, connections in loads:
+            load(port, body, connections, 1)
+            times, refused = load(port, body, connections, seconds)
+            times.sort()
+            rows.append({
+                "rps": len(times) / seconds,
+                "p50": times[len(times) // 2],
+                "p99": times[len(times) * 99 // 100],
+                "peak": peak_mb(server.pid),
+                "refused": refused,
+            })
+        return rows
     finally:
         server.terminate()
         server.wait()
@@ -143,26 +148,28 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dermal", default="target/release/dermal")
     args = parser.parse_args()
-    cases = [(args.photo, n, args.rounds) for n in args.connections]
-    cases += [(args.large, 4, 1)] if args.large else []
-    for photo, connections, rounds in cases:
-        body = pathlib.Path(photo).read_bytes()
-        seen = {"dermal": [], "fastapi": []}
-        for _ in range(rounds):
-            port = free_port()
-            serve = [args.dermal, "serve", args.artifact, "--bind", f"127.0.0.1:{port}", "--cache", "0"]
-            seen["dermal"].append(measure(serve, port, body, connections, args.seconds))
-            port = free_port()
-            other = [sys.executable, __file__, PEER, args.onnx, str(port)]
-            seen["fastapi"].append(measure(other, port, body, connections, args.seconds))
-        print(f"{pathlib.Path(photo).name}, {connections} connections, {rounds} rounds of {args.seconds:g} s")
-        for name, rows in seen.items():
+    loads = [(args.photo, n) for n in args.connections]
+    loads += [(args.large, 4)] if args.large else []
+    sent = [(pathlib.Path(photo).read_bytes(), connections) for photo, connections in loads]
+    seen = {"dermal": [], "fastapi": []}
+    for _ in range(args.rounds):
+        port = free_port()
+        serve = [args.dermal, "serve", args.artifact, "--bind", f"127.0.0.1:{port}", "--cache", "0"]
+        seen["dermal"].append(measure(serve, port, sent, args.seconds))
+        port = free_port()
+        other = [sys.executable, __file__, PEER, args.onnx, str(port)]
+        seen["fastapi"].append(measure(other, port, sent, args.seconds))
+    print(f"{args.rounds} rounds, {args.seconds:g} s each load")
+    for at, (photo, connections) in enumerate(loads):
+        print(f"{pathlib.Path(photo).name}, {connections} connections")
+        of = {name: [rows[at] for rows in rounds] for name, rounds in seen.items()}
+        for name, rows in of.items():
             middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
             print(
                 f"  {name:8} {middle['rps']:6.1f} requests/s, p50 {middle['p50']:.1f} ms, "
                 f"p99 {middle['p99']:.1f} ms, peak {middle['peak']:.1f} MB, {middle['refused']:.0f} refused"
             )
-        pairs = list(zip(seen["dermal"], seen["fastapi"]))
+        pairs = list(zip(of["dermal"], of["fastapi"]))
         rate = [a["rps"] / b["rps"] for a, b in pairs]
         memory = [a["peak"] / b["peak"] for a, b in pairs]
         print(
