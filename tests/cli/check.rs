@@ -148,6 +148,16 @@ fn an_empty_folder_is_ready() {
     assert_eq!(ran.json()["findings"], Value::Array(vec![]));
 }
 
+/// The rules of accuracy that a folder breaks.
+fn about_accuracy(folder: &Path) -> Vec<String> {
+    let json = check(folder, &["--format", "json"]).json();
+    let findings = json["findings"].as_array().unwrap().iter();
+    findings
+        .map(|finding| finding["id"].as_str().unwrap().to_owned())
+        .filter(|id| id.starts_with("accuracy-"))
+        .collect()
+}
+
 /// What `compare` writes is what `check` reads.
 #[test]
 fn evidence_is_a_document_of_compare() {
@@ -165,13 +175,7 @@ fn evidence_is_a_document_of_compare() {
         let accuracy = format!("accuracy:\n  evidence: compare.json\n{limits}");
         let settings = format!("model: model.safetensors\n{accuracy}");
         put(folder.path(), "dermal.yaml", &settings);
-        let ran = check(folder.path(), &["--format", "json"]);
-        let findings = ran.json()["findings"].as_array().unwrap().clone();
-        let ids = findings
-            .iter()
-            .map(|f| f["id"].as_str().unwrap().to_owned());
-        ids.filter(|id| id.starts_with("accuracy-"))
-            .collect::<Vec<_>>()
+        about_accuracy(folder.path())
     };
     // 210 photos cannot rule a point out; top-1 is 0.957.
     assert_eq!(
@@ -204,15 +208,7 @@ fn evidence_travels_in_the_artifact() {
     let quantized = dermal(["quantize", demo, "-o", small, "--to", "fp16"]);
     assert_eq!(quantized.code, Some(0), "{}", quantized.stderr);
     put(folder.path(), "dermal.yaml", "model: small.safetensors\n");
-    let ids = || {
-        let ran = check(folder.path(), &["--format", "json"]);
-        let findings = ran.json()["findings"].as_array().unwrap().clone();
-        let ids = findings
-            .iter()
-            .map(|f| f["id"].as_str().unwrap().to_owned());
-        ids.filter(|id| id.starts_with("accuracy-"))
-            .collect::<Vec<_>>()
-    };
+    let ids = || about_accuracy(folder.path());
     assert_eq!(ids(), ["accuracy-no-evidence"]);
     let table = root.join("fixtures/labels.csv");
     let table = table.to_str().unwrap();
