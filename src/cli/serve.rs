@@ -69,7 +69,7 @@ pub struct ServeArgs {
     pub queue: usize,
     /// While more requests come than can be answered: how long one may wait, in times of one answer;
     /// more are told to come back
-    #[arg(long, value_name = "N", env = "DERMAL_OVERLOAD_WAIT", default_value = "1.5", value_parser = parse_seconds, help_heading = "Limits")]
+    #[arg(long, value_name = "N", env = "DERMAL_OVERLOAD_WAIT", default_value = "1", value_parser = parse_seconds, help_heading = "Limits")]
     pub overload_wait: f64,
     /// Seconds in which a request must be answered
     #[arg(long, value_name = "S", env = "DERMAL_TIMEOUT", default_value = "60", value_parser = parse_seconds, help_heading = "Limits")]

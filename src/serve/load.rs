@@ -153,7 +153,7 @@ mod tests {
     const ANSWER: Duration = Duration::from_millis(20);
 
     fn load() -> Load {
-        let load = Load::new(1.5);
+        let load = Load::new(1.0);
         load.took(ANSWER);
         load
     }
