@@ -195,20 +195,51 @@ fn overload_is_told_to_come_back_and_nothing_else_fails() {
     assert!(server.post("/predict?gradcam=1", &bytes).ok()["gradcam"].is_object());
 }
 
-/// A client that writes all before it reads anything must not find the connection reset.
+/// A client that writes all before it reads anything must not find the connection reset, whoever
+/// refuses it: the door, the guard of keys or rates, or the router.
 #[test]
 fn who_still_sends_when_refused_hears_why() {
-    let server = Server::start(&["--max-upload", "1MB"]);
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let body = vec![0; 12_000_000];
-    for _ in 0..5 {
-        let url = format!("http://{}/predict", server.address);
-        let request = agent.post(url).header("content-type", "image/jpeg");
-        let reply = request.send(&body[..]).unwrap();
-        assert_eq!(reply.status().as_u16(), 413);
+    let args = ["--max-upload", "1MB", "--rate-limit", "0.0001"];
+    let limited = Server::start(&args);
+    let locked = Server::with_env(&args[..2], &[("DERMAL_API_KEYS", "only-with-this")]);
+    let open = Server::start(&args[..2]);
+    // Larger than what lies in sockets' buffers on its way.
+    let body = vec![0; 20_000_000];
+    limited.post("/predict", &photo("nv_00.jpg")).ok();
+    for (server, path, status) in [
+        (&open, "/predict", 413),
+        (&open, "/jobs", 413),
+        (&open, "/v2/models/demo/infer", 413),
+        (&open, "/v2/models/other/infer", 413),
+        (&locked, "/predict", 401),
+        (&limited, "/predict", 429),
+        (&open, "/nothing", 404),
+        (&open, "/health", 405),
+        (&open, "/predict?top=x", 413),
+    ] {
+        for _ in 0..4 {
+            let agent: ureq::Agent = ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .build()
+                .into();
+            let url = format!("http://{}{path}", server.address);
+            let request = agent.post(url).header("content-type", "image/jpeg");
+            let reply = request.send(&body[..]);
+            let reply = reply.unwrap_or_else(|error| panic!("{path}: {status}: {error}"));
+            assert_eq!(reply.status().as_u16(), status, "{path}");
+        }
+    }
+    // A body that is given up on its way: too many parts, no photo.
+    let part = "--b\r\ncontent-disposition: form-data; name=\"top\"\r\n\r\n1\r\n";
+    let parts = part.repeat(18_000);
+    for _ in 0..4 {
+        let url = format!("http://{}/predict", open.address);
+        let request = ureq::post(url).config().http_status_as_error(false).build();
+        let request = request.header("content-type", "multipart/form-data; boundary=b");
+        let mut reply = request.send(parts.as_bytes()).unwrap();
+        assert_eq!(reply.status().as_u16(), 400);
+        let text = reply.body_mut().read_to_string().unwrap();
+        assert!(text.contains("too_many_parts"), "{text}");
     }
 }
 
@@ -343,10 +374,10 @@ fn a_client_that_leaves_is_not_worked_for() {
             .unwrap();
         stream
     };
-    // The slowest that can be asked for: the thread of the model has enough to do until all have
-    // come and gone.
+    // About the slowest of which five pictures find room: the thread of the model has enough to do
+    // until all have come and gone.
     let large = large_jpeg(4000, 3000);
-    let slow = "/predict?gradcam=1&max_side=4096";
+    let slow = "/predict?gradcam=1&max_side=3400";
     let mut staying: Vec<_> = (0..5).map(|_| ask(slow, &large)).collect();
     // Their bodies are all there by then; a small one would overtake one that is still read.
     server.wait_until("the first is done", |s| {

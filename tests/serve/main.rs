@@ -6,13 +6,14 @@
 mod abuse;
 mod answers;
 mod behaviour;
+mod memory;
 mod page;
 mod probe;
 mod protocol;
 mod redis;
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -230,7 +231,11 @@ struct Reply {
 
 impl Reply {
     fn read(stream: &mut TcpStream) -> Self {
-        let mut bytes = Vec::new();
+        Self::read_after(Vec::new(), stream)
+    }
+
+    /// As [`Reply::read`], of which the first `bytes` were read already.
+    fn read_after(mut bytes: Vec<u8>, stream: &mut TcpStream) -> Self {
         // A reset after the answer is how a body that nobody wants ends.
         let mut piece = [0; 16 << 10];
         while let Ok(n @ 1..) = stream.read(&mut piece) {
