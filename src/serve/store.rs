@@ -19,6 +19,7 @@ use redis::{
 use tokio::sync::{Notify, watch};
 
 use super::error::{ApiError, ServeError};
+use super::random::random;
 
 /// Longest wait for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
@@ -146,7 +147,7 @@ pub(super) fn kind(error: &RedisError) -> &'static str {
         ErrorKind::Server(ServerErrorKind::ReadOnly) => "redis_read_only",
         _ => match error.code() {
             Some("NOAUTH" | "WRONGPASS" | "NOPERM") => "redis_refused",
-            _ if error.to_string().contains("OOM ") => "redis_full",
+            Some("OOM") => "redis_full",
             _ if error.is_io_error() || error.is_timeout() => "redis_unreachable",
             _ => "redis_failed",
         },
@@ -331,10 +332,9 @@ impl Store {
 
 /// 0 to 1, so that replicas do not all try at the same moment.
 pub(super) fn jitter() -> f64 {
-    let mut random = [0; 4];
-    // Without randomness they do.
-    let _ = getrandom::fill(&mut random);
-    f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX)
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let share = random() as f64 / u64::MAX as f64;
+    share
 }
 
 #[cfg(test)]

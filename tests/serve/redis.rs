@@ -1,7 +1,6 @@
 //! Jobs and answers in a real Redis: servers, workers, and what happens when each of them dies.
 //! `scripts/setup-redis.sh` installs `redis-server`; each test starts its own, without persistence.
 
-use std::io::Cursor;
 use std::sync::OnceLock;
 
 use ::redis::{Commands, Connection};
@@ -17,6 +16,7 @@ struct Redis {
     child: Child,
     port: u16,
     password: Option<&'static str>,
+    args: Vec<&'static str>,
     folder: tempfile::TempDir,
 }
 
@@ -26,8 +26,12 @@ impl Redis {
         Self::with_password(None)
     }
 
-    #[expect(clippy::print_stdout, reason = "a skipped test says so")]
     fn with_password(password: Option<&'static str>) -> Option<Self> {
+        Self::with(password, &[])
+    }
+
+    #[expect(clippy::print_stdout, reason = "a skipped test says so")]
+    fn with(password: Option<&'static str>, args: &[&'static str]) -> Option<Self> {
         let found = Command::new("redis-server").arg("--version").output();
         if found.is_err() {
             println!("SKIPPED: there is no redis-server (scripts/setup-redis.sh)");
@@ -37,22 +41,25 @@ impl Redis {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let folder = tempfile::tempdir().unwrap();
-        let child = Self::spawn(port, password, folder.path());
+        let args = args.to_vec();
+        let child = Self::spawn(port, password, &args, folder.path());
         let redis = Self {
             child,
             port,
             password,
+            args,
             folder,
         };
         redis.wait();
         Some(redis)
     }
 
-    fn spawn(port: u16, password: Option<&str>, folder: &Path) -> Child {
+    fn spawn(port: u16, password: Option<&str>, args: &[&str], folder: &Path) -> Child {
         Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
             .args(["--requirepass", password.unwrap_or_default()])
+            .args(args)
             .arg("--dir")
             .arg(folder)
             .stdin(Stdio::null())
@@ -90,7 +97,7 @@ impl Redis {
 
     /// As after a crash: everything is forgotten.
     fn again(&mut self) {
-        self.child = Self::spawn(self.port, self.password, self.folder.path());
+        self.child = Self::spawn(self.port, self.password, &self.args, self.folder.path());
         self.wait();
     }
 
@@ -688,4 +695,74 @@ fn a_worker_with_another_model_leaves_a_job_alone() {
         Some(2),
         "it is of no use without a model"
     );
+}
+
+#[test]
+fn a_full_redis_refuses_jobs_and_keeps_those_it_has() {
+    let args = ["--maxmemory", "6mb", "--maxmemory-policy", "noeviction"];
+    let Some(redis) = Redis::with(None, &args) else {
+        return;
+    };
+    let server = server(&redis, &[]);
+    let large = large_jpeg(2400, 1800);
+    let mut taken = Vec::new();
+    let refused = loop {
+        let posted = server.post("/jobs", &large);
+        if posted.status != 202 {
+            break posted;
+        }
+        taken.push(posted.header("location").unwrap().to_owned());
+        assert!(taken.len() < 20, "6 MB hold no {} bytes", large.len() * 20);
+    };
+    assert_eq!(refused.refused(503), "redis_full");
+    assert_eq!(refused.header("retry-after"), Some("2"));
+    assert!(!taken.is_empty());
+    // Now nothing at all goes in. What needs no memory there goes on, and photos need none of it.
+    let _: () = ::redis::cmd("CONFIG")
+        .arg(&["SET", "maxmemory", "1mb"])
+        .query(&mut redis.connect())
+        .unwrap();
+    for url in &taken {
+        assert_eq!(status(&server, url), "queued");
+    }
+    server.post("/predict?gradcam=1", &photo("nv_00.jpg")).ok();
+    assert_eq!(server.get("/readyz").status, 200);
+    assert_eq!(server.metric("dermal_redis_up"), 1.0);
+    let small = server.post("/jobs", &photo("nv_00.jpg"));
+    assert_eq!(small.refused(503), "redis_full");
+    // Workers need no room, and make some.
+    let worker = Worker::start(&redis, &["--cache-expiry", "0"]);
+    for url in &taken {
+        finished(&server, url, "done");
+    }
+    let _: () = ::redis::cmd("CONFIG")
+        .arg(&["SET", "maxmemory", "6mb"])
+        .query(&mut redis.connect())
+        .unwrap();
+    let url = post(&server, "/jobs?gradcam=1", &photo("nv_00.jpg"));
+    finished(&server, &url, "done");
+    assert!(!worker.log_text().contains("redis_full"));
+}
+
+/// A worker's memory, whatever picture is asked for.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_worker_stays_within_its_budget() {
+    let Some(redis) = Redis::start() else { return };
+    let server = server(&redis, &["--job-answers", "500MB"]);
+    for (budget, has_map) in [(160_000_000_u64, false), (360_000_000, true)] {
+        let text = budget.to_string();
+        let worker = Worker::start(&redis, &["--budget", &text, "--cache-expiry", "0"]);
+        let url = post(&server, LONG, long_photo());
+        let answer = finished(&server, &url, "done");
+        assert_eq!(answer["result"]["gradcam"].is_object(), has_map);
+        assert_eq!(answer["result"]["gradcam_shed"] == true, !has_map);
+        let status = std::fs::read_to_string(format!("/proc/{}/status", worker.child.id()));
+        let status = status.unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.unwrap().trim().strip_suffix(" kB").unwrap();
+        let peak: u64 = peak.parse::<u64>().unwrap() * 1024;
+        println!("peak {peak} of {budget}, heat map {has_map}");
+        assert!(peak < budget, "{peak} of {budget}");
+    }
 }
