@@ -24,7 +24,7 @@ const LEAST_BYTES_PER_SECOND: u64 = 4_000;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long, and for how many bytes, the body of a request that was refused is read on.
-const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
+const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
 const DISCARD_BYTES: u64 = 32 << 20;
 
 /// What is left of a request's body when its answer is made. A client that still sends when its
