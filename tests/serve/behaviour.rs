@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Reply, Server, large_jpeg, photo, repo, request};
+use super::{Reply, Server, large_jpeg, photo, repo, request, slow_jpeg};
 
 /// An artifact in a folder of its own, made by importing a fixture.
 fn imported() -> (tempfile::TempDir, String) {
@@ -204,7 +204,7 @@ fn who_still_sends_when_refused_hears_why() {
     let locked = Server::with_env(&args[..2], &[("DERMAL_API_KEYS", "only-with-this")]);
     let open = Server::start(&args[..2]);
     // Larger than what lies in sockets' buffers on its way.
-    let body = vec![0; 20_000_000];
+    let body = vec![0; 12_000_000];
     limited.post("/predict", &photo("nv_00.jpg")).ok();
     for (server, path, status) in [
         (&open, "/predict", 413),
@@ -326,15 +326,15 @@ fn a_burst_is_no_overload() {
 #[test]
 fn health_answers_while_the_model_is_busy() {
     let server = Server::start(&["--cache", "0", "--threads", "1"]);
-    let bytes = large_jpeg(4000, 3000);
     thread::scope(|scope| {
         let posts: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| server.post("/predict", &bytes)))
+            .map(|_| scope.spawn(|| server.post("/predict", slow_jpeg())))
             .collect();
-        server.wait_until("photos wait", |s| s.metric("dermal_requests_inside") >= 2.0);
-        let started = Instant::now();
+        server.wait_until("all are let in", |s| s.let_in() >= 4.0);
+        let answered = server.metric("dermal_photos_total");
         assert_eq!(server.get("/readyz").status, 200);
-        assert!(started.elapsed() < Duration::from_secs(2));
+        // While one photo is worked on, not between two.
+        assert!(server.metric("dermal_photos_total") <= answered + 1.0);
         for post in posts {
             post.join().unwrap().ok();
         }
@@ -365,29 +365,22 @@ fn memory_has_the_promised_bounds() {
 
 #[test]
 fn a_client_that_leaves_is_not_worked_for() {
-    let server = Server::start(&["--cache", "0", "--threads", "1"]);
-    let ask = |target: &str, photo: &[u8]| {
+    let server = Server::start(&["--cache", "0", "--threads", "1", "--queue", "32"]);
+    let ask = |photo: &[u8]| {
         let mut stream = server.connect();
-        let head = [("content-type", "image/jpeg"), ("accept", "image/png")];
+        let head = [("content-type", "image/jpeg")];
         stream
-            .write_all(&request("POST", target, &head, photo))
+            .write_all(&request("POST", "/predict", &head, photo))
             .unwrap();
         stream
     };
-    // About the slowest of which five pictures find room: the thread of the model has enough to do
-    // until all have come and gone.
-    let large = large_jpeg(4000, 3000);
-    let slow = "/predict?gradcam=1&max_side=3400";
-    let mut staying: Vec<_> = (0..5).map(|_| ask(slow, &large)).collect();
-    // Their bodies are all there by then; a small one would overtake one that is still read.
-    server.wait_until("the first is done", |s| {
-        s.metric("dermal_photos_total") >= 1.0
-    });
+    // The thread of the model has enough to do until all have come and gone.
+    let mut staying: Vec<_> = (0..12).map(|_| ask(slow_jpeg())).collect();
+    // A small one would overtake one that is still read.
+    server.wait_until("they are let in", |s| s.let_in() >= 12.0);
     let small = photo("nv_00.jpg");
-    let leaving: Vec<_> = (0..8).map(|_| ask("/predict", &small)).collect();
-    server.wait_until("all wait behind one of these", |s| {
-        s.metric("dermal_requests_inside") >= 9.0
-    });
+    let leaving: Vec<_> = (0..8).map(|_| ask(&small)).collect();
+    server.wait_until("all wait behind one of these", |s| s.let_in() >= 20.0);
     drop(leaving);
     server.wait_until("they are counted as gone", |s| {
         s.metric("dermal_client_gone_total") == 8.0
@@ -397,19 +390,18 @@ fn a_client_that_leaves_is_not_worked_for() {
     }
     assert_eq!(server.post("/predict", &small).status, 200);
     // Only who stayed was worked for.
-    assert_eq!(server.metric("dermal_photos_total"), 6.0);
+    assert_eq!(server.metric("dermal_photos_total"), 13.0);
     assert_eq!(server.metric("dermal_client_gone_total"), 8.0);
 }
 
 #[test]
 fn sigterm_lets_accepted_requests_finish() {
     let mut server = Server::start(&["--cache", "0", "--threads", "1"]);
-    let bytes = large_jpeg(4000, 3000);
     let whole = request(
         "POST",
         "/predict",
         &[("content-type", "image/jpeg")],
-        &bytes,
+        slow_jpeg(),
     );
     let mut waiting: Vec<_> = (0..3)
         .map(|_| {
@@ -419,7 +411,7 @@ fn sigterm_lets_accepted_requests_finish() {
         })
         .collect();
     let mut idle = server.connect();
-    server.wait_until("they wait", |s| s.metric("dermal_requests_inside") >= 3.0);
+    server.wait_until("they are let in", |s| s.let_in() >= 3.0);
     server.signal("TERM");
     server.wait_until("it says so", |s| s.log_text().contains("\"stopping\""));
     let ready = server.get("/readyz");

@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -153,6 +153,13 @@ impl Server {
         let line = page.lines().find_map(|l| l.strip_prefix(name));
         let line = line.unwrap_or_else(|| panic!("no {name} in\n{page}"));
         line.trim().parse().unwrap()
+    }
+
+    /// Photos that were let in since the start, whether they are answered or not.
+    fn let_in(&self) -> f64 {
+        // In this order: one that is answered in between is counted not at all, and not twice.
+        let answered = self.metric("dermal_photos_total");
+        answered + self.metric("dermal_requests_inside")
     }
 
     fn signal(&self, name: &str) {
@@ -322,4 +329,21 @@ fn predicted(name: &str, more: &[&str]) -> Value {
         .unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     document["images"][0].clone()
+}
+
+/// A small file that takes long: 49 megapixels of squares.
+fn slow_jpeg() -> &'static [u8] {
+    static PHOTO: OnceLock<Vec<u8>> = OnceLock::new();
+    PHOTO.get_or_init(|| {
+        let picture = image::RgbImage::from_fn(7000, 7000, |x, y| {
+            let square = ((x / 64 * 40 + y / 64 * 90) % 200).to_le_bytes()[0];
+            image::Rgb([square, 220 - square, square / 2])
+        });
+        let mut bytes = Vec::new();
+        image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 60)
+            .encode_image(&picture)
+            .unwrap();
+        assert!(bytes.len() < 5_000_000, "{}", bytes.len());
+        bytes
+    })
 }
