@@ -2,8 +2,11 @@
 """What overload does to a server: asks it one by one, then ten times as often as it can answer, then
 one by one again. Standard library only; a server of your own, not somebody's.
 
-usage: scripts/overload.py URL [--photo FILE] [--times 10] [--seconds 20]
-Start the server with `--cache 0`. Exit 0: accepted requests were all answered, the rest told to come
+usage: scripts/overload.py URL [--photo FILE ...] [--times 10] [--seconds 20]
+       scripts/overload.py URL [--photo FILE ...] --hammer 20 [--seconds 20]
+Start the server with `--cache 0`. With --hammer so many clients ask again at once whatever they were
+told, and answers a second are compared with what the server gives to one client: exit 0 if it is at
+least 80 %. Else exit 0: accepted requests were all answered, the rest told to come
 back (429), p99 of the accepted under three times the median of one alone, and at rest again within
 10 seconds; 1 if not; 2 if it could not be asked.
 """
@@ -56,14 +59,49 @@ async def alone(where, photo, count):
     return percentile(times, 0.5)
 
 
+async def hammer(where, photos, clients, seconds):
+    """Answers a second of one client, and of many that do not wait when they are sent away."""
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds / 4:
+        await alone(where, photos[count % len(photos)], 1)
+        count += 1
+    one = count / (time.perf_counter() - began)
+    replies, until = [], time.perf_counter() + seconds
+
+    async def client(at):
+        while time.perf_counter() < until:
+            replies.append(await ask(where, photos[at % len(photos)]))
+            at += clients + 1
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client(i) for i in range(clients)))
+    elapsed = time.perf_counter() - began
+    accepted = [took for status, took in replies if status == 200]
+    other = [status for status, _ in replies if status not in (200, 429)]
+    share = len(accepted) / elapsed / one
+    print(f"one client        {one:.1f} answers a second")
+    print(f"{clients} that hammer    {len(accepted) / elapsed:.1f} answers a second ({share:.0%}) of "
+          f"{len(replies) / elapsed:.0f} requests")
+    if accepted:
+        print(f"answered          p50 {percentile(accepted, 0.5) * 1e3:.1f} ms, p99 {percentile(accepted, 0.99) * 1e3:.1f} ms")
+    print(f"anything else     {len(other)} {sorted(set(other)) if other else ''}")
+    print("verdict           " + ("holds" if share >= 0.8 and not other else "does not hold"))
+    return 0 if share >= 0.8 and not other else 1
+
+
 async def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("url")
-    parser.add_argument("--photo", default=HERE / "fixtures/images/nv_00.jpg", type=pathlib.Path)
+    parser.add_argument("--photo", action="append", type=pathlib.Path, help="repeatable with --hammer")
+    parser.add_argument("--hammer", type=int, metavar="CLIENTS")
     parser.add_argument("--times", default=10.0, type=float)
     parser.add_argument("--seconds", default=20.0, type=float)
     args = parser.parse_args()
-    where, photo = urllib.parse.urlsplit(args.url), args.photo.read_bytes()
+    where = urllib.parse.urlsplit(args.url)
+    photos = [path.read_bytes() for path in args.photo or [HERE / "fixtures/images/nv_00.jpg"]]
+    if args.hammer:
+        return await hammer(where, photos, args.hammer, args.seconds)
+    photo = photos[0]
     await alone(where, photo, 10)
     unloaded = await alone(where, photo, 30)
     pause, began = unloaded / args.times, time.perf_counter()

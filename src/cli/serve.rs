@@ -112,6 +112,10 @@ pub struct ServeArgs {
         help_heading = "Redis"
     )]
     pub redis: Option<String>,
+    /// Certificates (PEM) of the authority that signed that of Redis, for `rediss://`
+    /// [default: public authorities]
+    #[arg(long, value_name = "FILE", env = "DERMAL_REDIS_CA", value_hint = ValueHint::FilePath, help_heading = "Redis")]
+    pub redis_ca: Option<PathBuf>,
     /// Seconds that a job may wait in Redis for a worker, and its photo with it
     #[arg(long, value_name = "S", env = "DERMAL_JOB_WAIT", default_value = "3600", value_parser = parse_seconds, help_heading = "Redis")]
     pub job_wait: f64,

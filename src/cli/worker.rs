@@ -26,6 +26,10 @@ pub struct WorkerArgs {
     /// Better in DERMAL_REDIS: the list of processes shows options
     #[arg(long, value_name = "URL", env = "DERMAL_REDIS", hide_env_values = true)]
     pub redis: String,
+    /// Certificates (PEM) of the authority that signed that of Redis, for `rediss://`
+    /// [default: public authorities]
+    #[arg(long, value_name = "FILE", env = "DERMAL_REDIS_CA", value_hint = ValueHint::FilePath)]
+    pub redis_ca: Option<PathBuf>,
     /// How the engine runs.
     #[command(flatten)]
     pub engine: EngineArgs,

@@ -44,7 +44,8 @@ fn config(args: &ServeArgs) -> Result<Config> {
     let gradcam = !args.no_gradcam && args.enable_gradcam.unwrap_or(true);
     // `DERMAL_REDIS=` means that there is none.
     let url = args.redis.as_deref().filter(|url| !url.trim().is_empty());
-    let redis = url.map(service::redis).transpose()?;
+    let ca = args.redis_ca.as_deref();
+    let redis = url.map(|url| service::redis(url, ca)).transpose()?;
     let max_jobs = match (args.max_jobs, &redis) {
         (Some(jobs), _) => jobs,
         (None, None) => DEFAULT_JOBS,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -78,6 +79,15 @@ pub(super) fn budget_bytes(asked: Option<u64>) -> u64 {
 }
 
 /// Where Redis is. The URL is in no message: it may hold a password.
-pub(super) fn redis(url: &str) -> Result<Redis> {
-    Redis::from_url(url).context("cannot use `--redis` (or DERMAL_REDIS)")
+pub(super) fn redis(url: &str, ca: Option<&Path>) -> Result<Redis> {
+    let Some(ca) = ca else {
+        return Redis::from_url(url).context("cannot use `--redis` (or DERMAL_REDIS)");
+    };
+    let pem = std::fs::read(ca).with_context(|| {
+        format!(
+            "cannot read `--redis-ca` (or DERMAL_REDIS_CA) `{}`",
+            ca.display()
+        )
+    })?;
+    Redis::with_ca(url, pem).context("cannot use `--redis` with `--redis-ca`")
 }

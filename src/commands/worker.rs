@@ -27,7 +27,7 @@ fn config(args: &WorkerArgs) -> Result<WorkerConfig> {
             threads: choice.threads,
             isa: choice.isa,
         }),
-        redis: service::redis(&args.redis)?,
+        redis: service::redis(&args.redis, args.redis_ca.as_deref())?,
         budget_bytes: service::budget_bytes(args.budget),
         max_upload_bytes: args.max_upload,
         max_pixels: args.max_pixels,

@@ -25,8 +25,8 @@ mod target;
 pub use colormap::Colormap;
 pub use map::{HeatMap, Method};
 pub use npy::npy_bytes;
-pub use overlay::{Overlay, overlay, write_png};
-pub use shrink::shrink;
+pub use overlay::{Overlay, encode_png, most_png_bytes, overlay, write_png};
+pub use shrink::{shrink, shrunk};
 pub use target::{Target, default_layer};
 
 pub use crate::predict::head::Score;

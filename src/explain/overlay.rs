@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder};
+use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 
 use super::{Colormap, HeatMap};
 use crate::predict::Region;
@@ -127,20 +126,133 @@ impl Blend {
     }
 }
 
-/// Writes a PNG of RGB pixels, without any metadata. Fast compression: a heat map is looked at
-/// and thrown away.
+/// Most bytes that [`encode_png`] makes of a picture: its rows as they are (PNG specification, 10.1:
+/// stored blocks), and what surrounds them.
+#[must_use]
+pub fn most_png_bytes([width, height]: [u64; 2]) -> u64 {
+    let rows = width
+        .saturating_mul(3)
+        .saturating_add(1)
+        .saturating_mul(height);
+    // What surrounds stored blocks and chunks of 32 KiB was seen to take 0.32 %.
+    rows.saturating_add(rows / 200).saturating_add(1024)
+}
+
+/// A PNG of RGB pixels, without any metadata. Fast compression: a heat map is looked at and thrown
+/// away. Beside the PNG itself, of at most [`most_png_bytes`], only a few rows are held.
+///
+/// # Errors
+/// If the size does not fit the pixels.
+pub fn encode_png(pixels: &[u8], size: [u32; 2]) -> std::io::Result<Vec<u8>> {
+    let most = most_png_bytes(size.map(u64::from));
+    let mut out = Capped {
+        bytes: Vec::new(),
+        most: usize::try_from(most).unwrap_or(usize::MAX),
+        is_over: false,
+    };
+    encode(&mut out, pixels, size, (Compression::Fast, Filter::Sub))?;
+    if out.is_over {
+        // Noise: the codes of fast compression make it half as large again.
+        out.bytes.clear();
+        out.is_over = false;
+        let stored = (Compression::NoCompression, Filter::NoFilter);
+        encode(&mut out, pixels, size, stored)?;
+    }
+    if out.is_over {
+        return Err(std::io::Error::other("the PNG is larger than it can be"));
+    }
+    out.bytes.shrink_to_fit();
+    Ok(out.bytes)
+}
+
+/// Row by row: what the encoder does with a whole picture holds it three times.
+fn encode(
+    out: &mut Capped,
+    pixels: &[u8],
+    [width, height]: [u32; 2],
+    (compression, filter): (Compression, Filter),
+) -> std::io::Result<()> {
+    let mut encoder = Encoder::new(out, width, height);
+    encoder.set_color(ColorType::Rgb);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_compression(compression);
+    encoder.set_filter(filter);
+    let mut writer = encoder.write_header()?;
+    let mut rows = writer.stream_writer()?;
+    rows.write_all(pixels)?;
+    rows.finish()?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// Takes so many bytes and forgets the rest: an error would be a panic of the compressor.
+struct Capped {
+    bytes: Vec<u8>,
+    most: usize,
+    is_over: bool,
+}
+
+impl Write for Capped {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        self.is_over |= self.bytes.len() + piece.len() > self.most;
+        if !self.is_over {
+            self.bytes.extend_from_slice(piece);
+        }
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes what [`encode_png`] makes.
 ///
 /// # Errors
 /// If `out` cannot be written, or the size does not fit the pixels.
-pub fn write_png(
-    out: impl Write,
-    pixels: &[u8],
-    [width, height]: [u32; 2],
-) -> Result<(), image::ImageError> {
-    PngEncoder::new_with_quality(out, CompressionType::Fast, FilterType::Sub).write_image(
-        pixels,
-        width,
-        height,
-        ExtendedColorType::Rgb8,
-    )
+pub fn write_png(mut out: impl Write, pixels: &[u8], size: [u32; 2]) -> std::io::Result<()> {
+    out.write_all(&encode_png(pixels, size)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pixels of which no code knows anything.
+    fn noise(count: usize) -> Vec<u8> {
+        let mut state = 9_u32;
+        let mut one = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_le_bytes()[3]
+        };
+        (0..count).map(|_| one()).collect()
+    }
+
+    #[test]
+    fn no_picture_is_larger_than_it_may_be() {
+        for (width, height) in [
+            (1, 1),
+            (1, 3000),
+            (3000, 1),
+            (7, 5),
+            (641, 480),
+            (1024, 768),
+        ] {
+            let count = 3 * (width * height) as usize;
+            // Bytes with the longest codes, as they are and as differences.
+            let alternating = (0..count).map(|i| [0x60, 0xa3][i / 3 % 2]).collect();
+            for pixels in [noise(count), vec![0x60; count], alternating] {
+                let png = encode_png(&pixels, [width, height]).unwrap();
+                let most = most_png_bytes([width, height].map(u64::from));
+                assert!(png.len() as u64 <= most, "{width}x{height}: {}", png.len());
+                let read = image::load_from_memory(&png).unwrap().to_rgb8();
+                assert_eq!(read.as_raw(), &pixels, "{width}x{height}");
+            }
+        }
+        // Fast compression alone would make more.
+        let png = encode_png(&noise(300 * 300 * 3), [300, 300]).unwrap();
+        assert!((270_000..273_000).contains(&png.len()), "{}", png.len());
+        assert!(encode_png(&[0; 11], [2, 2]).is_err());
+        assert!(encode_png(&[0; 13], [2, 2]).is_err());
+    }
 }

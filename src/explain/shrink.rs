@@ -1,5 +1,17 @@
 //! Makes a photo small enough to be sent back.
 
+/// The size of a photo with at most `most` pixels on its long side; `None` if it is small enough
+/// already. Sizes are `[width, height]`.
+#[must_use]
+pub fn shrunk([width, height]: [u64; 2], most: u64) -> Option<[u64; 2]> {
+    let long = width.max(height);
+    if long <= most || most == 0 {
+        return None;
+    }
+    let scaled = |side: u64| side.saturating_mul(most).div_ceil(long).max(1);
+    Some([scaled(width), scaled(height)])
+}
+
 /// The photo with at most `most` pixels on its long side, each the mean of the photo's pixels in its
 /// place; `None` if it is small enough already. `photo` is RGB, row by row. Sizes are
 /// `[width, height]`.
@@ -17,12 +29,8 @@ pub fn shrink(
         3 * width * height,
         "an RGB photo of {width} x {height}"
     );
-    let long = width.max(height);
-    if long <= most || most == 0 {
-        return None;
-    }
-    let scaled = |side: usize| (side * most).div_ceil(long).max(1);
-    let (to_width, to_height) = (scaled(width), scaled(height));
+    let to = shrunk([width as u64, height as u64], most as u64)?;
+    let [to_width, to_height] = to.map(|side| usize::try_from(side).unwrap_or(usize::MAX));
     // Where each side is at least as long as the target, no cell is empty.
     let edge = |i: usize, from: usize, to: usize| i * from / to;
     let mut small = Vec::with_capacity(3 * to_width * to_height);

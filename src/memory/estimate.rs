@@ -282,8 +282,7 @@ pub struct Calibration {
     pub connection_bytes: u64,
     /// A thread of the engine that has done something: its stack, the allocator's arena for it.
     pub thread_bytes: u64,
-    /// What an overlay takes, in hundredths of its pixels' bytes: the picture, its PNG, and the
-    /// encoder's buffers.
+    /// What an overlay takes, in hundredths of its pixels' bytes: the picture and its PNG.
     pub overlay_percent: u64,
     /// What a gradient takes, in hundredths of the head's weights as f32: the weights, their
     /// gradients, and what the allocator keeps of them.
@@ -322,7 +321,7 @@ const CALIBRATION: Calibration = Calibration {
     loading_bytes: 400_000,
     connection_bytes: 40_000,
     thread_bytes: 40_000,
-    overlay_percent: 220,
+    overlay_percent: 165,
     head_percent: 270,
     gradcam_bytes: 400_000,
 };
@@ -498,8 +497,8 @@ impl Facts {
         if gradcam {
             let others = photos.saturating_sub(1);
             if others > 0 {
-                // The answer before this one is on its way: as base64, and in its JSON.
-                steps.push(self.decoding(others, self.photo.picture_bytes.saturating_mul(8) / 3));
+                // The answer before this one is on its way: its base64 is made while it is sent.
+                steps.push(self.decoding(others, self.photo.picture_bytes));
             }
             steps.extend(self.drawing(others));
         }
@@ -526,15 +525,20 @@ impl Facts {
         ]
     }
 
-    /// The overlay's pixels are taken while the photo is still there; then, without it, they become a
-    /// PNG.
+    /// The overlay's pixels are taken while the photo is still there, unless they are its own; then,
+    /// without it, they become a PNG.
     fn drawing(&self, files: u64) -> [Vec<Term>; 2] {
         let (photo, c) = (&self.photo, &self.calibration);
         let overlay = photo.overlay_bytes();
         let picture = |bytes: u64| anonymous("overlay picture", bytes);
         let head = percent(self.model.head_weight_bytes, c.head_percent);
         let head = anonymous("heat map (candle head)", head);
-        let taken = overlay.saturating_add(c.gradcam_bytes);
+        let copied = if overlay < photo.decoded_bytes() {
+            overlay
+        } else {
+            0
+        };
+        let taken = copied.saturating_add(c.gradcam_bytes);
         [
             vec![
                 self.files(files),
@@ -708,15 +712,15 @@ mod tests {
         assert_eq!(bytes_of(large, "overlay picture"), 0);
         // Small ones less than the answer before them, which is on its way.
         facts.photo.file_bytes = 1_000;
-        facts.photo.picture_bytes = 2_000_000;
+        facts.photo.picture_bytes = 3_500_000;
         let small = &estimate(&facts)[4];
-        assert_eq!(bytes_of(small, "answer on its way"), 5_333_333);
+        assert_eq!(bytes_of(small, "answer on its way"), 3_500_000);
         assert_eq!(bytes_of(small, "uploaded files"), 3_000);
         // Of a photo as large as its overlay the PNG takes more than the photo did.
         facts.photo = PhotoFacts::of_pixels(1024 * 768);
         let small = &estimate(&facts)[3];
         assert_eq!(bytes_of(small, "decoded photo"), 0);
-        assert_eq!(bytes_of(small, "overlay picture"), pixels * 220 / 100);
+        assert_eq!(bytes_of(small, "overlay picture"), pixels * 165 / 100);
     }
 
     #[test]

@@ -4,23 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::Request;
 use axum::http::StatusCode;
 
 use super::admission::{Admission, Lease, Ticket};
 use super::ask::{Ask, Subject};
-use super::body::{discard, too_large};
+use super::body::too_large;
 use super::cache::Cache;
 use super::config::Config;
 use super::desk::{Desk, Given};
-use super::division::{Claims, Division, PICTURE_BYTES};
+use super::division::{Claims, Division};
 use super::error::{ApiError, ServeError};
 use super::jobs::{Jobs, Queue};
 use super::keys::{Keys, Rates};
 use super::load::{Load, Patience};
 use super::metrics::count;
+use super::picture::Price;
 use super::pool::overloaded;
-use super::predict::length;
 use super::session::Answer;
 use super::store::Store;
 use crate::memory::measure;
@@ -69,10 +68,37 @@ impl Drop for Entry {
 pub(super) struct Served {
     pub answer: Arc<Answer>,
     pub cached: bool,
-    /// A heat map was asked for and left out under load.
-    pub shed: bool,
+    /// A heat map was asked for and left out.
+    pub shed: Option<Shed>,
     /// What the heat map's picture takes.
     pub picture: Option<Lease>,
+}
+
+/// Why a heat map is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shed {
+    /// There is too much to do, or no memory for its picture at this moment.
+    Crowded,
+    /// Its picture would take more memory than is ever to be had.
+    TooLarge,
+}
+
+impl From<Shed> for ApiError {
+    fn from(shed: Shed) -> Self {
+        match shed {
+            Shed::Crowded => Self::busy(
+                "heat_map_shed",
+                "heat maps are left out while the server has too much to do",
+                2,
+            ),
+            Shed::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "heat_map_too_large",
+                "the heat map's picture would take more memory than is set aside",
+            )
+            .hint("ask for a smaller `max_side`, or scale the photo down"),
+        }
+    }
 }
 
 impl App {
@@ -104,12 +130,14 @@ impl App {
         let shared = shared.filter(|(_, expiry)| !expiry.is_zero());
         let cache = Cache::new(config.cache_bytes, shared);
         let load = Load::new(config.overload_wait);
+        let admission = Admission::new(config.queue, division.uploads);
+        let most_picture_bytes = admission.most_picture_bytes();
         Ok(Arc::new(Self {
-            admission: Admission::new(config.queue, division.uploads),
+            admission,
             desk: Desk::open(&config.model, limits, cache, load)?,
             keys: Keys::new(&config.api_keys),
             rates: config.rate_limit.map(Rates::new),
-            jobs: Jobs::new(config.max_jobs, config.job_expiry),
+            jobs: Jobs::new(config.max_jobs, config.job_expiry, most_picture_bytes / 2),
             queue: store.map(Queue::new),
             draining: AtomicBool::new(false),
             started: Instant::now(),
@@ -134,19 +162,8 @@ impl App {
         seconds.clamp(1, 60)
     }
 
-    /// Lets a request in, or refuses it in a way that its client hears.
-    pub(super) async fn admit(&self, request: Request) -> Result<(Entry, Request), ApiError> {
-        match self.enter(length(request.headers())).await {
-            Ok(entry) => Ok((entry, request)),
-            Err(error) => {
-                discard(request).await;
-                Err(error)
-            }
-        }
-    }
-
     /// Lets a request in whose body has `length` bytes, as far as it says so.
-    async fn enter(&self, length: Option<u64>) -> Result<Entry, ApiError> {
+    pub(super) async fn enter(&self, length: Option<u64>) -> Result<Entry, ApiError> {
         let until = Instant::now() + self.config.deadline;
         self.refuse_while_draining()?;
         let now = Instant::now();
@@ -214,28 +231,52 @@ impl App {
         patience: Patience,
         until: Instant,
     ) -> Result<Served, ApiError> {
-        if let Subject::Photo(photo) = &ask.subject {
-            decode::cost(photo, &self.limits)?;
-        }
         let mut picture = None;
-        let mut shed = false;
-        if ask.heat_map.is_some() {
-            if !self.admission.is_crowded() {
-                picture = self.admission.lease(PICTURE_BYTES, Duration::ZERO).await;
+        let mut shed = None;
+        if let Subject::Photo(photo) = &ask.subject {
+            let cost = decode::cost(photo, &self.limits)?;
+            if let Some(map) = &ask.heat_map {
+                match self.lease_picture(Price::of_photo(&cost, map.max_side)) {
+                    Ok(lease) => picture = Some(lease),
+                    Err(why) => shed = Some(why),
+                }
             }
-            if picture.is_none() {
-                ask.heat_map = None;
-                shed = true;
-                count(&self.desk.metrics.heat_maps_shed);
+        }
+        if let Some(why) = shed {
+            count(&self.desk.metrics.heat_maps_shed);
+            if ask.picture_only {
+                if patience == Patience::Client && why == Shed::Crowded {
+                    self.desk.load.sent_away();
+                }
+                return Err(why.into());
             }
+            ask.heat_map = None;
         }
         let Given { answer, cached } = self.desk.answer(ask, patience, until).await?;
+        // Noise is rare: a photo's picture takes about half of its price.
+        match (&mut picture, &answer.heat_map) {
+            (Some(lease), Some(map)) => lease.shrink_to(map.png.len() as u64),
+            _ => picture = None,
+        }
         Ok(Served {
             answer,
             cached,
             shed,
             picture,
         })
+    }
+
+    fn lease_picture(&self, price: Price) -> Result<Lease, Shed> {
+        if price.drawing_bytes > self.limits.max_memory_bytes
+            || price.png_bytes > self.admission.most_picture_bytes()
+        {
+            return Err(Shed::TooLarge);
+        }
+        if self.admission.is_crowded() {
+            return Err(Shed::Crowded);
+        }
+        let lease = self.admission.lease_picture(price.png_bytes);
+        lease.ok_or(Shed::Crowded)
     }
 
     /// Memory as `/memory` and the metrics show it.

@@ -9,9 +9,9 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 
 use super::error::ApiError;
+use super::json;
 use crate::explain::{Colormap, Method, Overlay};
 use crate::predict::ExtraInput;
 
@@ -21,13 +21,13 @@ pub(super) const OPTIONS: [&str; 7] = [
 ];
 
 /// Long side of a heat map unless asked otherwise, in pixels: what a phone's screen shows.
-const MAX_SIDE: usize = 1024;
+pub(super) const MAX_SIDE: usize = 1024;
 
 /// Longest side that may be asked for.
 const LARGEST_SIDE: usize = 4096;
 
 /// Fields and inputs of one request: far above any patient record.
-const MAX_FIELDS: usize = 64;
+pub(super) const MAX_FIELDS: usize = 64;
 
 /// Longest text of an option or field.
 pub(super) const MAX_TEXT_BYTES: usize = 4096;
@@ -72,6 +72,8 @@ pub(super) struct Ask {
     pub inputs: Vec<ExtraInput>,
     /// Whether the answer is computed even if one is kept.
     pub fresh: bool,
+    /// Whether an answer without the heat map is of no use.
+    pub picture_only: bool,
 }
 
 impl Ask {
@@ -248,37 +250,19 @@ impl Asked {
             fields: self.fields,
             inputs: self.inputs,
             fresh: self.fresh,
+            picture_only: false,
         })
     }
 
     /// Reads a JSON body: the photo as base64 in `image`, options by name, `fields` and `inputs` as
     /// objects. Returns the photo.
     pub(super) fn take_json(&mut self, body: &[u8]) -> Result<Bytes, ApiError> {
-        let document: JsonAsk<'_> = serde_json::from_slice(body).map_err(|error| {
-            ApiError::bad(
-                "bad_json",
-                format!("the body is not the expected JSON: {error}"),
-            )
-            .hint("give {\"image\": \"<base64>\", \"gradcam\": true, \"fields\": {\"age\": 55}}")
-        })?;
+        let document = json::read(body)?;
         for (name, value) in document.options {
-            if !OPTIONS.contains(&name.as_str()) {
-                return Err(ApiError::bad(
-                    "unknown_option",
-                    format!(
-                        "`{}` is no option",
-                        name.chars().take(80).collect::<String>()
-                    ),
-                )
-                .hint(format!(
-                    "options are {}; a patient's data goes into `fields`",
-                    OPTIONS.join(", ")
-                )));
-            }
-            self.set(&name, &scalar(&name, &value)?)?;
+            self.set(name, &value)?;
         }
         for (name, value) in document.fields {
-            self.set(&format!("field.{name}"), &scalar(&name, &value)?)?;
+            self.set(&format!("field.{name}"), &value)?;
         }
         for (name, values) in document.inputs {
             if self.fields.len() + self.inputs.len() >= MAX_FIELDS {
@@ -296,37 +280,11 @@ impl Asked {
     }
 }
 
-fn too_many() -> ApiError {
+pub(super) fn too_many() -> ApiError {
     ApiError::bad(
         "too_many_fields",
         format!("more than {MAX_FIELDS} fields and inputs"),
     )
-}
-
-#[derive(serde::Deserialize)]
-struct JsonAsk<'a> {
-    // Base64 has nothing that JSON would escape but `/`, which few writers do: mostly no copy.
-    #[serde(borrow)]
-    image: std::borrow::Cow<'a, str>,
-    #[serde(default)]
-    fields: std::collections::BTreeMap<String, Value>,
-    #[serde(default)]
-    inputs: std::collections::BTreeMap<String, Vec<f32>>,
-    #[serde(flatten)]
-    options: std::collections::BTreeMap<String, Value>,
-}
-
-fn scalar(name: &str, value: &Value) -> Result<String, ApiError> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(yes) => Ok(if *yes { "1" } else { "0" }.to_owned()),
-        Value::Null => Ok(String::new()),
-        _ => Err(ApiError::bad(
-            "bad_option",
-            format!("`{name}`: expected a text, a number or a boolean"),
-        )),
-    }
 }
 
 /// Base64, with or without a `data:` URL's head.
@@ -475,11 +433,43 @@ mod tests {
             (r#"{"image": "A"}"#, "bad_base64"),
             (r#"{"picture": "AAEC"}"#, "bad_json"),
             (r#"{"image": "AAEC", "age": 5}"#, "unknown_option"),
-            (r#"{"image": "AAEC", "top": [1]}"#, "bad_option"),
+            (r#"{"image": "AAEC", "top": [1, [2], {}]}"#, "bad_option"),
+            (
+                r#"{"image": "AAEC", "fields": {"a": {"b": [0]}}}"#,
+                "bad_option",
+            ),
+            (r#"{"image": "AAEC", "image": "AAEC"}"#, "bad_json"),
+            (r#"{"image": "AAEC", "inputs": {"v": [1e99]}}"#, "bad_json"),
+            (r#"{"image": "AAEC", "inputs": {"v": ["1"]}}"#, "bad_json"),
+            (r#"{"fields": {}, "age": 5}"#, "bad_json"),
             ("[", "bad_json"),
         ] {
             let error = Asked::default().take_json(body.as_bytes()).unwrap_err();
             assert_eq!(error.kind, kind, "{body}");
+        }
+        let list =
+            |one: &dyn Fn(usize) -> String, n: usize| (0..n).map(one).collect::<Vec<_>>().join(",");
+        let field = |i: usize| format!("\"f{i}\":0");
+        let numbers = list(&|_| "0".to_owned(), json::MAX_NUMBERS + 1);
+        let long = "a".repeat(MAX_TEXT_BYTES + 1);
+        for (member, kind) in [
+            (
+                format!("\"fields\":{{{}}}", list(&field, 65)),
+                "too_many_fields",
+            ),
+            (
+                format!("\"inputs\":{{\"v\":[{numbers}]}}"),
+                "too_many_numbers",
+            ),
+            (
+                format!("\"fields\":{{\"age\":\"{long}\"}}"),
+                "field_too_long",
+            ),
+            (format!("\"class\":\"{long}\""), "field_too_long"),
+        ] {
+            let body = format!("{{\"image\":\"AAEC\",{member}}}");
+            let error = Asked::default().take_json(body.as_bytes()).unwrap_err();
+            assert_eq!(error.kind, kind);
         }
     }
 }

@@ -24,19 +24,64 @@ const LEAST_BYTES_PER_SECOND: u64 = 4_000;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long, and for how many bytes, the body of a request that was refused is read on.
-const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
+const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
 const DISCARD_BYTES: u64 = 32 << 20;
 
-/// Reads the body of a refused request and throws it away, for a moment: a client that still sends
-/// when its connection is closed does not get to read why it was refused.
-pub(super) async fn discard(request: Request) {
-    // Who waits to be told to go on has sent nothing yet.
-    if request.headers().contains_key(header::EXPECT) {
-        return;
+/// What is left of a request's body when its answer is made. A client that still sends when its
+/// connection is closed gets a reset and does not read why it was refused.
+pub(super) struct Rest {
+    body: Arc<Mutex<Body>>,
+    /// Who waits to be told to go on has sent nothing yet.
+    is_waiting: bool,
+}
+
+impl Rest {
+    /// Keeps hold of a request's body, which is read through it.
+    pub(super) fn of(request: Request) -> (Request, Self) {
+        let is_waiting = request.headers().contains_key(header::EXPECT);
+        let (parts, body) = request.into_parts();
+        let body = Arc::new(Mutex::new(body));
+        let read = Body::new(Held(Arc::clone(&body)));
+        (Request::from_parts(parts, read), Self { body, is_waiting })
     }
-    let (mut body, _) = Paced::new(request.into_body(), DISCARD_BYTES);
-    let to_its_end = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(DISCARD_PATIENCE, to_its_end).await;
+
+    /// Reads what is left and throws it away, for a moment.
+    pub(super) async fn discard(self) {
+        let body = std::mem::take(&mut *held(&self.body));
+        if body.is_end_stream() || self.is_waiting {
+            return;
+        }
+        let (mut body, _) = Paced::new(body, DISCARD_BYTES);
+        let to_its_end = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = tokio::time::timeout(DISCARD_PATIENCE, to_its_end).await;
+    }
+}
+
+fn held(body: &Mutex<Body>) -> std::sync::MutexGuard<'_, Body> {
+    body.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A body of which somebody else reads the rest.
+struct Held(Arc<Mutex<Body>>);
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut *held(&self.0)).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        held(&self.0).is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        held(&self.0).size_hint()
+    }
 }
 
 /// Why a body was not read to its end.

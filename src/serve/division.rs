@@ -1,7 +1,12 @@
 //! How a server divides its budget of memory: between uploads that wait and the photo that is
 //! decoded, after what the program itself takes.
 
-/// Set aside for a heat map's picture, as PNG and as base64.
+use super::admission::purse_for;
+use super::ask::MAX_SIDE;
+use super::picture::Price;
+
+/// Reckoned for the picture of a heat map of the usual size ([`MAX_SIDE`]), and spare. What one really
+/// gets is its [`Price`].
 pub(super) const PICTURE_BYTES: u64 = 4 << 20;
 
 /// What the program itself takes, with a model of some 20 MB mapped: measured 45 MB, and spare.
@@ -15,7 +20,7 @@ pub(super) const LEAST_DECODE_BYTES: u64 = 8 << 20;
 pub(super) struct Division {
     /// Bodies that wait, and pictures that are sent.
     pub uploads: u64,
-    /// The one photo that is decoded.
+    /// The one photo that is decoded and drawn on.
     pub decode: u64,
 }
 
@@ -39,10 +44,22 @@ pub struct Guests {
     pub count: u64,
     /// Bytes of each one's body.
     pub body_bytes: u64,
-    /// Whether each gets a heat map.
-    pub heat_maps: bool,
+    /// Columns and rows of the photo, if each gets a heat map of the usual size.
+    pub heat_maps: Option<[u64; 2]>,
     /// What decoding one photo takes, pixels included.
     pub decode_bytes: u64,
+}
+
+impl Guests {
+    /// What the heat map of each takes.
+    fn price(&self) -> Price {
+        let nothing = Price {
+            png_bytes: 0,
+            drawing_bytes: 0,
+        };
+        self.heat_maps
+            .map_or(nothing, |size| Price::of(size, MAX_SIDE))
+    }
 }
 
 impl Division {
@@ -54,7 +71,7 @@ impl Division {
             .saturating_sub(BASE_BYTES)
             .saturating_sub(claims.cache_bytes);
         let uploads = claims.most_uploads().min(spare / 2);
-        let decode = (spare - uploads).saturating_sub(PICTURE_BYTES);
+        let decode = spare - uploads;
         if uploads < claims.max_upload_bytes || decode < LEAST_DECODE_BYTES {
             return Err(BASE_BYTES
                 + claims.cache_bytes
@@ -76,13 +93,15 @@ impl Claims {
 /// The smallest budget with which a server of such claims starts and lets all `guests` in.
 #[must_use]
 pub fn least_budget(claims: &Claims, guests: &Guests) -> u64 {
-    let picture = if guests.heat_maps { PICTURE_BYTES } else { 0 };
+    let price = guests.price();
     // Leases are in units of a kibibyte.
-    let each = guests.body_bytes.saturating_add(picture + 2048);
-    let uploads = each
-        .saturating_mul(guests.count)
-        .max(claims.max_upload_bytes);
-    let decode = guests.decode_bytes.max(LEAST_DECODE_BYTES) + PICTURE_BYTES;
+    let all = |bytes: u64| bytes.saturating_add(1024).saturating_mul(guests.count);
+    let pictures = guests.heat_maps.map_or(0, |_| all(price.png_bytes));
+    let uploads = purse_for(all(guests.body_bytes), pictures).max(claims.max_upload_bytes);
+    let decode = guests
+        .decode_bytes
+        .max(price.drawing_bytes)
+        .max(LEAST_DECODE_BYTES);
     let most = claims.most_uploads();
     let spare = if decode <= most {
         uploads.max(decode).saturating_mul(2)
@@ -105,23 +124,24 @@ mod tests {
 
     /// Whether a budget is enough, asked of the division itself.
     fn admits(budget: u64, guests: &Guests) -> bool {
-        let picture = if guests.heat_maps { PICTURE_BYTES } else { 0 };
+        let price = guests.price();
         Division::of(budget, &CLAIMS).is_ok_and(|division| {
-            division.uploads >= (guests.body_bytes + picture) * guests.count
-                && division.decode >= guests.decode_bytes
+            let bodies = guests.body_bytes * guests.count;
+            division.uploads >= purse_for(bodies, price.png_bytes * guests.count)
+                && division.decode >= guests.decode_bytes.max(price.drawing_bytes)
         })
     }
 
     #[test]
     fn the_least_budget_is_enough_and_hardly_less_would_be() {
         for (count, body_bytes, decode_bytes) in [
-            (1, 1, 1),
+            (1, 1, 1_000_000),
             (4, 4_200_000, 36_400_000),
             (1, 100_000, 150_000_000),
             (16, 9_000_000, 6_000_000),
             (4, 1_000_000, 1_000_000_000),
         ] {
-            for heat_maps in [false, true] {
+            for heat_maps in [None, Some([4000, 3000])] {
                 let guests = Guests {
                     count,
                     body_bytes,

@@ -30,6 +30,9 @@ pub enum ServeError {
     /// The address of Redis is not understood. It may hold a password, so it is not repeated.
     #[error("the URL of Redis is not understood")]
     RedisUrl,
+    /// The certificate that Redis is to be known by is none, or there is no TLS to use it for.
+    #[error("the certificate of Redis' authority cannot be used")]
+    RedisCa,
     /// A worker's model cannot be loaded.
     #[error("the model cannot be loaded: {0}")]
     Model(String),
@@ -51,6 +54,7 @@ impl ServeError {
             Self::Bind { .. } => "bind",
             Self::Start(_) => "start",
             Self::RedisUrl => "redis_url",
+            Self::RedisCa => "redis_ca",
             Self::Model(_) => "model",
             Self::Budget { .. } => "budget",
         }
@@ -66,6 +70,10 @@ impl ServeError {
             Self::Start(_) => "raise the limit of threads or open files of this user",
             Self::RedisUrl => {
                 "write `redis://[user:password@]host[:port][/number]`, or `rediss://` for TLS"
+            }
+            Self::RedisCa => {
+                "give a PEM file with the authority's certificate, and a URL that begins with \
+                 `rediss://`"
             }
             Self::Model(_) => "name another artifact, or import the model again",
             Self::Budget { .. } => "raise `--budget`, or lower `--max-upload` and `--queue`",

@@ -2,19 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http_body::Frame;
-use serde::Serialize;
 
-use super::admission::Lease;
-use super::app::{App, OVERHEAD_BYTES, Served};
+use super::app::{App, OVERHEAD_BYTES, Served, Shed};
 use super::ask::{Ask, Asked, MAX_TEXT_BYTES, Subject};
 use super::body::{Faults, Paced, collect};
+use super::document::{document, leased};
 use super::error::ApiError;
 use super::load::Patience;
 use super::router::RequestId;
@@ -44,7 +40,7 @@ pub(super) async fn predict(
     id: RequestId,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (entry, request) = app.admit(request).await?;
+    let entry = app.enter(length(request.headers())).await?;
     let Read { ask, form } = read(&app, request).await?;
     let served = app.serve(ask, Patience::Client, entry.until).await?;
     drop(entry);
@@ -112,7 +108,8 @@ pub(super) async fn read(app: &App, request: Request) -> Result<Read, ApiError> 
         top: asked.top,
         png,
     };
-    let ask = asked.finish(Subject::Photo(photo), app.config.model.gradcam)?;
+    let mut ask = asked.finish(Subject::Photo(photo), app.config.model.gradcam)?;
+    ask.picture_only = png;
     Ok(Read { ask, form })
 }
 
@@ -178,139 +175,21 @@ async fn read_multipart(
     })
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema_version: u32,
-    request_id: &'a str,
-    model: &'a str,
-    top1: &'a str,
-    predictions: Vec<ClassRecord<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<Size>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fields: Option<FieldsRecord<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gradcam: Option<GradcamRecord<'a>>,
-    /// A heat map was asked for, but the server had too much to do.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    gradcam_shed: bool,
-    cached: bool,
-    timing_ms: TimingRecord,
-}
-
-#[derive(Serialize)]
-struct ClassRecord<'a> {
-    class: &'a str,
-    index: usize,
-    probability: f32,
-}
-
-#[derive(Serialize)]
-struct Size {
-    width: usize,
-    height: usize,
-}
-
-#[derive(Serialize)]
-struct FieldsRecord<'a> {
-    used: &'a [String],
-    missing: &'a [String],
-}
-
-#[derive(Serialize)]
-struct GradcamRecord<'a> {
-    layer: &'a str,
-    class: Option<&'a str>,
-    method: &'a str,
-    map_size: [usize; 2],
-    blank: bool,
-    width: usize,
-    height: usize,
-    content_type: &'static str,
-    png_base64: String,
-}
-
-#[derive(Serialize)]
-struct TimingRecord {
-    decode: f64,
-    preprocess: f64,
-    inference: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gradcam: Option<f64>,
-}
-
-pub(super) fn document(served: &Served, form: Form, id: &RequestId) -> Result<String, ApiError> {
-    let answer = &served.answer;
-    let ranked = answer.prediction.ranked();
-    let predictions: Vec<_> = ranked
-        .iter()
-        .take(form.top.unwrap_or(usize::MAX))
-        .map(|&(index, probability)| ClassRecord {
-            class: &answer.labels[index],
-            index,
-            probability,
-        })
-        .collect();
-    let timing = answer.prediction.timing;
-    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
-    let has_fields = !(answer.used_fields.is_empty() && answer.missing_fields.is_empty());
-    let document = Document {
-        schema_version: 1,
-        request_id: &id.0,
-        model: &answer.model,
-        top1: &answer.labels[answer.prediction.top1()],
-        predictions,
-        image: answer.photo.map(|[width, height]| Size { width, height }),
-        fields: has_fields.then_some(FieldsRecord {
-            used: &answer.used_fields,
-            missing: &answer.missing_fields,
-        }),
-        gradcam: answer.heat_map.as_ref().map(|map| GradcamRecord {
-            layer: &map.layer,
-            class: map.class.as_deref(),
-            method: map.method,
-            map_size: map.map_size,
-            blank: map.blank,
-            width: map.size[0],
-            height: map.size[1],
-            content_type: "image/png",
-            png_base64: STANDARD.encode(&map.png),
-        }),
-        gradcam_shed: served.shed,
-        cached: served.cached,
-        timing_ms: TimingRecord {
-            decode: ms(timing.decode),
-            preprocess: ms(timing.preprocess),
-            inference: ms(timing.inference),
-            gradcam: answer.heat_map.as_ref().map(|_| answer.gradcam_ms),
-        },
-    };
-    serde_json::to_string(&document).map_err(|error| {
-        tracing::error!(%error, "an answer cannot be written as JSON");
-        ApiError::internal()
-    })
-}
-
 fn respond(served: Served, form: Form, id: &RequestId) -> Result<Response, ApiError> {
     if !form.png {
-        let text = document(&served, form, id)?;
-        return Ok(leased(json(text.into()), served.picture));
+        return Ok(json(document(served, form, id)?.into_body()));
     }
     let Some(map) = &served.answer.heat_map else {
-        return Err(ApiError::busy(
-            "heat_map_shed",
-            "heat maps are left out while the server has too much to do",
-            2,
-        ));
+        return Err(Shed::Crowded.into());
     };
-    let mut response = Response::new(Body::from(map.png.clone()));
+    let mut response = Response::new(leased(map.png.clone(), served.picture));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
     let top1 = &served.answer.labels[served.answer.prediction.top1()];
     if let Ok(value) = HeaderValue::from_str(top1) {
         headers.insert("x-dermal-top1", value);
     }
-    Ok(leased(response, served.picture))
+    Ok(response)
 }
 
 pub(super) fn json(text: Body) -> Response {
@@ -318,42 +197,4 @@ pub(super) fn json(text: Body) -> Response {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
-}
-
-/// A response whose bytes stay set aside until the client has them.
-pub(super) fn leased(response: Response, lease: Option<Lease>) -> Response {
-    match lease {
-        None => response,
-        Some(lease) => response.map(|inner| {
-            Body::new(Leased {
-                inner,
-                _lease: lease,
-            })
-        }),
-    }
-}
-
-struct Leased {
-    inner: Body,
-    _lease: Lease,
-}
-
-impl HttpBody for Leased {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        std::pin::Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.inner.size_hint()
-    }
 }

@@ -16,10 +16,9 @@ use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::app::{App, OVERHEAD_BYTES};
+use super::app::{App, LEASE_PATIENCE, OVERHEAD_BYTES};
 use super::ask::{Asked, OPTIONS, Subject, decode_base64};
 use super::body::{Paced, collect};
 use super::error::ApiError;
@@ -27,13 +26,11 @@ use super::health::readiness;
 use super::load::Patience;
 use super::predict::{length, refuse_encoded};
 use super::session::{Answer, ModelInfo};
+use super::tensors::{Data, InferRequest, InputTensor, MAX_BATCH, most_float_bytes};
 use crate::predict::ExtraInput;
 
 /// Where the JSON of a body with binary tensors ends.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
-
-/// Photos of one request. They are answered one after the other.
-const MAX_BATCH: usize = 16;
 
 /// The photo's input.
 const IMAGE: &str = "image";
@@ -168,35 +165,6 @@ pub(super) async fn model(
     })))
 }
 
-#[derive(Deserialize)]
-struct InferRequest {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    parameters: Map<String, Value>,
-    inputs: Vec<InputTensor>,
-    #[serde(default)]
-    outputs: Vec<AskedOutput>,
-}
-
-#[derive(Deserialize)]
-struct InputTensor {
-    name: String,
-    shape: Vec<u64>,
-    datatype: String,
-    #[serde(default)]
-    parameters: Map<String, Value>,
-    #[serde(default)]
-    data: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct AskedOutput {
-    name: String,
-    #[serde(default)]
-    parameters: Map<String, Value>,
-}
-
 /// The values of an input, an entry a photo or a number.
 #[derive(Debug, PartialEq)]
 enum Values {
@@ -214,7 +182,7 @@ pub(super) async fn infer(
     named: Named,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (entry, request) = app.admit(request).await?;
+    let entry = app.enter(length(request.headers())).await?;
     refuse_encoded(request.headers())?;
     let info = info(&app, &named)?;
     let header_length = match request.headers().get(HEADER_LENGTH) {
@@ -233,10 +201,14 @@ pub(super) async fn infer(
         Some(_) => return Err(bad("Inference-Header-Content-Length is past the body").into()),
         None => Bytes::new(),
     };
-    let asked: InferRequest =
+    // Numbers may take more than their text.
+    let more = most_float_bytes(&body).saturating_sub(body.len() as u64);
+    let numbers = app.admission.lease(more, LEASE_PATIENCE).await;
+    let _numbers = numbers.ok_or_else(|| app.memory_full())?;
+    let mut asked: InferRequest =
         serde_json::from_slice(&body).map_err(|error| bad(format!("bad JSON: {error}")))?;
     drop(body);
-    let questions = questions(&info, &asked, binary)?;
+    let questions = questions(&info, &mut asked, binary)?;
     let mut base = Asked::default();
     for (name, value) in &asked.parameters {
         if IGNORED_PARAMETERS.contains(&name.as_str()) {
@@ -265,12 +237,12 @@ type Question = (Subject, Vec<ExtraInput>);
 /// Takes the tensors apart into one question for each photo.
 fn questions(
     info: &ModelInfo,
-    asked: &InferRequest,
+    asked: &mut InferRequest,
     mut binary: Bytes,
 ) -> Result<Vec<Question>, ApiError> {
     let mut photos = None;
     let mut extras: Vec<(&str, Vec<f32>)> = Vec::new();
-    for tensor in &asked.inputs {
+    for tensor in &mut asked.inputs {
         let values = values(tensor, &mut binary)?;
         if tensor.name == IMAGE {
             if photos.is_some() {
@@ -324,7 +296,7 @@ fn questions(
 fn subjects(values: Values, shape: &[u64]) -> Result<Vec<Subject>, ApiError> {
     let subjects: Vec<Subject> = match values {
         Values::Bytes(photos) => photos.into_iter().map(Subject::Photo).collect(),
-        Values::Floats(numbers) => {
+        Values::Floats(mut numbers) => {
             // [height, width, channels], or with a batch in front.
             let count = match shape {
                 [n, _, _, _] => usize::try_from(*n).unwrap_or(usize::MAX),
@@ -337,8 +309,17 @@ fn subjects(values: Values, shape: &[u64]) -> Result<Vec<Subject>, ApiError> {
                 )));
             }
             let each = numbers.len() / count;
-            let photos = numbers.chunks_exact(each.max(1));
-            photos.map(|p| Subject::Tensor(p.to_vec())).collect()
+            // From the back, so that they are never there twice.
+            let mut photos: Vec<_> = (1..count)
+                .map(|_| {
+                    let last = numbers.split_off(numbers.len() - each);
+                    numbers.shrink_to_fit();
+                    Subject::Tensor(last)
+                })
+                .collect();
+            photos.push(Subject::Tensor(numbers));
+            photos.reverse();
+            photos
         }
     };
     if subjects.is_empty() || subjects.len() > MAX_BATCH {
@@ -350,7 +331,7 @@ fn subjects(values: Values, shape: &[u64]) -> Result<Vec<Subject>, ApiError> {
 }
 
 /// The values of a tensor, from JSON or from the binary part, of which they are taken.
-fn values(tensor: &InputTensor, binary: &mut Bytes) -> Result<Values, ApiError> {
+fn values(tensor: &mut InputTensor, binary: &mut Bytes) -> Result<Values, ApiError> {
     let name: String = tensor.name.chars().take(80).collect();
     let count = tensor
         .shape
@@ -367,7 +348,7 @@ fn values(tensor: &InputTensor, binary: &mut Bytes) -> Result<Values, ApiError> 
         let own = binary.split_to(size);
         from_binary(&name, &tensor.datatype, own)?
     } else {
-        let data = tensor.data.as_ref();
+        let data = tensor.data.take();
         let data = data.ok_or_else(|| bad(format!("input `{name}` has no data")))?;
         from_json(&name, &tensor.datatype, data)?
     };
@@ -428,34 +409,16 @@ fn finite(name: &str, numbers: Vec<f32>) -> Result<Values, ApiError> {
     }
 }
 
-fn from_json(name: &str, datatype: &str, data: &Value) -> Result<Values, ApiError> {
-    /// The leaves of nested arrays: the protocol allows both forms.
-    fn flatten<'a>(value: &'a Value, leaves: &mut Vec<&'a Value>) {
-        match value {
-            // serde_json's limit of depth bounds this, too.
-            Value::Array(items) => items.iter().for_each(|item| flatten(item, leaves)),
-            leaf => leaves.push(leaf),
-        }
-    }
-    let mut leaves = Vec::new();
-    flatten(data, &mut leaves);
+fn from_json(name: &str, datatype: &str, data: Data) -> Result<Values, ApiError> {
+    let Data { floats, texts } = data;
     match datatype {
-        "FP32" => {
-            #[expect(clippy::cast_possible_truncation, reason = "the input is f32")]
-            let number = |leaf: &Value| leaf.as_f64().map(|v| v as f32);
-            let numbers: Option<Vec<f32>> = leaves.into_iter().map(number).collect();
-            let numbers =
-                numbers.ok_or_else(|| bad(format!("input `{name}`: expected numbers")))?;
-            finite(name, numbers)
+        "FP32" if texts.is_empty() => finite(name, floats),
+        "FP32" => Err(bad(format!("input `{name}`: expected numbers"))),
+        "BYTES" if floats.is_empty() => {
+            let photos = texts.into_iter().map(|t| decode_base64(t.as_bytes()));
+            Ok(Values::Bytes(photos.collect::<Result<_, _>>()?))
         }
-        "BYTES" => {
-            let texts = leaves.into_iter().map(|leaf| {
-                let text = leaf.as_str();
-                let text = text.ok_or_else(|| bad(format!("input `{name}`: expected base64")))?;
-                decode_base64(text.as_bytes())
-            });
-            Ok(Values::Bytes(texts.collect::<Result<_, _>>()?))
-        }
+        "BYTES" => Err(bad(format!("input `{name}`: expected base64"))),
         other => Err(wrong_type(name, other)),
     }
 }
@@ -615,17 +578,17 @@ mod tests {
     #[test]
     fn binary_tensors_are_taken_from_the_front() {
         let mut binary = Bytes::from_static(b"\x02\0\0\0ab\x01\0\0\0c\0\0\x80\x3f");
-        let photos = tensor(
+        let mut photos = tensor(
             r#"{"name":"image","shape":[2],"datatype":"BYTES","parameters":{"binary_data_size":11}}"#,
         );
         let expected = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
-        let got = values(&photos, &mut binary).unwrap();
+        let got = values(&mut photos, &mut binary).unwrap();
         assert_eq!(got, Values::Bytes(expected.to_vec()));
-        let number = tensor(
+        let mut number = tensor(
             r#"{"name":"x","shape":[1,1],"datatype":"FP32","parameters":{"binary_data_size":4}}"#,
         );
         assert_eq!(
-            values(&number, &mut binary).unwrap(),
+            values(&mut number, &mut binary).unwrap(),
             Values::Floats(vec![1.0])
         );
         assert!(binary.is_empty());
@@ -676,15 +639,25 @@ mod tests {
             ),
         ] {
             let mut binary = Bytes::from_static(bytes);
-            let error = values(&tensor(json), &mut binary).unwrap_err();
+            let error = values(&mut tensor(json), &mut binary).unwrap_err();
             assert!(error.message.contains(says), "{json}: {error}");
         }
     }
 
     #[test]
-    fn nested_arrays_are_the_same_as_flat_ones() {
-        let nested = json!([[1.0, 2], [3, 4]]);
-        let got = from_json("x", "FP32", &nested).unwrap();
-        assert_eq!(got, Values::Floats(vec![1.0, 2.0, 3.0, 4.0]));
+    fn a_batch_is_taken_apart_in_order() {
+        let numbers: Vec<f32> = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0].to_vec();
+        let taken = |shape: &[u64]| -> Vec<Vec<f32>> {
+            let all = subjects(Values::Floats(numbers.clone()), shape).unwrap();
+            all.into_iter()
+                .map(|one| match one {
+                    Subject::Tensor(numbers) => numbers,
+                    Subject::Photo(_) => Vec::new(),
+                })
+                .collect()
+        };
+        assert_eq!(taken(&[1, 2, 3]), [numbers.as_slice()]);
+        assert_eq!(taken(&[3, 1, 1, 2]), [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]);
+        assert!(subjects(Values::Floats(Vec::new()), &[2, 0, 1, 3]).is_ok());
     }
 }

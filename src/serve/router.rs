@@ -15,9 +15,11 @@ use axum::routing::{get, post};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::app::{App, not_found};
+use super::body::Rest;
 use super::error::{ApiError, ErrorKind};
 use super::keys::{Client, client_address};
 use super::predict::length;
+use super::random::random;
 use super::{health, jobs, page, predict, protocol};
 
 /// Longest request id that is taken over from a client.
@@ -187,9 +189,14 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
         started,
         done: false,
     };
+    let (request, rest) = Rest::of(request);
     let mut response = next.run(request).await;
-    unfinished.done = true;
     let status = response.status();
+    // Who is too slow would be waited for in vain.
+    if status != StatusCode::REQUEST_TIMEOUT {
+        rest.discard().await;
+    }
+    unfinished.done = true;
     app.desk.metrics.request(&route, status.as_u16());
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert("x-request-id", value);
@@ -249,10 +256,7 @@ fn request_id(request: &Request) -> RequestId {
     if let Some(text) = given {
         return RequestId(text.into());
     }
-    let mut random = [0; 8];
-    // Without randomness ids repeat, which only makes the log harder to read.
-    let _ = getrandom::fill(&mut random);
-    RequestId(format!("{:016x}", u64::from_le_bytes(random)).into())
+    RequestId(format!("{:016x}", random()).into())
 }
 
 fn secure(response: &mut Response) {

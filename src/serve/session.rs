@@ -311,8 +311,7 @@ impl Session {
             alpha: wanted.alpha,
         };
         explain::overlay(&mut pixels, png_size, &map, region, style);
-        let mut png = Vec::new();
-        explain::write_png(&mut png, &pixels, png_size).map_err(|error| {
+        let png = explain::encode_png(&pixels, png_size).map_err(|error| {
             tracing::error!(%error, "the heat map cannot be encoded");
             ApiError::internal()
         })?;

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    RedisResult, ScriptInvocation, ServerErrorKind,
+    RedisResult, ScriptInvocation, ServerErrorKind, TlsCertificates,
 };
 use tokio::sync::{Notify, watch};
 
 use super::error::{ApiError, ServeError};
+use super::random::random;
 
 /// Longest wait for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
@@ -54,6 +55,29 @@ impl Redis {
         Client::open(url.trim())
             .map(Self)
             .map_err(|_| ServeError::RedisUrl)
+    }
+
+    /// Reads a URL that begins with `rediss://`. Whose certificate is not signed by one of `ca` (PEM) is
+    /// not talked to; public authorities count no more.
+    ///
+    /// # Errors
+    /// [`ServeError::RedisUrl`]; [`ServeError::RedisCa`] if there is no certificate, or nothing that it is
+    /// good for.
+    pub fn with_ca(url: &str, ca: Vec<u8>) -> Result<Self, ServeError> {
+        const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+        let url = url.trim();
+        Self::from_url(url)?;
+        let is_one = ca.windows(CERTIFICATE.len()).any(|w| w == CERTIFICATE);
+        if !url.starts_with("rediss://") || !is_one {
+            return Err(ServeError::RedisCa);
+        }
+        let certificates = TlsCertificates {
+            client_tls: None,
+            root_cert: Some(ca),
+        };
+        Client::build_with_tls(url, certificates)
+            .map(Self)
+            .map_err(|_| ServeError::RedisCa)
     }
 
     /// Host and port.
@@ -146,7 +170,7 @@ pub(super) fn kind(error: &RedisError) -> &'static str {
         ErrorKind::Server(ServerErrorKind::ReadOnly) => "redis_read_only",
         _ => match error.code() {
             Some("NOAUTH" | "WRONGPASS" | "NOPERM") => "redis_refused",
-            _ if error.to_string().contains("OOM ") => "redis_full",
+            Some("OOM") => "redis_full",
             _ if error.is_io_error() || error.is_timeout() => "redis_unreachable",
             _ => "redis_failed",
         },
@@ -331,10 +355,9 @@ impl Store {
 
 /// 0 to 1, so that replicas do not all try at the same moment.
 pub(super) fn jitter() -> f64 {
-    let mut random = [0; 4];
-    // Without randomness they do.
-    let _ = getrandom::fill(&mut random);
-    f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX)
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let share = random() as f64 / u64::MAX as f64;
+    share
 }
 
 #[cfg(test)]
@@ -356,6 +379,16 @@ mod tests {
             assert!(!text.contains("hunter22"), "{text}");
         }
         assert!(Redis::from_url("rediss://host").is_ok());
+        let good = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec();
+        for (url, ca, kind) in [
+            ("hunter22", good.clone(), "redis_url"),
+            ("redis://host", good.clone(), "redis_ca"),
+            ("rediss://host", Vec::new(), "redis_ca"),
+            ("rediss://host", b"a key".to_vec(), "redis_ca"),
+            ("rediss://host", good, "redis_ca"),
+        ] {
+            assert_eq!(Redis::with_ca(url, ca).unwrap_err().kind(), kind, "{url}");
+        }
     }
 
     #[tokio::test]

@@ -17,21 +17,24 @@ use redis::aio::MultiplexedConnection;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::app::Served;
-use super::ask::{Asked, Subject};
+use super::app::{Served, Shed};
+use super::ask::{Ask, Asked, Subject};
 use super::cache::Cache;
 use super::config::WorkerConfig;
 use super::desk::{Desk, Given};
 use super::division::{BASE_BYTES, LEAST_DECODE_BYTES, PICTURE_BYTES};
+use super::document::document;
 use super::error::{ApiError, ServeError};
 use super::jobs::{Begun, Question, Queue, Taken, expired};
 use super::load::{Load, Patience};
+use super::picture::Price;
 use super::pool::Phase;
-use super::predict::{Form, document};
+use super::predict::Form;
+use super::random::random;
 use super::router::RequestId;
 use super::session::ModelInfo;
 use super::store::{Link, Store, jitter};
-use crate::predict::Limits;
+use crate::predict::{Limits, decode};
 
 /// How long a worker waits for a job before it looks around again.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -47,6 +50,10 @@ const SIGNS_OF_LIFE: u32 = 3;
 
 /// Least time for which a worker counts as alive after its last word.
 const ALIVE: Duration = Duration::from_secs(10);
+
+/// Times that a picture is held at most while its answer goes to Redis: JSON, which is a third more,
+/// as it is, in the command, in the packet and in the connection's buffer, or the PNG with the first.
+const SENDING: u64 = 6;
 
 /// Characters of a job's name in the log: enough to find it, too few to fetch its answer.
 const LOGGED_ID_CHARS: usize = 8;
@@ -71,13 +78,15 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
     let mut terminate = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
     let hang_up = on(SignalKind::hangup())?;
-    // A photo as it came from Redis and as it is kept, its answer and that as JSON.
-    let held = BASE_BYTES + 2 * config.max_upload_bytes + 3 * PICTURE_BYTES;
+    // A photo as it came from Redis and as it is kept.
+    let held = BASE_BYTES + 2 * config.max_upload_bytes;
     let decode_bytes = config.budget_bytes.saturating_sub(held);
-    if decode_bytes < LEAST_DECODE_BYTES {
+    // A small photo, and a picture of the usual size on its way.
+    let least = LEAST_DECODE_BYTES.max(PICTURE_BYTES * SENDING);
+    if decode_bytes < least {
         return Err(ServeError::Budget {
             budget: config.budget_bytes,
-            needed: held + LEAST_DECODE_BYTES,
+            needed: held + least,
         });
     }
     let limits = Limits {
@@ -92,7 +101,7 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
     // Jobs wait in Redis, where nobody counts them.
     let load = Load::new(f64::INFINITY);
     let desk = Desk::open(&config.model, limits, cache, load)?;
-    let name = format!("{}-{:08x}", std::process::id(), random());
+    let name = format!("{}-{:016x}", std::process::id(), random());
     tracing::info!(
         worker = name,
         redis = config.redis.address(),
@@ -112,6 +121,7 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
     let worker = Worker {
         queue: Queue::new(store),
         desk: Arc::clone(&desk),
+        limits,
         config,
         name,
         stopping,
@@ -137,15 +147,9 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
     done.unwrap_or(Ok(()))
 }
 
-fn random() -> u32 {
-    let mut random = [0; 4];
-    // The process id is in the name, too.
-    let _ = getrandom::fill(&mut random);
-    u32::from_le_bytes(random)
-}
-
 struct Worker {
     config: WorkerConfig,
+    limits: Limits,
     desk: Arc<Desk>,
     queue: Queue,
     /// In the group of workers.
@@ -303,7 +307,11 @@ impl Worker {
             top: asked.top,
             png: false,
         };
-        let ask = asked.finish(Subject::Photo(photo.into()), self.config.model.gradcam)?;
+        let mut ask = asked.finish(Subject::Photo(photo.into()), self.config.model.gradcam)?;
+        let shed = self.shed(&ask)?;
+        if shed.is_some() {
+            ask.heat_map = None;
+        }
         let until = Instant::now() + self.config.deadline;
         let Given { answer, cached } = self.desk.answer(ask, Patience::Job, until).await?;
         if answer.model != model.id {
@@ -316,14 +324,24 @@ impl Worker {
         let served = Served {
             answer,
             cached,
-            shed: false,
+            shed,
             picture: None,
         };
-        document(
-            &served,
-            form,
-            &RequestId(question.request_id.as_str().into()),
-        )
+        let id = RequestId(question.request_id.as_str().into());
+        Ok(document(served, form, &id)?.into_text())
+    }
+
+    /// Whether there is no memory for the picture that is asked for: one job at a time is decoded, then
+    /// drawn on, then sent.
+    fn shed(&self, ask: &Ask) -> Result<Option<Shed>, ApiError> {
+        let (Subject::Photo(photo), Some(map)) = (&ask.subject, &ask.heat_map) else {
+            return Ok(None);
+        };
+        let cost = decode::cost(photo, &self.limits)?;
+        let price = Price::of_photo(&cost, map.max_side);
+        let drawing = price.drawing_bytes.saturating_add(price.png_bytes);
+        let most = drawing.max(price.png_bytes.saturating_mul(SENDING));
+        Ok((most > self.limits.max_memory_bytes).then_some(Shed::TooLarge))
     }
 
     /// Renews a job's time for as long as it is this worker's.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Reply, Server, large_jpeg, photo, repo, request};
+use super::{Reply, Server, large_jpeg, photo, repo, request, slow_jpeg};
 
 /// An artifact in a folder of its own, made by importing a fixture.
 fn imported() -> (tempfile::TempDir, String) {
@@ -195,20 +195,51 @@ fn overload_is_told_to_come_back_and_nothing_else_fails() {
     assert!(server.post("/predict?gradcam=1", &bytes).ok()["gradcam"].is_object());
 }
 
-/// A client that writes all before it reads anything must not find the connection reset.
+/// A client that writes all before it reads anything must not find the connection reset, whoever
+/// refuses it: the door, the guard of keys or rates, or the router.
 #[test]
 fn who_still_sends_when_refused_hears_why() {
-    let server = Server::start(&["--max-upload", "1MB"]);
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .build()
-        .into();
+    let args = ["--max-upload", "1MB", "--rate-limit", "0.0001"];
+    let limited = Server::start(&args);
+    let locked = Server::with_env(&args[..2], &[("DERMAL_API_KEYS", "only-with-this")]);
+    let open = Server::start(&args[..2]);
+    // Larger than what lies in sockets' buffers on its way.
     let body = vec![0; 12_000_000];
-    for _ in 0..5 {
-        let url = format!("http://{}/predict", server.address);
-        let request = agent.post(url).header("content-type", "image/jpeg");
-        let reply = request.send(&body[..]).unwrap();
-        assert_eq!(reply.status().as_u16(), 413);
+    limited.post("/predict", &photo("nv_00.jpg")).ok();
+    for (server, path, status) in [
+        (&open, "/predict", 413),
+        (&open, "/jobs", 413),
+        (&open, "/v2/models/demo/infer", 413),
+        (&open, "/v2/models/other/infer", 413),
+        (&locked, "/predict", 401),
+        (&limited, "/predict", 429),
+        (&open, "/nothing", 404),
+        (&open, "/health", 405),
+        (&open, "/predict?top=x", 413),
+    ] {
+        for _ in 0..4 {
+            let agent: ureq::Agent = ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .build()
+                .into();
+            let url = format!("http://{}{path}", server.address);
+            let request = agent.post(url).header("content-type", "image/jpeg");
+            let reply = request.send(&body[..]);
+            let reply = reply.unwrap_or_else(|error| panic!("{path}: {status}: {error}"));
+            assert_eq!(reply.status().as_u16(), status, "{path}");
+        }
+    }
+    // A body that is given up on its way: too many parts, no photo.
+    let part = "--b\r\ncontent-disposition: form-data; name=\"top\"\r\n\r\n1\r\n";
+    let parts = part.repeat(18_000);
+    for _ in 0..4 {
+        let url = format!("http://{}/predict", open.address);
+        let request = ureq::post(url).config().http_status_as_error(false).build();
+        let request = request.header("content-type", "multipart/form-data; boundary=b");
+        let mut reply = request.send(parts.as_bytes()).unwrap();
+        assert_eq!(reply.status().as_u16(), 400);
+        let text = reply.body_mut().read_to_string().unwrap();
+        assert!(text.contains("too_many_parts"), "{text}");
     }
 }
 
@@ -295,15 +326,15 @@ fn a_burst_is_no_overload() {
 #[test]
 fn health_answers_while_the_model_is_busy() {
     let server = Server::start(&["--cache", "0", "--threads", "1"]);
-    let bytes = large_jpeg(4000, 3000);
     thread::scope(|scope| {
         let posts: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| server.post("/predict", &bytes)))
+            .map(|_| scope.spawn(|| server.post("/predict", slow_jpeg())))
             .collect();
-        server.wait_until("photos wait", |s| s.metric("dermal_requests_inside") >= 2.0);
-        let started = Instant::now();
+        server.wait_until("all are let in", |s| s.let_in() >= 4.0);
+        let answered = server.metric("dermal_photos_total");
         assert_eq!(server.get("/readyz").status, 200);
-        assert!(started.elapsed() < Duration::from_secs(2));
+        // While one photo is worked on, not between two.
+        assert!(server.metric("dermal_photos_total") <= answered + 1.0);
         for post in posts {
             post.join().unwrap().ok();
         }
@@ -334,29 +365,22 @@ fn memory_has_the_promised_bounds() {
 
 #[test]
 fn a_client_that_leaves_is_not_worked_for() {
-    let server = Server::start(&["--cache", "0", "--threads", "1"]);
-    let ask = |target: &str, photo: &[u8]| {
+    let server = Server::start(&["--cache", "0", "--threads", "1", "--queue", "32"]);
+    let ask = |photo: &[u8]| {
         let mut stream = server.connect();
-        let head = [("content-type", "image/jpeg"), ("accept", "image/png")];
+        let head = [("content-type", "image/jpeg")];
         stream
-            .write_all(&request("POST", target, &head, photo))
+            .write_all(&request("POST", "/predict", &head, photo))
             .unwrap();
         stream
     };
-    // The slowest that can be asked for: the thread of the model has enough to do until all have
-    // come and gone.
-    let large = large_jpeg(4000, 3000);
-    let slow = "/predict?gradcam=1&max_side=4096";
-    let mut staying: Vec<_> = (0..5).map(|_| ask(slow, &large)).collect();
-    // Their bodies are all there by then; a small one would overtake one that is still read.
-    server.wait_until("the first is done", |s| {
-        s.metric("dermal_photos_total") >= 1.0
-    });
+    // The thread of the model has enough to do until all have come and gone.
+    let mut staying: Vec<_> = (0..12).map(|_| ask(slow_jpeg())).collect();
+    // A small one would overtake one that is still read.
+    server.wait_until("they are let in", |s| s.let_in() >= 12.0);
     let small = photo("nv_00.jpg");
-    let leaving: Vec<_> = (0..8).map(|_| ask("/predict", &small)).collect();
-    server.wait_until("all wait behind one of these", |s| {
-        s.metric("dermal_requests_inside") >= 9.0
-    });
+    let leaving: Vec<_> = (0..8).map(|_| ask(&small)).collect();
+    server.wait_until("all wait behind one of these", |s| s.let_in() >= 20.0);
     drop(leaving);
     server.wait_until("they are counted as gone", |s| {
         s.metric("dermal_client_gone_total") == 8.0
@@ -366,19 +390,18 @@ fn a_client_that_leaves_is_not_worked_for() {
     }
     assert_eq!(server.post("/predict", &small).status, 200);
     // Only who stayed was worked for.
-    assert_eq!(server.metric("dermal_photos_total"), 6.0);
+    assert_eq!(server.metric("dermal_photos_total"), 13.0);
     assert_eq!(server.metric("dermal_client_gone_total"), 8.0);
 }
 
 #[test]
 fn sigterm_lets_accepted_requests_finish() {
     let mut server = Server::start(&["--cache", "0", "--threads", "1"]);
-    let bytes = large_jpeg(4000, 3000);
     let whole = request(
         "POST",
         "/predict",
         &[("content-type", "image/jpeg")],
-        &bytes,
+        slow_jpeg(),
     );
     let mut waiting: Vec<_> = (0..3)
         .map(|_| {
@@ -388,7 +411,7 @@ fn sigterm_lets_accepted_requests_finish() {
         })
         .collect();
     let mut idle = server.connect();
-    server.wait_until("they wait", |s| s.metric("dermal_requests_inside") >= 3.0);
+    server.wait_until("they are let in", |s| s.let_in() >= 3.0);
     server.signal("TERM");
     server.wait_until("it says so", |s| s.log_text().contains("\"stopping\""));
     let ready = server.get("/readyz");

@@ -6,17 +6,18 @@
 mod abuse;
 mod answers;
 mod behaviour;
+mod memory;
 mod page;
 mod probe;
 mod protocol;
 mod redis;
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -154,6 +155,13 @@ impl Server {
         line.trim().parse().unwrap()
     }
 
+    /// Photos that were let in since the start, whether they are answered or not.
+    fn let_in(&self) -> f64 {
+        // In this order: one that is answered in between is counted not at all, and not twice.
+        let answered = self.metric("dermal_photos_total");
+        answered + self.metric("dermal_requests_inside")
+    }
+
     fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args([format!("-{name}"), self.child.id().to_string()])
@@ -230,7 +238,11 @@ struct Reply {
 
 impl Reply {
     fn read(stream: &mut TcpStream) -> Self {
-        let mut bytes = Vec::new();
+        Self::read_after(Vec::new(), stream)
+    }
+
+    /// As [`Reply::read`], of which the first `bytes` were read already.
+    fn read_after(mut bytes: Vec<u8>, stream: &mut TcpStream) -> Self {
         // A reset after the answer is how a body that nobody wants ends.
         let mut piece = [0; 16 << 10];
         while let Ok(n @ 1..) = stream.read(&mut piece) {
@@ -317,4 +329,21 @@ fn predicted(name: &str, more: &[&str]) -> Value {
         .unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     document["images"][0].clone()
+}
+
+/// A small file that takes long: 49 megapixels of squares.
+fn slow_jpeg() -> &'static [u8] {
+    static PHOTO: OnceLock<Vec<u8>> = OnceLock::new();
+    PHOTO.get_or_init(|| {
+        let picture = image::RgbImage::from_fn(7000, 7000, |x, y| {
+            let square = ((x / 64 * 40 + y / 64 * 90) % 200).to_le_bytes()[0];
+            image::Rgb([square, 220 - square, square / 2])
+        });
+        let mut bytes = Vec::new();
+        image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 60)
+            .encode_image(&picture)
+            .unwrap();
+        assert!(bytes.len() < 5_000_000, "{}", bytes.len());
+        bytes
+    })
 }

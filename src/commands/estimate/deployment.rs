@@ -34,7 +34,7 @@ fn admission_bytes(facts: &Facts) -> u64 {
     let guests = Guests {
         count: facts.load.photos_at_once,
         body_bytes: photo.file_bytes,
-        heat_maps: facts.load.gradcam,
+        heat_maps: facts.load.gradcam.then_some([photo.width, photo.height]),
         decode_bytes: photo.decoded_bytes().saturating_add(photo.decoder_bytes()),
     };
     least_budget(&claims(facts), &guests)

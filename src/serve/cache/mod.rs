@@ -325,6 +325,7 @@ mod tests {
             fields: vec![("age".into(), field.into())],
             inputs: Vec::new(),
             fresh: false,
+            picture_only: false,
         }
     }
 

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::super::admission::Lease;
+use super::super::document::Document;
 use super::super::error::ApiError;
 
 /// What became of a job.
@@ -18,7 +19,7 @@ use super::super::error::ApiError;
 pub(in crate::serve) enum State {
     Queued,
     Running,
-    Done(Arc<str>),
+    Done(Arc<Document>),
     Failed(Value),
     Cancelled,
 }
@@ -44,8 +45,15 @@ struct Job {
     state: State,
     changed: Instant,
     task: Option<tokio::task::AbortHandle>,
-    /// Held: the bytes that its answer takes stay set aside.
-    picture: Option<Lease>,
+}
+
+impl Job {
+    fn leased_bytes(&self) -> u64 {
+        match &self.state {
+            State::Done(document) => document.leased_bytes(),
+            _ => 0,
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -53,16 +61,19 @@ struct Job {
 pub(in crate::serve) struct Jobs {
     kept: Mutex<HashMap<String, Job>>,
     most: usize,
+    /// What pictures in answers may take together.
+    most_bytes: u64,
     expiry: Duration,
     /// Whose turn it is.
     pub turn: Semaphore,
 }
 
 impl Jobs {
-    pub(in crate::serve) fn new(most: usize, expiry: Duration) -> Self {
+    pub(in crate::serve) fn new(most: usize, expiry: Duration, most_bytes: u64) -> Self {
         Self {
             kept: Mutex::default(),
             most,
+            most_bytes,
             expiry,
             turn: Semaphore::new(1),
         }
@@ -92,7 +103,6 @@ impl Jobs {
                 state: State::Queued,
                 changed: Instant::now(),
                 task: None,
-                picture: None,
             },
         );
         Ok(id)
@@ -105,14 +115,25 @@ impl Jobs {
         }
     }
 
-    /// Moves a job on, unless it was cancelled meanwhile.
-    pub(in crate::serve) fn set(&self, id: &str, state: State, picture: Option<Lease>) {
-        if let Some(job) = self.locked().get_mut(id)
+    /// Moves a job on, unless it was cancelled meanwhile. When answers take too much, the oldest make
+    /// room.
+    pub(in crate::serve) fn set(&self, id: &str, state: State) {
+        let mut jobs = self.locked();
+        if let Some(job) = jobs.get_mut(id)
             && job.state.is_open()
         {
             job.state = state;
             job.changed = Instant::now();
-            job.picture = picture;
+        }
+        while jobs.values().map(Job::leased_bytes).sum::<u64>() > self.most_bytes {
+            let others = jobs
+                .iter()
+                .filter(|(other, job)| *other != id && job.leased_bytes() > 0);
+            let oldest = others.min_by_key(|(_, job)| job.changed);
+            let Some(oldest) = oldest.map(|(id, _)| id.clone()) else {
+                break;
+            };
+            jobs.remove(&oldest);
         }
     }
 
@@ -140,8 +161,8 @@ impl Jobs {
         self.locked().values().filter(|j| j.state.is_open()).count()
     }
 
-    /// The job as JSON text.
-    pub(in crate::serve) fn show(&self, id: &str) -> Option<String> {
+    /// The job as JSON.
+    pub(in crate::serve) fn show(&self, id: &str) -> Option<Body> {
         let (state, left) = {
             let jobs = self.locked();
             let job = jobs.get(id)?;
@@ -153,12 +174,15 @@ impl Jobs {
             document["expires_in_seconds"] = left.into();
         }
         match state {
-            State::Done(answer) => Some(super::with_member(&document, "result", &answer)),
+            State::Done(answer) => {
+                let [before, after] = super::around_member(&document, "result");
+                Some(answer.body_between(&before, &after))
+            }
             State::Failed(error) => {
                 document["error"] = error;
-                Some(document.to_string())
+                Some(document.to_string().into())
             }
-            _ => Some(document.to_string()),
+            _ => Some(document.to_string().into()),
         }
     }
 }
@@ -166,40 +190,49 @@ impl Jobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt as _;
 
-    fn status(jobs: &Jobs, id: &str) -> Option<String> {
-        let document: Value = serde_json::from_str(&jobs.show(id)?).unwrap();
-        Some(document["status"].as_str().unwrap().to_owned())
+    fn done(text: &str) -> State {
+        State::Done(Arc::new(Document::from(text.to_owned())))
     }
 
-    #[test]
-    fn answers_make_room_and_waiting_jobs_do_not() {
-        let jobs = Jobs::new(2, Duration::from_mins(1));
+    async fn shown(jobs: &Jobs, id: &str) -> Option<Value> {
+        let body = jobs.show(id)?.collect().await.unwrap().to_bytes();
+        Some(serde_json::from_slice(&body).unwrap())
+    }
+
+    async fn status(jobs: &Jobs, id: &str) -> Option<String> {
+        Some(shown(jobs, id).await?["status"].as_str()?.to_owned())
+    }
+
+    #[tokio::test]
+    async fn answers_make_room_and_waiting_jobs_do_not() {
+        let jobs = Jobs::new(2, Duration::from_mins(1), 0);
         let first = jobs.open().unwrap();
         let second = jobs.open().unwrap();
         assert_ne!(first, second);
         assert_eq!(jobs.open().unwrap_err().kind, "jobs_full");
-        jobs.set(&first, State::Done(Arc::from("{\"a\":1}")), None);
-        let shown: Value = serde_json::from_str(&jobs.show(&first).unwrap()).unwrap();
-        assert_eq!(shown["result"]["a"], 1);
-        assert_eq!(shown["status"], "done");
+        jobs.set(&first, done("{\"a\":1}"));
+        let document = shown(&jobs, &first).await.unwrap();
+        assert_eq!(document["result"]["a"], 1);
+        assert_eq!(document["status"], "done");
         let third = jobs.open().unwrap();
         assert!(jobs.show(&first).is_none());
-        assert_eq!(status(&jobs, &third).as_deref(), Some("queued"));
+        assert_eq!(status(&jobs, &third).await.as_deref(), Some("queued"));
         assert_eq!(jobs.open_count(), 2);
         jobs.cancel_all();
-        jobs.set(&third, State::Running, None);
-        assert_eq!(status(&jobs, &third).as_deref(), Some("cancelled"));
+        jobs.set(&third, State::Running);
+        assert_eq!(status(&jobs, &third).await.as_deref(), Some("cancelled"));
         assert!(jobs.cancel(&third).is_some());
         assert!(jobs.cancel(&third).is_none());
     }
 
-    #[test]
-    fn answers_expire() {
-        let jobs = Jobs::new(2, Duration::ZERO);
+    #[tokio::test]
+    async fn answers_expire() {
+        let jobs = Jobs::new(2, Duration::ZERO, 0);
         let id = jobs.open().unwrap();
-        assert_eq!(status(&jobs, &id).as_deref(), Some("queued"));
-        jobs.set(&id, State::Failed(json!({"kind": "x"})), None);
+        assert_eq!(status(&jobs, &id).await.as_deref(), Some("queued"));
+        jobs.set(&id, State::Failed(json!({"kind": "x"})));
         assert!(jobs.show(&id).is_none());
     }
 }

@@ -18,9 +18,10 @@ use serde_json::Value;
 use super::admission::Lease;
 use super::app::{App, LEASE_PATIENCE};
 use super::ask::{Ask, Subject};
+use super::document::{document, leased};
 use super::error::ApiError;
 use super::load::Patience;
-use super::predict::{self, Form, Read, document, json, leased};
+use super::predict::{self, Form, Read, json};
 use super::router::RequestId;
 
 pub(super) use local::{Jobs, State as JobState};
@@ -79,21 +80,15 @@ async fn run_local(app: Arc<App>, job: String, ask: Ask, rest: (Form, RequestId,
     let Ok(_turn) = app.jobs.turn.acquire().await else {
         return;
     };
-    app.jobs.set(&job, JobState::Running, None);
+    app.jobs.set(&job, JobState::Running);
     let until = Instant::now() + app.config.deadline;
     let served = app.serve(ask, Patience::Job, until).await;
     drop(lease);
-    let (state, picture) = match served {
-        Ok(mut served) => {
-            let picture = served.picture.take();
-            match document(&served, form, &id) {
-                Ok(text) => (JobState::Done(text.into()), picture),
-                Err(error) => (JobState::Failed(error.to_value()), None),
-            }
-        }
-        Err(error) => (JobState::Failed(error.to_value()), None),
+    let state = match served.and_then(|served| document(served, form, &id)) {
+        Ok(answer) => JobState::Done(Arc::new(answer)),
+        Err(error) => JobState::Failed(error.to_value()),
     };
-    app.jobs.set(&job, state, picture);
+    app.jobs.set(&job, state);
 }
 
 async fn post_shared(
@@ -144,8 +139,7 @@ pub(super) async fn get(
     Path(job): Path<String>,
 ) -> Result<Response, ApiError> {
     let Some(queue) = &app.queue else {
-        let text = app.jobs.show(&job).ok_or_else(no_such_job)?;
-        return Ok(json(text.into()));
+        return Ok(json(app.jobs.show(&job).ok_or_else(no_such_job)?));
     };
     let shown = queue.show(checked(&job)?).await?.ok_or_else(no_such_job)?;
     let document = shown.document(&job);
@@ -164,8 +158,10 @@ pub(super) async fn get(
     } else {
         "error"
     };
-    let text = with_member(&document, name, &answer);
-    Ok(leased(json(text.into()), Some(lease)))
+    Ok(json(leased(
+        with_member(&document, name, &answer),
+        Some(lease),
+    )))
 }
 
 /// `DELETE /jobs/{id}`.
@@ -206,15 +202,17 @@ fn checked(id: &str) -> Result<&str, ApiError> {
     is_name.then_some(id).ok_or_else(no_such_job)
 }
 
+/// What stands before and after one more member of an object.
+fn around_member(document: &Value, name: &str) -> [String; 2] {
+    let mut before = document.to_string();
+    before.pop();
+    [before + ",\"" + name + "\":", "}".to_owned()]
+}
+
 /// An object with one more member, which is JSON already and may be large.
 fn with_member(document: &Value, name: &str, member: &str) -> String {
-    let mut text = document.to_string();
-    text.pop();
-    text.reserve(name.len() + member.len() + 5);
-    for part in [",\"", name, "\":", member, "}"] {
-        text.push_str(part);
-    }
-    text
+    let [before, after] = around_member(document, name);
+    [&before, member, &after].concat()
 }
 
 #[cfg(test)]

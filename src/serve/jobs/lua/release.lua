@@ -5,6 +5,8 @@ local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)[1]
 if not pending or pending[2] ~= ARGV[3] then
   return 0
 end
+-- As in `begin`: a full Redis must take a job back.
+redis.call('HDEL', KEYS[2], '')
 if redis.call('HGET', KEYS[2], 'status') == 'running' then
   redis.call('HSET', KEYS[2], 'status', 'queued')
 end
