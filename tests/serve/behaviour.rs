@@ -376,8 +376,10 @@ fn a_client_that_leaves_is_not_worked_for() {
     };
     // The thread of the model has enough to do until all have come and gone.
     let mut staying: Vec<_> = (0..12).map(|_| ask(slow_jpeg())).collect();
-    // A small one would overtake one that is still read.
-    server.wait_until("they are let in", |s| s.let_in() >= 12.0);
+    // A small one would overtake those that are still read: by then the second is worked on.
+    server.wait_until("the first is done", |s| {
+        s.let_in() >= 12.0 && s.metric("dermal_photos_total") >= 1.0
+    });
     let small = photo("nv_00.jpg");
     let leaving: Vec<_> = (0..8).map(|_| ask(&small)).collect();
     server.wait_until("all wait behind one of these", |s| s.let_in() >= 20.0);
