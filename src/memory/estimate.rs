@@ -311,7 +311,7 @@ impl Calibration {
 const CALIBRATION: Calibration = Calibration {
     program_idle_bytes: 6_000_000,
     program_loaded_bytes: 9_000_000,
-    server_idle_percent: 50,
+    server_idle_percent: 30,
     server_percent: 25,
     program_predicting_bytes: 150_000,
     program_gradcam_bytes: 2_000_000,
@@ -654,7 +654,7 @@ mod tests {
                 Moment::AtOnce
             ]
         );
-        assert_eq!(states[0].resident_bytes(), 7_500_000 + 690_000 + 350_000);
+        assert_eq!(states[0].resident_bytes(), 6_500_000 + 690_000 + 350_000);
         let at_once = &states[3];
         for (name, bytes) in [
             ("mapped weights", 20_000_000),

@@ -180,18 +180,23 @@ fn proved(proof: &Proof, platform: Option<&Platform>) -> String {
         .cpu_share
         .map_or(String::new(), |share| format!(", {share} CPU"));
     let mut table = Table::new(&[
-        ("proof", Align::Left),
-        ("predicted", Align::Right),
-        ("measured", Align::Right),
-        ("must fit", Align::Right),
-        ("measured", Align::Right),
+        ("proof: estimated / measured", Align::Left),
+        ("peak, MB", Align::Right),
+        ("must fit, MB", Align::Right),
         ("error", Align::Right),
         ("photos", Align::Right),
-        ("time", Align::Right),
-        ("expected", Align::Right),
+        ("time, s", Align::Right),
         ("", Align::Left),
     ]);
-    let shown = |bytes: Option<u64>| bytes.map_or("unavailable".to_owned(), mb);
+    let megabytes = |predicted: u64, measured: Option<u64>| {
+        let measured =
+            measured.map_or("?".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1e6));
+        format!("{:.1} / {measured}", predicted as f64 / 1e6)
+    };
+    let seconds = |predicted_ms: Option<f64>, ms: f64| {
+        let predicted = predicted_ms.map_or("?".to_owned(), |ms| format!("{:.2}", ms / 1e3));
+        format!("{predicted} / {:.2}", ms / 1e3)
+    };
     for row in &proof.rows {
         let outcome = match row.outcome {
             Outcome::Survived => "survived",
@@ -206,15 +211,12 @@ fn proved(proof: &Proof, platform: Option<&Platform>) -> String {
         };
         table.row([
             &state,
-            &mb(row.predicted_bytes),
-            &shown(row.measured_bytes),
-            &mb(row.predicted_anonymous_bytes),
-            &shown(row.measured_anonymous_bytes),
+            &megabytes(row.predicted_bytes, row.measured_bytes),
+            &megabytes(row.predicted_anonymous_bytes, row.measured_anonymous_bytes),
             &row.error_percent
                 .map_or(String::new(), |error| format!("{error:+.1} %")),
             &row.requests.to_string(),
-            &Millis(row.wall_ms).to_string(),
-            &(row.predicted_wall_ms).map_or(String::new(), |ms| Millis(ms).to_string()),
+            &seconds(row.predicted_wall_ms, row.wall_ms),
             outcome,
         ]);
     }
