@@ -313,8 +313,8 @@ const CALIBRATION: Calibration = Calibration {
     program_loaded_bytes: 9_000_000,
     server_idle_percent: 30,
     server_percent: 25,
-    program_predicting_bytes: 150_000,
-    program_gradcam_bytes: 2_000_000,
+    program_predicting_bytes: 700_000,
+    program_gradcam_bytes: 1_500_000,
     heap_idle_bytes: 690_000,
     node_gradcam_bytes: 1_200,
     server_bytes: 350_000,
@@ -664,7 +664,7 @@ mod tests {
             ("decoded photo", 36_000_000),
             ("uploaded files", 4 * 2_000_000),
             ("decoder", 4000 * 96),
-            ("program text", 10_000_000 + 150_000),
+            ("program text", 10_000_000 + 700_000),
             ("overlay picture", 0),
             ("answers kept", 0),
         ] {
@@ -674,7 +674,7 @@ mod tests {
         assert_eq!(at_once.charged_bytes(), sum);
         assert_eq!(
             at_once.resident_bytes() - at_once.anonymous_bytes(),
-            20_000_000 + 10_150_000
+            20_000_000 + 10_700_000
         );
         assert_eq!(worst(&states).moment, Moment::AtOnce);
         // Without a self-test nobody has read the weights yet.
