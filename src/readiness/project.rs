@@ -89,8 +89,9 @@ pub struct Resources {
     pub cold_start_ms: f64,
     /// Program and model.
     pub disk_bytes: u64,
-    /// From SIGTERM to the end of the server with as many photos inside as may come at once.
-    pub drain_ms: f64,
+    /// From SIGTERM to the end of the server with as many photos inside as may come at once, where a
+    /// proof came to it.
+    pub drain_ms: Option<f64>,
     /// Slowest answer of the health check while they are computed, where a proof measured it.
     pub health_ms: Option<f64>,
     /// Whether a proof was made and survived.
@@ -255,12 +256,14 @@ impl Project {
 
     /// How long the server may take to end.
     pub(super) fn drain(&self) -> Drain {
+        let photos = self.settings.concurrency;
         let resources = self.resources.as_ref();
-        let seconds = resources.map_or(0.0, |r| r.drain_ms / 1e3);
+        let measured = resources.and_then(|r| r.drain_ms);
+        let estimated = || resources.map_or(0.0, |r| r.latency_ms * photos as f64);
         Drain {
-            seconds: seconds.max(LEAST_DRAIN_SECONDS),
-            photos: self.settings.concurrency,
-            measured: resources.is_some_and(|r| r.proved.is_some()),
+            seconds: (measured.unwrap_or_else(estimated) / 1e3).max(LEAST_DRAIN_SECONDS),
+            photos,
+            measured: measured.is_some(),
         }
     }
 

@@ -110,7 +110,7 @@ struct Numbers {
     must_fit_bytes: u64,
     latency_ms: f64,
     cold_start_ms: f64,
-    drain_ms: f64,
+    drain_ms: Option<f64>,
     health_ms: Option<f64>,
     disk_bytes: u64,
     proved: Option<bool>,

@@ -331,8 +331,7 @@ pub(super) fn judge_model(args: &CheckArgs, folder: &Path, project: &mut Project
         latency_ms: answer.latency_ms,
         cold_start_ms: answer.cold_start_ms,
         disk_bytes: answer.disk_bytes,
-        drain_ms: (proven.as_ref().and_then(|proven| proven.drain_ms))
-            .unwrap_or(answer.latency_ms * question.concurrency as f64),
+        drain_ms: proven.as_ref().and_then(|proven| proven.drain_ms),
         health_ms: proven.as_ref().and_then(|proven| proven.health_ms),
         proved: proven.map(|proven| proven.survived),
     });

@@ -173,7 +173,8 @@ impl Times {
 }
 
 /// What a request takes beside its parts: its body, the hashes of file and pixels, pages that the
-/// kernel clears. Proofs of 12 megapixels took 13 to 22 % longer than the parts on one CPU, 25 to 30 % at a tenth of one.
+/// kernel clears. Proofs of 12 megapixels took 13 to 22 % longer than the parts on one CPU, 25 to
+/// 30 % at a tenth of one.
 const SERVED: f64 = 1.2;
 
 impl Times {
