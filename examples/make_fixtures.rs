@@ -17,7 +17,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use dermal::artifact::atomic;
+use dermal::file::atomic;
 use image::{RgbImage, imageops};
 use synthetic::{CLASSES, FIXTURES_PER_CLASS, Split};
 

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod engine;
 pub mod evaluate;
 pub mod explain;
+pub mod file;
 pub mod graph;
 pub mod import;
 pub mod kernels;

@@ -190,7 +190,7 @@ impl Contents {
             .unwrap()
             .write_all(&self.of(name))
             .unwrap();
-        artifact::sha256_of_file(&path, &mut |_, _| {}).unwrap()
+        dermal::file::sha256_of_file(&path, &mut |_, _| {}).unwrap()
     }
 }
 

@@ -147,7 +147,7 @@ fn accuracy_on_the_fixtures_is_that_of_the_card() {
 #[test]
 fn the_card_names_this_file() {
     let path = root().join("models/demo.safetensors");
-    let sha256 = artifact::sha256_of_file(&path, &mut |_, _| {}).unwrap();
+    let sha256 = dermal::file::sha256_of_file(&path, &mut |_, _| {}).unwrap();
     assert!(card_row("sha256").contains(&sha256));
     let bytes = path.metadata().unwrap().len();
     assert!(card_row("size").contains(&format!("{bytes} bytes")));

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them.
-const ROOMS: [(&str, &[&str]); 25] = [
+const ROOMS: [(&str, &[&str]); 26] = [
     ("activation", &[]),
     ("tensor", &[]),
     ("quantization", &[]),
     ("units", &[]),
     ("suggest", &[]),
+    ("file", &[]),
     ("panel", &["tensor"]),
     (
         "kernels",
@@ -28,7 +29,10 @@ const ROOMS: [(&str, &[&str]); 25] = [
         &["graph", "tensor", "activation", "panel", "quantization"],
     ),
     ("import", &["graph", "tensor", "activation"]),
-    ("artifact", &["graph", "tensor", "activation", "suggest"]),
+    (
+        "artifact",
+        &["graph", "tensor", "activation", "suggest", "file"],
+    ),
     ("memory", &["engine", "graph"]),
     (
         "quantize",
@@ -67,7 +71,7 @@ const ROOMS: [(&str, &[&str]); 25] = [
     (
         "serve",
         &[
-            "predict", "explain", "memory", "engine", "artifact", "graph", "kernels",
+            "predict", "explain", "memory", "engine", "artifact", "graph", "kernels", "file",
         ],
     ),
     ("probe", &[]),

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use dermal::artifact::{self, Model, atomic};
+use dermal::artifact::Model;
 use dermal::engine::{Engine, Options};
+use dermal::file::atomic;
 use dermal::graph::NodeId;
 use dermal::predict::{Limits, Predictor, Run, decode};
 
@@ -54,7 +55,7 @@ pub(crate) struct Facts {
 
 /// Writes the card of the artifact `path` beside it, as `README.md`.
 pub(crate) fn write(path: &Path, model: &Model, facts: &Facts) -> Result<()> {
-    let sha256 = artifact::sha256_of_file(path, &mut |_, _| {})?;
+    let sha256 = dermal::file::sha256_of_file(path, &mut |_, _| {})?;
     let bytes = path.metadata()?.len();
     let options = model.manifest.provenance.options.join(" ");
     let mut card = format!(

@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use dermal::activation::Activation;
 use dermal::artifact::{
-    self, ChannelOrder, Filter, Head, InputKind, InputSpec, Manifest, Model, Preprocessing,
-    Provenance, Resize,
+    ChannelOrder, Filter, Head, InputKind, InputSpec, Manifest, Model, Preprocessing, Provenance,
+    Resize,
 };
 use dermal::graph::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, Kernel, NodeId, Op, Padding,
@@ -47,7 +47,7 @@ pub(crate) fn model(net: &Net, checkpoint: &Path, options: Vec<String>) -> Resul
         self_test: None,
         provenance: Provenance {
             source_file: name.to_string_lossy().into_owned(),
-            source_sha256: artifact::sha256_of_file(checkpoint, &mut |_, _| {})?,
+            source_sha256: dermal::file::sha256_of_file(checkpoint, &mut |_, _| {})?,
             source_format: "examples/train_demo, synthetic pictures, candle 0.11".to_owned(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             options,

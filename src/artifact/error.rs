@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::atomic::AtomicError;
 use super::fields::FieldMappingError;
 use super::foreign::Foreign;
 use super::header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
+use crate::file::atomic::AtomicError;
 use crate::graph::GraphError;
 use crate::tensor::{ALIGNMENT, Shape, TensorError};
 

@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
 
-use super::atomic;
 use super::error::ArtifactError;
 use super::foreign::Foreign;
 use super::header::{self, Entry, Piece};
 use super::model::Model;
+use crate::file::atomic;
 use crate::graph::Node;
 use crate::tensor::{ALIGNMENT, Tensor, TensorError};
 
@@ -152,37 +151,4 @@ impl Piece<'_> {
             Self::Filler(bytes) => *bytes,
         }
     }
-}
-
-/// The SHA-256 of a file, in hexadecimal, calling `progress` with bytes done and bytes in all.
-///
-/// # Errors
-/// If the file cannot be read.
-pub fn sha256_of_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<String> {
-    use sha2::{Digest, Sha256};
-    use std::fmt::Write as _;
-    use std::io::Read;
-
-    let mut file = File::open(path)?;
-    let total = file.metadata()?.len();
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let mut done = 0;
-    loop {
-        let n = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        hasher.update(&buffer[..n]);
-        done += n as u64;
-        progress(done, total);
-    }
-    let mut text = String::with_capacity(64);
-    for byte in hasher.finalize() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
 }

@@ -3,10 +3,9 @@
 //!
 //! [`write()`] makes one and [`load`] opens one, mapped, without copying weights. A file that loads
 //! is whole: every shape is inferred again, every tensor lies inside the file on a 64-byte
-//! boundary and is read by a node, and inputs, labels and head fit the graph. [`atomic`] is how
-//! every file of this program is written.
+//! boundary and is read by a node, and inputs, labels and head fit the graph. It is written
+//! as every file is, by [`crate::file::atomic`].
 
-pub mod atomic;
 mod embedded;
 mod error;
 pub mod fields;
@@ -26,7 +25,7 @@ mod tests;
 pub use embedded::{embedded, embedded_bytes};
 pub use error::{ArtifactError, ByteCount};
 pub use fields::{FieldMapping, FieldMappingError, FieldPart, VectorInput};
-pub use file::{load, load_static, sha256_of_file, write, write_with_progress};
+pub use file::{load, load_static, write, write_with_progress};
 pub use foreign::Foreign;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 pub use model::{

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::activation::Activation;
+use crate::file::sha256_of_file;
 use crate::graph::{
     Conv2d, Dense, Epilogue, Graph, Kernel, Op, Padding, PoolKind, SourceLayer, Stage, Window,
 };

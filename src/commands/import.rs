@@ -14,6 +14,7 @@ use crate::artifact::{
     self, Head, InputKind, InputSpec, Manifest, Model, Preprocessing, Provenance,
 };
 use crate::cli::{ImportArgs, NamedValues};
+use crate::file::{atomic, sha256_of_file};
 use crate::graph::pass::{self, Answer};
 use crate::graph::{Graph, Op};
 use crate::import::{ImportOptions, import, supported_layers};
@@ -37,7 +38,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     };
     let started = Instant::now();
     let context = || format!("cannot import `{}`", source.display());
-    artifact::atomic::check(output).with_context(context)?;
+    atomic::check(output).with_context(context)?;
     let options = ImportOptions {
         config: args.config.clone(),
         input_size: args.input_size.map(|size| [size.height, size.width]),
@@ -64,8 +65,8 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
         None => None,
     };
     let mut bar = Progress::bytes("hashing");
-    let sha256 = artifact::sha256_of_file(source, &mut |done, total| bar.set(done, total))
-        .with_context(context)?;
+    let sha256 =
+        sha256_of_file(source, &mut |done, total| bar.set(done, total)).with_context(context)?;
     drop(bar);
     let provenance = Provenance {
         source_file: source

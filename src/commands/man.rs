@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use clap_complete::Shell;
 
-use crate::artifact::atomic;
 use crate::cli::ManArgs;
+use crate::file::atomic;
 use crate::report;
 
 pub(super) fn completions(shell: Shell) -> Result<()> {

@@ -8,12 +8,12 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::artifact::atomic::AtomicError;
 use crate::artifact::{ArtifactError, FieldMappingError, PreprocessingError};
 use crate::cli::{Cli, Command};
 use crate::evaluate::dataset::DatasetError;
 use crate::evaluate::metrics::MetricsError;
 use crate::explain::ExplainError;
+use crate::file::atomic::AtomicError;
 use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};

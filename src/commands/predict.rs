@@ -12,10 +12,11 @@ use serde::Serialize;
 use super::failure;
 use super::fields::{Fields, FieldsRecord};
 use super::session::{EngineChoice, load_model};
-use crate::artifact::{Model, atomic};
+use crate::artifact::Model;
 use crate::cli::{self, PredictArgs};
 use crate::engine::Engine;
 use crate::explain::{self, Colormap, HeatMap, Method, Overlay, Score, Target};
+use crate::file::atomic;
 use crate::graph::NodeId;
 use crate::memory::measure;
 use crate::predict::{

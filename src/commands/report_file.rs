@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::failure;
-use crate::artifact::atomic;
+use crate::file::atomic;
 use crate::report::document::{Document, Form};
 
 /// A file that a report is going to be written to.

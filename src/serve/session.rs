@@ -1,8 +1,6 @@
 //! A model ready to answer: artifact, engine, heat map target; used by the inference thread alone.
 
 use std::borrow::Cow;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +12,7 @@ use super::error::ApiError;
 use crate::artifact::{self, Head, InputKind, Model};
 use crate::engine::{Engine, Options};
 use crate::explain::{self, Overlay, Score, Target};
+use crate::file::blake3_of_file;
 use crate::predict::{
     ExtraInput, FieldInputs, Limits, Photo, Prediction, Predictor, Region, decode, fields,
     resolve_inputs, selftest,
@@ -139,7 +138,7 @@ impl Session {
             |error: &(dyn std::error::Error + 'static)| LoadFailure::new("model_unreadable", error);
         let (model, name, hash) = if let Some(path) = &config.path {
             let model = artifact::load(path).map_err(|e| unreadable(&e))?;
-            let hash = content_hash(path).map_err(|e| unreadable(&e))?;
+            let hash = blake3_of_file(path).map_err(|e| unreadable(&e))?;
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             (model, stem.into_owned(), hash)
         } else {
@@ -349,23 +348,6 @@ fn scaled(region: Region, from: [usize; 2], to: [usize; 2]) -> Region {
         width: region.width * x,
         height: region.height * y,
     }
-}
-
-/// The BLAKE3 hash of a file, in hexadecimal. Read, not mapped: pages of weights that
-/// are never run should not become resident.
-fn content_hash(path: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => hasher.update(&buffer[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 impl ModelInfo {

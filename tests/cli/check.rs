@@ -221,7 +221,7 @@ fn evidence_travels_in_the_artifact() {
     assert_eq!(judged.code, Some(0), "{}", judged.stderr);
     assert_eq!(ids(), Vec::<String>::new());
     // The hash that is reported is that of the file as it lies there now.
-    let hash = dermal::artifact::sha256_of_file(Path::new(small), &mut |_, _| {}).unwrap();
+    let hash = dermal::file::sha256_of_file(Path::new(small), &mut |_, _| {}).unwrap();
     let models = &judged.json()["models"];
     assert_eq!(models[1]["sha256"], hash.as_str());
     let shown = dermal(["inspect", small, "--json"]).json();

@@ -13,6 +13,7 @@ use crate::commands::compare;
 use crate::commands::estimate::{self, Question};
 use crate::commands::failure;
 use crate::commands::session::EngineChoice;
+use crate::file::sha256_of_file;
 use crate::kernels::Isa;
 use crate::predict::{Limits, Predictor, resolve_inputs};
 use crate::readiness::evidence::{Evidence, Judgement};
@@ -189,7 +190,7 @@ fn model_report(path: &Path, name: &str) -> ModelReport {
         Ok(model) => model,
         Err(error) => return invalid(error.to_string()),
     };
-    match artifact::sha256_of_file(path, &mut |_, _| {}) {
+    match sha256_of_file(path, &mut |_, _| {}) {
         Ok(sha256) => ModelReport::Loaded {
             sha256,
             labels: model.manifest.labels.clone(),

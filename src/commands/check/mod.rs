@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use super::{Outcome, failure};
-use crate::artifact::atomic;
 use crate::cli::{CheckArgs, FindingFormat};
+use crate::file::atomic;
 use crate::readiness::calendar::Date;
 use crate::readiness::platforms;
 use crate::readiness::project::{Project, SETTINGS_FILE};

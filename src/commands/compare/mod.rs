@@ -19,6 +19,7 @@ use crate::evaluate::metrics::{self, Evaluation, Options};
 use crate::evaluate::statistics::correlation::pearson;
 use crate::evaluate::verdict::{self, Comparison, Criteria, Subgroup, Verdict};
 use crate::explain::{self, Method, Score, Target};
+use crate::file::sha256_of_file;
 use crate::predict::{ExtraInput, Limits, PhotoInput, Predictor};
 use crate::report::{self, Progress, SCHEMA_VERSION};
 
@@ -216,8 +217,7 @@ impl<'a> Trial<'a> {
 }
 
 fn sha256(path: &str) -> Result<String> {
-    artifact::sha256_of_file(Path::new(path), &mut |_, _| {})
-        .with_context(|| format!("cannot read `{path}`"))
+    sha256_of_file(Path::new(path), &mut |_, _| {}).with_context(|| format!("cannot read `{path}`"))
 }
 
 /// One of the models.

@@ -11,10 +11,11 @@ use super::own_process::peak_rss_of_bench;
 use super::report_file::ReportFile;
 use super::session::{EngineChoice, self_test};
 use super::{Outcome, failure};
-use crate::artifact::{self, Model, QuantizationRecord, atomic};
+use crate::artifact::{self, Model, QuantizationRecord};
 use crate::cli::{NumberType, QuantizeArgs, RangeChoice};
 use crate::engine::{Engine, Options, Plan};
 use crate::evaluate::dataset::StreamOptions;
+use crate::file::{atomic, sha256_of_file};
 use crate::graph::{Graph, NodeId};
 use crate::memory::measure;
 use crate::predict::{Limits as PhotoLimits, PhotoInput};
@@ -51,7 +52,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
     let base = float_base(args, base)?;
     let choice = EngineChoice::new(&args.engine)?;
     let mut bar = Progress::bytes("hashing");
-    let base_sha256 = artifact::sha256_of_file(&args.model, &mut |done, all| bar.set(done, all))
+    let base_sha256 = sha256_of_file(&args.model, &mut |done, all| bar.set(done, all))
         .with_context(|| format!("cannot read `{}`", args.model.display()))?;
     drop(bar);
     let record = QuantizationRecord {
