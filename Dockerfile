@@ -7,10 +7,10 @@ COPY benches benches
 COPY src src
 COPY models models
 RUN RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --release --locked --target x86_64-unknown-linux-gnu
+    cargo build --profile dist --locked --target x86_64-unknown-linux-gnu
 
 FROM scratch
-COPY --from=build /src/target/x86_64-unknown-linux-gnu/release/dermal /dermal
+COPY --from=build /src/target/x86_64-unknown-linux-gnu/dist/dermal /dermal
 COPY models/demo.safetensors /model.safetensors
 # Photos are given back to the system as soon as they are answered (docs/estimating.md).
 ENV MALLOC_MMAP_THRESHOLD_=131072

@@ -97,12 +97,13 @@ deny() {
   fi
 }
 
-# All output, so that tests which had to skip something are heard; of what passes only the lines
-# that say so.
+# In the release profile: the program that is tested is the one that people run, dependencies are
+# compiled once for both, and models run at their speed. All output is kept, so that tests which had
+# to skip something are heard; of what passes only the lines that say so are shown.
 tests() {
   local log code=0
   log=$(mktemp)
-  cargo test -- --show-output >"$log" 2>&1 || code=$?
+  cargo test --release -- --show-output >"$log" 2>&1 || code=$?
   if [ "$code" = 0 ]; then
     grep -E '^(test |test result|running |.*SKIPPED)' "$log" || true
   else

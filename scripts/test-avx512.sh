@@ -12,7 +12,7 @@ limit_s=${DERMAL_EMULATION_LIMIT_S:-600}
 
 if grep -qw avx512bw /proc/cpuinfo; then
   echo "avx512: this CPU has it; running '$filter' natively"
-  exec cargo test --lib -- "$filter"
+  exec cargo test --release --lib -- "$filter"
 fi
 skip() { printf '\n*** SKIPPED: AVX-512 kernels were NOT tested: %s ***\n\n' "$1"; exit 0; }
 [ "$(uname -m)" = x86_64 ] || skip "this is no x86-64 machine"
@@ -40,9 +40,9 @@ if [ ! -s "$work/iso/vmlinuz" ]; then
 fi
 
 echo "avx512: building the tests"
-tests=$(cargo test --lib --no-run --message-format=json 2>"$work/build.log" |
+tests=$(cargo test --release --lib --no-run --message-format=json 2>"$work/build.log" |
   sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1) || true
-[ -x "$tests" ] || { cargo test --lib --no-run; exit 1; }
+[ -x "$tests" ] || { cargo test --release --lib --no-run; exit 1; }
 
 # Left out there: tests of threads, and two that prepare matrices of megabytes again and again.
 # The initial file system: the test program, the libraries it loads, and an init that runs it.

@@ -37,9 +37,9 @@ if [ ! -s "$work/vmlinuz" ]; then
 fi
 
 echo "cgroup-v2: building the tests"
-tests=$(cargo test --test estimate_proof --no-run --message-format=json 2>"$work/build.log" |
+tests=$(cargo test --release --test estimate_proof --no-run --message-format=json 2>"$work/build.log" |
   sed -n 's/.*"executable":"\([^"]*estimate_proof-[^"]*\)".*/\1/p' | tail -n 1) || true
-[ -x "$tests" ] || { cargo test --test estimate_proof --no-run; exit 1; }
+[ -x "$tests" ] || { cargo test --release --test estimate_proof --no-run; exit 1; }
 program=$(dirname "$(dirname "$tests")")/dermal
 
 # The initial file system: the tests and the program at the place where the tests expect it, the
