@@ -1,6 +1,6 @@
 //! `dermal estimate`: the arithmetic as a report, exit codes, platforms.
 
-use super::dermal;
+use super::{dermal, fixture};
 
 #[test]
 fn terms_add_up_and_the_verdict_is_the_exit_status() {
@@ -51,11 +51,24 @@ fn smaller_loads_need_less() {
 }
 
 #[test]
-fn an_image_size_that_the_layers_fix_is_refused() {
+fn an_image_size_that_the_layers_allow_is_taken() {
     let ran = dermal(["estimate", "--image-size", "64"]);
     // The demo pools globally, so any size goes.
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.contains("photos of 64 x 64"), "{}", ran.stdout);
+}
+
+#[test]
+fn an_image_size_that_the_layers_fix_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model.safetensors");
+    let (source, model) = (fixture("keras/input_shape.keras"), model.to_str().unwrap());
+    let source = source.to_str().unwrap();
+    let ran = dermal(["import", source, "-o", model, "--preprocess", "raw"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    // It flattens its map for a dense layer, whose weights fix how large the map is.
+    let ran = dermal(["estimate", model, "--image-size", "64"]);
+    ran.refuses(&["the model does not work on photos of 64 x 64"]);
 }
 
 #[test]
