@@ -5,7 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::explain::{Colormap, Method};
+use crate::predict::ExtraInput;
+use crate::units;
 
 mod compare;
 mod serve;
@@ -106,7 +111,7 @@ pub struct ImportArgs {
     pub preprocess: Option<OsString>,
     /// Values of an extra input when a prediction gives none (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
-    pub input_default: Vec<NamedValues>,
+    pub input_default: Vec<ExtraInput>,
     /// How named fields (`--field age=55`) become extra inputs: a YAML file
     ///
     /// The mapping travels in the artifact. docs/fields.md explains it.
@@ -181,7 +186,7 @@ pub struct QuantizeArgs {
     pub fields: Option<PathBuf>,
     /// Values of an extra input for all photos (repeatable)
     #[arg(long, value_name = "NAME=v,...", help_heading = "Calibration")]
-    pub input: Vec<NamedValues>,
+    pub input: Vec<ExtraInput>,
     /// Photos that cannot be read and are left out, at most
     #[arg(
         long,
@@ -319,7 +324,7 @@ pub struct PredictArgs {
     pub colormap: Option<Colormap>,
     /// Values of an extra input, for all photos (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
-    pub input: Vec<NamedValues>,
+    pub input: Vec<ExtraInput>,
     /// A fact about the patient, for all photos (repeatable): `--field age=55 --field sex=male`
     ///
     /// `dermal inspect` shows the fields that a model knows. What is not given counts as missing,
@@ -550,60 +555,37 @@ pub struct ManArgs {
     pub dir: Option<PathBuf>,
 }
 
-/// How the channels of a layer are weighted to make a heat map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    /// Mean gradient of each channel (Selvaraju et al. 2017)
-    #[default]
-    Gradcam,
-    /// Positive gradients weighted by their higher orders (Chattopadhay et al. 2018)
-    #[value(name = "gradcam++")]
-    GradcamPlusPlus,
-    /// Gradient at each place, positive part (Jiang et al. 2021)
-    Layercam,
-    /// First principal component, no gradient (Muhammad & Yeasin 2020)
-    Eigencam,
-    /// Gradient at each place (Draelos & Carin 2020)
-    Hirescam,
-}
+impl ValueEnum for Method {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-/// Colours of a heat map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Colormap {
-    /// Blue, green, red, as in matplotlib
-    #[default]
-    Jet,
-    /// Like jet with even brightness
-    Turbo,
-    /// Purple to yellow, readable in grey and with colour blindness
-    Viridis,
-}
-
-/// `NAME=v,v,...`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NamedValues {
-    /// The input.
-    pub name: String,
-    /// Its numbers, all finite.
-    pub values: Vec<f32>,
-}
-
-impl FromStr for NamedValues {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, values) = text
-            .split_once('=')
-            .filter(|(name, _)| !name.is_empty())
-            .ok_or("expected NAME=v,v,...")?;
-        let number = |v: &str| match v.trim().parse::<f32>() {
-            Ok(number) if number.is_finite() => Ok(number),
-            _ => Err(format!("`{v}` is not a finite number")),
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::GradCam => "Mean gradient of each channel (Selvaraju et al. 2017)",
+            Self::GradCamPlusPlus => {
+                "Positive gradients weighted by their higher orders (Chattopadhay et al. 2018)"
+            }
+            Self::LayerCam => "Gradient at each place, positive part (Jiang et al. 2021)",
+            Self::EigenCam => "First principal component, no gradient (Muhammad & Yeasin 2020)",
+            Self::HiResCam => "Gradient at each place (Draelos & Carin 2020)",
         };
-        Ok(Self {
-            name: name.to_owned(),
-            values: values.split(',').map(number).collect::<Result<_, _>>()?,
-        })
+        Some(PossibleValue::new(self.name()).help(help))
+    }
+}
+
+impl ValueEnum for Colormap {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Jet => "Blue, green, red, as in matplotlib",
+            Self::Turbo => "Like jet with even brightness",
+            Self::Viridis => "Purple to yellow, readable in grey and with colour blindness",
+        };
+        Some(PossibleValue::new(self.name()).help(help))
     }
 }
 
@@ -688,34 +670,9 @@ fn parse_minutes(text: &str) -> Result<f64, String> {
 
 /// `512MB`, `1.5GiB`, `1000000`.
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong =
-        || "expected a size such as 512MB or 1.5GiB, from 1 byte to under 1000000GB".to_owned();
-    let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "k" | "kb" => 1e3,
-        "m" | "mb" => 1e6,
-        "g" | "gb" => 1e9,
-        "kib" => 1024.0,
-        "mib" => 1024.0 * 1024.0,
-        "gib" => 1024.0 * 1024.0 * 1024.0,
-        _ => return Err(wrong()),
-    };
-    let bytes = number * factor;
-    if !(1.0..1e15).contains(&bytes) {
-        return Err(wrong());
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 1 and 1e15"
-    )]
-    Ok(bytes as u64)
+    units::parse_bytes(text).ok_or_else(|| {
+        "expected a size such as 512MB or 1.5GiB, from 1 byte to under 1000000GB".to_owned()
+    })
 }
 
 fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
@@ -738,11 +695,11 @@ mod tests {
 
     #[test]
     fn named_values_are_read_and_refused() {
-        let good: NamedValues = "patient=0, 1,-0.5e1".parse().unwrap();
+        let good: ExtraInput = "patient=0, 1,-0.5e1".parse().unwrap();
         assert_eq!(good.name, "patient");
         assert_eq!(good.values, [0.0, 1.0, -5.0]);
         for bad in ["patient", "=1", "p=", "p=1,", "p=nan", "p=1;2", "p=1e99"] {
-            assert!(bad.parse::<NamedValues>().is_err(), "{bad}");
+            assert!(bad.parse::<ExtraInput>().is_err(), "{bad}");
         }
     }
 

@@ -1,28 +1,95 @@
-//! `dermal` takes a trained image classifier to a small server without Python.
+//! Take a trained image classifier to a small server without Python.
 //!
-//! `ARCHITECTURE.md` has the map: stages, rooms, and which may use which.
+//! A [`Model`] is one `.safetensors` file: weights, graph, class names, and how a photo becomes the
+//! model's input. A [`Classifier`] runs it. Weights are used where the file is mapped, everything
+//! else lies in one block of memory that is planned before the first photo, and a prediction is the
+//! same on every machine whatever its number of threads.
+//!
+//! # Predict, and see where the model looked
+//!
+//! ```
+//! use dermal::{Classifier, Method, Overlay, Photo};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut classifier = Classifier::embedded()?; // or `Classifier::open("model.safetensors")?`
+//! let photo = Photo::open("fixtures/images/bcc_03.jpg")?;
+//! let answer = classifier.predict(&photo)?;
+//! assert_eq!(answer.label(), "bcc");
+//!
+//! let map = answer.heat_map(Method::GradCam, None)?;
+//! let png = answer.draw(photo, &map, Overlay::default()).png()?;
+//! # assert!(png.starts_with(b"\x89PNG"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A photo can also be made of a file's bytes ([`Photo::from_bytes`]) or of pixels ([`Photo::new`]),
+//! a classifier of an artifact's bytes ([`Classifier::from_bytes`]) or of a model in memory
+//! ([`Classifier::new`]).
+//!
+//! # Features
+//!
+//! The default is everything that the `dermal` program is made of. With
+//! `default-features = false` there is the compute core: it reads artifacts, classifies photos and
+//! draws heat maps, on the caller's thread, without candle and without mapping files.
+//!
+//! | Feature | Adds |
+//! |---|---|
+//! | `mmap` | artifact files are mapped, not read into memory ([`storage`]) |
+//! | `threads` | several threads share the work of one photo ([`kernels::Threads`]) |
+//! | `gradients` | heat maps of models that do not end in a global mean and dense layers (`reference`) |
+//! | `import` | Keras files (`import`) |
+//! | `quantize` | FP16, BF16 and INT8 artifacts (`quantize`) |
+//! | `evaluate` | labelled photos, metrics, the verdict on two models (`evaluate`) |
+//! | `estimate` | what a model will take, the kernel's counters and limits (`memory`) |
+//! | `serve`, `probe` | the HTTP server; is a deployed one healthy (`serve`, `probe`) |
+//! | `readiness` | is a project ready to deploy (`readiness`) |
+//! | `cli` | the program: all of these, the command line and its reports (`cli`, `commands`, `report`) |
+//!
+//! `ARCHITECTURE.md` in the repository has the map: stages, modules, and which may use which.
 
 pub mod activation;
 pub mod artifact;
+pub mod classifier;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
 pub mod commands;
 pub mod engine;
+#[cfg(feature = "evaluate")]
 pub mod evaluate;
 pub mod explain;
 pub mod file;
 pub mod graph;
+#[cfg(feature = "import")]
 pub mod import;
 pub mod kernels;
+#[cfg(feature = "estimate")]
 pub mod memory;
 pub mod panel;
 pub mod predict;
+#[cfg(feature = "probe")]
 pub mod probe;
 pub mod quantization;
+#[cfg(feature = "quantize")]
 pub mod quantize;
+#[cfg(feature = "readiness")]
 pub mod readiness;
+#[cfg(feature = "gradients")]
 pub mod reference;
+#[cfg(not(feature = "gradients"))]
+#[path = "reference/absent.rs"]
+pub mod reference;
+#[cfg(feature = "cli")]
 pub mod report;
+#[cfg(feature = "serve")]
 pub mod serve;
+pub mod storage;
 mod suggest;
 pub mod tensor;
 pub mod units;
+
+pub use artifact::Model;
+pub use classifier::{Answer, Classifier, ClassifierError, HeatMaps};
+pub use explain::{Colormap, HeatMap, Method, Overlay, Picture};
+pub use predict::{ExtraInput, Limits, Photo, Prediction};

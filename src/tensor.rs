@@ -1,7 +1,7 @@
 //! Shapes, element types and read-only tensors.
 //!
-//! A [`Tensor`] is a dtype, a shape and bytes; the bytes are owned, static or a range of a mapped
-//! file, so that weights of a loaded artifact are used in place. Cloning one never copies its
+//! A [`Tensor`] is a dtype, a shape and bytes; the bytes are owned, static or a range of a file's
+//! bytes, so that weights of a loaded artifact are used in place. Cloning one never copies its
 //! bytes. Storage that this module allocates starts on a 64-byte boundary (one cache line, one
 //! AVX-512 register), which is also what the artifact format promises for a mapped file.
 //!
@@ -12,14 +12,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
-use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
+
+pub use crate::storage::ALIGNMENT;
+use crate::storage::FileBytes;
 
 /// Channels in one packed weight panel: the lanes of one AVX-512 f32 register.
 pub const PANEL: usize = 16;
-
-/// Bytes to which allocated storage and artifact tensors are aligned.
-pub const ALIGNMENT: usize = 64;
 
 /// Element type of a [`Tensor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -174,7 +173,7 @@ enum Storage {
     F32(Arc<AlignedF32>),
     Bytes(Arc<Vec<u8>>),
     Static(&'static [u8]),
-    Mapped(Arc<Mmap>),
+    File(FileBytes),
 }
 
 impl Storage {
@@ -183,7 +182,7 @@ impl Storage {
             Self::F32(v) => bytemuck::cast_slice(v.as_slice()),
             Self::Bytes(v) => v,
             Self::Static(v) => v,
-            Self::Mapped(m) => m,
+            Self::File(bytes) => bytes,
         }
     }
 }
@@ -270,17 +269,17 @@ impl Tensor {
         Self::new(dtype, shape.into(), Storage::Bytes(Arc::new(bytes)), range)
     }
 
-    /// A tensor over a range of a mapped file, without a copy.
+    /// A tensor over a range of a file's bytes, without a copy.
     ///
     /// # Errors
     /// [`TensorError`] if the range leaves the file, does not fill `shape`, or is misaligned.
-    pub fn from_mapped(
+    pub fn from_file(
         dtype: DType,
         shape: impl Into<Shape>,
-        file: Arc<Mmap>,
+        file: FileBytes,
         range: Range<usize>,
     ) -> Result<Self, TensorError> {
-        Self::new(dtype, shape.into(), Storage::Mapped(file), range)
+        Self::new(dtype, shape.into(), Storage::File(file), range)
     }
 
     /// A tensor over a range of static bytes (the embedded model), without a copy.

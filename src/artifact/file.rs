@@ -3,9 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
-
-use memmap2::Mmap;
 
 use super::error::ArtifactError;
 use super::foreign::Foreign;
@@ -13,6 +10,7 @@ use super::header::{self, Entry, Piece};
 use super::model::Model;
 use crate::file::atomic;
 use crate::graph::Node;
+use crate::storage::FileBytes;
 use crate::tensor::{ALIGNMENT, Tensor, TensorError};
 
 /// Bytes handed to the operating system at a time, and between two calls of a progress function.
@@ -64,7 +62,8 @@ pub fn write_with_progress(
     Ok(total as u64)
 }
 
-/// Opens an artifact. The file is mapped, and its weights are used where they lie.
+/// Opens an artifact. The file is mapped (see [`FileBytes`]), and its weights are used where they
+/// lie.
 ///
 /// The file must not be shortened or overwritten in place while the model is in use; replacing it
 /// by a rename, as [`write()`] does, is safe.
@@ -81,17 +80,22 @@ pub fn load(path: &Path) -> Result<Model, ArtifactError> {
         // An empty file cannot be mapped.
         return Err(ArtifactError::Foreign(Foreign::Empty));
     }
-    // SAFETY: the map is private and read-only. Nobody in this process writes the file; that no
-    // other process shortens it is the documented duty of the caller, and cannot be enforced.
-    let map = unsafe { Mmap::map(&file) }.map_err(ArtifactError::Io)?;
-    let map = Arc::new(map);
-    decode(&map, |entry| {
-        Tensor::from_mapped(
-            entry.dtype,
-            entry.shape.clone(),
-            Arc::clone(&map),
-            entry.range.clone(),
-        )
+    decode_shared(&FileBytes::open(&file).map_err(ArtifactError::Io)?)
+}
+
+/// Opens an artifact whose bytes are in memory. They are copied once, to a 64-byte boundary.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_bytes(bytes: &[u8]) -> Result<Model, ArtifactError> {
+    decode_shared(&FileBytes::copy_of(bytes))
+}
+
+/// Reads an artifact; the tensors of the model share its bytes.
+fn decode_shared(file: &FileBytes) -> Result<Model, ArtifactError> {
+    decode(file, |entry| {
+        let range = entry.range.clone();
+        Tensor::from_file(entry.dtype, entry.shape.clone(), file.clone(), range)
     })
 }
 

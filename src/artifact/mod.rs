@@ -17,6 +17,7 @@ mod plain_yaml;
 mod preprocessing;
 mod preprocessing_yaml;
 mod presets;
+mod source;
 mod validate;
 
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod tests;
 pub use embedded::{embedded, embedded_bytes};
 pub use error::{ArtifactError, ByteCount};
 pub use fields::{FieldMapping, FieldMappingError, FieldPart, VectorInput};
-pub use file::{load, load_static, write, write_with_progress};
+pub use file::{load, load_bytes, load_static, write, write_with_progress};
 pub use foreign::Foreign;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 pub use model::{
@@ -34,9 +35,13 @@ pub use model::{
 };
 pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
 pub use presets::{PRESETS, Preset};
+pub use source::{LoadError, ModelSource};
 
 /// Parses YAML from strangers: no anchors, aliases, tags or block text, and bounded in size and
-/// depth. The error is a sentence that names the line.
-pub(crate) fn parse_plain_yaml(text: &str) -> Result<serde_yaml::Value, String> {
+/// depth.
+///
+/// # Errors
+/// A sentence that names the line.
+pub fn parse_plain_yaml(text: &str) -> Result<serde_yaml::Value, String> {
     plain_yaml::parse(text).map_err(|error| error.to_string())
 }

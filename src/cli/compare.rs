@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::{EngineArgs, NamedValues, parse_points};
+use super::{EngineArgs, parse_points};
+use crate::predict::ExtraInput;
 
 /// `dermal compare`.
 #[derive(Debug, Args)]
@@ -48,7 +49,7 @@ pub struct CompareArgs {
     pub fields: Option<PathBuf>,
     /// Values of an extra input for all photos (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
-    pub input: Vec<NamedValues>,
+    pub input: Vec<ExtraInput>,
     /// Photos that cannot be read and are left out, at most
     #[arg(long, value_name = "N", default_value = "0")]
     pub max_bad: usize,

@@ -1,14 +1,12 @@
 //! `dermal bench`: how long one photo takes on this machine.
 
-use std::time::Instant;
-
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::session::{EngineChoice, load_model};
+use super::engine_options;
+use crate::artifact::ModelSource;
 use crate::cli::BenchArgs;
-use crate::engine::{Engine, StepTime};
-use crate::graph::{Graph, NodeId};
+use crate::engine::bench::{self, Latency, Runs, StepLatency};
 use crate::memory::measure;
 use crate::report::{self, Align, Progress, SCHEMA_VERSION, Table, bar};
 use crate::units::{Bytes, Millis};
@@ -32,16 +30,6 @@ struct Report {
 }
 
 #[derive(Serialize)]
-struct Latency {
-    min: f64,
-    median: f64,
-    p90: f64,
-    p99: f64,
-    max: f64,
-    mean: f64,
-}
-
-#[derive(Serialize)]
 struct Row {
     node: String,
     op: &'static str,
@@ -51,126 +39,47 @@ struct Row {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
-    let (model, name) = load_model(args.model.as_deref())?;
-    let choice = EngineChoice::new(&args.engine)?;
-    let mut engine = choice.engine(&model.graph, Vec::new())?;
-    let runs = args.runs as usize;
-    let mut times = Vec::with_capacity(runs);
-    let mut steps: Vec<Vec<StepTime>> = Vec::new();
-    let warm_up = runs.div_ceil(10);
+    let source = ModelSource::of(args.model.as_deref());
+    let model = source.load()?;
+    let options = engine_options(&args.engine)?;
+    let runs = Runs {
+        measured: args.runs as usize,
+        profile: args.profile,
+    };
     let mut progress = Progress::items("measuring");
-    for run in 0..warm_up + runs {
-        fill_inputs(&model.graph, &mut engine);
-        let started = Instant::now();
-        let profile = if args.profile {
-            engine.run_profiled()
-        } else {
-            Vec::new()
-        };
-        if !args.profile {
-            engine.run();
-        }
-        if run >= warm_up {
-            times.push(started.elapsed().as_secs_f64() * 1e3);
-            steps.push(profile);
-        }
-        progress.set(run as u64, (warm_up + runs) as u64);
-    }
+    let measured = bench::measure(&model.graph, &options, runs, &mut |done, all| {
+        progress.set(done as u64, all as u64);
+    })
+    .context("cannot run the model")?;
     drop(progress);
-    let latency = Latency::of(&mut times);
-    let macs = model.graph.total_stats().macs as f64;
-    let output = engine.output().iter().enumerate();
+    let row = |step: &StepLatency| {
+        let node = model.graph.node(step.node);
+        Row {
+            node: node.name.clone(),
+            op: node.op.name(),
+            kernel: step.kernel,
+            median_ms: step.median_ms,
+            gmac_per_s: step.gmac_per_s,
+        }
+    };
     let report = Report {
         schema_version: SCHEMA_VERSION,
-        model: name,
-        threads: choice.threads,
-        isa: choice.isa.name(),
-        runs,
-        gmac_per_s: macs / latency.median / 1e6,
-        latency_ms: latency,
-        arena_bytes: engine.memory_bytes(),
+        model: source.to_string(),
+        threads: options.threads,
+        isa: options.isa.name(),
+        runs: runs.measured,
+        latency_ms: measured.latency,
+        gmac_per_s: measured.gmac_per_s,
+        arena_bytes: measured.arena_bytes,
         rss_bytes: measure::rss_bytes(),
         peak_rss_bytes: measure::peak_rss_bytes(),
-        top1_index: output
-            .max_by(|a, b| a.1.total_cmp(b.1))
-            .map_or(0, |(i, _)| i),
-        profile: if args.profile {
-            profile(&model.graph, &steps)
-        } else {
-            Vec::new()
-        },
+        top1_index: measured.top1_index,
+        profile: measured.profile.iter().map(row).collect(),
     };
     if args.json {
         return Ok(report::print_json(&report)?);
     }
     print(&report)
-}
-
-/// Seeded noise in -1..1 (SplitMix64, Steele et al. 2014): times must not depend on denormals.
-fn fill_inputs(graph: &Graph, engine: &mut Engine) {
-    let inputs: Vec<NodeId> = graph.inputs().map(|(id, _)| id).collect();
-    let mut state = 1u64;
-    for id in inputs {
-        for value in engine.input_mut(id) {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            *value = ((z ^ (z >> 31)) >> 40) as f32 / 8_388_608.0 - 1.0;
-        }
-    }
-}
-
-impl Latency {
-    /// Of at least one time; sorts them.
-    fn of(times: &mut [f64]) -> Self {
-        times.sort_by(f64::total_cmp);
-        let at = |q: f64| quantile(times, q);
-        Self {
-            min: at(0.0),
-            median: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            max: at(1.0),
-            mean: times.iter().sum::<f64>() / times.len() as f64,
-        }
-    }
-}
-
-/// Linear interpolation between closest ranks, as NumPy's default.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let at = q * (sorted.len() - 1) as f64;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 0 and the last index"
-    )]
-    let low = at as usize;
-    let high = (low + 1).min(sorted.len() - 1);
-    sorted[low] + (sorted[high] - sorted[low]) * (at - at.floor())
-}
-
-fn profile(graph: &Graph, runs: &[Vec<StepTime>]) -> Vec<Row> {
-    let Some(first) = runs.first() else {
-        return Vec::new();
-    };
-    let row = |(i, step): (usize, &StepTime)| {
-        let mut times: Vec<f64> = runs
-            .iter()
-            .map(|run| run[i].time.as_secs_f64() * 1e3)
-            .collect();
-        times.sort_by(f64::total_cmp);
-        let median_ms = quantile(&times, 0.5);
-        let node = graph.node(step.node);
-        Row {
-            node: node.name.clone(),
-            op: node.op.name(),
-            kernel: step.kernel,
-            median_ms,
-            gmac_per_s: graph.stats(step.node).macs as f64 / median_ms.max(1e-6) / 1e6,
-        }
-    };
-    first.iter().enumerate().map(row).collect()
 }
 
 fn print(report: &Report) -> Result<()> {
@@ -234,21 +143,4 @@ fn print(report: &Report) -> Result<()> {
         ]);
     }
     Ok(report::print(format!("\n{table}"))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_numpys() {
-        // numpy.quantile([1, 2, 4, 8], [0, .5, .9, 1])
-        let values = [1.0, 2.0, 4.0, 8.0];
-        let got = [0.0, 0.5, 0.9, 1.0].map(|q| quantile(&values, q));
-        assert!(
-            got.iter()
-                .zip([1.0, 3.0, 6.8, 8.0])
-                .all(|(a, b)| (a - b).abs() < 1e-12)
-        );
-    }
 }

@@ -13,12 +13,13 @@ use super::session;
 use crate::artifact::{
     self, Head, InputKind, InputSpec, Manifest, Model, Preprocessing, Provenance,
 };
-use crate::cli::{ImportArgs, NamedValues};
+use crate::cli::ImportArgs;
 use crate::file::{atomic, sha256_of_file};
 use crate::graph::pass::{self, Answer};
 use crate::graph::{Graph, Op};
 use crate::import::{ImportOptions, import, supported_layers};
 use crate::memory::measure;
+use crate::predict::ExtraInput;
 use crate::report::{self, Align, Progress, Table};
 use crate::units::{Bytes, Count, Millis};
 
@@ -215,7 +216,7 @@ fn check_labels(labels: &[String], expected: usize, head: Head) -> Result<()> {
 
 /// The photo's recipe and the defaults of other inputs.
 fn inputs(args: &ImportArgs, graph: &Graph) -> Result<Vec<InputSpec>> {
-    let mut defaults: Vec<&NamedValues> = args.input_default.iter().collect();
+    let mut defaults: Vec<&ExtraInput> = args.input_default.iter().collect();
     let names: Vec<String> = graph
         .inputs()
         .map(|(_, node)| format!("`{}`", node.name))
@@ -267,7 +268,7 @@ fn inputs(args: &ImportArgs, graph: &Graph) -> Result<Vec<InputSpec>> {
 
 fn default_values(
     node: &crate::graph::Node,
-    given: Option<&NamedValues>,
+    given: Option<&ExtraInput>,
 ) -> Result<Option<Vec<f32>>> {
     let Some(given) = given else { return Ok(None) };
     let expected = node.shape.len();

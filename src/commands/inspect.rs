@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::session::load_model;
 use crate::artifact::fields::{FieldMapping, FieldPart, MissingCategory};
 use crate::artifact::{
-    EvidenceRecord, Head, InputKind, InputSpec, Model, Preprocessing, Provenance,
+    EvidenceRecord, Head, InputKind, InputSpec, Model, ModelSource, Preprocessing, Provenance,
     QuantizationRecord, Resize,
 };
 use crate::cli::InspectArgs;
@@ -86,8 +85,9 @@ struct Layer<'a> {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<()> {
-    let (model, name) = load_model(args.model.as_deref())?;
-    let report = Report::of(&model, name, args.layers);
+    let source = ModelSource::of(args.model.as_deref());
+    let model = source.load()?;
+    let report = Report::of(&model, source.to_string(), args.layers);
     if args.json {
         return Ok(report::print_json(&report)?);
     }

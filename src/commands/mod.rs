@@ -8,14 +8,17 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::artifact::{ArtifactError, FieldMappingError, PreprocessingError};
-use crate::cli::{Cli, Command};
+use crate::artifact::{ArtifactError, FieldMappingError, LoadError, PreprocessingError};
+use crate::classifier::ClassifierError;
+use crate::cli::{Cli, Command, EngineArgs};
+use crate::engine;
 use crate::evaluate::dataset::DatasetError;
 use crate::evaluate::metrics::MetricsError;
 use crate::explain::ExplainError;
 use crate::file::atomic::AtomicError;
 use crate::import::ImportError;
 use crate::kernels::{Isa, IsaError};
+use crate::memory::budget::CpuBudget;
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::probe::ProbeError;
 use crate::quantize::QuantizeError;
@@ -66,6 +69,17 @@ fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error
         hint: hint.into(),
     }
     .into()
+}
+
+/// How the engine is to run: as asked, or with every CPU this process may use on its best kernels.
+fn engine_options(args: &EngineArgs) -> Result<engine::Options, IsaError> {
+    let isa = args.isa.as_deref();
+    let threads = args.threads.map(std::num::NonZero::get);
+    Ok(engine::Options {
+        threads: threads.unwrap_or_else(|| CpuBudget::detect().threads()),
+        isa: isa.map_or_else(|| Ok(Isa::detect()), Isa::by_name)?,
+        keep: Vec::new(),
+    })
 }
 
 /// Reads the command line. `--version` tells the CPU's tiers, too.
@@ -189,6 +203,12 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if cause.is::<IsaError>() {
         return Some("leave `--isa` out: the best that this CPU has is chosen".to_owned());
     }
+    if let Some(error) = cause.downcast_ref::<LoadError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<ClassifierError>() {
+        return error.hint();
+    }
     let error = cause.downcast_ref::<ExplainError>()?;
-    Some(error.hint().to_owned())
+    Some(error.hint())
 }

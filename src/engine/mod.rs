@@ -11,10 +11,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::graph::{Graph, NodeId};
-use crate::kernels::{Isa, Memory, Program, ProgramError, SLACK, Threads};
+use crate::kernels::{Isa, Memory, Program, ProgramError, SLACK, Threads, ThreadsError};
 use crate::quantization::Quantization;
 
 pub mod arena;
+pub mod bench;
 mod lower;
 mod lower_i8;
 mod plan;
@@ -71,7 +72,7 @@ pub enum EngineError {
         /// How many were asked for.
         threads: usize,
         /// Its answer.
-        source: rayon::ThreadPoolBuildError,
+        source: ThreadsError,
     },
 }
 

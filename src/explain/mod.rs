@@ -1,24 +1,29 @@
 //! Where the model looked: class activation maps from the very model that answers.
 //!
-//! The engine runs the photo and keeps one feature map; only what follows that map (a pooling and
-//! a dense layer, as a rule) is run again on candle, for the gradient of the class's logit. So an
-//! explanation costs a few milliseconds, not a second model.
+//! The engine runs the photo and keeps one feature map. The methods need the gradient of the class's
+//! logit with respect to that map, so only what follows it counts. If that is a global mean and dense
+//! layers, as in most models, the gradient is known in closed form; otherwise that part of the model
+//! is run again on candle. An explanation costs a few milliseconds, not a second model.
+//!
+//! A build without the feature `gradients` has no candle. It draws the maps that need no gradient
+//! ([`Method::EigenCam`]) and those of the closed form, and refuses the rest by name
+//! ([`ExplainError::NoGradient`]).
 //!
 //! In: a graph that ends in logits, a [`Target`] in it, the engine's values. Out: a [`HeatMap`];
 //! [`overlay`] draws it on the photo. Not here: running the photo (`predict`), files (`commands`).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
+use self::closed::Obstacle;
+use crate::graph::{ExposeError, NodeId, WeightError};
+use crate::reference::{self, ReferenceError};
 
-use crate::graph::{ExposeError, Graph, NodeId};
-use crate::reference::{Reference, ReferenceError};
-
+mod closed;
 mod colormap;
 mod map;
 mod npy;
 mod overlay;
+mod picture;
 mod shrink;
 mod target;
 
@@ -26,6 +31,7 @@ pub use colormap::Colormap;
 pub use map::{HeatMap, Method};
 pub use npy::npy_bytes;
 pub use overlay::{Overlay, encode_png, most_png_bytes, overlay, write_png};
+pub use picture::{Picture, draw};
 pub use shrink::{shrink, shrunk};
 pub use target::{Target, default_layer};
 
@@ -80,12 +86,35 @@ pub enum ExplainError {
         /// Outputs.
         classes: usize,
     },
+    /// No class has the name.
+    #[error("the model has no class `{name}`")]
+    UnknownClass {
+        /// As asked for.
+        name: String,
+        /// The classes that there are.
+        classes: Vec<String>,
+    },
+    /// This build has no gradients, and the layers behind the map need one.
+    #[error(
+        "`{method}` at layer `{layer}` needs the gradient of `{node}` ({op}), which this build \
+         cannot compute"
+    )]
+    NoGradient {
+        /// The method's name.
+        method: &'static str,
+        /// The layer of the feature map.
+        layer: String,
+        /// The first node on the way back from the output whose gradient is not known.
+        node: String,
+        /// Its op.
+        op: &'static str,
+    },
+    /// A weight of the head cannot be read.
+    #[error("the gradient of the class cannot be computed")]
+    Weight(#[from] WeightError),
     /// The head could not be run for gradients.
     #[error("the gradient of the class cannot be computed")]
     Reference(#[from] ReferenceError),
-    /// Candle refused the backward pass.
-    #[error("the gradient of the class cannot be computed")]
-    Backward(#[from] candle_core::Error),
 }
 
 fn nearest_names(names: &[String]) -> String {
@@ -107,14 +136,19 @@ impl ExplainError {
             Self::NoMap => "no_map",
             Self::Expose { .. } => "expose",
             Self::Class { .. } => "class",
-            Self::Reference(_) | Self::Backward(_) => "gradient",
+            Self::UnknownClass { .. } => "unknown_class",
+            Self::NoGradient { .. } => "no_gradient",
+            Self::Weight(_) | Self::Reference(_) => "gradient",
         }
     }
 
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> String {
+        let text = match self {
+            Self::UnknownClass { classes, .. } => {
+                return format!("its classes are {}", classes.join(", "));
+            }
             Self::UnknownLayer { .. } | Self::AmbiguousLayer { .. } => {
                 "`dermal inspect MODEL --layers` lists every layer"
             }
@@ -125,10 +159,15 @@ impl ExplainError {
             Self::NoMap => "leave out `--gradcam`: only convolutional models have heat maps",
             Self::Expose { .. } => "choose the layer after it with `--layer`",
             Self::Class { .. } => "`dermal inspect MODEL` lists the classes",
-            Self::Reference(_) | Self::Backward(_) => {
+            Self::NoGradient { .. } => {
+                "choose `eigencam`, or a layer behind which there are only a global mean and dense \
+                 layers; or build with the feature `gradients`"
+            }
+            Self::Weight(_) | Self::Reference(_) => {
                 "this is a bug: please report the model's layers (`dermal inspect --layers`)"
             }
-        }
+        };
+        text.to_owned()
     }
 }
 
@@ -153,7 +192,7 @@ pub fn explain<'v>(
     }
     let activation = values(target.node());
     let gradient = if method.needs_gradient() {
-        gradient(graph, target, score, &activation, values)?
+        gradient(target, method, score, values)?
     } else {
         Vec::new()
     };
@@ -163,30 +202,42 @@ pub fn explain<'v>(
     Ok(HeatMap::new(height, width, raw))
 }
 
+/// The gradient of the score with respect to the target's value: in closed form where that is
+/// possible, by candle elsewhere.
 fn gradient<'v>(
-    graph: &Graph,
     target: &Target,
+    method: Method,
     score: Score,
-    activation: &[f32],
     values: &dyn Fn(NodeId) -> Cow<'v, [f32]>,
 ) -> Result<Vec<f32>, ExplainError> {
-    let reference = Reference::new(graph);
-    let start = reference.tensor(target.node(), activation)?;
-    let start = Var::from_tensor(&start)?;
-    let mut given = BTreeMap::from([(target.node(), start.as_tensor().clone())]);
-    for &id in target.frontier() {
-        given.insert(id, reference.tensor(id, &values(id))?);
+    let graph = target.graph();
+    let mut gradient = match closed::gradient(target, score.output, values) {
+        Ok(gradient) => gradient,
+        Err(Obstacle::Node(id)) if !reference::AVAILABLE => {
+            let node = graph.node(id);
+            return Err(ExplainError::NoGradient {
+                method: method.name(),
+                layer: target.layer().to_owned(),
+                node: node.name.clone(),
+                op: node.op.name(),
+            });
+        }
+        Err(Obstacle::Weight(error)) if !reference::AVAILABLE => return Err(error.into()),
+        // Candle can differentiate everything that the engine runs.
+        Err(_) => reference::gradient(
+            graph,
+            target.node(),
+            target.frontier(),
+            score.output,
+            values,
+        )?,
+    };
+    if score.negated {
+        for value in &mut gradient {
+            *value = -*value;
+        }
     }
-    let logits = reference.evaluate(&given, &[graph.output()])?;
-    let logits = Tensor::cat(&logits, 0)?.flatten_all()?;
-    let logit = logits.narrow(0, score.output, 1)?.sum_all()?;
-    let logit = if score.negated { logit.neg()? } else { logit };
-    let gradients = logit.backward()?;
-    match gradients.get(&start) {
-        Some(gradient) => Ok(gradient.flatten_all()?.to_vec1()?),
-        // The class does not depend on the map at all (all weights zero, for example).
-        None => Ok(vec![0.0; graph.node(target.node()).shape.len()]),
-    }
+    Ok(gradient)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which feature map is explained, and what the head behind it needs.
+//! Which feature map a heat map is drawn from, and which other values the layers behind it read.
 
 use super::ExplainError;
 use crate::graph::{Graph, NodeId, Op, Stage, expose};
@@ -87,9 +87,9 @@ impl Target {
     }
 }
 
-/// The last convolutional feature map: the last value of rows and columns that the answer depends
-/// on, and that is not merely another one pooled, padded, cropped or resized. It is what Keras'
-/// users choose by hand: `top_activation`, `block14_sepconv2_act`, `conv5_block3_out`.
+/// The last convolutional feature map: the last value with rows and columns that the answer depends
+/// on. Values that only pool, pad, crop or resize another one do not count. It is what Keras' users
+/// choose by hand: `top_activation`, `block14_sepconv2_act`, `conv5_block3_out`.
 #[must_use]
 pub fn default_layer(graph: &Graph) -> Option<NodeId> {
     let upstream = upstream(graph);
@@ -113,8 +113,9 @@ pub fn default_layer(graph: &Graph) -> Option<NodeId> {
     })
 }
 
-/// The name people know a node's value by: the first source layer whose output it is (what
-/// follows are models that end in it and layers that do nothing), or its own.
+/// The name that people know a node's value by: that of the first source layer whose output it is, or
+/// else the node's own. Later source layers with the same output are models that end in it, and
+/// layers that do nothing.
 fn display_name(graph: &Graph, id: NodeId) -> String {
     let node = graph.node(id);
     let mut layers = node.layers.iter();

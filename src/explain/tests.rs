@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::activation::Activation;
+use crate::graph::Graph;
 use crate::graph::{
     BinaryOp, Conv2d, Dense, Epilogue, Kernel, Op, Padding, PoolKind, SourceLayer, Stage, Window,
     pass,
 };
 use crate::predict::Region;
+use crate::reference::Reference;
 use crate::tensor::{Shape, Tensor as Weights};
 
 fn weights(graph: &mut Graph, key: &str, shape: &[usize], values: &[f32]) -> String {
@@ -288,4 +290,165 @@ fn npy_is_what_numpy_writes() {
     assert_eq!(bytes[127], b'\n');
     assert_eq!(bytes.len(), 128 + 12);
     assert_eq!(bytes[128..132], 1.0f32.to_le_bytes());
+}
+
+/// A map of 3 x 2 places and 3 channels, and what is pushed behind it.
+fn headed(push_head: impl FnOnce(&mut Graph, NodeId)) -> Target {
+    let mut graph = Graph::new("headed");
+    let image = graph.push_input("image", [3, 2, 3].into()).unwrap();
+    let map = push(
+        &mut graph,
+        "map",
+        Op::Activation(Activation::Relu),
+        &[image],
+    );
+    push_head(&mut graph, map);
+    Target::find(&graph, Some("map")).unwrap()
+}
+
+fn dense(graph: &mut Graph, input: NodeId, units: usize, activation: Activation) -> NodeId {
+    let name = format!("dense{}", graph.nodes().len());
+    let k = graph.node(input).shape.channels();
+    let number = |i: usize| ((i * 37 + units) % 19) as f32 / 7.0 - 1.1;
+    let kernel: Vec<f32> = (0..k * units).map(number).collect();
+    let kernel = weights(graph, &format!("{name}.kernel"), &[k, units], &kernel);
+    let bias: Vec<f32> = (0..units).map(|i| number(i) / 3.0).collect();
+    let bias = weights(graph, &format!("{name}.bias"), &[units], &bias);
+    let dense = Dense {
+        units,
+        kernel: Kernel::plain(kernel),
+        bias: Some(bias),
+        epilogue: Epilogue {
+            activation,
+            residual: None,
+        },
+    };
+    push(graph, &name, Op::Dense(dense), &[input])
+}
+
+fn global_mean(graph: &mut Graph, input: NodeId, keep_dims: bool) -> NodeId {
+    let kind = PoolKind::Average;
+    push(graph, "mean", Op::GlobalPool { kind, keep_dims }, &[input])
+}
+
+/// The largest difference between the closed form and candle over all outputs, relative to the
+/// largest gradient; `None` if the closed form does not apply.
+fn distance_from_candle(target: &Target) -> Option<f32> {
+    let graph = target.graph();
+    let values: Vec<f32> = (0..graph.node(target.node()).shape.len())
+        .map(|i| (i * 5 % 11) as f32 / 4.0)
+        .collect();
+    let values = |_| Cow::Borrowed(values.as_slice());
+    let outputs = graph.node(graph.output()).shape.len();
+    let mut most = 0.0_f32;
+    for output in 0..outputs {
+        let got = closed::gradient(target, output, &values).ok()?;
+        let expected = reference::gradient(graph, target.node(), &[], output, &values).unwrap();
+        let scale = expected.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+        assert!(
+            scale > 0.0,
+            "a gradient that is zero everywhere shows nothing"
+        );
+        let pairs = got.iter().zip(&expected);
+        most = pairs.fold(most, |most, (a, b)| most.max((a - b).abs() / scale));
+    }
+    Some(most)
+}
+
+#[test]
+fn the_closed_form_of_one_dense_layer_is_candles_gradient_bit_by_bit() {
+    for keep_dims in [false, true] {
+        let target = headed(|graph, map| {
+            let mean = global_mean(graph, map, keep_dims);
+            dense(graph, mean, 5, Activation::Linear);
+        });
+        assert_eq!(distance_from_candle(&target), Some(0.0), "{keep_dims}");
+    }
+    // The demo model, at the layer that its heat maps are drawn from.
+    let model = crate::artifact::embedded().unwrap();
+    let target = Target::find(&model.graph, None).unwrap();
+    assert_eq!(distance_from_candle(&target), Some(0.0));
+}
+
+#[test]
+fn the_closed_form_goes_through_several_dense_layers() {
+    for hidden in [
+        Activation::Linear,
+        Activation::Relu,
+        Activation::Tanh,
+        Activation::Sigmoid,
+    ] {
+        let target = headed(|graph, map| {
+            let window = Window {
+                kernel: [3, 2],
+                strides: [1, 1],
+                dilations: [1, 1],
+                padding: Padding::default(),
+            };
+            let kind = PoolKind::Average;
+            let mean = push(graph, "mean", Op::Pool2d { kind, window }, &[map]);
+            let shape = Shape::new(&[3]);
+            let flat = push(graph, "flatten", Op::Reshape { shape }, &[mean]);
+            let x = dense(graph, flat, 8, hidden);
+            let x = dense(graph, x, 6, hidden);
+            dense(graph, x, 4, Activation::Linear);
+        });
+        let distance = distance_from_candle(&target).unwrap();
+        assert!(distance < 1e-5, "{hidden:?}: {distance}");
+    }
+}
+
+#[test]
+fn heads_that_are_no_mean_with_dense_layers_are_left_to_candle() {
+    let obstacle = |target: &Target| {
+        let ones = vec![1.0; target.graph().node(target.node()).shape.len()];
+        match closed::gradient(target, 0, &|_| Cow::Borrowed(ones.as_slice())) {
+            Err(Obstacle::Node(id)) => target.graph().node(id).name.clone(),
+            _ => String::new(),
+        }
+    };
+    let max = |graph: &mut Graph, map| {
+        let kind = PoolKind::Max;
+        let keep_dims = false;
+        push(graph, "max", Op::GlobalPool { kind, keep_dims }, &[map])
+    };
+    let flat = |graph: &mut Graph, map| {
+        let shape = Shape::new(&[18]);
+        push(graph, "flatten", Op::Reshape { shape }, &[map])
+    };
+    let heads: [(&str, Target); 5] = [
+        (
+            "max",
+            headed(|graph, map| {
+                let x = max(graph, map);
+                dense(graph, x, 4, Activation::Linear);
+            }),
+        ),
+        (
+            "flatten",
+            headed(|graph, map| {
+                let x = flat(graph, map);
+                dense(graph, x, 4, Activation::Linear);
+            }),
+        ),
+        (
+            "dense2",
+            headed(|graph, map| {
+                let x = dense(graph, map, 4, Activation::Linear);
+                global_mean(graph, x, false);
+            }),
+        ),
+        (
+            "dense3",
+            headed(|graph, map| {
+                let x = global_mean(graph, map, false);
+                let x = dense(graph, x, 4, Activation::Gelu);
+                dense(graph, x, 4, Activation::Linear);
+            }),
+        ),
+        ("gate", Target::find(&network(), None).unwrap()),
+    ];
+    for (node, target) in heads {
+        assert_eq!(obstacle(&target), node);
+    }
 }

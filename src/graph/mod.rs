@@ -20,6 +20,7 @@ pub mod pass;
 mod shape;
 mod stats;
 mod storage;
+mod weights;
 
 pub use expose::{ExposeError, expose};
 pub use op::{
@@ -29,6 +30,7 @@ pub use op::{
 pub use shape::ShapeError;
 pub use stats::NodeStats;
 pub use storage::StorageError;
+pub use weights::{PlainKernel, WeightError, Weights};
 
 /// Index of a node, and of the value it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -38,12 +38,14 @@ mod requantize;
 pub mod softmax_f32;
 mod split;
 pub mod table_i8;
+mod threads;
 mod vector;
 mod window;
 
 pub use error::KernelError;
 pub use isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, Isa, IsaError};
-pub use program::{MAX_INPUTS, Memory, Program, ProgramError, SLACK, Threads};
+pub use program::{MAX_INPUTS, Memory, Program, ProgramError, SLACK};
+pub use threads::{Threads, ThreadsError};
 pub use window::SlidingWindow;
 
 use crate::tensor::{DType, Shape, Tensor};

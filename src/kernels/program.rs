@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::PreparedOp;
+use super::{PreparedOp, Threads};
 use crate::tensor::AlignedF32;
 
 /// Floats behind every operand that kernels may read (and ignore) past its end: one register.
@@ -223,14 +223,7 @@ impl Program {
             failed: AtomicBool::new(false),
             threads: threads.count(),
         };
-        match &threads.pool {
-            None => round.work(0, times),
-            Some(pool) => pool.in_place_scope(|scope| {
-                let round = &round;
-                scope.spawn_broadcast(move |_, context| round.work(context.index() + 1, None));
-                round.work(0, times);
-            }),
-        }
+        threads.share(|thread| round.work(thread, None), || round.work(0, times));
     }
 }
 
@@ -263,38 +256,6 @@ impl Memory {
     /// All operands, to set inputs.
     pub fn values_mut(&mut self) -> &mut [f32] {
         self.values.as_mut_slice()
-    }
-}
-
-/// The threads that share a program's calls: the caller's and `count - 1` others, which sleep
-/// between runs.
-pub struct Threads {
-    pool: Option<rayon::ThreadPool>,
-    count: usize,
-}
-
-impl Threads {
-    /// `count` threads, the caller's included; 0 counts as 1.
-    ///
-    /// # Errors
-    /// If the operating system gives no more threads.
-    pub fn new(count: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
-        let count = count.max(1);
-        let pool = (count > 1)
-            .then(|| {
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(count - 1)
-                    .thread_name(|i| format!("engine-{}", i + 1))
-                    .build()
-            })
-            .transpose()?;
-        Ok(Self { pool, count })
-    }
-
-    /// How many, the caller's included.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.count
     }
 }
 

@@ -25,11 +25,29 @@ use super::orient;
 /// Extensions of the files that are taken for photos where a folder is searched.
 pub const PHOTO_EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 
-/// Whether a file's name ends like a photo's, in any case. What it is its content decides.
+/// Whether a file's name ends like a photo's (`.jpg`, `.PNG`). What the file really is, its content
+/// decides.
 #[must_use]
 pub fn has_photo_extension(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     PHOTO_EXTENSIONS.iter().any(|known| extension == *known)
+}
+
+/// The photos in a folder, those inside its folders left out, in the order of their names. Which
+/// files are photos, [`has_photo_extension`] says.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn photos_in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut photos = Vec::new();
+    for entry in folder.read_dir()? {
+        let file = entry?.path();
+        if has_photo_extension(&file) && file.is_file() {
+            photos.push(file);
+        }
+    }
+    photos.sort();
+    Ok(photos)
 }
 
 /// What one photo may cost.
@@ -73,6 +91,22 @@ impl std::fmt::Debug for Photo {
 }
 
 impl Photo {
+    /// Reads and decodes a photo file within the default [`Limits`]; [`read`] takes others.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if there is no such file, it is not a photo, or it is too large.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, DecodeError> {
+        read(path.as_ref(), &Limits::default())
+    }
+
+    /// Decodes the bytes of a photo file within the default [`Limits`]; [`decode`] takes others.
+    ///
+    /// # Errors
+    /// As [`Photo::open`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        decode(bytes, &Limits::default())
+    }
+
     /// A photo from `width * height * 3` bytes, rows from the top; `None` if the length differs
     /// or is zero.
     #[must_use]

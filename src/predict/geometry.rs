@@ -56,6 +56,18 @@ pub struct Region {
 }
 
 impl Region {
+    /// The same part of the photo after its size changed. Sizes are `[width, height]`.
+    #[must_use]
+    pub fn scaled(self, from: [usize; 2], to: [usize; 2]) -> Self {
+        let [x, y] = [0, 1].map(|axis| to[axis] as f64 / from[axis] as f64);
+        Self {
+            left: self.left * x,
+            top: self.top * y,
+            width: self.width * x,
+            height: self.height * y,
+        }
+    }
+
     /// What a recipe keeps of a photo of `photo` rows and columns for an input of `input` ones.
     #[must_use]
     pub fn seen(resize: Resize, photo: [usize; 2], input: [usize; 2]) -> Self {

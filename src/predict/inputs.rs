@@ -13,6 +13,9 @@ pub struct ExtraInput {
     pub values: Vec<f32>,
 }
 
+/// The values of every input beside the photo, by node: what [`resolve`] makes for one model.
+pub type InputValues = Vec<(NodeId, Vec<f32>)>;
+
 /// Why extra inputs do not fit the model.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InputError {
@@ -151,7 +154,7 @@ impl std::str::FromStr for ExtraInput {
 ///
 /// # Errors
 /// [`InputError`] naming the input.
-pub fn resolve(model: &Model, given: &[ExtraInput]) -> Result<Vec<(NodeId, Vec<f32>)>, InputError> {
+pub fn resolve(model: &Model, given: &[ExtraInput]) -> Result<InputValues, InputError> {
     let specs = &model.manifest.inputs;
     for (i, extra) in given.iter().enumerate() {
         let name = || extra.name.clone();

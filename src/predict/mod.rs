@@ -1,8 +1,8 @@
 //! From a photo's bytes to probabilities: decode, orient, resize, normalise, run.
 //!
-//! Goes in: a file or bytes ([`decode`]), a [`crate::artifact::Model`] and what runs its graph
-//! ([`Run`]). Comes out: a [`Prediction`]. Not here: heat maps (`explain`), metrics
-//! (`evaluate`), printing.
+//! In: a file or bytes ([`decode`]), a [`crate::artifact::Model`], and what runs its graph ([`Run`]).
+//! Out: a [`Prediction`]. Not here: heat maps ([`crate::explain`]), both together
+//! ([`crate::classifier`]), metrics, printing.
 
 pub mod decode;
 pub mod fields;
@@ -22,7 +22,7 @@ mod source;
 pub use decode::{DecodeError, Limits, Photo};
 pub use fields::{FieldError, FieldInputs};
 pub use geometry::Region;
-pub use inputs::{ExtraInput, InputError, resolve as resolve_inputs};
+pub use inputs::{ExtraInput, InputError, InputValues, resolve as resolve_inputs};
 pub use photo_input::PhotoInput;
 pub use predictor::{PredictError, Prediction, Predictor, Run, Timing};
 pub use preprocess::preprocess;

@@ -1,5 +1,5 @@
-//! How photos become the input of one model: recipe and shape, apart from the memory the model
-//! runs in, so that photos can be prepared on other threads and for several models.
+//! How photos become the input of one model: the recipe and the input's shape. It is apart from the
+//! memory that the model runs in, so photos can be prepared on other threads and for several models.
 
 use super::decode::Photo;
 use super::predictor::PredictError;

@@ -1,4 +1,4 @@
-//! A model and the memory it runs in, ready for photos.
+//! From a photo to probabilities: preprocessing, one run of the graph, and the head.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use crate::artifact::{Head, Model, Preprocessing, PreprocessingError};
 use crate::engine::Engine;
 use crate::graph::NodeId;
 
-/// What computes the graph: the engine, or the reference in tests. Memory for inputs belongs to
-/// it, so that preprocessing writes where the first layer reads.
+/// What computes the graph: the engine, or the reference in tests. It owns the memory of the inputs,
+/// so preprocessing writes straight to where the first layer reads.
 pub trait Run {
     /// An input's floats, to be filled before each run.
     fn input_mut(&mut self, input: NodeId) -> &mut [f32];
@@ -40,11 +40,11 @@ impl Run for Engine {
 /// How long the parts of a prediction took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// Reading and decoding the file; zero where the photo was there already.
+    /// Reading and decoding the file; zero if the photo was already decoded.
     pub decode: Duration,
-    /// Photo to input; zero where the input was prepared already.
+    /// From the photo to the input; zero if the input was already prepared.
     pub preprocess: Duration,
-    /// Input to probabilities.
+    /// From the input to probabilities.
     pub inference: Duration,
 }
 
@@ -53,14 +53,15 @@ pub struct Timing {
 pub struct Prediction {
     /// The probability of each label, in the order of the labels.
     pub probabilities: Vec<f32>,
-    /// The graph's output: what the model's last activation is applied to.
+    /// The graph's output, before the model's last activation.
     pub logits: Vec<f32>,
     /// Where the time went.
     pub timing: Timing,
 }
 
 impl Prediction {
-    /// Indices of labels with their probabilities, likeliest first; equal ones by index.
+    /// The index of each label with its probability, likeliest first. Labels with equal probabilities
+    /// are in the order of their indices.
     #[must_use]
     pub fn ranked(&self) -> Vec<(usize, f32)> {
         let mut ranked: Vec<(usize, f32)> =
@@ -96,7 +97,7 @@ pub enum PredictError {
     /// The model does not have one photo as input, or labels for its outputs.
     #[error("the model cannot classify photos: {0}")]
     Model(String),
-    /// The network's output is no number.
+    /// An output of the network is infinite or not a number.
     #[error("the model's output {index} is {value}")]
     NotFinite {
         /// Which output.
@@ -136,7 +137,8 @@ impl PredictError {
     }
 }
 
-/// A model ready to classify photos. See the module's documentation.
+/// Runs a model on photos, with whatever computes its graph. [`Classifier`](crate::Classifier) is the
+/// type to start with: it adds the engine and heat maps.
 pub struct Predictor<R> {
     runner: R,
     photo: PhotoInput,
@@ -272,7 +274,8 @@ impl<R: Run> Predictor<R> {
         )
     }
 
-    /// What runs the graph: after a prediction it holds kept values, for explanations.
+    /// What runs the graph. After a prediction it holds the kept values, from which heat maps are
+    /// drawn.
     pub fn runner(&self) -> &R {
         &self.runner
     }

@@ -1,6 +1,7 @@
-//! Rows of a photo as the resamplers read them: three channels or one, alpha resolved.
+//! Rows of a photo as the resamplers read them: with three channels or one, and transparent pixels
+//! already blended with the background.
 //!
-//! A row is made when it is asked for, so that no second copy of the photo exists.
+//! A row is made when a resampler asks for it, so there is never a second copy of the photo.
 
 use super::decode::Photo;
 
@@ -13,8 +14,8 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The photo as three channels, or as Pillow's `convert("L")`. Transparent pixels show
-    /// `background`, or the colour stored under them where there is none.
+    /// The photo with three channels, or with one as Pillow's `convert("L")` makes it. Transparent
+    /// pixels show `background`, or without one the colour that is stored under them.
     pub(super) fn new(photo: &'a Photo, background: Option<[u8; 3]>, gray: bool) -> Self {
         Self {
             photo,

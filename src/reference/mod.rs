@@ -8,16 +8,16 @@
 //! In: values of some nodes. Out: the value of any other. A given value cuts off everything
 //! before it, so that a head can be run alone from a feature map.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use candle_core::{D, DType, Device, IndexOp, Tensor};
+use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 
 use crate::activation::Activation;
 use crate::graph::{
-    BinaryOp, Conv2d, Dense, DepthwiseConv2d, Graph, Kernel, KernelLayout, Node, NodeId, Op,
-    Padding, PoolKind, ResizeKind, Window,
+    BinaryOp, Conv2d, Dense, DepthwiseConv2d, Graph, Kernel, Node, NodeId, Op, Padding, PoolKind,
+    ResizeKind, WeightError, Weights, Window,
 };
-use crate::panel;
 use crate::tensor;
 
 mod activation;
@@ -41,13 +41,8 @@ pub enum ReferenceError {
         got: usize,
     },
     /// A weight tensor is absent or of a dtype that has no float values.
-    #[error("node `{node}`: weight `{key}` is missing or not a float tensor")]
-    Weight {
-        /// The node.
-        node: String,
-        /// The tensor's key.
-        key: String,
-    },
+    #[error(transparent)]
+    Weight(#[from] WeightError),
     /// Candle refused an operation.
     #[error("node `{node}` ({op}) failed in the reference")]
     Candle {
@@ -58,6 +53,9 @@ pub enum ReferenceError {
         /// Candle's reason.
         source: candle_core::Error,
     },
+    /// Candle refused the backward pass.
+    #[error("the backward pass failed in the reference")]
+    Backward(#[source] candle_core::Error),
 }
 
 impl ReferenceError {
@@ -67,8 +65,9 @@ impl ReferenceError {
         match self {
             Self::MissingInput(_) => "missing_input",
             Self::ValueLen { .. } => "value_len",
-            Self::Weight { .. } => "weight",
+            Self::Weight(_) => "weight",
             Self::Candle { .. } => "candle",
+            Self::Backward(_) => "backward",
         }
     }
 }
@@ -211,9 +210,10 @@ impl<'a> Reference<'a> {
     }
 
     fn apply(&self, node: &Node, inputs: &[Tensor]) -> Result<Tensor, ReferenceError> {
-        let weights = Weights {
+        let weights = NodeWeights {
             graph: self.graph,
             node,
+            plain: Weights::of(self.graph, node),
         };
         let result = match &node.op {
             Op::Conv2d(conv) => {
@@ -254,6 +254,42 @@ impl<'a> Reference<'a> {
     }
 }
 
+/// Whether this build can compute gradients.
+pub const AVAILABLE: bool = true;
+
+/// The gradient of the output's element `element` with respect to the value of node `start`, by
+/// candle's backward pass. `values` gives the value of `start`, and of what else the nodes behind it
+/// read.
+///
+/// # Errors
+/// [`ReferenceError`] if a value is missing, or candle refuses an operation.
+pub fn gradient<'v>(
+    graph: &Graph,
+    start: NodeId,
+    others: &[NodeId],
+    element: usize,
+    values: &dyn Fn(NodeId) -> Cow<'v, [f32]>,
+) -> Result<Vec<f32>, ReferenceError> {
+    let reference = Reference::new(graph);
+    let variable = reference.tensor(start, &values(start))?;
+    let variable = Var::from_tensor(&variable).map_err(ReferenceError::Backward)?;
+    let mut given = BTreeMap::from([(start, variable.as_tensor().clone())]);
+    for &id in others {
+        given.insert(id, reference.tensor(id, &values(id))?);
+    }
+    let output = reference.evaluate(&given, &[graph.output()])?;
+    let gradient = || -> Candle<Vec<f32>> {
+        let output = Tensor::cat(&output, 0)?.flatten_all()?;
+        let gradients = output.narrow(0, element, 1)?.sum_all()?.backward()?;
+        match gradients.get(&variable) {
+            Some(gradient) => gradient.flatten_all()?.to_vec1(),
+            // The output does not depend on the value at all (all weights zero, for example).
+            None => Ok(vec![0.0; graph.node(start).shape.len()]),
+        }
+    };
+    gradient().map_err(ReferenceError::Backward)
+}
+
 fn failed(node: &Node, source: candle_core::Error) -> ReferenceError {
     ReferenceError::Candle {
         node: node.name.clone(),
@@ -263,35 +299,13 @@ fn failed(node: &Node, source: candle_core::Error) -> ReferenceError {
 }
 
 /// The weights of one node as candle tensors in the plain layouts.
-struct Weights<'a> {
+struct NodeWeights<'a> {
     graph: &'a Graph,
     node: &'a Node,
+    plain: Weights<'a>,
 }
 
-impl Weights<'_> {
-    fn missing(&self, key: &str) -> ReferenceError {
-        ReferenceError::Weight {
-            node: self.node.name.clone(),
-            key: key.to_owned(),
-        }
-    }
-
-    fn floats(&self, key: &str) -> Result<(&tensor::Tensor, Vec<f32>), ReferenceError> {
-        let stored = self
-            .graph
-            .tensors
-            .get(key)
-            .ok_or_else(|| self.missing(key))?;
-        let bytes = stored.bytes();
-        let values = match stored.dtype() {
-            tensor::DType::F32 => stored.as_f32().unwrap_or_default().to_vec(),
-            tensor::DType::F16 => halves(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
-            tensor::DType::BF16 => halves(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
-            tensor::DType::I8 | tensor::DType::I32 => return Err(self.missing(key)),
-        };
-        Ok((stored, values))
-    }
-
+impl NodeWeights<'_> {
     fn make(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor, ReferenceError> {
         Tensor::from_vec(values, shape, &Device::Cpu).map_err(|e| failed(self.node, e))
     }
@@ -303,153 +317,45 @@ impl Weights<'_> {
         [groups, k, n]: [usize; 3],
         bias: Option<&String>,
     ) -> Result<(Tensor, Option<Tensor>), ReferenceError> {
-        let (plain, bias) = match kernel.layout {
-            KernelLayout::Plain => (
-                self.floats(&kernel.tensor)?.1,
-                self.optional(bias, groups * n)?,
-            ),
-            KernelLayout::Panel16 => {
-                let plain = match &kernel.scale {
-                    Some(scale) => self.scaled(&kernel.tensor, scale, [groups, k, n])?,
-                    None => panel::unpack(&self.floats(&kernel.tensor)?.1, groups, k, n),
-                };
-                (plain, self.optional(bias, groups * n)?)
-            }
-            KernelLayout::Panel16x4 => {
-                let stored = self.integers(&kernel.tensor)?;
-                let plain = panel::unpack_i8(stored, groups, k, n);
-                self.real(kernel, &plain, groups * n, bias)?
-            }
-        };
-        let plain = self.make(plain, &[k, groups, n])?;
-        let grouped = plain.transpose(0, 1).and_then(|t| t.contiguous());
-        Ok((grouped.map_err(|e| failed(self.node, e))?, bias))
+        let plain = self.plain.matrix(kernel, [groups, k, n], bias)?;
+        let matrix = self.make(plain.weights, &[k, groups, n])?;
+        let grouped = matrix.transpose(0, 1).and_then(|t| t.contiguous());
+        let grouped = grouped.map_err(|e| failed(self.node, e))?;
+        Ok((grouped, self.row(plain.bias)?))
     }
 
     /// `[rows, n]` of a depthwise kernel, and its bias.
     fn rows(
         &self,
         kernel: &Kernel,
-        [rows, n]: [usize; 2],
+        extents: [usize; 2],
         bias: Option<&String>,
     ) -> Result<(Tensor, Option<Tensor>), ReferenceError> {
-        if kernel.layout != KernelLayout::Panel16x4 {
-            let (_, stored) = self.floats(&kernel.tensor)?;
-            return Ok((self.cut(stored, rows, n)?, self.optional(bias, n)?));
-        }
-        let stored = self.integers(&kernel.tensor)?;
-        let width = stored.len() / rows.max(1);
-        let plain: Vec<i8> = stored
-            .chunks_exact(width.max(1))
-            .flat_map(|row| &row[..n])
-            .copied()
-            .collect();
-        let (plain, bias) = self.real(kernel, &plain, n, bias)?;
-        Ok((self.make(plain, &[rows, n])?, bias))
+        let plain = self.plain.rows(kernel, extents, bias)?;
+        Ok((self.make(plain.weights, &extents)?, self.row(plain.bias)?))
     }
 
-    /// The plain matrix of packed i8 weights with a scale for each channel.
-    fn scaled(
-        &self,
-        key: &str,
-        scale: &str,
-        [groups, k, n]: [usize; 3],
-    ) -> Result<Vec<f32>, ReferenceError> {
-        let stored = self.integers(key)?;
-        let stored: Vec<f32> = stored.iter().map(|&w| f32::from(w)).collect();
-        let (_, scales) = self.floats(scale)?;
-        let mut plain = panel::unpack(&stored, groups, k, n);
-        for row in plain.chunks_exact_mut(groups * n) {
-            for (weight, scale) in row.iter_mut().zip(&scales) {
-                *weight *= scale;
-            }
-        }
-        Ok(plain)
-    }
-
-    fn integers(&self, key: &str) -> Result<&[i8], ReferenceError> {
-        let stored = self.graph.tensors.get(key).and_then(tensor::Tensor::as_i8);
-        stored.ok_or_else(|| self.missing(key))
-    }
-
-    /// The real numbers that rows of `n` integer weights and the i32 bias stand for.
-    #[expect(clippy::cast_possible_truncation, reason = "rounded once, from f64")]
-    fn real(
-        &self,
-        kernel: &Kernel,
-        plain: &[i8],
-        n: usize,
-        bias: Option<&String>,
-    ) -> Result<(Vec<f32>, Option<Tensor>), ReferenceError> {
-        let key = kernel.scale.as_ref().unwrap_or(&kernel.tensor);
-        let (_, scales) = self.floats(key)?;
-        let input = self.node.inputs.first().map(|&id| self.graph.node(id));
-        let input = input.and_then(|input| input.quantization);
-        let (Some(scales), Some(input)) = (scales.get(..n), input) else {
-            return Err(self.missing(key));
-        };
-        let mut sums = vec![0_i64; n];
-        for row in plain.chunks_exact(n) {
-            for (sum, &w) in sums.iter_mut().zip(row) {
-                *sum += i64::from(w);
-            }
-        }
-        let weights = plain.chunks_exact(n).flat_map(|row| {
-            let scaled = row.iter().zip(scales);
-            scaled.map(|(&w, &scale)| f32::from(w) * scale)
+    fn row(&self, values: Option<Vec<f32>>) -> Result<Option<Tensor>, ReferenceError> {
+        let tensor = values.map(|values| {
+            let n = values.len();
+            self.make(values, &[n])
         });
-        let weights = weights.collect();
-        let Some(bias) = bias else {
-            return Ok((weights, None));
-        };
-        let stored = self
-            .graph
-            .tensors
-            .get(bias)
-            .and_then(tensor::Tensor::as_i32);
-        let stored = stored.ok_or_else(|| self.missing(bias))?;
-        let real = stored.iter().zip(&sums).zip(scales);
-        let real = real.map(|((&b, &sum), &scale)| {
-            let units = i64::from(b) + i64::from(input.zero_point) * sum;
-            (units as f64 * f64::from(input.scale) * f64::from(scale)) as f32
-        });
-        Ok((weights, Some(self.make(real.collect(), &[n])?)))
+        tensor.transpose()
     }
 
     /// `[n]`, or `[1]` where one value stands for all channels.
     fn vector(&self, key: &str, n: usize) -> Result<Tensor, ReferenceError> {
-        let (_, stored) = self.floats(key)?;
-        if stored.len() == 1 {
-            return self.make(stored, &[1]);
-        }
-        let one_row = self.cut(stored, 1, n)?;
-        one_row.i(0).map_err(|e| failed(self.node, e))
-    }
-
-    fn optional(&self, key: Option<&String>, n: usize) -> Result<Option<Tensor>, ReferenceError> {
-        key.map(|key| self.vector(key, n)).transpose()
+        let values = self.plain.vector(key, n)?;
+        let n = values.len();
+        self.make(values, &[n])
     }
 
     fn whole(&self, key: &str) -> Result<Tensor, ReferenceError> {
-        let (tensor, stored) = self.floats(key)?;
-        self.make(stored, tensor.shape().dims())
+        let values = self.plain.floats(key)?;
+        // `floats` found the tensor.
+        let shape = self.graph.tensors.get(key).map(tensor::Tensor::shape);
+        self.make(values, shape.map_or(&[], tensor::Shape::dims))
     }
-
-    /// Rows that packing may have filled up with zeros.
-    fn cut(&self, stored: Vec<f32>, rows: usize, n: usize) -> Result<Tensor, ReferenceError> {
-        let width = stored.len() / rows.max(1);
-        let whole = self.make(stored, &[rows, width])?;
-        whole.narrow(1, 0, n).map_err(|e| failed(self.node, e))
-    }
-}
-
-fn halves(bytes: &[u8], convert: impl Fn([u8; 2]) -> f32) -> Vec<f32> {
-    bytes
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .map(|&pair| convert(pair))
-        .collect()
 }
 
 fn conv_extents(conv: &Conv2d, x: &Tensor) -> [usize; 3] {

@@ -11,9 +11,9 @@ use serde::Serialize;
 use self::facts::Times;
 use self::prove::Proof;
 use self::what_if::Row;
-use super::session::{EngineChoice, load_model};
+use super::session::EngineChoice;
 use super::{Outcome, failure};
-use crate::artifact::Model;
+use crate::artifact::{Model, ModelSource};
 use crate::cli::{EstimateArgs, InputSize, ProofPart, Switch};
 use crate::kernels::Isa;
 use crate::memory::estimate::{Calibration, Facts, Load, PhotoFacts, State, estimate, worst};
@@ -261,7 +261,8 @@ impl Subject {
     fn measure(asked: &Asked<'_>, choice: EngineChoice) -> Result<Self> {
         let idle = Counters::of(std::process::id());
         let since = Instant::now();
-        let (mut model, name) = load_model(asked.model)?;
+        let source = ModelSource::of(asked.model);
+        let (mut model, name) = (source.load()?, source.to_string());
         if let Some(size) = asked.image_size {
             model = facts::with_image_size(model, size).map_err(|error| {
                 failure(

@@ -1,0 +1,71 @@
+//! Where a model is loaded from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::{ArtifactError, Model, embedded, load};
+
+/// A file, or the demo model that is part of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelSource {
+    /// An artifact file.
+    File(PathBuf),
+    /// The embedded demo model.
+    Embedded,
+}
+
+impl ModelSource {
+    /// The file, or the embedded model where none is named.
+    #[must_use]
+    pub fn of(path: Option<&Path>) -> Self {
+        path.map_or(Self::Embedded, |path| Self::File(path.to_owned()))
+    }
+
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// [`LoadError`] if it is not a sound artifact.
+    pub fn load(&self) -> Result<Model, LoadError> {
+        let model = match self {
+            Self::File(path) => load(path),
+            Self::Embedded => embedded(),
+        };
+        model.map_err(|source| LoadError {
+            from: self.clone(),
+            source,
+        })
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Embedded => f.write_str("embedded demo model"),
+        }
+    }
+}
+
+/// Why a model cannot be loaded, with the place that it was to come from.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot load model `{from}`")]
+pub struct LoadError {
+    /// Where it was looked for.
+    pub from: ModelSource,
+    /// What is wrong there.
+    pub source: ArtifactError,
+}
+
+impl LoadError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.source.kind()
+    }
+
+    /// What to do next, if something is known to help.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        self.source.hint()
+    }
+}

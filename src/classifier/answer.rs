@@ -1,0 +1,98 @@
+//! What a classifier says about one photo.
+
+use super::Classifier;
+use crate::explain::{self, ExplainError, HeatMap, Method, Overlay, Picture, Score, Target};
+use crate::predict::{Photo, Prediction, Region};
+
+/// The answer to the photo that was classified last. It borrows the classifier, whose arena still
+/// holds the feature map, so that a heat map always belongs to this photo.
+pub struct Answer<'a> {
+    classifier: &'a Classifier,
+    prediction: Prediction,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn new(classifier: &'a Classifier, prediction: Prediction) -> Self {
+        Self {
+            classifier,
+            prediction,
+        }
+    }
+
+    /// The names of the classes, in the order of the prediction's probabilities.
+    #[must_use]
+    pub fn labels(&self) -> &'a [String] {
+        self.classifier.labels()
+    }
+
+    /// The layer that heat maps are drawn from, if the classifier keeps one's feature map.
+    #[must_use]
+    pub fn layer(&self) -> Option<&'a str> {
+        self.classifier.target().map(Target::layer)
+    }
+
+    /// The name of the likeliest class.
+    #[must_use]
+    pub fn label(&self) -> &'a str {
+        &self.classifier.labels()[self.prediction.top1()]
+    }
+
+    /// The probability of the likeliest class, 0 to 1.
+    #[must_use]
+    pub fn probability(&self) -> f32 {
+        self.prediction.probabilities[self.prediction.top1()]
+    }
+
+    /// Every class with its probability, likeliest first.
+    #[must_use]
+    pub fn ranked(&self) -> Vec<(&'a str, f32)> {
+        let labels = self.classifier.labels();
+        let ranked = self.prediction.ranked().into_iter();
+        ranked
+            .map(|(class, probability)| (labels[class].as_str(), probability))
+            .collect()
+    }
+
+    /// Probabilities, logits, and how long the parts took.
+    #[must_use]
+    pub fn prediction(&self) -> &Prediction {
+        &self.prediction
+    }
+
+    /// As [`Answer::prediction`], to be kept after the classifier goes on.
+    #[must_use]
+    pub fn into_prediction(self) -> Prediction {
+        self.prediction
+    }
+
+    /// Where the model looked: the heat map of `class` (an index of the labels), or of the likeliest
+    /// class. [`Method::EigenCam`] knows no classes and ignores it.
+    ///
+    /// # Errors
+    /// [`ExplainError::NoMap`] if the classifier keeps no feature map, [`ExplainError::Class`] if
+    /// there is no such class, and other kinds if the gradient cannot be computed.
+    pub fn heat_map(&self, method: Method, class: Option<usize>) -> Result<HeatMap, ExplainError> {
+        let target = self.classifier.target().ok_or(ExplainError::NoMap)?;
+        let class = class.unwrap_or_else(|| self.prediction.top1());
+        let classes = self.classifier.labels().len();
+        if class >= classes {
+            return Err(ExplainError::Class { class, classes });
+        }
+        let score = Score::of_class(class, self.classifier.model().manifest.head);
+        let engine = self.classifier.engine();
+        explain::explain(target, method, score, &|id| engine.value(id))
+    }
+
+    /// The part of `photo` that the model saw, in the photo's pixels.
+    #[must_use]
+    pub fn region(&self, photo: &Photo) -> Region {
+        self.classifier.predictor.region(photo)
+    }
+
+    /// The photo with a heat map over the part that the model saw.
+    #[must_use]
+    pub fn draw(&self, photo: Photo, map: &HeatMap, style: Overlay) -> Picture {
+        let region = self.region(&photo);
+        explain::draw(photo, region, map, style, None)
+    }
+}

@@ -1,0 +1,52 @@
+//! Why there is no classifier.
+
+use crate::artifact::{ArtifactError, LoadError};
+use crate::engine::EngineError;
+use crate::explain::ExplainError;
+use crate::predict::PredictError;
+
+/// Why a model cannot be made ready to answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClassifierError {
+    /// The file is not a sound artifact.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The bytes are not a sound artifact.
+    #[error("cannot load the model")]
+    Bytes(#[source] ArtifactError),
+    /// The graph cannot be run.
+    #[error("cannot run the model")]
+    Engine(#[source] EngineError),
+    /// The model does not classify photos.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+    /// The model has no such feature map.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
+}
+
+impl ClassifierError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Load(error) => error.kind(),
+            Self::Bytes(error) => error.kind(),
+            Self::Engine(error) => error.kind(),
+            Self::Predict(error) => error.kind(),
+            Self::Explain(error) => error.kind(),
+        }
+    }
+
+    /// What to do next, if something is known to help.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Load(error) => error.hint(),
+            Self::Bytes(error) => error.hint(),
+            Self::Engine(_) => None,
+            Self::Predict(error) => Some(error.hint()),
+            Self::Explain(error) => Some(error.hint()),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! `dermal predict`: photos in, classes and heat maps out.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::fields::Fields;
+use super::{engine_options, failure};
+use crate::artifact::ModelSource;
+use crate::classifier::{Classifier, HeatMaps};
+use crate::cli::PredictArgs;
+use crate::explain::{self, HeatMap, Method, Overlay, Picture};
+use crate::file::atomic;
+use crate::memory::measure;
+use crate::predict::{InputValues, Limits, PredictError, decode};
+use crate::report::{self, Progress, SCHEMA_VERSION};
+
+use outputs::Outputs;
+use record::{Document, GradcamRecord, Record, ms};
+
+mod outputs;
+mod record;
+
+/// Classes shown for one photo unless `--top` says otherwise.
+const DEFAULT_TOP: usize = 5;
+
+pub(super) fn run(args: &PredictArgs) -> Result<()> {
+    let (photos, from_folder) = list_photos(&args.images)?;
+    let several = photos.len() > 1 || from_folder;
+    let outputs = Outputs::plan(args, &photos, several)?;
+    let source = ModelSource::of(args.model.as_deref());
+    let mut question = Question::new(args, &source)?;
+    if !args.json {
+        question.fields.warn();
+    }
+    let mut records = Vec::with_capacity(photos.len());
+    let mut progress = Progress::items("photos");
+    for (i, path) in photos.iter().enumerate() {
+        let record = question
+            .answer(path, outputs.of(i))
+            .with_context(|| format!("cannot classify `{}`", path.display()));
+        progress.set(i as u64 + 1, photos.len() as u64);
+        match record {
+            Ok(record) if several && !args.json => {
+                progress.suspend(|| report::print(format!("{}\n", record.line())))?;
+                records.push(record);
+            }
+            Ok(record) => records.push(record),
+            Err(error) if several => {
+                progress.suspend(|| print_error(&error));
+                records.push(Record::failed(path, &error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    drop(progress);
+    let failed = records
+        .iter()
+        .filter(|record| record.error.is_some())
+        .count();
+    if args.json {
+        report::print_json(&Document {
+            schema_version: SCHEMA_VERSION,
+            model: source.to_string(),
+            fields: question.fields.record(),
+            images: records,
+            peak_rss_bytes: measure::peak_rss_bytes(),
+        })?;
+    } else if let ([record], false) = (records.as_slice(), several) {
+        let top = args.top.map_or(DEFAULT_TOP, std::num::NonZero::get);
+        report::print(record.table(top))?;
+    }
+    match failed {
+        0 => Ok(()),
+        n => Err(failure(
+            format!("{n} of {} photos could not be classified", photos.len()),
+            "the lines above say why; the other answers are complete",
+        )),
+    }
+}
+
+/// The photos to classify, and whether a folder was given.
+fn list_photos(given: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
+    let mut photos = Vec::new();
+    let mut from_folder = false;
+    for path in given {
+        if !path.is_dir() {
+            photos.push(path.clone());
+            continue;
+        }
+        from_folder = true;
+        let mut inside = decode::photos_in_folder(path)
+            .with_context(|| format!("cannot read folder `{}`", path.display()))?;
+        if inside.is_empty() {
+            return Err(failure(
+                format!("folder `{}` has no photos", path.display()),
+                format!("photos end in .{}", decode::PHOTO_EXTENSIONS.join(", .")),
+            ));
+        }
+        photos.append(&mut inside);
+    }
+    Ok((photos, from_folder))
+}
+
+/// What is asked about every photo, and the model that answers.
+struct Question {
+    classifier: Classifier,
+    limits: Limits,
+    inputs: InputValues,
+    fields: Fields,
+    heat_map: Option<HeatMapQuestion>,
+}
+
+/// What kind of heat map is asked for.
+struct HeatMapQuestion {
+    method: Method,
+    class: Option<usize>,
+    style: Overlay,
+}
+
+impl Question {
+    fn new(args: &PredictArgs, source: &ModelSource) -> Result<Self> {
+        let wanted = args.gradcam.is_some() || args.raw_map.is_some();
+        let options = engine_options(&args.engine)?;
+        let classifier = Classifier::options()
+            .threads(options.threads)
+            .isa(options.isa)
+            .heat_maps(if wanted {
+                HeatMaps::At(args.layer.clone())
+            } else {
+                HeatMaps::Off
+            })
+            .build(source.load()?)?;
+        let heat_map = wanted
+            .then(|| HeatMapQuestion::new(args, &classifier))
+            .transpose()?;
+        let mut given = args.input.clone();
+        let fields = Fields::of(
+            args.fields.as_deref(),
+            &args.field,
+            classifier.model(),
+            &given,
+        )?;
+        given.extend(fields.made.inputs.iter().cloned());
+        let limits = Limits::default();
+        Ok(Self {
+            inputs: classifier.inputs(&given)?,
+            limits: Limits {
+                max_pixels: args.max_pixels.unwrap_or(limits.max_pixels),
+                max_bytes: args.max_bytes.unwrap_or(limits.max_bytes),
+                ..limits
+            },
+            classifier,
+            fields,
+            heat_map,
+        })
+    }
+
+    /// Classifies one photo, and writes its heat map's picture and numbers.
+    fn answer(&mut self, path: &Path, files: [Option<&Path>; 2]) -> Result<Record> {
+        let started = Instant::now();
+        let photo = decode::read(path, &self.limits).map_err(PredictError::from)?;
+        let decode = started.elapsed();
+        let answer = self.classifier.predict_with(&photo, &self.inputs)?;
+        let mut record = Record::new(path, &photo, &answer);
+        record.timing_ms.decode = ms(decode);
+        if let Some(wanted) = &self.heat_map {
+            let since = Instant::now();
+            let map = answer.heat_map(wanted.method, wanted.class)?;
+            write(files, &map, || answer.draw(photo, &map, wanted.style))?;
+            record.gradcam = Some(GradcamRecord::new(wanted, &answer, &map, files));
+            record.timing_ms.gradcam = Some(ms(since.elapsed()));
+        }
+        record.timing_ms.total = ms(started.elapsed());
+        Ok(record)
+    }
+}
+
+/// Writes a heat map's picture and numbers, whichever were asked for.
+fn write(
+    [png, npy]: [Option<&Path>; 2],
+    map: &HeatMap,
+    draw: impl FnOnce() -> Picture,
+) -> Result<()> {
+    let context = |path: &Path| format!("cannot write `{}`", path.display());
+    if let Some(path) = png {
+        let picture = draw();
+        atomic::write(path, |file| file.write_all(&picture.png()?))
+            .with_context(|| context(path))?;
+    }
+    if let Some(path) = npy {
+        let bytes = explain::npy_bytes(map.height, map.width, &map.raw);
+        atomic::write(path, |file| file.write_all(&bytes)).with_context(|| context(path))?;
+    }
+    Ok(())
+}
+
+impl HeatMapQuestion {
+    fn new(args: &PredictArgs, classifier: &Classifier) -> Result<Self> {
+        let method = args.method.unwrap_or_default();
+        if args.class.is_some() && !method.needs_gradient() {
+            return Err(failure(
+                format!(
+                    "`--method {}` knows no classes, so `--class` does nothing",
+                    method.name()
+                ),
+                "leave one of them out",
+            ));
+        }
+        let class = args.class.as_deref();
+        let style = Overlay::default();
+        Ok(Self {
+            method,
+            class: class.map(|name| classifier.class_index(name)).transpose()?,
+            style: Overlay {
+                colormap: args.colormap.unwrap_or(style.colormap),
+                alpha: args.alpha.unwrap_or(style.alpha),
+            },
+        })
+    }
+}
+
+fn print_error(error: &anyhow::Error) {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    report::print_failure(&causes, super::hint(error).as_deref());
+}

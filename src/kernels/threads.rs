@@ -1,0 +1,92 @@
+//! The threads that share a program's calls.
+//!
+//! With the feature `threads` (on by default) they are rayon's; without it, as in a browser, there is
+//! the caller's thread alone. This is the only module that asks for the feature.
+
+/// The threads that share a program's calls: the caller's and `count - 1` others, which sleep
+/// between runs.
+pub struct Threads {
+    #[cfg(feature = "threads")]
+    pool: Option<rayon::ThreadPool>,
+    count: usize,
+}
+
+/// Why there are not as many threads as asked for.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct ThreadsError(String);
+
+#[cfg(feature = "threads")]
+impl Threads {
+    /// `count` threads, the caller's included; 0 counts as 1.
+    ///
+    /// # Errors
+    /// If the operating system gives no more threads.
+    pub fn new(count: usize) -> Result<Self, ThreadsError> {
+        let count = count.max(1);
+        let pool = (count > 1).then(|| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(count - 1)
+                .thread_name(|i| format!("engine-{}", i + 1))
+                .build()
+        });
+        let pool = pool.transpose();
+        let pool = pool.map_err(|error| ThreadsError(error.to_string()))?;
+        Ok(Self { pool, count })
+    }
+
+    /// Threads that can run at the same time: the CPUs of this process's affinity mask, within its
+    /// cgroup's quota. 1 if the system does not say.
+    #[must_use]
+    pub fn available() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    /// Calls `own` on this thread, and at the same time `other` on every other one with its number,
+    /// from 1. Returns when all have returned.
+    pub(super) fn share(&self, other: impl Fn(usize) + Sync, own: impl FnOnce()) {
+        let Some(pool) = &self.pool else {
+            return own();
+        };
+        pool.in_place_scope(|scope| {
+            let other = &other;
+            scope.spawn_broadcast(move |_, context| other(context.index() + 1));
+            own();
+        });
+    }
+}
+
+#[cfg(not(feature = "threads"))]
+impl Threads {
+    /// The caller's thread; 0 counts as 1.
+    ///
+    /// # Errors
+    /// If `count` is more than 1.
+    pub fn new(count: usize) -> Result<Self, ThreadsError> {
+        if count > 1 {
+            let text = "this build has the caller's thread only (feature `threads`)";
+            return Err(ThreadsError(text.to_owned()));
+        }
+        Ok(Self { count: 1 })
+    }
+
+    /// 1: without the feature `threads` there is the caller's thread only.
+    #[must_use]
+    pub fn available() -> usize {
+        1
+    }
+
+    /// Calls `own` on this thread. There is no other.
+    #[expect(clippy::unused_self, reason = "as with threads")]
+    pub(super) fn share(&self, _other: impl Fn(usize) + Sync, own: impl FnOnce()) {
+        own();
+    }
+}
+
+impl Threads {
+    /// How many, the caller's included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
