@@ -54,7 +54,32 @@ use crate::tensor::{DType, Shape, Tensor};
 ///
 /// One call is split into tasks so that threads can share it. Tasks of one call may run in any
 /// order and at the same time: each writes its own part of the output and nothing else.
-pub trait PreparedOp: Send + Sync {
+///
+/// # Safety
+/// [`Program`] checks what an implementation says of its operands, then hands out raw pointers, so
+/// what it says must be true:
+/// - `input_lens`, `output_len`, `scratch_len` and `in_place` return the same every time.
+/// - `run` reads only the words that `input_lens` names of each input, and [`SLACK`] words behind
+///   them whose content it ignores; it writes only the words of `output_len` and `scratch_len`.
+/// - Two tasks of one call write no common byte of the output and read none that the other writes,
+///   for every number of tasks.
+///
+/// An implementation without the promise does not compile:
+///
+/// ```compile_fail,E0200
+/// struct Liar;
+///
+/// impl dermal::kernels::PreparedOp for Liar {
+///     fn kernel_name(&self) -> &'static str { "liar" }
+///     fn input_lens(&self) -> Vec<usize> { vec![] }
+///     fn output_len(&self) -> usize { 1 }
+///     fn tasks(&self, _threads: usize) -> usize { 1 }
+///     unsafe fn run(&self, _: usize, _: usize, _: &[*const f32], output: *mut f32, _: *mut f32) {
+///         unsafe { output.add(1 << 40).write(0.0) }
+///     }
+/// }
+/// ```
+pub unsafe trait PreparedOp: Send + Sync {
     /// `{op}_{dtype}_{tile}_{isa}`, as benches and profiles print it.
     fn kernel_name(&self) -> &'static str;
 

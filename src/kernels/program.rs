@@ -3,8 +3,9 @@
 //! All threads walk the same list of calls. Within a call they take tasks from a counter; after
 //! it they meet at a barrier. So there is one hand-over to the other threads a run, not one an
 //! operation. [`Program::push`] checks, once, what makes the memory accesses sound: every
-//! operand lies inside the memory and no call writes what it reads. Results do not depend on
-//! which thread runs which task.
+//! operand lies inside the memory and no call writes what it reads. What an operation says of its
+//! operands it must mean: that is why [`PreparedOp`] is an `unsafe trait`. Results do not depend
+//! on which thread runs which task.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -210,6 +211,11 @@ impl Program {
             threads.count(),
             "memory of another number of threads"
         );
+        assert_eq!(
+            memory.scratch.as_slice().len(),
+            self.scratch_stride() * threads.count(),
+            "memory of a program with other operations"
+        );
         for next in &mut memory.next_task[calls.clone()] {
             *next.get_mut() = 0;
         }
@@ -369,7 +375,8 @@ mod tests {
         len: usize,
     }
 
-    impl PreparedOp for AddOne {
+    // SAFETY: task `i` reads and writes element `i` of `len`, the length of both operands.
+    unsafe impl PreparedOp for AddOne {
         fn kernel_name(&self) -> &'static str {
             "add_one"
         }
@@ -466,6 +473,68 @@ mod tests {
         ));
         assert_eq!(program.push(op(), &[40], 40), Ok(()));
         assert_eq!(program.push(op(), &[0], 40), Ok(()));
+    }
+
+    /// Writes all of its scratch, and what it finds there to its output.
+    struct Scratchy {
+        scratch: usize,
+    }
+
+    // SAFETY: `run` writes `scratch` floats of scratch and one float of the output.
+    unsafe impl PreparedOp for Scratchy {
+        fn kernel_name(&self) -> &'static str {
+            "scratchy"
+        }
+        fn input_lens(&self) -> Vec<usize> {
+            vec![]
+        }
+        fn output_len(&self) -> usize {
+            1
+        }
+        fn scratch_len(&self) -> usize {
+            self.scratch
+        }
+        fn tasks(&self, _threads: usize) -> usize {
+            1
+        }
+        unsafe fn run(
+            &self,
+            _task: usize,
+            _tasks: usize,
+            _inputs: &[*const f32],
+            output: *mut f32,
+            scratch: *mut f32,
+        ) {
+            // SAFETY: the contract of `PreparedOp::run`.
+            unsafe {
+                for i in 0..self.scratch {
+                    scratch.add(i).write(1.0);
+                }
+                *output = *scratch.add(self.scratch - 1);
+            }
+        }
+    }
+
+    #[test]
+    fn memory_of_another_program_is_refused() {
+        let program = |scratch| {
+            let mut program = Program::new(100 + SLACK);
+            program
+                .push(Box::new(Scratchy { scratch }), &[], 0)
+                .unwrap();
+            program
+        };
+        let (small, large) = (program(8), program(80_000));
+        let [one, two] = [1, 2].map(|n| Threads::new(n).unwrap());
+        let run = |program: &Program, mut memory: Memory, threads: &Threads| {
+            let run = std::panic::AssertUnwindSafe(|| program.run(&mut memory, threads, None));
+            std::panic::catch_unwind(run).is_ok()
+        };
+        assert!(run(&large, Memory::new(&large, &one), &one));
+        assert!(!run(&large, Memory::new(&small, &one), &one), "scratch");
+        assert!(!run(&large, Memory::new(&large, &one), &two), "threads");
+        let other = Program::new(200);
+        assert!(!run(&large, Memory::new(&other, &one), &one), "length");
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl Threads {
     }
 
     /// Calls `own` on this thread, and at the same time `other` on every other one with its number,
-    /// from 1. Returns when all have returned.
+    /// from 1. Returns when all have returned, and panics if one of them did. `Program` relies on it
+    /// that no two threads get the same number.
     pub(super) fn share(&self, other: impl Fn(usize) + Sync, own: impl FnOnce()) {
         let Some(pool) = &self.pool else {
             return own();
@@ -88,5 +89,28 @@ impl Threads {
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
+    }
+}
+
+#[cfg(all(test, feature = "threads"))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn every_thread_has_a_number_of_its_own() {
+        for count in [0, 1, 2, 5] {
+            let threads = Threads::new(count).unwrap();
+            assert_eq!(threads.count(), count.max(1));
+            let calls: Vec<_> = (0..threads.count()).map(|_| AtomicUsize::new(0)).collect();
+            for round in 1..=10 {
+                let mark = |thread: usize| {
+                    calls[thread].fetch_add(1, Ordering::Relaxed);
+                };
+                threads.share(mark, || mark(0));
+                assert!(calls.iter().all(|n| n.load(Ordering::Relaxed) == round));
+            }
+        }
     }
 }

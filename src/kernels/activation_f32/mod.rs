@@ -177,7 +177,8 @@ impl ActivationF32 {
     }
 }
 
-impl PreparedOp for ActivationF32 {
+// SAFETY: a task reads and writes its own elements of `len`.
+unsafe impl PreparedOp for ActivationF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "activation_f32_row")
     }

@@ -108,7 +108,9 @@ impl BinaryI8 {
     }
 }
 
-impl PreparedOp for BinaryI8 {
+// SAFETY: a task writes its own bytes of the output; `prepare` derived the places that it reads
+// from the operands' shapes.
+unsafe impl PreparedOp for BinaryI8 {
     fn kernel_name(&self) -> &'static str {
         match self.arithmetic {
             Arithmetic::Add => kernel_name!(self.isa, "add_i8_row"),

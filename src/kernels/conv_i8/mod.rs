@@ -108,7 +108,9 @@ impl ConvI8 {
     }
 }
 
-impl PreparedOp for ConvI8 {
+// SAFETY: `Gemm::prepare` checked the geometry; a task is a rectangle of the grid, which covers
+// the output once.
+unsafe impl PreparedOp for ConvI8 {
     fn kernel_name(&self) -> &'static str {
         self.0.kernel_name()
     }

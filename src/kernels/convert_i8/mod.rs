@@ -38,7 +38,8 @@ impl QuantizeI8 {
     }
 }
 
-impl PreparedOp for QuantizeI8 {
+// SAFETY: a task reads and writes its own elements of `len`.
+unsafe impl PreparedOp for QuantizeI8 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "quantize_i8_row")
     }
@@ -142,7 +143,8 @@ impl DequantizeI8 {
     }
 }
 
-impl PreparedOp for DequantizeI8 {
+// SAFETY: a task reads and writes its own elements of `len`.
+unsafe impl PreparedOp for DequantizeI8 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "dequantize_i8_row")
     }

@@ -159,7 +159,8 @@ impl DepthwiseF32 {
     }
 }
 
-impl PreparedOp for DepthwiseF32 {
+// SAFETY: `prepare` checked window and weights; a task writes its own rows of the output.
+unsafe impl PreparedOp for DepthwiseF32 {
     fn kernel_name(&self) -> &'static str {
         let isa = self.isa;
         match tile::form(&self.window, self.multiplier) {

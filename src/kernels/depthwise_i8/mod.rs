@@ -240,7 +240,8 @@ impl DepthwiseI8 {
     }
 }
 
-impl PreparedOp for DepthwiseI8 {
+// SAFETY: `prepare` checked window and weights; a task writes its own rows of the output.
+unsafe impl PreparedOp for DepthwiseI8 {
     fn kernel_name(&self) -> &'static str {
         #[cfg(target_arch = "x86_64")]
         if let Some(packed) = &self.packed {

@@ -63,7 +63,9 @@ impl BinaryF32 {
     }
 }
 
-impl PreparedOp for BinaryF32 {
+// SAFETY: a task writes its own elements of the output; `prepare` derived the places that it reads
+// from the operands' shapes.
+unsafe impl PreparedOp for BinaryF32 {
     fn kernel_name(&self) -> &'static str {
         match self.arithmetic {
             Arithmetic::Add => kernel_name!(self.isa, "add_f32_row"),
@@ -155,7 +157,9 @@ impl PReluF32 {
     }
 }
 
-impl PreparedOp for PReluF32 {
+// SAFETY: a task reads and writes its own elements; `prepare` checked that the slopes go with
+// them.
+unsafe impl PreparedOp for PReluF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "prelu_f32_row")
     }

@@ -71,7 +71,9 @@ impl ScaleShiftF32 {
     }
 }
 
-impl PreparedOp for ScaleShiftF32 {
+// SAFETY: a task reads and writes its own elements; `prepare` checked that scale and shift go with
+// them.
+unsafe impl PreparedOp for ScaleShiftF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "scale_shift_f32_row")
     }

@@ -48,7 +48,9 @@ pub(super) trait MatrixOp: Send + Sync {
     fn name(&self) -> &'static str;
 }
 
-impl<T: MatrixOp> PreparedOp for T {
+// SAFETY: `Gemm::prepare` checked the geometry; a task is a rectangle of the grid, which covers
+// the output once.
+unsafe impl<T: MatrixOp> PreparedOp for T {
     fn kernel_name(&self) -> &'static str {
         self.name()
     }

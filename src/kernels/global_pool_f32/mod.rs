@@ -49,7 +49,8 @@ impl GlobalPoolF32 {
     }
 }
 
-impl PreparedOp for GlobalPoolF32 {
+// SAFETY: a task reads the whole image of `prepare` and writes its own channels.
+unsafe impl PreparedOp for GlobalPoolF32 {
     fn kernel_name(&self) -> &'static str {
         match self.pooling {
             Pooling::Max => kernel_name!(self.isa, "global_max_pool_f32_row"),

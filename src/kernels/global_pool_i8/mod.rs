@@ -107,7 +107,8 @@ impl GlobalPoolI8 {
     }
 }
 
-impl PreparedOp for GlobalPoolI8 {
+// SAFETY: a task reads the whole image of `prepare` and writes its own channels.
+unsafe impl PreparedOp for GlobalPoolI8 {
     fn kernel_name(&self) -> &'static str {
         match self.params.pooling {
             Pooling::Max => kernel_name!(self.isa, "global_max_pool_i8_row"),

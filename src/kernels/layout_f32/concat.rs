@@ -56,7 +56,8 @@ impl ConcatF32 {
     }
 }
 
-impl PreparedOp for ConcatF32 {
+// SAFETY: a task writes its own elements, each from the input's element of the same place.
+unsafe impl PreparedOp for ConcatF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "concat_f32_row")
     }
@@ -121,7 +122,8 @@ impl CopyF32 {
     }
 }
 
-impl PreparedOp for CopyF32 {
+// SAFETY: a task reads and writes its own elements of `len`.
+unsafe impl PreparedOp for CopyF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "copy_f32_row")
     }

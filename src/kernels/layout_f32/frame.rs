@@ -46,7 +46,8 @@ fn check_image(what: &'static str, shape: [usize; 3]) -> Result<(), KernelError>
     check_len(what, len.unwrap_or(usize::MAX))
 }
 
-impl PreparedOp for PadF32 {
+// SAFETY: a task writes its own rows, and reads rows only where the input has them.
+unsafe impl PreparedOp for PadF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "pad_f32_row")
     }
@@ -133,7 +134,8 @@ impl CropF32 {
     }
 }
 
-impl PreparedOp for CropF32 {
+// SAFETY: a task writes its own rows; `prepare` checked that the rectangle lies in the input.
+unsafe impl PreparedOp for CropF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "crop_f32_row")
     }

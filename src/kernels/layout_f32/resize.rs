@@ -94,7 +94,8 @@ fn taps(resizing: Resizing, i: usize, from: usize, to: usize) -> Taps {
     }
 }
 
-impl PreparedOp for ResizeF32 {
+// SAFETY: a task writes its own rows; the places that it reads lie inside the image of `prepare`.
+unsafe impl PreparedOp for ResizeF32 {
     fn kernel_name(&self) -> &'static str {
         match self.resizing {
             Resizing::Nearest => kernel_name!(self.isa, "resize_nearest_f32_row"),

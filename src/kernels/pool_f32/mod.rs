@@ -59,7 +59,8 @@ impl PoolF32 {
     }
 }
 
-impl PreparedOp for PoolF32 {
+// SAFETY: `prepare` checked the window; a task writes its own rows of the output.
+unsafe impl PreparedOp for PoolF32 {
     fn kernel_name(&self) -> &'static str {
         match self.pooling {
             Pooling::Max => kernel_name!(self.isa, "max_pool_f32_any"),

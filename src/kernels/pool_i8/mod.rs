@@ -94,7 +94,8 @@ impl PoolI8 {
 /// Bytes whose sum is below 2^31.
 pub(super) const MAX_TAPS: usize = (1 << 31) / 256;
 
-impl PreparedOp for PoolI8 {
+// SAFETY: `prepare` checked the window; a task writes its own rows of the output.
+unsafe impl PreparedOp for PoolI8 {
     fn kernel_name(&self) -> &'static str {
         match self.params.pooling {
             Pooling::Max => kernel_name!(self.isa, "max_pool_i8_any"),

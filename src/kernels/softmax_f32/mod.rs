@@ -30,7 +30,8 @@ impl SoftmaxF32 {
     }
 }
 
-impl PreparedOp for SoftmaxF32 {
+// SAFETY: a task reads and writes its own rows of `columns` floats.
+unsafe impl PreparedOp for SoftmaxF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "softmax_f32_row")
     }

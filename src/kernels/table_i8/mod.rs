@@ -95,7 +95,8 @@ impl TableI8 {
     }
 }
 
-impl PreparedOp for TableI8 {
+// SAFETY: a task reads and writes its own bytes of `len`.
+unsafe impl PreparedOp for TableI8 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "table_i8_row")
     }
