@@ -17,7 +17,6 @@ use crate::quantization::Quantization;
 pub mod arena;
 pub mod bench;
 mod lower;
-mod lower_i8;
 mod plan;
 
 pub use lower::LowerError;
