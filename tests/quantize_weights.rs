@@ -84,7 +84,7 @@ fn run(graph: &Graph, isa: Isa, threads: usize, picture: &[f32]) -> Vec<f32> {
 
 /// Whether the CPU multiplies bf16, to which it then also rounds activations.
 fn rounds_activations(half: WeightType, isa: Isa) -> bool {
-    half == WeightType::BF16 && matches!(isa, Isa::Avx512(token) if token.bf16().is_some())
+    half == WeightType::BF16 && isa.rounds_inputs_to_bf16()
 }
 
 #[test]

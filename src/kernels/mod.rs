@@ -26,9 +26,11 @@ pub mod gemm_f32;
 mod gemm_i8;
 pub mod global_pool_f32;
 pub mod global_pool_i8;
+mod grid;
 #[cfg(test)]
 mod harness;
 mod isa;
+mod layout;
 pub mod layout_f32;
 pub mod pad_i8;
 pub mod pool_f32;
@@ -43,7 +45,9 @@ mod vector;
 mod window;
 
 pub use error::KernelError;
-pub use isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, Isa, IsaError};
+#[cfg(target_arch = "x86_64")]
+pub use isa::{Avx2, Avx512, Avx512Bf16, Avx512Vnni};
+pub use isa::{Isa, IsaError};
 pub use program::{MAX_INPUTS, Memory, Program, ProgramError, SLACK};
 pub use threads::{Threads, ThreadsError};
 pub use window::SlidingWindow;

@@ -187,9 +187,6 @@ pub(super) unsafe fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the token proves AVX-512 F, BW, DQ and VL; the rest is the caller's.
         Isa::Avx512(_) => unsafe { x86::run_avx512(kernel) },
-        #[cfg(not(target_arch = "x86_64"))]
-        // SAFETY: the tokens do not exist here, and plain Rust runs everywhere.
-        Isa::Avx2(_) | Isa::Avx512(_) => unsafe { kernel.run::<Portable>() },
     }
 }
 
@@ -206,19 +203,21 @@ pub(super) unsafe fn dispatch_vectors<K: Kernel>(isa: Isa, kernel: K) -> K::Outp
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the token proves AVX-512 F, BW, DQ and VL; the rest is the caller's.
         Isa::Avx512(_) => unsafe { x86::run_avx512(kernel) },
-        _ => {
+        Isa::Portable => {
             drop(kernel);
             unreachable!("the portable tier has its own kernel")
         }
     }
 }
 
-/// Kernel names of the three tiers, and the choice between them.
+/// Kernel names of every tier, and the choice between them.
 macro_rules! kernel_name {
     ($isa:expr, $op:literal) => {
         match $isa {
             $crate::kernels::Isa::Portable => concat!($op, "_portable"),
+            #[cfg(target_arch = "x86_64")]
             $crate::kernels::Isa::Avx2(_) => concat!($op, "_avx2"),
+            #[cfg(target_arch = "x86_64")]
             $crate::kernels::Isa::Avx512(_) => concat!($op, "_avx512"),
         }
     };

@@ -3,32 +3,22 @@
 //! An input of the result's quantization is copied; any other passes through the table that
 //! takes it there: `output.quantize(input.dequantize(q))`.
 
+use super::layout::Join;
 use super::requantize::check;
 use super::table_i8::{self, Table};
 use super::vector::kernel_name;
-use super::{Isa, KernelError, PreparedOp, byte_words, check_len, split};
+use super::{Isa, KernelError, PreparedOp, byte_words};
 use crate::activation::Activation;
 use crate::quantization::Quantization;
 use crate::tensor::Shape;
-
-/// One input of a concatenation.
-#[derive(Clone, Debug)]
-struct Chunk {
-    /// Bytes of one chunk: the axis' extent and what lies inside.
-    len: usize,
-    /// What its bytes become.
-    table: Option<Table>,
-}
 
 /// Quantized values joined along an axis, ready to run.
 #[derive(Clone, Debug)]
 pub struct ConcatI8 {
     isa: Isa,
-    /// Chunks of each input: the product of the axes before.
-    outer: usize,
-    chunks: Vec<Chunk>,
-    /// Bytes of a chunk of every input.
-    row: usize,
+    join: Join,
+    /// What the bytes of each input become; `None` where they stay as they are.
+    tables: Vec<Option<Table>>,
 }
 
 impl ConcatI8 {
@@ -43,63 +33,39 @@ impl ConcatI8 {
         axis: usize,
         output: Quantization,
     ) -> Result<Self, KernelError> {
-        let refuse = |rule| KernelError::Geometry {
-            what: "concatenation",
-            got: format!("{inputs:?} along axis {axis}"),
-            rule,
-        };
         check("output quantization", output)?;
-        let Some((first, _)) = inputs.first() else {
-            return Err(refuse("it needs an input"));
-        };
-        if axis >= first.rank() {
-            return Err(refuse("the inputs must have the axis"));
-        }
-        let mut total = 0_usize;
-        for (shape, quantization) in inputs {
-            let same = shape.rank() == first.rank()
-                && (0..first.rank()).all(|i| i == axis || shape.dims()[i] == first.dims()[i]);
-            if !same {
-                return Err(refuse("extents must be equal on the other axes"));
-            }
+        for (_, quantization) in inputs {
             check("input quantization", *quantization)?;
-            check_len("concatenation input", shape.len())?;
-            total = total.saturating_add(shape.len());
         }
-        check_len("concatenation", total)?;
-        let outer = first.dims()[..axis].iter().product();
-        let chunk = |(shape, quantization): &(Shape, Quantization)| Chunk {
-            len: shape.len() / outer,
-            table: (*quantization != output)
-                .then(|| Table::of(Activation::Linear, *quantization, output)),
+        let shapes: Vec<_> = inputs.iter().map(|(shape, _)| shape).collect();
+        let table = |&(_, from): &(Shape, Quantization)| {
+            (from != output).then(|| Table::of(Activation::Linear, from, output))
         };
         Ok(Self {
             isa,
-            outer,
-            chunks: inputs.iter().map(chunk).collect(),
-            row: total / outer,
+            join: Join::prepare(&shapes, axis, size_of::<u8>())?,
+            tables: inputs.iter().map(table).collect(),
         })
     }
 }
 
-// SAFETY: a task writes its own bytes, each from the input's byte of the same place.
+// SAFETY: a task writes its own stretches of the output, each from as many bytes of an input.
 unsafe impl PreparedOp for ConcatI8 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "concat_i8_row")
     }
 
     fn input_lens(&self) -> Vec<usize> {
-        let words = |chunk: &Chunk| byte_words(chunk.len * self.outer);
-        self.chunks.iter().map(words).collect()
+        self.join.input_lens()
     }
 
     fn output_len(&self) -> usize {
-        byte_words(self.outer * self.row)
+        byte_words(self.join.output_len())
     }
 
     fn tasks(&self, threads: usize) -> usize {
-        let len = self.outer * self.row;
-        split::tasks(threads, split::byte_lines(len), len / 8)
+        // Looking bytes up takes twice as long as moving them.
+        self.join.tasks(threads, self.join.output_len() / 8)
     }
 
     unsafe fn run(
@@ -110,30 +76,18 @@ unsafe impl PreparedOp for ConcatI8 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let part = split::bytes(task, tasks, self.outer * self.row);
-        let (start, end) = (part.start, part.end);
-        for row in start / self.row..end.div_ceil(self.row) {
-            let mut at = row * self.row;
-            for (chunk, &input) in self.chunks.iter().zip(inputs) {
-                // The part of this chunk in `start..end`.
-                let (from, to) = (at.max(start), (at + chunk.len).min(end));
-                if from < to {
-                    // SAFETY: the part lies in the output and in the input's chunk `row`; each
-                    // task has its own bytes.
-                    unsafe {
-                        let source = input.cast::<u8>().add(row * chunk.len + (from - at));
-                        let target = output.cast::<u8>().add(from);
-                        match &chunk.table {
-                            None => target.copy_from_nonoverlapping(source, to - from),
-                            Some(table) => {
-                                table_i8::map(self.isa, table, source, target, to - from);
-                            }
-                        }
-                    }
+        self.join.for_each([task, tasks], |stretch| {
+            // SAFETY: the stretch lies in the output and in its input, which are apart; each task
+            // has its own stretches.
+            unsafe {
+                let from = inputs[stretch.input].cast::<u8>().add(stretch.from);
+                let to = output.cast::<u8>().add(stretch.to);
+                match &self.tables[stretch.input] {
+                    None => to.copy_from_nonoverlapping(from, stretch.len),
+                    Some(table) => table_i8::map(self.isa, table, from, to, stretch.len),
                 }
-                at += chunk.len;
             }
-        }
+        });
     }
 }
 

@@ -8,7 +8,7 @@
 //! Eight channels of four pixels are summed in registers: LLVM reorders integer sums, and eight
 //! pixels spilled so many registers that they took 1.6 times as long. The requantization is that of
 //! `requantize`: clamping after rounding is the same as before it, since the bounds are whole,
-//! and [`Packed::new`] refuses multipliers whose results a conversion to integers would overflow.
+//! and [`Packed::pack`] refuses multipliers whose results a conversion to integers would overflow.
 //! Sums that go through a curve are requantized by `requantize` itself.
 
 use std::arch::x86_64::{
@@ -21,8 +21,8 @@ use std::arch::x86_64::{
 
 use super::super::Avx2;
 use super::super::vector::F32x8;
-use super::DepthwiseI8;
 use super::square::{self, Tile, Weights, has_tiles};
+use super::{DepthwiseI8, PackedWindow};
 
 /// Channels of a register.
 const LANES: usize = 8;
@@ -47,7 +47,7 @@ const LARGEST: f64 = (1 << 30) as f64;
 impl Packed {
     /// Packs the weights if the window is one of those that have a tile, and no multiplier is too
     /// large for it.
-    pub(super) fn new(_: Avx2, op: &DepthwiseI8) -> Option<Self> {
+    pub(super) fn pack(_: Avx2, op: &DepthwiseI8) -> Option<Box<dyn PackedWindow>> {
         let [k, _] = op.window.kernel;
         let fits = |(&bias, &multiplier): (&i32, &f32)| {
             let sum = f64::from(bias).abs() + (k * k * 255 * 128) as f64;
@@ -78,31 +78,29 @@ impl Packed {
             let last = |c| [0, weight(k - 1, k - 1, c)];
             packed.extend(channels.clone().flat_map(last));
         }
-        Some(Self {
+        Some(Box::new(Self {
             weights: packed,
             bounds: op.to_byte.byte_bounds(),
             zero_point: op.to_byte.zero_point().into(),
-        })
+        }))
+    }
+}
+
+impl PackedWindow for Packed {
+    fn kernel_name(&self, op: &DepthwiseI8) -> &'static str {
+        match op.window.kernel {
+            [3, 3] => "depthwise_i8_3x3_avx2",
+            _ => "depthwise_i8_5x5_avx2",
+        }
     }
 
-    /// Computes one row of output.
-    ///
-    /// # Safety
-    /// The row exists; the contract is that of [`DepthwiseI8::rows`], and `op` is that of
-    /// [`Packed::new`].
-    pub(super) unsafe fn row(
-        &self,
-        op: &DepthwiseI8,
-        row: usize,
-        input: *const u8,
-        output: *mut u8,
-    ) {
-        // SAFETY: the token that `new` asked for proves AVX2; the rest is the caller's.
+    unsafe fn row(&self, op: &DepthwiseI8, row: usize, input: *const u8, output: *mut u8) {
+        // SAFETY: the token that `pack` asked for proves AVX2; the rest is the caller's.
         unsafe { run(self, op, row, input, output) }
     }
 }
 
-/// See [`Packed::row`].
+/// See [`PackedWindow::row`].
 ///
 /// # Safety
 /// As there, and the CPU has AVX2.

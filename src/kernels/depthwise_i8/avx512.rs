@@ -13,8 +13,8 @@ use std::arch::x86_64::{
 
 use super::super::Avx512Vnni;
 use super::super::vector::F32x16;
-use super::DepthwiseI8;
 use super::square::{self, Tile, Weights, has_tiles};
+use super::{DepthwiseI8, PackedWindow};
 
 /// Channels of a register.
 const LANES: usize = 16;
@@ -30,7 +30,7 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Packs the weights if the window is one of those that have a tile.
-    pub(super) fn new(_: Avx512Vnni, op: &DepthwiseI8) -> Option<Self> {
+    pub(super) fn pack(_: Avx512Vnni, op: &DepthwiseI8) -> Option<Box<dyn PackedWindow>> {
         if !has_tiles(&op.window) {
             return None;
         }
@@ -54,27 +54,25 @@ impl Packed {
                 }
             }
         }
-        Some(Self { weights: packed })
+        Some(Box::new(Self { weights: packed }))
+    }
+}
+
+impl PackedWindow for Packed {
+    fn kernel_name(&self, op: &DepthwiseI8) -> &'static str {
+        match op.window.kernel {
+            [3, 3] => "depthwise_i8_3x3_avx512vnni",
+            _ => "depthwise_i8_5x5_avx512vnni",
+        }
     }
 
-    /// Computes one row of output.
-    ///
-    /// # Safety
-    /// The row exists; the contract is that of [`DepthwiseI8::rows`], and `op` is that of
-    /// [`Packed::new`].
-    pub(super) unsafe fn row(
-        &self,
-        op: &DepthwiseI8,
-        row: usize,
-        input: *const u8,
-        output: *mut u8,
-    ) {
-        // SAFETY: the token that `new` asked for proves the instructions; the rest is the caller's.
+    unsafe fn row(&self, op: &DepthwiseI8, row: usize, input: *const u8, output: *mut u8) {
+        // SAFETY: the token that `pack` asked for proves the instructions; the rest is the caller's.
         unsafe { run(self, op, row, input, output) }
     }
 }
 
-/// See [`Packed::row`].
+/// See [`PackedWindow::row`].
 ///
 /// # Safety
 /// As there, and the CPU has AVX-512 with VNNI.

@@ -75,16 +75,21 @@ pub struct DepthwiseI8 {
     low: u8,
     to_byte: ToByte,
     table: Option<Table>,
-    /// For windows that have a tile.
-    #[cfg(target_arch = "x86_64")]
-    packed: Option<Packed>,
+    /// Where the tier has tiles for the window.
+    packed: Option<Box<dyn PackedWindow>>,
 }
 
-/// The weights of windows that have a tile.
-#[cfg(target_arch = "x86_64")]
-enum Packed {
-    Avx2(avx2::Packed),
-    Avx512(avx512::Packed),
+/// A window's weights in the order in which a tier's own tiles read them.
+trait PackedWindow: Send + Sync {
+    /// See [`PreparedOp::kernel_name`].
+    fn kernel_name(&self, op: &DepthwiseI8) -> &'static str;
+
+    /// Computes output row `row` of `op` up to its table.
+    ///
+    /// # Safety
+    /// The row exists; the contract is that of [`DepthwiseI8::rows`], and `op` is the operation
+    /// that the weights were packed for.
+    unsafe fn row(&self, op: &DepthwiseI8, row: usize, input: *const u8, output: *mut u8);
 }
 
 impl DepthwiseI8 {
@@ -154,7 +159,6 @@ impl DepthwiseI8 {
             }
             *multiplier = value;
         }
-        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "no tiles"))]
         let mut op = Self {
             isa,
             window,
@@ -166,21 +170,24 @@ impl DepthwiseI8 {
             low,
             to_byte,
             table: params.table,
-            #[cfg(target_arch = "x86_64")]
             packed: None,
         };
-        #[cfg(target_arch = "x86_64")]
-        {
-            op.packed = match isa {
-                Isa::Portable => None,
-                Isa::Avx2(token) => avx2::Packed::new(token, &op).map(Packed::Avx2),
-                Isa::Avx512(token) => match token.vnni() {
-                    Some(vnni) => avx512::Packed::new(vnni, &op).map(Packed::Avx512),
-                    None => avx2::Packed::new(token.avx2(), &op).map(Packed::Avx2),
-                },
-            };
-        }
+        op.packed = op.pack();
         Ok(op)
+    }
+
+    /// The weights for the tier's tiles, if it has some for the window.
+    fn pack(&self) -> Option<Box<dyn PackedWindow>> {
+        match self.isa {
+            Isa::Portable => None,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(token) => avx2::Packed::pack(token, self),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(token) => match token.vnni() {
+                Some(vnni) => avx512::Packed::pack(vnni, self),
+                None => avx2::Packed::pack(token.avx2(), self),
+            },
+        }
     }
 
     /// Rows, columns and channels of the output.
@@ -219,15 +226,9 @@ impl DepthwiseI8 {
     /// # Safety
     /// As [`DepthwiseI8::rows`].
     unsafe fn row(&self, row: usize, input: *const u8, output: *mut u8) {
-        #[cfg(target_arch = "x86_64")]
         if let Some(packed) = &self.packed {
             // SAFETY: the caller's contract.
-            return unsafe {
-                match packed {
-                    Packed::Avx2(packed) => packed.row(self, row, input, output),
-                    Packed::Avx512(packed) => packed.row(self, row, input, output),
-                }
-            };
+            return unsafe { packed.row(self, row, input, output) };
         }
         let row = any::Row {
             op: self,
@@ -243,16 +244,10 @@ impl DepthwiseI8 {
 // SAFETY: `prepare` checked window and weights; a task writes its own rows of the output.
 unsafe impl PreparedOp for DepthwiseI8 {
     fn kernel_name(&self) -> &'static str {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(packed) = &self.packed {
-            return match (packed, self.window.kernel) {
-                (Packed::Avx2(_), [3, 3]) => "depthwise_i8_3x3_avx2",
-                (Packed::Avx2(_), _) => "depthwise_i8_5x5_avx2",
-                (Packed::Avx512(_), [3, 3]) => "depthwise_i8_3x3_avx512vnni",
-                (Packed::Avx512(_), _) => "depthwise_i8_5x5_avx512vnni",
-            };
+        match &self.packed {
+            Some(packed) => packed.kernel_name(self),
+            None => kernel_name!(self.isa, "depthwise_i8_any"),
         }
-        kernel_name!(self.isa, "depthwise_i8_any")
     }
 
     fn input_lens(&self) -> Vec<usize> {

@@ -12,11 +12,12 @@
 //! therefore computed by the same instructions whatever the number of tasks.
 
 use super::super::activation_f32;
-use super::super::{Isa, KernelError};
+use super::super::grid::Grid;
+use super::super::{Isa, KernelError, check_tensor, check_typed};
 use super::source::Source;
 use super::{Clamp, RoundFn, Tier, TileArgs, Weight, prefetch};
 use crate::activation::Activation;
-use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor};
+use crate::tensor::{AlignedF32, DType, PANEL, Tensor};
 
 /// Bytes of weights in a chunk: half of a 512 KiB second-level cache.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -33,9 +34,6 @@ const TASK_MACS: usize = 2_500_000;
 
 /// The same for a single row, whose time is that of reading 1 MB of weights from memory.
 const SINGLE_ROW_TASK_MACS: usize = 250_000;
-
-/// Tasks for each thread: enough that one slow thread costs a tenth of the call.
-const TASKS_PER_THREAD: usize = 6;
 
 /// Tiles that a task should have before rows are split further rather than panels: each task
 /// reads its weights once for every block.
@@ -107,7 +105,7 @@ impl Gemm {
             });
         }
         let panels = n.div_ceil(PANEL);
-        let expected = Shape::from([groups.saturating_mul(panels), source.k(), PANEL]);
+        let expected = [groups.saturating_mul(panels), source.k(), PANEL];
         let tier = Weight::of(weights.dtype())
             .filter(|weight| matrix.scale.is_some() == (*weight == Weight::I8))
             .map(|weight| Tier::of(isa, weight));
@@ -118,12 +116,13 @@ impl Gemm {
                 got: weights.dtype(),
             });
         };
-        check_shape(weights, "weights", &expected)?;
+        check_typed("weights", weights, weights.dtype(), &expected)?;
         // Each group starts a panel of its own.
         let padded = |tensor: Option<&Tensor>, what| {
             let mut padded = AlignedF32::zeroed(groups * panels * PANEL);
             if let Some(tensor) = tensor {
-                let values = check(tensor, what, &[filters.next_multiple_of(PANEL)].into())?;
+                check_tensor(what, tensor, &[filters.next_multiple_of(PANEL)])?;
+                let values = tensor.as_f32().unwrap_or_default();
                 let to = padded.as_mut_slice().chunks_exact_mut(panels * PANEL);
                 for (to, from) in to.zip(values.chunks(n)) {
                     to[..n].copy_from_slice(&from[..n]);
@@ -228,35 +227,22 @@ impl Gemm {
     }
 
     pub(in crate::kernels) fn tasks(&self, threads: usize) -> usize {
-        if threads <= 1 {
-            return 1;
-        }
-        let channels = self.filters();
-        let macs = self.source.rows() * self.source.k() * channels;
+        let macs = self.source.rows() * self.source.k() * self.filters();
         let task_macs = if self.is_single_row() {
             SINGLE_ROW_TASK_MACS
         } else {
             TASK_MACS
         };
-        let wanted = (threads * TASKS_PER_THREAD).min(macs / task_macs).max(1);
-        let all_panels = self.source.groups() * self.group_panels();
-        let most_rows = (self.tiles / TASK_TILES).clamp(1, wanted);
-        let split = |rows: usize| rows * (wanted / rows).min(all_panels);
-        // As many for each thread as for the others, if that is not half as many.
-        (1..=most_rows)
-            .rev()
-            .map(split)
-            .find(|&tasks| tasks.is_multiple_of(threads) && 2 * tasks >= wanted)
-            .unwrap_or_else(|| split(most_rows))
+        self.grid().tasks(threads, macs, task_macs)
     }
 
-    /// Parts that rows and panels are cut into for so many tasks.
-    fn grid(&self, tasks: usize) -> [usize; 2] {
-        let mut rows = (self.tiles / TASK_TILES).clamp(1, tasks);
-        while !tasks.is_multiple_of(rows) {
-            rows -= 1;
+    fn grid(&self) -> Grid {
+        Grid {
+            rows: self.tiles,
+            group_panels: self.group_panels(),
+            groups: self.source.groups(),
+            task_rows: TASK_TILES,
         }
-        [rows, tasks / rows]
     }
 
     /// First row of a tile.
@@ -275,15 +261,11 @@ impl Gemm {
         output: *mut f32,
         scratch: *mut f32,
     ) {
-        let [row_parts, panel_parts] = self.grid(tasks);
-        let part = |whole: usize, i: usize, parts: usize| whole * i / parts;
-        let (i, j) = (task / panel_parts, task % panel_parts);
-        let tiles = part(self.tiles, i, row_parts)..part(self.tiles, i + 1, row_parts);
-        let all_panels = self.group_panels() * self.source.groups();
-        let panels = part(all_panels, j, panel_parts)..part(all_panels, j + 1, panel_parts);
-        if tiles.is_empty() || panels.is_empty() {
+        let grid = self.grid();
+        let Some(part) = grid.part(task, tasks) else {
             return;
-        }
+        };
+        let tiles = part.rows.clone();
         let call = Call {
             gemm: self,
             input: inputs[0],
@@ -297,28 +279,19 @@ impl Gemm {
         let misaligned = scratch as usize % align_of::<*const f32>() / size_of::<f32>();
         // SAFETY: `scratch_len` counts a word more than the tables for this.
         let table: *mut *const f32 = unsafe { scratch.add(misaligned) }.cast();
-        let groups = panels.start / self.group_panels()..=(panels.end - 1) / self.group_panels();
-        for group in groups {
-            let first = group * self.group_panels();
-            let last = first + self.group_panels();
-            let panels = panels.start.max(first)..panels.end.min(last);
-            let mut start = panels.start;
-            while start < panels.end {
-                let chunk = start..panels.end.min(start + self.chunk_panels);
-                start = chunk.end;
-                let tables = [table, table.wrapping_add(self.table_len())];
-                let rounded = table.wrapping_add(2 * self.table_len());
-                let work = Work {
-                    group,
-                    panels: chunk,
-                    last: tiles.end - 1,
-                };
-                for (i, tile) in tiles.clone().enumerate() {
-                    let tables = [tables[i % 2], tables[1 - i % 2], rounded];
-                    // SAFETY: the caller's pointers; each table has room for a tile, and
-                    // `scratch_len` counts rounded rows behind them where the tier rounds.
-                    unsafe { call.tile(tile, i == 0, &work, tables) };
-                }
+        let tables = [table, table.wrapping_add(self.table_len())];
+        let rounded = table.wrapping_add(2 * self.table_len());
+        for (group, panels) in grid.chunks(&part, self.chunk_panels) {
+            let work = Work {
+                group,
+                panels,
+                last: tiles.end - 1,
+            };
+            for (i, tile) in tiles.clone().enumerate() {
+                let tables = [tables[i % 2], tables[1 - i % 2], rounded];
+                // SAFETY: the caller's pointers; each table has room for a tile, and `scratch_len`
+                // counts rounded rows behind them where the tier rounds.
+                unsafe { call.tile(tile, i == 0, &work, tables) };
             }
         }
     }
@@ -551,31 +524,4 @@ fn clamps(epilogue: Epilogue) -> Option<[Clamp; 2]> {
         clamp(epilogue.activation)?,
         clamp(epilogue.residual.unwrap_or_default())?,
     ])
-}
-
-fn check<'a>(
-    tensor: &'a Tensor,
-    what: &'static str,
-    expected: &Shape,
-) -> Result<&'a [f32], KernelError> {
-    let Some(values) = tensor.as_f32() else {
-        return Err(KernelError::TensorDType {
-            what,
-            expected: DType::F32,
-            got: tensor.dtype(),
-        });
-    };
-    check_shape(tensor, what, expected)?;
-    Ok(values)
-}
-
-fn check_shape(tensor: &Tensor, what: &'static str, expected: &Shape) -> Result<(), KernelError> {
-    if tensor.shape() == expected {
-        return Ok(());
-    }
-    Err(KernelError::TensorShape {
-        what,
-        expected: expected.clone(),
-        got: tensor.shape().clone(),
-    })
 }

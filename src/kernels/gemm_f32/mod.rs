@@ -238,8 +238,6 @@ impl Tier {
                 (Weight::BF16, Some(bf16)) => avx512_bf16::tier(bf16),
                 _ => avx512::tier(token, weight),
             },
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => portable::tier(weight),
         }
     }
 

@@ -9,15 +9,16 @@
 //! requantized while they are in the cache.
 
 use super::super::gemm_f32::Source;
+use super::super::grid::Grid;
 use super::super::requantize::{self, Bounds, Curved, multiplier};
 use super::super::table_i8::{self, Table};
 use super::super::vector::{Kernel, Vector, dispatch};
-use super::super::{Isa, KernelError, byte_words};
+use super::super::{Isa, KernelError, byte_words, check_tensor, check_typed};
 use super::{Rows, STEP, Tier, TileArgs};
 use crate::activation::Activation;
 use crate::activation::curve::Curve;
 use crate::quantization::Quantization;
-use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor};
+use crate::tensor::{AlignedF32, DType, PANEL, Tensor};
 
 /// Bytes of weights in a chunk: half of a 512 KiB second-level cache.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -27,9 +28,6 @@ const FINISH_PANELS: usize = 6;
 
 /// Multiply-adds below which a task is not worth a hand-over: some 50 us of one core.
 const TASK_MACS: usize = 5_000_000;
-
-/// Tasks for each thread: enough that one slow thread costs a tenth of the call.
-const TASKS_PER_THREAD: usize = 6;
 
 /// Blocks that a task should have before rows are split further rather than panels.
 const TASK_BLOCKS: usize = 4;
@@ -127,10 +125,10 @@ impl Gemm {
         }
         let panels = n.div_ceil(PANEL);
         let expected = [groups.saturating_mul(panels), k.div_ceil(STEP), PANEL, STEP];
-        check(weights, "weights", DType::I8, &expected)?;
+        check_typed("weights", weights, DType::I8, &expected)?;
         let channels = filters.next_multiple_of(PANEL);
-        check(weight_scale, "weight scale", DType::F32, &[channels])?;
-        check(bias, "bias", DType::I32, &[channels])?;
+        check_tensor("weight scale", weight_scale, &[channels])?;
+        check_typed("bias", bias, DType::I32, &[channels])?;
         let (factor, store) = store(finish, input_scale)?;
         let mut padded_bias = vec![0; groups * panels * PANEL];
         let mut multipliers = AlignedF32::zeroed(groups * panels * PANEL);
@@ -236,29 +234,17 @@ impl Gemm {
     }
 
     pub(in crate::kernels) fn tasks(&self, threads: usize) -> usize {
-        if threads <= 1 {
-            return 1;
-        }
         let macs = self.source.rows() * self.source.k() * self.filters();
-        let wanted = (threads * TASKS_PER_THREAD).min(macs / TASK_MACS).max(1);
-        let all_panels = self.source.groups() * self.group_panels();
-        let most_rows = (self.blocks / TASK_BLOCKS).clamp(1, wanted);
-        let split = |rows: usize| rows * (wanted / rows).min(all_panels);
-        // As many for each thread as for the others, if that is not half as many.
-        (1..=most_rows)
-            .rev()
-            .map(split)
-            .find(|&tasks| tasks.is_multiple_of(threads) && 2 * tasks >= wanted)
-            .unwrap_or_else(|| split(most_rows))
+        self.grid().tasks(threads, macs, TASK_MACS)
     }
 
-    /// Parts that rows and panels are cut into for so many tasks.
-    fn grid(&self, tasks: usize) -> [usize; 2] {
-        let mut rows = (self.blocks / TASK_BLOCKS).clamp(1, tasks);
-        while !tasks.is_multiple_of(rows) {
-            rows -= 1;
+    fn grid(&self) -> Grid {
+        Grid {
+            rows: self.blocks,
+            group_panels: self.group_panels(),
+            groups: self.source.groups(),
+            task_rows: TASK_BLOCKS,
         }
-        [rows, tasks / rows]
     }
 
     /// # Safety
@@ -271,15 +257,10 @@ impl Gemm {
         output: *mut f32,
         scratch: *mut f32,
     ) {
-        let [row_parts, panel_parts] = self.grid(tasks);
-        let part = |whole: usize, i: usize, parts: usize| whole * i / parts;
-        let (i, j) = (task / panel_parts, task % panel_parts);
-        let blocks = part(self.blocks, i, row_parts)..part(self.blocks, i + 1, row_parts);
-        let all_panels = self.group_panels() * self.source.groups();
-        let panels = part(all_panels, j, panel_parts)..part(all_panels, j + 1, panel_parts);
-        if blocks.is_empty() || panels.is_empty() {
+        let grid = self.grid();
+        let Some(part) = grid.part(task, tasks) else {
             return;
-        }
+        };
         let misaligned = scratch as usize % align_of::<*const u8>() / size_of::<f32>();
         let sums_at = byte_words((self.tables() + 1) * size_of::<usize>());
         let sums_len = self.tier.block_rows * FINISH_PANELS * PANEL;
@@ -296,19 +277,10 @@ impl Gemm {
                 activations: scratch.add(sums_at + sums_len).cast(),
             }
         };
-        let groups = panels.start / self.group_panels()..=(panels.end - 1) / self.group_panels();
-        for group in groups {
-            let first = group * self.group_panels();
-            let last = first + self.group_panels();
-            let panels = panels.start.max(first)..panels.end.min(last);
-            let mut start = panels.start;
-            while start < panels.end {
-                let chunk = start..panels.end.min(start + self.chunk_panels);
-                start = chunk.end;
-                for block in blocks.clone() {
-                    // SAFETY: the caller's pointers, the scratch's parts as above.
-                    unsafe { call.block(block, group, chunk.clone()) };
-                }
+        for (group, chunk) in grid.chunks(&part, self.chunk_panels) {
+            for block in part.rows.clone() {
+                // SAFETY: the caller's pointers, the scratch's parts as above.
+                unsafe { call.block(block, group, chunk.clone()) };
             }
         }
     }
@@ -615,27 +587,4 @@ fn store(finish: Finish, input_scale: f32) -> Result<(f64, Store), KernelError> 
         }
         Finish::F32 { activation } => Ok((f64::from(input_scale), Store::F32(activation))),
     }
-}
-
-fn check(
-    tensor: &Tensor,
-    what: &'static str,
-    dtype: DType,
-    expected: &[usize],
-) -> Result<(), KernelError> {
-    if tensor.dtype() != dtype {
-        return Err(KernelError::TensorDType {
-            what,
-            expected: dtype,
-            got: tensor.dtype(),
-        });
-    }
-    if tensor.shape().dims() != expected {
-        return Err(KernelError::TensorShape {
-            what,
-            expected: Shape::new(expected),
-            got: tensor.shape().clone(),
-        });
-    }
-    Ok(())
 }

@@ -86,8 +86,6 @@ impl Tier {
                 Some(vnni) => avx512::tier(vnni),
                 None => avx2::tier(token.avx2()),
             },
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => &portable::TIER,
         }
     }
 

@@ -1,19 +1,16 @@
 //! Joining values, and the copy, which joins one.
 
-use super::super::{Isa, KernelError, PreparedOp, check_len, split, vector::kernel_name};
-use super::move_ns;
+use super::super::layout::{Join, move_ns};
+use super::super::{
+    Isa, KernelError, PreparedOp, byte_words, check_len, split, vector::kernel_name,
+};
 use crate::tensor::Shape;
 
 /// Values joined along an axis, ready to run.
 #[derive(Clone, Debug)]
 pub struct ConcatF32 {
     isa: Isa,
-    /// Chunks of each input: the product of the axes before.
-    outer: usize,
-    /// Floats of one chunk of each input.
-    chunks: Vec<usize>,
-    /// Their sum.
-    row: usize,
+    join: Join,
 }
 
 impl ConcatF32 {
@@ -23,56 +20,28 @@ impl ConcatF32 {
     /// [`KernelError::Geometry`] if there is no input, the axis does not exist, or the other
     /// extents differ.
     pub fn prepare(isa: Isa, shapes: &[Shape], axis: usize) -> Result<Self, KernelError> {
-        let refuse = |rule| KernelError::Geometry {
-            what: "concatenation",
-            got: format!("{shapes:?} along axis {axis}"),
-            rule,
-        };
-        let Some(first) = shapes.first() else {
-            return Err(refuse("it needs an input"));
-        };
-        if axis >= first.rank() {
-            return Err(refuse("the inputs must have the axis"));
-        }
-        let mut total = 0_usize;
-        for shape in shapes {
-            let same = shape.rank() == first.rank()
-                && (0..first.rank()).all(|i| i == axis || shape.dims()[i] == first.dims()[i]);
-            if !same {
-                return Err(refuse("extents must be equal on the other axes"));
-            }
-            check_len("concatenation input", shape.len())?;
-            total = total.saturating_add(shape.len());
-        }
-        check_len("concatenation", total)?;
-        let outer = first.dims()[..axis].iter().product();
-        let chunks: Vec<_> = shapes.iter().map(|s| s.len() / outer).collect();
-        Ok(Self {
-            isa,
-            outer,
-            row: chunks.iter().sum(),
-            chunks,
-        })
+        let shapes: Vec<_> = shapes.iter().collect();
+        let join = Join::prepare(&shapes, axis, size_of::<f32>())?;
+        Ok(Self { isa, join })
     }
 }
 
-// SAFETY: a task writes its own elements, each from the input's element of the same place.
+// SAFETY: a task writes its own stretches of the output, each from as many bytes of an input.
 unsafe impl PreparedOp for ConcatF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "concat_f32_row")
     }
 
     fn input_lens(&self) -> Vec<usize> {
-        self.chunks.iter().map(|chunk| chunk * self.outer).collect()
+        self.join.input_lens()
     }
 
     fn output_len(&self) -> usize {
-        self.outer * self.row
+        byte_words(self.join.output_len())
     }
 
     fn tasks(&self, threads: usize) -> usize {
-        let len = self.output_len();
-        split::tasks(threads, split::lines(len), move_ns(len))
+        self.join.tasks(threads, move_ns(self.join.output_len()))
     }
 
     unsafe fn run(
@@ -83,24 +52,15 @@ unsafe impl PreparedOp for ConcatF32 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let part = split::elements(task, tasks, self.output_len());
-        let (start, end) = (part.start, part.end);
-        for row in start / self.row..end.div_ceil(self.row) {
-            let mut at = row * self.row;
-            for (&chunk, &input) in self.chunks.iter().zip(inputs) {
-                // The part of this chunk in `start..end`.
-                let (from, to) = (at.max(start), (at + chunk).min(end));
-                if from < to {
-                    // SAFETY: the part lies in the output and in the input's chunk `row`; each
-                    // task has its own elements.
-                    unsafe {
-                        let source = input.add(row * chunk + (from - at));
-                        output.add(from).copy_from_nonoverlapping(source, to - from);
-                    }
-                }
-                at += chunk;
+        self.join.for_each([task, tasks], |stretch| {
+            // SAFETY: the stretch lies in the output and in its input, which are apart; each task
+            // has its own stretches.
+            unsafe {
+                let from = inputs[stretch.input].cast::<u8>().add(stretch.from);
+                let to = output.cast::<u8>().add(stretch.to);
+                to.copy_from_nonoverlapping(from, stretch.len);
             }
-        }
+        });
     }
 }
 
@@ -141,7 +101,8 @@ unsafe impl PreparedOp for CopyF32 {
     }
 
     fn tasks(&self, threads: usize) -> usize {
-        split::tasks(threads, split::lines(self.len), move_ns(self.len))
+        let work_ns = move_ns(self.len * size_of::<f32>());
+        split::tasks(threads, split::lines(self.len), work_ns)
     }
 
     unsafe fn run(

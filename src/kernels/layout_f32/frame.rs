@@ -1,15 +1,13 @@
 //! Padding and cropping of `HWC` images.
 
-use super::super::{Isa, KernelError, PreparedOp, check_len, split, vector::kernel_name};
-use super::move_ns;
+use super::super::layout::Frame;
+use super::super::{Isa, KernelError, PreparedOp, byte_words, vector::kernel_name};
 
 /// A frame of zeros around an image, ready to run.
 #[derive(Clone, Debug)]
 pub struct PadF32 {
     isa: Isa,
-    input: [usize; 3],
-    padding: [usize; 4],
-    output: [usize; 3],
+    frame: Frame,
 }
 
 impl PadF32 {
@@ -19,49 +17,27 @@ impl PadF32 {
     /// # Errors
     /// [`KernelError::Geometry`] for an empty or enormous value.
     pub fn prepare(isa: Isa, input: [usize; 3], padding: [usize; 4]) -> Result<Self, KernelError> {
-        let [top, left, bottom, right] = padding;
-        let grown = |len: usize, before, after| {
-            len.checked_add(before)
-                .and_then(|n| n.checked_add(after))
-                .unwrap_or(usize::MAX)
-        };
-        let output = [
-            grown(input[0], top, bottom),
-            grown(input[1], left, right),
-            input[2],
-        ];
-        check_image("padding input", input)?;
-        check_image("padding output", output)?;
-        Ok(Self {
-            isa,
-            input,
-            padding,
-            output,
-        })
+        let frame = Frame::around(input, padding, size_of::<f32>())?;
+        Ok(Self { isa, frame })
     }
 }
 
-fn check_image(what: &'static str, shape: [usize; 3]) -> Result<(), KernelError> {
-    let len = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-    check_len(what, len.unwrap_or(usize::MAX))
-}
-
-// SAFETY: a task writes its own rows, and reads rows only where the input has them.
+// SAFETY: a task writes its own rows of the outer image, and reads the inner one.
 unsafe impl PreparedOp for PadF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "pad_f32_row")
     }
 
     fn input_lens(&self) -> Vec<usize> {
-        vec![self.input.iter().product()]
+        vec![byte_words(self.frame.inner_len())]
     }
 
     fn output_len(&self) -> usize {
-        self.output.iter().product()
+        byte_words(self.frame.outer_len())
     }
 
     fn tasks(&self, threads: usize) -> usize {
-        split::tasks(threads, self.output[0], move_ns(self.output_len()))
+        self.frame.pad_tasks(threads)
     }
 
     unsafe fn run(
@@ -72,24 +48,10 @@ unsafe impl PreparedOp for PadF32 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let [height, width, channels] = self.input;
-        let [top, left, _, right] = self.padding;
-        let (row_len, inner) = (self.output[1] * channels, width * channels);
-        for row in split::range(task, tasks, self.output[0]) {
-            // SAFETY: the row lies in the output, each task has its own rows, and an input row
-            // is read only where there is one.
-            unsafe {
-                let to = output.add(row * row_len);
-                match row.checked_sub(top).filter(|&y| y < height) {
-                    Some(y) => {
-                        to.write_bytes(0, left * channels);
-                        let middle = to.add(left * channels);
-                        middle.copy_from_nonoverlapping(inputs[0].add(y * inner), inner);
-                        middle.add(inner).write_bytes(0, right * channels);
-                    }
-                    None => to.write_bytes(0, row_len),
-                }
-            }
+        // SAFETY: the caller's contract. Four bytes of zero are the float 0.
+        unsafe {
+            self.frame
+                .pad([task, tasks], inputs[0].cast(), output.cast(), 0);
         }
     }
 }
@@ -98,9 +60,7 @@ unsafe impl PreparedOp for PadF32 {
 #[derive(Clone, Debug)]
 pub struct CropF32 {
     isa: Isa,
-    input: [usize; 3],
-    cropping: [usize; 4],
-    output: [usize; 3],
+    frame: Frame,
 }
 
 impl CropF32 {
@@ -110,46 +70,27 @@ impl CropF32 {
     /// # Errors
     /// [`KernelError::Geometry`] if nothing would be left, or for an enormous input.
     pub fn prepare(isa: Isa, input: [usize; 3], cropping: [usize; 4]) -> Result<Self, KernelError> {
-        let [top, left, bottom, right] = cropping;
-        let cut = |len: usize, before, after| {
-            len.checked_sub(before)?
-                .checked_sub(after)
-                .filter(|&n| n > 0)
-        };
-        check_image("cropping input", input)?;
-        let (Some(rows), Some(columns)) = (cut(input[0], top, bottom), cut(input[1], left, right))
-        else {
-            return Err(KernelError::Geometry {
-                what: "cropping",
-                got: format!("{cropping:?} of {input:?}"),
-                rule: "a row and a column must be left",
-            });
-        };
-        Ok(Self {
-            isa,
-            input,
-            cropping,
-            output: [rows, columns, input[2]],
-        })
+        let frame = Frame::inside(input, cropping, size_of::<f32>())?;
+        Ok(Self { isa, frame })
     }
 }
 
-// SAFETY: a task writes its own rows; `prepare` checked that the rectangle lies in the input.
+// SAFETY: a task writes its own rows of the inner image, and reads the outer one.
 unsafe impl PreparedOp for CropF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "crop_f32_row")
     }
 
     fn input_lens(&self) -> Vec<usize> {
-        vec![self.input.iter().product()]
+        vec![byte_words(self.frame.outer_len())]
     }
 
     fn output_len(&self) -> usize {
-        self.output.iter().product()
+        byte_words(self.frame.inner_len())
     }
 
     fn tasks(&self, threads: usize) -> usize {
-        split::tasks(threads, self.output[0], move_ns(self.output_len()))
+        self.frame.crop_tasks(threads)
     }
 
     unsafe fn run(
@@ -160,18 +101,10 @@ unsafe impl PreparedOp for CropF32 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let [_, width, channels] = self.input;
-        let [top, left, ..] = self.cropping;
-        let row_len = self.output[1] * channels;
-        for row in split::range(task, tasks, self.output[0]) {
-            // SAFETY: `prepare` checked that the rectangle lies in the input; the row lies in the
-            // output, and each task has its own rows.
-            unsafe {
-                let from = inputs[0].add(((row + top) * width + left) * channels);
-                output
-                    .add(row * row_len)
-                    .copy_from_nonoverlapping(from, row_len);
-            }
+        // SAFETY: the caller's contract.
+        unsafe {
+            self.frame
+                .crop([task, tasks], inputs[0].cast(), output.cast());
         }
     }
 }
@@ -190,9 +123,11 @@ mod tests {
                 let pad = PadF32::prepare(Isa::Portable, shape, frame).unwrap();
                 let padded = harness::run(&pad, &[&input]);
                 harness::assert_bits(&padded, &pad_reference(&input, shape, frame));
-                let crop = CropF32::prepare(Isa::Portable, pad.output, frame).unwrap();
+                let [h, w, c] = shape;
+                let outer = [h + frame[0] + frame[2], w + frame[1] + frame[3], c];
+                let crop = CropF32::prepare(Isa::Portable, outer, frame).unwrap();
                 let cropped = harness::run(&crop, &[&padded]);
-                harness::assert_bits(&cropped, &crop_reference(&padded, pad.output, frame));
+                harness::assert_bits(&cropped, &crop_reference(&padded, outer, frame));
                 harness::assert_bits(&cropped, &input);
             }
         }

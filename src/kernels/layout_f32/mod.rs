@@ -16,8 +16,3 @@ pub use reference::{
 };
 pub use resize::{ResizeF32, Resizing};
 pub use transpose::TransposeF32;
-
-/// Nanoseconds for moving so many floats, from the second- or third-level cache.
-fn move_ns(len: usize) -> usize {
-    len / 4
-}

@@ -2,16 +2,15 @@
 //!
 //! The result has the input's quantization.
 
+use super::layout::Frame;
 use super::vector::kernel_name;
-use super::{Isa, KernelError, PreparedOp, byte_words, check_len, split};
+use super::{Isa, KernelError, PreparedOp, byte_words};
 
 /// A frame around a quantized image, ready to run.
 #[derive(Clone, Debug)]
 pub struct PadI8 {
     isa: Isa,
-    input: [usize; 3],
-    padding: [usize; 4],
-    output: [usize; 3],
+    frame: Frame,
     zero_point: u8,
 }
 
@@ -27,48 +26,30 @@ impl PadI8 {
         padding: [usize; 4],
         zero_point: u8,
     ) -> Result<Self, KernelError> {
-        let [top, left, bottom, right] = padding;
-        let grown = |len: usize, before, after| {
-            len.checked_add(before)
-                .and_then(|n| n.checked_add(after))
-                .unwrap_or(usize::MAX)
-        };
-        let output = [
-            grown(input[0], top, bottom),
-            grown(input[1], left, right),
-            input[2],
-        ];
-        for (what, shape) in [("padding input", input), ("padding output", output)] {
-            let len = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-            check_len(what, len.unwrap_or(usize::MAX))?;
-        }
         Ok(Self {
             isa,
-            input,
-            padding,
-            output,
+            frame: Frame::around(input, padding, size_of::<u8>())?,
             zero_point,
         })
     }
 }
 
-// SAFETY: a task writes its own rows, and reads rows only where the input has them.
+// SAFETY: a task writes its own rows of the outer image, and reads the inner one.
 unsafe impl PreparedOp for PadI8 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "pad_i8_row")
     }
 
     fn input_lens(&self) -> Vec<usize> {
-        vec![byte_words(self.input.iter().product())]
+        vec![byte_words(self.frame.inner_len())]
     }
 
     fn output_len(&self) -> usize {
-        byte_words(self.output.iter().product())
+        byte_words(self.frame.outer_len())
     }
 
     fn tasks(&self, threads: usize) -> usize {
-        let len: usize = self.output.iter().product();
-        split::tasks(threads, self.output[0], len / 16)
+        self.frame.pad_tasks(threads)
     }
 
     unsafe fn run(
@@ -79,28 +60,9 @@ unsafe impl PreparedOp for PadI8 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let [height, width, channels] = self.input;
-        let [top, left, _, right] = self.padding;
-        let (row_len, inner) = (self.output[1] * channels, width * channels);
-        for row in split::range(task, tasks, self.output[0]) {
-            // SAFETY: the row lies in the output, each task has its own rows, and an input row
-            // is read only where there is one.
-            unsafe {
-                let to = output.cast::<u8>().add(row * row_len);
-                match row.checked_sub(top).filter(|&y| y < height) {
-                    Some(y) => {
-                        to.write_bytes(self.zero_point, left * channels);
-                        let middle = to.add(left * channels);
-                        let from = inputs[0].cast::<u8>().add(y * inner);
-                        middle.copy_from_nonoverlapping(from, inner);
-                        middle
-                            .add(inner)
-                            .write_bytes(self.zero_point, right * channels);
-                    }
-                    None => to.write_bytes(self.zero_point, row_len),
-                }
-            }
-        }
+        let (from, to) = (inputs[0].cast(), output.cast());
+        // SAFETY: the caller's contract.
+        unsafe { self.frame.pad([task, tasks], from, to, self.zero_point) }
     }
 }
 

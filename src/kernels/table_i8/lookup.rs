@@ -19,8 +19,6 @@ pub(super) unsafe fn map(isa: Isa, table: &Table, from: *const u8, to: *mut u8, 
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the token proves AVX2; the rest is the caller's.
         Isa::Avx512(_) => unsafe { avx2(table, from, to, len) },
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2(_) | Isa::Avx512(_) => 0,
     };
     for i in done..len {
         // SAFETY: the caller promises `len` bytes.

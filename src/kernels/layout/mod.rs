@@ -1,0 +1,15 @@
+//! What padding, cropping and joining have in common for every element type: they move bytes.
+//!
+//! Geometry is checked in elements and kept in bytes. The operations under their own names are in
+//! `layout_f32`, `pad_i8` and `concat_i8`.
+
+mod frame;
+mod join;
+
+pub(super) use frame::Frame;
+pub(super) use join::Join;
+
+/// Nanoseconds for moving so many bytes, from the second- or third-level cache.
+pub(super) fn move_ns(bytes: usize) -> usize {
+    bytes / 16
+}
