@@ -183,6 +183,10 @@ impl ToByte {
         clippy::cast_sign_loss,
         reason = "the bounds are in 0..=255"
     )]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only vector tiers use it")
+    )]
     pub(super) fn byte_bounds(&self) -> [u8; 2] {
         let byte = |bound: f32| (bound + self.zero_point) as u8;
         [byte(self.bounds.low), byte(self.bounds.high)]
@@ -193,6 +197,10 @@ impl ToByte {
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "it was made of a byte"
+    )]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only vector tiers use it")
     )]
     pub(super) fn zero_point(&self) -> u8 {
         self.zero_point as u8

@@ -274,6 +274,10 @@ impl Tier {
 /// How far ahead of their use weights are fetched, in weights: 32 rows, some 200 cycles of a tile,
 /// cover the third-level cache. Past a panel's end this is the start of the next one. Measured
 /// on Zen 3: 5 to 10 % on layers of 8x8 and 7x7 pixels, where weights are used least often.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only vector tiers use it")
+)]
 const AHEAD: usize = 512;
 
 /// Asks for the cache line of `at`, which may be any address.
@@ -293,6 +297,10 @@ fn prefetch<T>(at: *const T) {
 ///
 /// # Safety
 /// `from` holds `len` floats, `to` has room for them, and they do not overlap.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only vector tiers use it")
+)]
 #[inline]
 unsafe fn copy_head(from: *const f32, to: *mut f32, len: usize) {
     // SAFETY: the caller's bounds.

@@ -32,6 +32,10 @@ enum Rows {
     /// As bytes, in place where rows are whole steps.
     Bytes,
     /// Widened to 16 bits.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only vector tiers use it")
+    )]
     Words,
 }
 
