@@ -73,6 +73,7 @@ pub mod probe;
 pub mod quantization;
 #[cfg(feature = "quantize")]
 pub mod quantize;
+pub mod random;
 #[cfg(feature = "readiness")]
 pub mod readiness;
 #[cfg(feature = "gradients")]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use dermal::artifact::Preprocessing;
 use dermal::predict::decode::{self, DecodeError};
 use dermal::predict::{Limits, Photo, preprocess};
+use dermal::random::SplitMix64;
 use serde::Deserialize;
 
 fn folder() -> PathBuf {
@@ -19,10 +20,7 @@ fn read(name: &str) -> Vec<u8> {
 }
 
 fn splitmix64(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
+    SplitMix64::new(x).next_u64()
 }
 
 /// The script's `source`.

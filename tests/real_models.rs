@@ -33,6 +33,7 @@ use dermal::graph::pass::{self, Answer};
 use dermal::import::{ImportOptions, import};
 use dermal::kernels::Isa;
 use dermal::predict::{ExtraInput, Limits, Predictor, fields, resolve_inputs};
+use dermal::random::SplitMix64;
 use dermal::reference::Reference;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -392,19 +393,9 @@ struct GoldenApps {
 }
 
 /// The script's `uniform`.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "24 bits are exact as an f32"
-)]
 fn uniform(seed: u64, count: usize) -> Vec<f32> {
-    let values = (1..=count as u64).map(|i| {
-        let z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let z = z ^ (z >> 31);
-        ((z >> 40) as f64 / f64::from(1 << 24)) as f32
-    });
-    values.collect()
+    let mut random = SplitMix64::new(seed);
+    (0..count).map(|_| random.unit_f32()).collect()
 }
 
 /// The script's `smooth`, `[height, width, 3]`.

@@ -6,12 +6,12 @@
 use dermal::evaluate::metrics::{Evaluation, Options, evaluate};
 use dermal::evaluate::statistics::Estimate;
 use dermal::evaluate::statistics::binomial::{clopper_pearson, mcnemar_exact, wilson};
-use dermal::evaluate::statistics::bootstrap::SplitMix64;
 use dermal::evaluate::statistics::correlation::pearson;
 use dermal::evaluate::statistics::paired::{PairedTable, Tost, tango_interval, tango_score};
 use dermal::evaluate::statistics::special::{
     incomplete_beta, incomplete_beta_inverse, normal_cdf, normal_quantile,
 };
+use dermal::random::SplitMix64;
 use serde_json::Value;
 
 /// What the issue asks for. Below one it is absolute, above it relative.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Each room of `src`, and the rooms that it may name. `*` is all of them. A permission that nobody
 /// uses is a violation, too.
-const ROOMS: [(&str, &[&str]); 28] = [
+const ROOMS: [(&str, &[&str]); 29] = [
     ("activation", &[]),
     ("storage", &[]),
     ("tensor", &["storage"]),
@@ -18,12 +18,20 @@ const ROOMS: [(&str, &[&str]); 28] = [
     ("units", &[]),
     ("suggest", &[]),
     ("file", &[]),
+    ("random", &[]),
     ("panel", &["tensor"]),
     ("kernels", &["tensor", "activation", "quantization"]),
     ("graph", &["tensor", "activation", "panel", "quantization"]),
     (
         "engine",
-        &["graph", "kernels", "tensor", "activation", "quantization"],
+        &[
+            "graph",
+            "kernels",
+            "tensor",
+            "activation",
+            "quantization",
+            "random",
+        ],
     ),
     ("reference", &["graph", "tensor", "activation"]),
     ("import", &["graph", "tensor", "activation"]),
@@ -44,7 +52,10 @@ const ROOMS: [(&str, &[&str]); 28] = [
             "quantization",
         ],
     ),
-    ("predict", &["engine", "artifact", "graph", "suggest"]),
+    (
+        "predict",
+        &["engine", "artifact", "graph", "suggest", "random"],
+    ),
     (
         "explain",
         &[
@@ -62,7 +73,10 @@ const ROOMS: [(&str, &[&str]); 28] = [
             "artifact", "engine", "explain", "graph", "kernels", "predict",
         ],
     ),
-    ("evaluate", &["predict", "artifact", "graph", "suggest"]),
+    (
+        "evaluate",
+        &["predict", "artifact", "graph", "suggest", "random"],
+    ),
     (
         "serve",
         &[

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Engine, EngineError, Options, StepTime};
 use crate::graph::{Graph, NodeId};
+use crate::random::SplitMix64;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,17 +104,13 @@ pub fn measure(
     })
 }
 
-/// Seeded noise in -1..1 (SplitMix64, Steele et al. 2014): times must not depend on denormals.
+/// Seeded noise in -1..1: times must not depend on denormals.
 fn fill_inputs(graph: &Graph, engine: &mut Engine) {
     let inputs: Vec<NodeId> = graph.inputs().map(|(id, _)| id).collect();
-    let mut state = 1u64;
+    let mut random = SplitMix64::new(1);
     for id in inputs {
         for value in engine.input_mut(id) {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            *value = ((z ^ (z >> 31)) >> 40) as f32 / 8_388_608.0 - 1.0;
+            *value = 2.0 * random.unit_f32() - 1.0;
         }
     }
 }

@@ -9,6 +9,7 @@ use super::decode::Photo;
 use super::inputs::{self, ExtraInput};
 use super::predictor::{PredictError, Predictor, Run};
 use crate::artifact::{Model, SelfTest};
+use crate::random::SplitMix64;
 
 /// The seed of new self-tests.
 const SEED: u64 = 0xDE12_3A1D;
@@ -137,26 +138,17 @@ fn answer<R: Run>(
     Ok(predictor.predict(&photo, &extra)?.probabilities)
 }
 
-/// Vigna's SplitMix64: a few integer operations, the same on every machine.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
 fn photo(height: usize, width: usize, seed: u64) -> Option<Photo> {
-    let mut state = seed;
+    let mut random = SplitMix64::new(seed);
     let across = width.div_ceil(SQUARE);
     let squares: Vec<[u8; 8]> = (0..across * height.div_ceil(SQUARE))
-        .map(|_| next(&mut state).to_le_bytes())
+        .map(|_| random.next_u64().to_le_bytes())
         .collect();
     let mut pixels = Vec::with_capacity(height * width * 3);
     for y in 0..height {
         for x in 0..width {
             let colour = squares[y / SQUARE * across + x / SQUARE];
-            let noise = next(&mut state).to_le_bytes();
+            let noise = random.next_u64().to_le_bytes();
             // 32 to 221 by square, up to 15 more by noise.
             pixels.extend([0, 1, 2].map(|c| colour[c] / 4 * 3 + 32 + noise[c] % 16));
         }
