@@ -172,7 +172,7 @@ impl Builder {
                 }
             }
             8 | 9 => {
-                // Another image of the same shape, or one value a channel.
+                // Another image of the same shape, or one value per channel.
                 let shape = self.graph.node(x).shape.clone();
                 let same = self.images.iter().rev();
                 let other = same

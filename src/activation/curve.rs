@@ -1,8 +1,8 @@
 //! Smooth activations as parabolas between evenly spaced knots, for integer kernels.
 //!
 //! A quantized convolution with an activation could round its sum to a byte and look the byte up in
-//! a table. That rounds twice, and the first time over the whole range of the sums, most of which
-//! SiLU flattens. A curve is applied to the unrounded sum instead, so that only the result is
+//! a table. That rounds twice, and the first time in coarse steps, since the table must cover
+//! the whole range of the sums, most of which SiLU flattens. A curve is applied to the unrounded sum instead, so that only the result is
 //! rounded. It is multiplications and additions, each rounded on its own, and a choice among 32
 //! segments: the same bits on every instruction set, which no exponential function of theirs is.
 //!

@@ -6,7 +6,7 @@ use super::{Conv2d, Dense, DepthwiseConv2d, Graph, NodeId, Op};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeStats {
     /// Numbers that training chose, without the zeros that packing adds. Where a batch
-    /// normalization was folded, its two numbers a channel are in the convolution's.
+    /// normalization was folded, its two numbers per channel are in the convolution's.
     pub parameters: u64,
     /// Multiply-adds of convolutions and matrix products for one photo; 0 for other ops. A
     /// padded position counts like any other, as usual.

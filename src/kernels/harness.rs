@@ -20,7 +20,7 @@ pub(super) fn numbers(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| rng.random_range(-4.0..4.0)).collect()
 }
 
-/// A buffer between guard zones of NaN, at an odd address as far as vectors are concerned.
+/// A buffer between guard zones of NaN, at an address that no vector is aligned to.
 struct Guarded {
     memory: Vec<f32>,
     len: usize,

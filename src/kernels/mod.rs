@@ -1,8 +1,8 @@
 //! Compute kernels: arithmetic on raw rows of memory, chosen by instruction set at run time.
 //!
-//! A folder an operation, in it `mod.rs` (contract, and the one place that chooses),
-//! `reference.rs` (naive: documentation, oracle, fallback) and a file an instruction set. Kernels
-//! know shapes and pointers, no graph. An operation is *prepared* once, at planning time: its
+//! Each operation has a folder: `mod.rs` (the contract, and the one place that chooses a tier),
+//! `reference.rs` (naive: documentation, oracle, fallback) and one file per instruction set. Kernels
+//! know shapes and pointers, but no graph. An operation is *prepared* once, at planning time: its
 //! geometry, weights and instruction set become a value that implements [`PreparedOp`]; running
 //! it allocates nothing.
 //!

@@ -1,8 +1,8 @@
-//! Runs prepared operations one after another over one block of memory, each shared by threads.
+//! Runs prepared operations one after another over one block of memory. Threads share each of them.
 //!
 //! All threads walk the same list of calls. Within a call they take tasks from a counter; after
-//! it they meet at a barrier. So there is one hand-over to the other threads a run, not one an
-//! operation. [`Program::push`] checks, once, what makes the memory accesses sound: every
+//! it they meet at a barrier. So work is handed to the other threads once per run, not
+//! once per operation. [`Program::push`] checks, once, what makes the memory accesses sound: every
 //! operand lies inside the memory and no call writes what it reads. What an operation says of its
 //! operands it must mean: that is why [`PreparedOp`] is an `unsafe trait`. Results do not depend
 //! on which thread runs which task.
@@ -153,7 +153,7 @@ impl Program {
         Ok(())
     }
 
-    /// The names of the kernels, a call each.
+    /// The kernel of each call, in order.
     pub fn kernel_names(&self) -> impl Iterator<Item = &'static str> {
         self.calls.iter().map(|call| call.op.kernel_name())
     }
@@ -338,8 +338,8 @@ impl Round<'_> {
             return true;
         }
         let all = (index - self.calls.start + 1) * self.threads;
-        // Release: what this thread wrote is seen by whoever sees the count; acquire: and this
-        // thread sees what the others wrote.
+        // Release: a thread that sees the count sees what this one wrote. Acquire: this thread sees
+        // what the others wrote.
         self.arrived.fetch_add(1, Ordering::AcqRel);
         let mut spins = 0;
         while self.arrived.load(Ordering::Acquire) < all {
@@ -370,7 +370,7 @@ impl Drop for Alarm<'_> {
 mod tests {
     use super::*;
 
-    /// Adds one to every element, a task an element.
+    /// Adds one to every element, in one task per element.
     struct AddOne {
         len: usize,
     }

@@ -732,7 +732,7 @@ mod x86 {
 mod tests {
     use super::*;
 
-    /// Runs each method on lanes `a`, `b`, `c` and returns what it made, a row a method.
+    /// Runs each method on lanes `a`, `b`, `c` and returns one row of results per method.
     struct Methods<'a> {
         a: &'a [f32; 16],
         b: &'a [f32; 16],

@@ -306,7 +306,7 @@ impl<const K: usize, const S: usize> Square<K, S> {
     }
 }
 
-/// Any taps, one output channel an input channel.
+/// Any taps, one output channel for each input channel.
 struct Any;
 
 impl Compute for Any {

@@ -10,11 +10,12 @@
 //! ```
 //!
 //! The bias holds the correction for the input's zero point, `-zero_in * sum of w[.., c]`, which
-//! is right for taps outside too because there `x` is the zero point. ReLU on load is the larger
-//! of byte and zero point. Of an activation that is a curve, `q` is that of the curve at
-//! `float(sum) * scale_in * weight_scale[c]`; of one that is neither curve nor clamp, a table's.
+//! is right for taps outside too because there `x` is the zero point. ReLU on load takes the larger
+//! of byte and zero point. If the activation is a curve, `q` is the byte of the curve's value at
+//! `float(sum) * scale_in * weight_scale[c]`. If it is neither a curve nor a clamp, a table maps the
+//! byte afterwards.
 //!
-//! Weights: `[kh, kw, c rounded up to 16]` i8, symmetric, a scale a channel.
+//! Weights: `[kh, kw, c rounded up to 16]` i8, symmetric, with a scale for each channel.
 
 mod any;
 #[cfg(target_arch = "x86_64")]

@@ -32,7 +32,7 @@ const LINE: usize = 16;
 /// Multiply-adds below which a task is not worth a hand-over: some 50 us of one core.
 const TASK_MACS: usize = 2_500_000;
 
-/// The same for a single row, whose time is that of reading 1 MB of weights from memory.
+/// The same for a single row, which takes as long as reading 1 MB of weights from memory.
 const SINGLE_ROW_TASK_MACS: usize = 250_000;
 
 /// Tiles that a task should have before rows are split further rather than panels: each task
@@ -506,7 +506,7 @@ impl Call<'_> {
     }
 }
 
-/// The epilogue's two activations as clamps; `None` if one of them is none.
+/// The epilogue's two activations as clamps; `None` if one of them is not a clamp.
 fn clamps(epilogue: Epilogue) -> Option<[Clamp; 2]> {
     let clamp = |activation| match activation {
         Activation::Linear => Some(Clamp::NONE),

@@ -4,8 +4,8 @@
 //! `[n / 16][k][16]`. They are converted as they are loaded, exactly, and everything after that is
 //! f32: results of halves are those of the widened weights to the last bit. Sums of integer weights
 //! are scaled once, at the end. The conversion is hidden behind the multiplications (Zen 3: two
-//! `vcvtph2ps` beside twelve `vfmadd`), so that widening a block once for all its tiles, which
-//! would take scratch for every thread, has nothing to win. The exception is bf16 on CPUs that multiply
+//! `vcvtph2ps` beside twelve `vfmadd`), so widening a block once for all its tiles would win
+//! nothing, and would take scratch for every thread. The exception is bf16 on CPUs that multiply
 //! it (`avx512_bf16`): there the inputs are rounded to bf16 too.
 //!
 //! A tile is up to `rows` rows by `panels * 16` output channels. Rows are given by pointers, as a

@@ -371,7 +371,7 @@ impl Call<'_> {
                     let from = *runs_table.add(run);
                     (gemm.tier.copy)(from, to.add(run * run_len * element), run_len);
                 }
-                // What is left of the last step meets weights of zero, whatever it holds.
+                // The rest of the last step is multiplied by weights of zero, so it may hold anything.
             }
         }
     }

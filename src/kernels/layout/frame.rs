@@ -3,7 +3,7 @@
 use super::super::{KernelError, check_len, split};
 use super::move_ns;
 
-/// Two `HWC` images of which the outer one has more rows and columns on any side.
+/// Two `HWC` images: the outer one has more rows or columns on some sides.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::kernels) struct Frame {
     inner: Image,

@@ -2,7 +2,7 @@
 //!
 //! Taps outside the input are skipped, never read. A maximum is one of bytes; a table takes it to
 //! the result's quantization where that differs. An average sums the `n` taps inside in 32-bit
-//! integers, and is requantized by one multiplier a count:
+//! integers, and is requantized by a multiplier that depends on the count:
 //!
 //! ```text
 //! q = round_half_even(clamp(float(sum - n * zero_in) * (scale_in / (scale_out * n)))) + zero_out
