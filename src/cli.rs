@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::PossibleValue;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::explain::{Colormap, Method};
+use crate::graph::pass::Level;
 use crate::predict::ExtraInput;
 use crate::units;
 
@@ -92,7 +93,7 @@ pub struct ImportArgs {
     #[arg(required_unless_present = "list_ops", value_hint = ValueHint::FilePath)]
     pub source: Option<PathBuf>,
     /// Where the artifact goes (`.safetensors`)
-    #[arg(short, long = "output", value_name = "OUT", required_unless_present = "list_ops",
+    #[arg(short, long = "output", value_name = "OUT", required_unless_present_any = ["list_ops", "dump"],
           value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
     /// Class names in the order of the outputs: `a,b,c`, or a file with one name a line
@@ -123,6 +124,17 @@ pub struct ImportArgs {
     /// Rows and columns of the photo where the model leaves them open: `224` or `224x320`
     #[arg(long, value_name = "N|HxW")]
     pub input_size: Option<InputSize>,
+    /// Print the graph as it stands after a stage of the import, and write nothing
+    ///
+    /// `imported` is what was read; `folded` ends in logits and has batch normalization in its
+    /// weights; `fused` has activations and residual additions in the nodes before them; `packed` is
+    /// what an artifact holds.
+    #[arg(long, value_name = "STAGE", value_parser = level_parser(),
+          conflicts_with_all = ["output", "labels", "preprocess", "input_default", "fields"])]
+    pub dump: Option<Level>,
+    /// Print one JSON document
+    #[arg(long, requires = "dump")]
+    pub json: bool,
     /// List the layers that can be imported, and stop
     #[arg(long, exclusive = true)]
     pub list_ops: bool,
@@ -365,7 +377,9 @@ pub struct EngineArgs {
 Examples:
   dermal inspect model.safetensors
   dermal inspect model.safetensors --layers | less
-  dermal inspect model.safetensors --json --layers")]
+  dermal inspect model.safetensors --json --layers
+  dermal inspect model.safetensors --plan
+  dermal inspect model.safetensors --check-layers photo.jpg")]
 pub struct InspectArgs {
     /// The artifact [default: the embedded demo model]
     #[arg(value_hint = ValueHint::FilePath)]
@@ -373,6 +387,21 @@ pub struct InspectArgs {
     /// List every node with its shape, parameters, multiply-adds and source layers
     #[arg(long)]
     pub layers: bool,
+    /// Print where each value lies in the arena, and the steps that write and last read it
+    #[arg(long, conflicts_with_all = ["layers", "check_layers"])]
+    pub plan: bool,
+    /// Compare every layer's kernel with the reference on this photo, the largest difference first
+    ///
+    /// Both sides read the model as it was imported: a wrong layer of the import shows in `least` and
+    /// `largest`, which are to be compared with the framework's own output of that layer.
+    #[arg(long, value_name = "PHOTO", value_hint = ValueHint::FilePath, conflicts_with = "layers")]
+    pub check_layers: Option<PathBuf>,
+    /// Values of an extra input, for `--check-layers` (repeatable)
+    #[arg(long, value_name = "NAME=v,...", requires = "check_layers")]
+    pub input: Vec<ExtraInput>,
+    /// Instruction set, for `--check-layers`: `portable`, `avx2`, `avx512` [default: the best this CPU has]
+    #[arg(long, value_name = "NAME", requires = "check_layers")]
+    pub isa: Option<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -673,6 +702,11 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     units::parse_bytes(text).ok_or_else(|| {
         "expected a size such as 512MB or 1.5GiB, from 1 byte to under 1000000GB".to_owned()
     })
+}
+
+fn level_parser() -> impl TypedValueParser<Value = Level> {
+    let names = PossibleValuesParser::new(Level::ALL.map(Level::name));
+    names.try_map(|name| Level::by_name(&name).ok_or_else(|| format!("no stage is named `{name}`")))
 }
 
 fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {

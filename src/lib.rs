@@ -64,6 +64,8 @@ pub mod graph;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod kernels;
+#[cfg(feature = "gradients")]
+pub mod layer_check;
 #[cfg(feature = "estimate")]
 pub mod memory;
 pub mod panel;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use super::dump;
 use super::failure;
 use super::fields::read_field_mapping;
 use super::session;
@@ -17,7 +18,7 @@ use crate::cli::ImportArgs;
 use crate::file::{atomic, sha256_of_file};
 use crate::graph::pass::{self, Answer};
 use crate::graph::{Graph, Op};
-use crate::import::{ImportOptions, import, supported_layers};
+use crate::import::{ImportOptions, Imported, import, supported_layers};
 use crate::memory::measure;
 use crate::predict::ExtraInput;
 use crate::report::{self, Align, Progress, Table};
@@ -30,6 +31,9 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     if args.list_ops {
         return list_ops();
     }
+    if let (Some(source), Some(level)) = (&args.source, args.dump) {
+        return dump::run(args, source, level);
+    }
     // clap requires both unless `--list-ops` is given.
     let (Some(source), Some(output)) = (&args.source, &args.output) else {
         return Err(failure(
@@ -40,17 +44,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     let started = Instant::now();
     let context = || format!("cannot import `{}`", source.display());
     atomic::check(output).with_context(context)?;
-    let options = ImportOptions {
-        config: args.config.clone(),
-        input_size: args.input_size.map(|size| [size.height, size.width]),
-        ..ImportOptions::default()
-    };
-    let mut bar = Progress::bytes("reading");
-    let imported = import(source, &options, &mut |p| {
-        bar.set(p.done_bytes, p.total_bytes);
-    })
-    .with_context(context)?;
-    drop(bar);
+    let imported = read(args, source)?;
     let source_format = imported.source_format;
     let (graph, answer) = pass::split_head(imported.graph).with_context(context)?;
     let head = head(&graph, answer);
@@ -100,6 +94,20 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
             .with_context(|| format!("cannot write `{}`", output.display()))?;
     drop(bar);
     summary(args, &model, output, bytes, started)
+}
+
+/// The graph that a source holds.
+pub(super) fn read(args: &ImportArgs, source: &Path) -> Result<Imported> {
+    let options = ImportOptions {
+        config: args.config.clone(),
+        input_size: args.input_size.map(|size| [size.height, size.width]),
+        ..ImportOptions::default()
+    };
+    let mut bar = Progress::bytes("reading");
+    import(source, &options, &mut |p| {
+        bar.set(p.done_bytes, p.total_bytes);
+    })
+    .with_context(|| format!("cannot import `{}`", source.display()))
 }
 
 fn list_ops() -> Result<()> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::{layers, plan};
 use crate::artifact::fields::{FieldMapping, FieldPart, MissingCategory};
 use crate::artifact::{
     EvidenceRecord, Head, InputKind, InputSpec, Model, ModelSource, Preprocessing, Provenance,
@@ -87,6 +88,12 @@ struct Layer<'a> {
 pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let source = ModelSource::of(args.model.as_deref());
     let model = source.load()?;
+    if args.plan {
+        return plan::run(&model, &source.to_string(), args.json);
+    }
+    if let Some(photo) = &args.check_layers {
+        return layers::run(&model, &source.to_string(), photo, args);
+    }
     let report = Report::of(&model, source.to_string(), args.layers);
     if args.json {
         return Ok(report::print_json(&report)?);

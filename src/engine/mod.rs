@@ -20,7 +20,7 @@ mod lower;
 mod plan;
 
 pub use lower::LowerError;
-pub use plan::{Plan, Step};
+pub use plan::{PlacedValue, Plan, Step};
 
 /// How an engine runs.
 #[derive(Clone, Debug)]
@@ -157,6 +157,11 @@ impl Engine {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The kernel of each step, in the order of the plan.
+    pub fn kernel_names(&self) -> impl Iterator<Item = &'static str> {
+        self.program.kernel_names()
     }
 
     /// Bytes of the arena and of all threads' scratch.

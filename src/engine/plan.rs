@@ -12,16 +12,32 @@ use crate::graph::{Graph, NodeId, Op};
 pub struct Step {
     /// The node whose value it makes.
     pub node: NodeId,
-    /// A ReLU node in front of a depthwise convolution, done on the way: Xception's blocks start
-    /// so, and the value between them is read once.
+    /// A ReLU in front of a depthwise convolution, which applies it to what it loads. Xception's
+    /// blocks start this way, and nothing else reads the value between them.
     pub relu_on_input: Option<NodeId>,
-    /// The convolution or matrix product of which this step makes bytes, where `node` is an
-    /// activation that looks them up in a table before they are stored.
+    /// The convolution or matrix product that this step computes, if `node` is an activation that
+    /// looks the resulting bytes up in a table before they are stored.
     pub sum: Option<NodeId>,
-    /// The values read, as they are stored: never a reshape.
+    /// The values that it reads, as they are stored. A reshape is never among them.
     pub inputs: Vec<NodeId>,
     /// Whether the result takes the place of input 0.
     pub in_place: bool,
+}
+
+/// A value's place in the arena, and when it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedValue {
+    /// The node whose value it is.
+    pub node: NodeId,
+    /// Its first float in the arena.
+    pub offset: usize,
+    /// Words of four bytes.
+    pub words: usize,
+    /// The step that writes it; `None` for an input, which is there before the first step.
+    pub first: Option<usize>,
+    /// The last step that reads it: its own, if none does; `None` for a value that stays readable
+    /// after a run.
+    pub last: Option<usize>,
 }
 
 /// Steps and places of a graph.
@@ -35,6 +51,9 @@ pub struct Plan {
     pub arena_len: usize,
     /// Floats live during each step.
     pub live_len: Vec<usize>,
+    /// Every stored value: the inputs, then those of the steps in order. A value that is made in
+    /// place has its input's offset.
+    pub values: Vec<PlacedValue>,
 }
 
 impl Plan {
@@ -86,7 +105,7 @@ fn list_steps(graph: &Graph, stored: &[NodeId], kept: &[bool]) -> Vec<Step> {
             && matches!(users[id.0].as_slice(), [one]
                 if matches!(graph.node(*one).op, Op::DepthwiseConv2d(_)))
     };
-    // Bytes that go through a table and are read by nobody else are never stored.
+    // Bytes that only a table reads are never stored.
     let feeds_table = |id: NodeId| {
         let node = graph.node(id);
         node.quantization.is_some()
@@ -174,7 +193,7 @@ fn place(
         .iter()
         .enumerate()
         .map(|(index, step)| (step.node, index));
-    for (id, first) in inputs.chain(results) {
+    for (id, first) in inputs.chain(results.clone()) {
         let len = graph.stored_words(id);
         let last = last_use[id.0].max(first);
         let slot = &mut lifetimes[owner[id.0].0];
@@ -191,14 +210,30 @@ fn place(
         offset_of_owner[node] = Some(offset);
     }
     let live_len = arena::live_len(&values, steps.len());
-    let offsets = stored
+    let offsets: Vec<Option<usize>> = stored
         .iter()
         .map(|value| offset_of_owner[owner[value.0].0])
         .collect();
+    let placed = |id: NodeId, first: Option<usize>| {
+        let last = last_use[id.0].max(first.unwrap_or(0));
+        Some(PlacedValue {
+            node: id,
+            offset: offsets[id.0]?,
+            words: graph.stored_words(id),
+            first,
+            last: (last < steps.len()).then_some(last),
+        })
+    };
+    let values = graph
+        .inputs()
+        .filter_map(|(id, _)| placed(id, None))
+        .chain(results.filter_map(|(id, first)| placed(id, Some(first))))
+        .collect();
     Plan {
-        steps,
         offsets,
         arena_len: placement.len,
         live_len,
+        values,
+        steps,
     }
 }

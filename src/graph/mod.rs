@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::quantization::Quantization;
 use crate::tensor::{Shape, Tensor};
 
+mod dump;
 mod expose;
+#[cfg(test)]
+mod format_tests;
 mod op;
 pub mod pass;
 mod shape;
@@ -22,6 +25,7 @@ mod stats;
 mod storage;
 mod weights;
 
+pub use dump::{Dump, dump};
 pub use expose::{ExposeError, expose};
 pub use op::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Padding,
@@ -37,8 +41,8 @@ pub use weights::{PlainKernel, WeightError, Weights};
 #[serde(transparent)]
 pub struct NodeId(pub usize);
 
-/// At which point inside a fused node a source layer's own output stood. The order is that of
-/// evaluation; every point but `Output` is gone from the stored value.
+/// The point inside a fused node at which a source layer's own output stood, in the order of
+/// evaluation. Only at `Output` is it the stored value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "at")]
 pub enum Stage {

@@ -135,6 +135,24 @@ impl<'a> Reference<'a> {
         flat.collect()
     }
 
+    /// The value of one node, computed from `given` ones and nothing else.
+    ///
+    /// # Errors
+    /// As [`Reference::evaluate`].
+    pub fn values(
+        &self,
+        given: &BTreeMap<NodeId, Tensor>,
+        wanted: NodeId,
+    ) -> Result<Vec<f32>, ReferenceError> {
+        let value = self.evaluate(given, &[wanted])?;
+        let flat: Result<Vec<Vec<f32>>, _> = value
+            .iter()
+            .map(|value| value.flatten_all().and_then(|flat| flat.to_vec1()))
+            .collect();
+        let flat = flat.map_err(|e| failed(self.graph.node(wanted), e))?;
+        Ok(flat.into_iter().flatten().collect())
+    }
+
     /// The `wanted` values as candle tensors, computed from `given` ones and nothing else: what
     /// lies before a given value is not computed. Gradients flow through.
     ///

@@ -16,10 +16,13 @@ use serde_json::Value;
 
 mod check;
 mod compare;
+mod dump;
 mod estimate;
 mod fields;
 mod import;
 mod inspect;
+mod layers;
+mod plan;
 mod predict;
 mod program;
 mod quantize;
