@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use dermal::activation::Activation;
-use dermal::graph::pass;
+use dermal::graph::pass::{self, Level};
 use dermal::graph::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, Kernel, NodeId, Op, Padding,
     PoolKind, SourceLayer, Stage, Window,
@@ -242,19 +242,26 @@ fn close(a: &[f32], b: &[f32], what: &str) {
 #[test]
 fn outputs_do_not_move() {
     type Pass = fn(Graph) -> Result<Graph, dermal::graph::GraphError>;
-    let passes: [(&str, Pass, usize); 6] = [
-        ("recognize_hard_swish", pass::recognize_hard_swish, 3),
-        ("fold_padding", pass::fold_padding, 2),
-        ("fold_scale_shift", pass::fold_scale_shift, 5),
-        ("fuse_activation", pass::fuse_activation, 6),
-        ("fuse_residual", pass::fuse_residual, 2),
-        ("pack_weights", pass::pack_weights, 0),
+    let passes: [(&str, Pass, usize, Option<Level>); 6] = [
+        ("recognize_hard_swish", pass::recognize_hard_swish, 3, None),
+        ("fold_padding", pass::fold_padding, 2, None),
+        (
+            "fold_scale_shift",
+            pass::fold_scale_shift,
+            5,
+            Some(Level::Folded),
+        ),
+        ("fuse_activation", pass::fuse_activation, 6, None),
+        ("fuse_residual", pass::fuse_residual, 2, Some(Level::Fused)),
+        ("pack_weights", pass::pack_weights, 0, Some(Level::Packed)),
     ];
+    let imported = pass::rewrite(network().graph, Level::Imported).unwrap();
+    assert_eq!(imported.nodes(), network().graph.nodes(), "as it came");
     let mut builder = network();
     let (mut graph, answer) = pass::split_head(builder.graph.clone()).unwrap();
     assert_eq!(answer, pass::Answer::Softmax);
     let before = builder.output(&graph);
-    for (name, pass, fewer) in passes {
+    for (name, pass, fewer, level) in passes {
         let nodes = graph.nodes().len();
         graph = pass(graph).unwrap();
         assert_eq!(
@@ -263,6 +270,10 @@ fn outputs_do_not_move() {
             "nodes that {name} removes"
         );
         close(&before, &builder.output(&graph), name);
+        if let Some(level) = level {
+            let rewritten = pass::rewrite(network().graph, level).unwrap();
+            assert_eq!(rewritten.nodes(), graph.nodes(), "{level:?}");
+        }
     }
     let whole = pass::optimize(pass::split_head(network().graph).unwrap().0).unwrap();
     assert_eq!(
