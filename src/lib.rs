@@ -40,7 +40,8 @@
 //! | `gradients` | heat maps of models that do not end in a global mean and dense layers (`reference`) |
 //! | `import` | Keras files (`import`) |
 //! | `quantize` | FP16, BF16 and INT8 artifacts (`quantize`) |
-//! | `evaluate` | labelled photos, metrics, the verdict on two models (`evaluate`) |
+//! | `compress` | a smaller model under a margin of accuracy (`compress`) |
+//! | `evaluate` | labelled photos, trials of models on them, metrics, the verdict on two models (`evaluate`) |
 //! | `estimate` | what a model will take, the kernel's counters and limits (`memory`) |
 //! | `serve`, `probe` | the HTTP server; is a deployed one healthy (`serve`, `probe`) |
 //! | `readiness` | is a project ready to deploy (`readiness`) |
@@ -55,6 +56,8 @@ pub mod classifier;
 pub mod cli;
 #[cfg(feature = "cli")]
 pub mod commands;
+#[cfg(feature = "compress")]
+pub mod compress;
 pub mod engine;
 #[cfg(feature = "evaluate")]
 pub mod evaluate;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use dermal::evaluate::metrics::{Evaluation, Options, evaluate};
+use dermal::evaluate::metrics::{Evaluation, EvaluationOptions, evaluate};
 use dermal::evaluate::statistics::Estimate;
 use dermal::evaluate::statistics::binomial::{clopper_pearson, mcnemar_exact, wilson};
 use dermal::evaluate::statistics::correlation::pearson;
@@ -146,11 +146,11 @@ fn correlation_equals_scipy() {
 fn evaluated(row: &Value, seed: u64, resamples: usize) -> Evaluation {
     let truth: Vec<usize> = serde_json::from_value(row["truth"].clone()).unwrap();
     let n_classes = serde_json::from_value(row["n_classes"].clone()).unwrap();
-    let options = Options {
+    let options = EvaluationOptions {
         seed,
         resamples,
         specificity: row["specificity"].as_f64().unwrap(),
-        ..Options::default()
+        ..EvaluationOptions::default()
     };
     evaluate(&truth, &numbers(&row["probabilities"]), n_classes, &options).unwrap()
 }
@@ -372,7 +372,13 @@ fn resampling_ten_thousand_images_is_quick() {
         probabilities.extend(row.iter().map(|p| (p / sum) as f32));
     }
     let start = std::time::Instant::now();
-    let e = evaluate(&truth, &probabilities, n_classes, &Options::default()).unwrap();
+    let e = evaluate(
+        &truth,
+        &probabilities,
+        n_classes,
+        &EvaluationOptions::default(),
+    )
+    .unwrap();
     let seconds = start.elapsed().as_secs_f64();
     println!("2000 resamples of 10,000 x 7: {seconds:.2} s");
     // An interval of 10,000 images is narrow, and holds its value.

@@ -7,13 +7,16 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches};
+use serde::Serialize;
 
 use crate::artifact::{ArtifactError, FieldMappingError, LoadError, PreprocessingError};
 use crate::classifier::ClassifierError;
 use crate::cli::{Cli, Command, EngineArgs};
+use crate::compress::CompressError;
 use crate::engine;
-use crate::evaluate::dataset::DatasetError;
+use crate::evaluate::dataset::{DatasetError, RowFilter};
 use crate::evaluate::metrics::MetricsError;
+use crate::evaluate::trial::TrialError;
 use crate::explain::ExplainError;
 use crate::file::atomic::AtomicError;
 use crate::import::ImportError;
@@ -24,7 +27,7 @@ use crate::probe::ProbeError;
 use crate::quantize::QuantizeError;
 use crate::quantize::weights::WeightsError;
 use crate::readiness::platforms::PlatformError;
-use crate::report::ReportError;
+use crate::report::{ReportError, SCHEMA_VERSION};
 use crate::serve::ServeError;
 
 mod bench;
@@ -46,6 +49,7 @@ mod report_file;
 mod serve;
 mod service;
 mod session;
+mod watch;
 mod worker;
 
 /// How a command that could be carried out ended.
@@ -83,6 +87,28 @@ fn engine_options(args: &EngineArgs) -> Result<engine::Options, IsaError> {
         isa: isa.map_or_else(|| Ok(Isa::detect()), Isa::by_name)?,
         keep: Vec::new(),
     })
+}
+
+/// A document of `--json`: the library's value, and the version of its form.
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    schema_version: u32,
+    #[serde(flatten)]
+    document: &'a T,
+}
+
+impl<'a, T> Versioned<'a, T> {
+    fn new(document: &'a T) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            document,
+        }
+    }
+}
+
+/// The filters of `--where`.
+fn row_filters(texts: &[String]) -> Result<Vec<RowFilter>, DatasetError> {
+    texts.iter().map(|text| text.parse()).collect()
 }
 
 /// Reads the command line. `--version` tells the CPU's tiers, too.
@@ -187,6 +213,12 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<MetricsError>() {
         return Some(error.hint().to_owned());
+    }
+    if let Some(error) = cause.downcast_ref::<TrialError>() {
+        return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<CompressError>() {
+        return Some(error.hint());
     }
     if let Some(error) = cause.downcast_ref::<QuantizeError>() {
         return Some(error.hint().to_owned());

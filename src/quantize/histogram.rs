@@ -30,6 +30,18 @@ pub enum RangeMethod {
     Mse,
 }
 
+impl RangeMethod {
+    /// As records and command lines spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MinMax => "minmax",
+            Self::Percentile { .. } => "percentile",
+            Self::Mse => "mse",
+        }
+    }
+}
+
 /// Bytes that the histograms of so many values take.
 #[must_use]
 pub fn histogram_bytes(values: usize) -> u64 {

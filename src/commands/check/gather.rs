@@ -9,12 +9,16 @@ use anyhow::{Context, Result};
 
 use crate::artifact::{self, EvidenceRecord, InputKind, Model};
 use crate::cli::{CheckArgs, Cli};
-use crate::commands::compare;
 use crate::commands::estimate::{self, Question};
 use crate::commands::failure;
 use crate::commands::session::EngineChoice;
+use crate::engine;
+use crate::evaluate::comparison::Criteria;
+use crate::evaluate::dataset::{Dataset, Labels, RowFilter};
+use crate::evaluate::trial::{NamedModel, TrialOptions, compare_models, judge};
 use crate::file::sha256_of_file;
 use crate::kernels::Isa;
+use crate::memory::budget::CpuBudget;
 use crate::predict::{Limits, Predictor, resolve_inputs};
 use crate::readiness::evidence::{Evidence, Judgement};
 use crate::readiness::project::{
@@ -244,27 +248,64 @@ fn measure(trial: &Trial, model: &Model, folder: &Path, project: &Project) -> Re
             ));
         }
     }
-    let path = |name: &String| folder.join(name);
-    let (base, photos) = (trial.base.as_ref().map(path), path(&trial.photos));
-    let (name, _) = project
-        .settings
-        .model
-        .as_ref()
-        .context("no model is named")?;
-    let record = compare::answer(&compare::Question {
-        model: &path(name),
-        base: base.as_deref(),
-        photos: &photos,
-        rows: &trial.rows,
-        margin: trial.margin_points / 100.0,
-    });
-    let record = record.with_context(|| {
+    let record = judge_on_photos(trial, model, folder, project).with_context(|| {
         format!(
             "{SETTINGS_FILE}:{}: accuracy cannot be measured",
             trial.line
         )
     })?;
     Ok(evidence(&record, model, SETTINGS_FILE, Some(trial.line)))
+}
+
+fn judge_on_photos(
+    trial: &Trial,
+    model: &Model,
+    folder: &Path,
+    project: &Project,
+) -> Result<EvidenceRecord> {
+    let named = project.settings.model.as_ref();
+    let (name, _) = named.context("no model is named")?;
+    let candidate = NamedModel::new(folder.join(name).display().to_string(), model.clone());
+    let base = match &trial.base {
+        Some(name) => {
+            let path = folder.join(name);
+            let model = artifact::load(&path)
+                .with_context(|| format!("cannot load model `{}`", path.display()))?;
+            Some((NamedModel::new(path.display().to_string(), model), path))
+        }
+        None => None,
+    };
+    let first = base.as_ref().map_or(&candidate, |(base, _)| base);
+    let filters = trial.rows.iter().map(|text| text.parse());
+    let filters: Vec<RowFilter> = filters.collect::<Result<_, _>>()?;
+    let path = folder.join(&trial.photos);
+    let photos = Dataset::open(
+        &path,
+        Labels::Required(&first.model.manifest.labels),
+        &filters,
+    )
+    .with_context(|| format!("cannot use the photos of `{}`", path.display()))?;
+    let options = TrialOptions {
+        engine: engine::Options {
+            threads: CpuBudget::detect().threads(),
+            ..engine::Options::default()
+        },
+        criteria: Criteria {
+            margin: trial.margin_points / 100.0,
+            ..Criteria::default()
+        },
+        heat_maps: 0,
+        ..TrialOptions::default()
+    };
+    let source = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some((base, base_path)) = base else {
+        let found = judge(candidate, photos, &options, &mut |_| {})?;
+        return Ok(found.evidence(&source, None));
+    };
+    let found = compare_models(base, candidate, photos, &options, &mut |_| {})?;
+    let base_sha256 = sha256_of_file(&base_path, &mut |_, _| {})
+        .with_context(|| format!("cannot read `{}`", base_path.display()))?;
+    Ok(found.evidence(&source, Some(base_sha256)))
 }
 
 /// Whether pixels go in as they are because nobody said otherwise.

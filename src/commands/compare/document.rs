@@ -1,10 +1,11 @@
 //! The report for people: on the terminal, or as a file with plots and the photos that changed.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use super::{ModelReport, Report, thumbnail};
+use super::thumbnail;
+use crate::evaluate::comparison::{FlipKind, Verdict};
 use crate::evaluate::statistics::Estimate;
-use crate::evaluate::verdict::{FlipKind, Verdict};
+use crate::evaluate::trial::{ModelReport, TrialReport};
 use crate::report::Align;
 use crate::report::document::plot::{self, Bar, Reliability};
 use crate::report::document::{Block, Card, Document, Grid, Tone};
@@ -22,10 +23,10 @@ pub(super) enum Reader<'a> {
     /// Now, on a terminal.
     Terminal,
     /// Later, from a file. The paths are those of the flips' photos.
-    File { photos: &'a [PathBuf] },
+    File { photos: &'a [&'a Path] },
 }
 
-pub(super) fn of(report: &Report, reader: Reader<'_>) -> Document {
+pub(super) fn of(report: &TrialReport, reader: Reader<'_>) -> Document {
     let in_file = matches!(reader, Reader::File { .. });
     let mut blocks = Vec::new();
     let verdict = report.comparison.as_ref().map(|comparison| Block::Verdict {
@@ -89,9 +90,9 @@ pub(super) fn of(report: &Report, reader: Reader<'_>) -> Document {
     }
 }
 
-fn title(report: &Report) -> String {
+fn title(report: &TrialReport) -> String {
     let name = |model: &ModelReport| {
-        let path = std::path::Path::new(&model.path);
+        let path = Path::new(&model.path);
         path.file_name()
             .map_or(model.path.clone(), |n| n.to_string_lossy().into_owned())
     };
@@ -101,7 +102,7 @@ fn title(report: &Report) -> String {
     }
 }
 
-fn photos(report: &Report) -> String {
+fn photos(report: &TrialReport) -> String {
     let mut text = format!("{} photos from {}", report.photos, report.source);
     if report.filtered_out > 0 {
         text.push_str(&format!(" ({} rows filtered out)", report.filtered_out));
@@ -113,7 +114,7 @@ fn photos(report: &Report) -> String {
 }
 
 /// What the columns of each model are called.
-fn names(report: &Report) -> &'static [&'static str] {
+fn names(report: &TrialReport) -> &'static [&'static str] {
     match report.models.len() {
         1 => &["95 % interval"],
         _ => &["base", "candidate"],
@@ -121,7 +122,7 @@ fn names(report: &Report) -> &'static [&'static str] {
 }
 
 /// Measures of the models side by side.
-fn summary(report: &Report) -> Grid {
+fn summary(report: &TrialReport) -> Grid {
     let mut columns = vec![("", Align::Left)];
     columns.extend(names(report).iter().map(|name| (*name, Align::Left)));
     let mut grid = Grid::new(&columns);
@@ -150,7 +151,7 @@ fn shown(bytes: Option<u64>) -> String {
 }
 
 /// Sensitivity and more of each class, a line a model.
-fn classes(report: &Report) -> Grid {
+fn classes(report: &TrialReport) -> Grid {
     let at = report.models[0].evaluation.options.specificity;
     let operating = format!("sens. at spec. {at}");
     let mut columns = vec![("class", Align::Left)];
@@ -189,7 +190,7 @@ fn classes(report: &Report) -> Grid {
     grid
 }
 
-fn class_bars(report: &Report) -> Block {
+fn class_bars(report: &TrialReport) -> Block {
     let groups: Vec<(String, Vec<Bar>)> = report
         .labels
         .iter()
@@ -217,7 +218,7 @@ fn class_bars(report: &Report) -> Block {
     }
 }
 
-fn plots(report: &Report, blocks: &mut Vec<Block>) {
+fn plots(report: &TrialReport, blocks: &mut Vec<Block>) {
     let named = |i: usize| match report.models.len() {
         1 => "model",
         _ => names(report)[i],
@@ -262,7 +263,7 @@ fn plots(report: &Report, blocks: &mut Vec<Block>) {
     });
 }
 
-fn flips(report: &Report, reader: Reader<'_>, blocks: &mut Vec<Block>) {
+fn flips(report: &TrialReport, reader: Reader<'_>, blocks: &mut Vec<Block>) {
     if report.flips.is_empty() {
         blocks.push(Block::Text("no photo changed its class".to_owned()));
         return;
@@ -331,7 +332,7 @@ fn word(kind: FlipKind) -> &'static str {
     }
 }
 
-fn groups(report: &Report, blocks: &mut Vec<Block>) {
+fn groups(report: &TrialReport, blocks: &mut Vec<Block>) {
     for by in &report.groups {
         let mut grid = Grid::new(&[
             (by.column.as_str(), Align::Left),
@@ -362,7 +363,7 @@ fn groups(report: &Report, blocks: &mut Vec<Block>) {
 }
 
 /// What a reader of a file may want explained.
-fn notes(report: &Report) -> String {
+fn notes(report: &TrialReport) -> String {
     let mut text = "Intervals are 95 %: Wilson for shares, a seeded bootstrap over photos for the \
                     rest."
         .to_owned();

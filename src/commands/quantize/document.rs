@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CalibrationReport, Report};
+use super::{CalibrationReport, QuantizeReport};
 use crate::quantize::LayerError;
 use crate::report::Align;
 use crate::report::document::plot::{self, Bar};
@@ -24,7 +24,7 @@ pub(super) enum Reader {
     File,
 }
 
-pub(super) fn of(report: &Report, reader: Reader) -> Document {
+pub(super) fn of(report: &QuantizeReport, reader: Reader) -> Document {
     let in_file = reader == Reader::File;
     let name = |path: &str| {
         let path = Path::new(path);
@@ -106,7 +106,7 @@ fn limit(seen: &CalibrationReport) -> Option<Block> {
     })
 }
 
-fn summary(report: &Report) -> Grid {
+fn summary(report: &QuantizeReport) -> Grid {
     let mut grid = Grid::new(&[
         ("", Align::Left),
         ("before", Align::Right),

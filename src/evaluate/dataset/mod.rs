@@ -26,6 +26,7 @@ pub use rows::{FieldCoverage, RowInputs};
 pub use stream::{PhotoStream, Prepared, PreparedPhoto, StreamOptions};
 pub use table::MAX_TABLE_BYTES;
 
+use super::pass::is_evenly_spaced;
 use crate::suggest::{shorten, suggest};
 
 /// The table that is read where a folder holds one.
@@ -185,6 +186,26 @@ impl Dataset {
     pub fn field<'d>(&self, sample: &'d Sample, column: &str) -> Option<&'d str> {
         let index = self.columns.iter().position(|known| known == column)?;
         sample.fields.get(index).map(String::as_str)
+    }
+
+    /// Everything but the samples.
+    pub(super) fn without_samples(&self) -> Self {
+        Self {
+            samples: Vec::new(),
+            columns: self.columns.clone(),
+            layout: self.layout.clone(),
+            filtered_out: self.filtered_out,
+        }
+    }
+
+    /// Keeps `wanted` of the samples, evenly spaced; all where there are no more.
+    pub fn thin_out(&mut self, wanted: usize) {
+        let all = self.samples.len();
+        let mut index = 0;
+        self.samples.retain(|_| {
+            index += 1;
+            is_evenly_spaced(index - 1, wanted, all)
+        });
     }
 
     /// How many samples each of `n_classes` labels has.

@@ -131,7 +131,7 @@ impl MetricsError {
 
 /// How to evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Options {
+pub struct EvaluationOptions {
     /// Seed of the bootstrap.
     pub seed: u64,
     /// Number of bootstrap resamples; 0 leaves out the intervals that need them.
@@ -142,7 +142,7 @@ pub struct Options {
     pub confidence: f64,
 }
 
-impl Default for Options {
+impl Default for EvaluationOptions {
     fn default() -> Self {
         Self {
             seed: 0,
@@ -159,7 +159,7 @@ pub struct Evaluation {
     /// Number of images.
     pub n: usize,
     /// How it was evaluated.
-    pub options: Options,
+    pub options: EvaluationOptions,
     /// Fraction of images whose predicted class is the true one.
     pub top1: Estimate,
     /// Mean sensitivity of the classes that have images.
@@ -297,7 +297,7 @@ pub(super) fn argmax_rows(probabilities: &[f64], n_classes: usize) -> Vec<usize>
         .collect()
 }
 
-impl Options {
+impl EvaluationOptions {
     fn check(&self) -> Result<(), MetricsError> {
         if !(0.0..=1.0).contains(&self.specificity) {
             return Err(MetricsError::Option {
@@ -332,7 +332,7 @@ pub fn evaluate<P: Copy + Into<f64>>(
     truth: &[usize],
     probabilities: &[P],
     n_classes: usize,
-    options: &Options,
+    options: &EvaluationOptions,
 ) -> Result<Evaluation, MetricsError> {
     options.check()?;
     let probabilities = validate(truth, probabilities, n_classes)?;
@@ -420,10 +420,10 @@ pub fn evaluate<P: Copy + Into<f64>>(
 mod tests {
     use super::*;
 
-    fn quick() -> Options {
-        Options {
+    fn quick() -> EvaluationOptions {
+        EvaluationOptions {
             resamples: 200,
-            ..Options::default()
+            ..EvaluationOptions::default()
         }
     }
 
@@ -480,7 +480,7 @@ mod tests {
         assert_eq!(kind(&[2], &[0.5, 0.5], 2), "label");
         assert_eq!(kind(&[1], &[0.5, f64::NAN], 2), "not_finite");
         assert_eq!(kind(&[1], &[-3.0, 4.0], 2), "out_of_range");
-        let options = Options {
+        let options = EvaluationOptions {
             confidence: 1.0,
             ..quick()
         };

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-
-use super::photos::Photos;
+use super::error::CompressError;
+use super::photos::{Inputs, Photos};
 use crate::artifact::Model;
 use crate::engine::{Engine, Options};
+use crate::evaluate::dataset::Dataset;
+use crate::evaluate::pass::Watch;
+use crate::evaluate::trial::first_of_the_largest as top1;
 use crate::graph::Graph;
 use crate::predict::head;
 use crate::quantize::{
@@ -26,9 +28,10 @@ const EQUALIZATION: f64 = 0.5;
 /// Layers that are tried in float in one round of the accuracy guard.
 const TRIED: usize = 6;
 
-/// What the search may spend and where it starts.
-pub(super) struct Limits {
+/// Where the search starts, what it is to reach, and how long it may take.
+pub(super) struct SearchSettings {
     pub(super) method: RangeMethod,
+    /// Nodes that stay in float.
     pub(super) keep_float: BTreeSet<String>,
     /// Largest loss of top-1, as a fraction.
     pub(super) max_drop: Option<f64>,
@@ -64,34 +67,37 @@ pub(super) struct Found {
     pub(super) out_of_time: bool,
 }
 
-pub(super) struct Search<'a, 'm> {
-    pub(super) model: &'m Model,
-    pub(super) photos: &'a mut Photos<'m>,
-    pub(super) options: Options,
-    pub(super) limits: Limits,
+pub(super) struct Search<'a, 'm, 'w> {
+    model: &'m Model,
+    photos: &'a mut Photos<'m>,
+    options: Options,
+    settings: SearchSettings,
+    watch: &'a mut Watch<'w>,
     /// The float model's probabilities of each photo.
     answers: BTreeMap<usize, Vec<f32>>,
     trials: Vec<(String, Score)>,
 }
 
-impl<'a, 'm> Search<'a, 'm> {
+impl<'a, 'm, 'w> Search<'a, 'm, 'w> {
     pub(super) fn new(
         model: &'m Model,
         photos: &'a mut Photos<'m>,
         options: Options,
-        limits: Limits,
+        settings: SearchSettings,
+        watch: &'a mut Watch<'w>,
     ) -> Self {
         Self {
             model,
             photos,
             options,
-            limits,
+            settings,
+            watch,
             answers: BTreeMap::new(),
             trials: Vec::new(),
         }
     }
 
-    pub(super) fn run(mut self) -> Result<Found> {
+    pub(super) fn run(mut self) -> Result<Found, CompressError> {
         let plain = self.calibrate(&self.model.graph.clone(), "calibrating")?;
         let mut best = self.best_bias(&plain, None)?;
         let mut calibration = plain;
@@ -107,7 +113,7 @@ impl<'a, 'm> Search<'a, 'm> {
         if best.score.photos < self.answers.len() && !self.is_late() {
             best.score = self.score(&best.graph, "all photos", usize::MAX)?;
         }
-        if let (Some(most), Some(float)) = (self.limits.max_drop, best.score.float_top1) {
+        if let (Some(most), Some(float)) = (self.settings.max_drop, best.score.float_top1) {
             self.guard(&calibration, &mut best, float - most)?;
         }
         let errors = self.errors(&calibration, &best.graph)?;
@@ -124,36 +130,38 @@ impl<'a, 'm> Search<'a, 'm> {
     }
 
     fn is_late(&self) -> bool {
-        self.limits
+        self.settings
             .until
             .is_some_and(|until| Instant::now() >= until)
     }
 
     /// Watches all photos; the first time also notes what the float model says of them.
-    fn calibrate(&mut self, graph: &Graph, task: &str) -> Result<Calibration> {
+    fn calibrate(&mut self, graph: &Graph, task: &str) -> Result<Calibration, CompressError> {
         let mut calibrator = Calibrator::new(graph, &self.options)?;
         let model = self.model;
         let first = self.answers.is_empty();
         let answers = &mut self.answers;
-        let dataset = self.photos.dataset.clone();
-        self.photos.each(task, usize::MAX, &mut |index, inputs| {
+        let visit = |dataset: &Dataset, index: usize, inputs: &Inputs<'_>| {
             for (id, values) in inputs.of(&model.graph, calibrator.graph()) {
                 calibrator
                     .engine_mut()
                     .input_mut(id)
                     .copy_from_slice(values);
             }
-            let sample = &dataset.samples[index];
             calibrator
                 .observe()
-                .with_context(|| format!("photo `{}`", sample.path.display()))?;
+                .map_err(|source| CompressError::Photo {
+                    photo: dataset.samples[index].path.clone(),
+                    source,
+                })?;
             if first {
                 let logits = calibrator.engine_mut().output();
                 let probabilities = head::probabilities(model.manifest.head, logits);
                 answers.insert(index, probabilities);
             }
             Ok(())
-        })?;
+        };
+        self.photos.each(task, usize::MAX, self.watch, visit)?;
         Ok(calibrator.finish()?)
     }
 
@@ -162,32 +170,34 @@ impl<'a, 'm> Search<'a, 'm> {
         &mut self,
         calibration: &Calibration,
         equalization: Option<f64>,
-    ) -> Result<Candidate> {
-        let mut best: Option<Candidate> = None;
-        for bias_correction in [false, true] {
-            if best.is_some() && self.is_late() {
-                break;
-            }
-            let options = Int8Options {
-                method: self.limits.method,
-                keep_float: self.limits.keep_float.clone(),
-                bias_correction,
-            };
-            let name = match (equalization.is_some(), bias_correction) {
-                (false, false) => "plain",
-                (false, true) => "biases corrected",
-                (true, false) => "channels balanced",
-                (true, true) => "channels balanced, biases corrected",
-            };
-            let candidate = self.candidate(calibration, options, equalization, name, SCORED)?;
-            let better = best
-                .as_ref()
-                .is_none_or(|best| candidate.score.mean_abs_dp < best.score.mean_abs_dp);
-            if better {
-                best = Some(candidate);
-            }
+    ) -> Result<Candidate, CompressError> {
+        let plain = self.with_biases(calibration, equalization, false)?;
+        if self.is_late() {
+            return Ok(plain);
         }
-        best.context("no candidate was tried")
+        let corrected = self.with_biases(calibration, equalization, true)?;
+        let better = corrected.score.mean_abs_dp < plain.score.mean_abs_dp;
+        Ok(if better { corrected } else { plain })
+    }
+
+    fn with_biases(
+        &mut self,
+        calibration: &Calibration,
+        equalization: Option<f64>,
+        bias_correction: bool,
+    ) -> Result<Candidate, CompressError> {
+        let options = Int8Options {
+            method: self.settings.method,
+            keep_float: self.settings.keep_float.clone(),
+            bias_correction,
+        };
+        let name = match (equalization.is_some(), bias_correction) {
+            (false, false) => "plain",
+            (false, true) => "biases corrected",
+            (true, false) => "channels balanced",
+            (true, true) => "channels balanced, biases corrected",
+        };
+        self.candidate(calibration, options, equalization, name, SCORED)
     }
 
     fn candidate(
@@ -197,7 +207,7 @@ impl<'a, 'm> Search<'a, 'm> {
         equalization: Option<f64>,
         name: &str,
         most: usize,
-    ) -> Result<Candidate> {
+    ) -> Result<Candidate, CompressError> {
         let graph = to_int8(calibration, &options)?;
         let score = self.score(&graph, name, most)?;
         self.trials.push((name.to_owned(), score));
@@ -209,15 +219,14 @@ impl<'a, 'm> Search<'a, 'm> {
         })
     }
 
-    fn score(&mut self, graph: &Graph, name: &str, most: usize) -> Result<Score> {
-        let mut engine = Engine::new(graph, &self.options).context("cannot run the candidate")?;
+    fn score(&mut self, graph: &Graph, name: &str, most: usize) -> Result<Score, CompressError> {
+        let mut engine = Engine::new(graph, &self.options)?;
         let (mut distance, mut same, mut right, mut float_right, mut labelled, mut n) =
             (0.0, 0, 0, 0, 0, 0);
         let model = self.model;
         let answers = &self.answers;
-        let dataset = self.photos.dataset.clone();
         let task = format!("trying: {name}");
-        self.photos.each(&task, most, &mut |index, inputs| {
+        let visit = |dataset: &Dataset, index: usize, inputs: &Inputs<'_>| {
             for (id, values) in inputs.of(&model.graph, graph) {
                 engine.input_mut(id).copy_from_slice(values);
             }
@@ -237,11 +246,12 @@ impl<'a, 'm> Search<'a, 'm> {
             }
             n += 1;
             Ok(())
-        })?;
+        };
+        self.photos.each(&task, most, self.watch, visit)?;
         let share = |count: usize| count as f64 / n.max(1) as f64;
         let all_labelled = labelled == n && n > 0;
         Ok(Score {
-            mean_abs_dp: distance / f64::from(u32::try_from(n.max(1))?),
+            mean_abs_dp: distance / n.max(1) as f64,
             agreement: share(same),
             top1: all_labelled.then(|| share(right)),
             float_top1: all_labelled.then(|| share(float_right)),
@@ -255,7 +265,7 @@ impl<'a, 'm> Search<'a, 'm> {
         calibration: &Calibration,
         best: &mut Candidate,
         wanted: f64,
-    ) -> Result<()> {
+    ) -> Result<(), CompressError> {
         while best.score.top1.is_some_and(|top1| top1 < wanted - 1e-12) && !self.is_late() {
             let errors = self.errors(calibration, &best.graph)?;
             let suspects = suspects(&errors, &best.graph, &best.options.keep_float);
@@ -283,20 +293,25 @@ impl<'a, 'm> Search<'a, 'm> {
         Ok(())
     }
 
-    fn errors(&mut self, calibration: &Calibration, graph: &Graph) -> Result<Vec<LayerError>> {
+    fn errors(
+        &mut self,
+        calibration: &Calibration,
+        graph: &Graph,
+    ) -> Result<Vec<LayerError>, CompressError> {
         let float = calibration.graph();
         let mut meter = ErrorMeter::new(float, graph, &self.options)?;
         let model = self.model;
+        let visit = |_: &Dataset, _: usize, inputs: &Inputs<'_>| {
+            let floats = inputs.of(&model.graph, float);
+            let bytes = inputs.of(&model.graph, graph);
+            for ((a, values), (b, _)) in floats.into_iter().zip(bytes) {
+                meter.set_input(a, b, values);
+            }
+            meter.observe();
+            Ok(())
+        };
         self.photos
-            .each("measuring layers", MEASURED, &mut |_, inputs| {
-                let floats = inputs.of(&model.graph, float);
-                let bytes = inputs.of(&model.graph, graph);
-                for ((a, values), (b, _)) in floats.into_iter().zip(bytes) {
-                    meter.set_input(a, b, values);
-                }
-                meter.observe();
-                Ok(())
-            })?;
+            .each("measuring layers", MEASURED, self.watch, visit)?;
         Ok(meter.finish())
     }
 }
@@ -347,13 +362,4 @@ fn layer_names(graph: &Graph, nodes: &BTreeSet<String>) -> Vec<String> {
         layer.map_or_else(|| node.name.clone(), |layer| layer.name.clone())
     })
     .collect()
-}
-
-fn top1(probabilities: &[f32]) -> usize {
-    let pairs = probabilities.iter().enumerate();
-    // The first of equal ones, as `predict` ranks them.
-    pairs
-        .rev()
-        .max_by(|a, b| a.1.total_cmp(b.1))
-        .map_or(0, |(i, _)| i)
 }

@@ -1,0 +1,121 @@
+//! Why models cannot be judged on a set of photos.
+
+use std::path::PathBuf;
+
+use super::DatasetError;
+use crate::engine::EngineError;
+use crate::evaluate::metrics::MetricsError;
+use crate::evaluate::pass::PassError;
+use crate::predict::PredictError;
+
+/// Why models cannot be judged on a set of photos.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The dataset is empty.
+    #[error("there are no photos")]
+    NoPhotos,
+    /// A photo has no label.
+    #[error("photo `{photo}` has no label")]
+    NoLabel {
+        /// As the dataset names it.
+        photo: String,
+    },
+    /// Every photo was left out.
+    #[error("no photo could be read")]
+    NothingRead,
+    /// Accuracy needs classes that exclude each other.
+    #[error("the classes of `{model}` do not exclude each other")]
+    ClassesOverlap {
+        /// The model's name.
+        model: String,
+    },
+    /// The models do not tell the same classes apart.
+    #[error(
+        "the models have other classes: only `{base}` has {only_base:?}, only `{candidate}` has \
+         {only_candidate:?}"
+    )]
+    OtherClasses {
+        /// The base's name.
+        base: String,
+        /// Labels that the candidate lacks.
+        only_base: Vec<String>,
+        /// The candidate's name.
+        candidate: String,
+        /// Labels that the base lacks.
+        only_candidate: Vec<String>,
+    },
+    /// A column to group by is not there.
+    #[error("the photos cannot be grouped")]
+    Group(#[source] DatasetError),
+    /// The table's rows do not give a model its inputs.
+    #[error("cannot use the photos for `{model}`")]
+    Rows {
+        /// The model's name.
+        model: String,
+        /// What is missing.
+        source: DatasetError,
+    },
+    /// A pass over the photos ended early.
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    /// A model has no answer for a photo.
+    #[error("photo `{}`", photo.display())]
+    Photo {
+        /// Its file.
+        photo: PathBuf,
+        /// Why.
+        source: PredictError,
+    },
+    /// A model cannot classify photos.
+    #[error(transparent)]
+    Model(#[from] PredictError),
+    /// A model cannot be run.
+    #[error("cannot run the model")]
+    Engine(#[from] EngineError),
+    /// What the models answered cannot be evaluated.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+impl TrialError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoPhotos => "no_photos",
+            Self::NoLabel { .. } => "no_label",
+            Self::NothingRead => "no_photo_readable",
+            Self::ClassesOverlap { .. } => "classes_overlap",
+            Self::OtherClasses { .. } => "other_classes",
+            Self::Group(source) | Self::Rows { source, .. } => source.kind(),
+            Self::Pass(error) => error.kind(),
+            Self::Photo { source, .. } | Self::Model(source) => source.kind(),
+            Self::Engine(_) => "engine",
+            Self::Metrics(error) => error.kind(),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoPhotos | Self::NoLabel { .. } => {
+                "give labelled photos with `--fixtures`".to_owned()
+            }
+            Self::NothingRead => "the warnings above say why".to_owned(),
+            Self::ClassesOverlap { .. } => {
+                "accuracy and its tests are for models that answer with one class; judge each \
+                 class of this one as a model of its own"
+                    .to_owned()
+            }
+            Self::OtherClasses { .. } => {
+                "compare models of the same classes; labels are given when importing".to_owned()
+            }
+            Self::Group(source) | Self::Rows { source, .. } => source.hint(),
+            Self::Pass(error) => error.hint().to_owned(),
+            Self::Photo { source, .. } | Self::Model(source) => source.hint(),
+            Self::Engine(_) => "import the model again with this version".to_owned(),
+            Self::Metrics(error) => error.hint().to_owned(),
+        }
+    }
+}
