@@ -1,39 +1,41 @@
-//! What running a model will take, as arithmetic on facts: no file is read and nothing is run.
+//! How much memory a server with a model will use, computed from facts. No file is read and nothing
+//! is run.
 //!
-//! In: what one model, one photo, one process and one load are like ([`Facts`]). Out: for each
-//! [`Moment`] a list of named [`Term`]s, in bytes. Arena and scratch come from the engine's own
-//! plan, so they are exact; what cannot be computed (how many pages of the program are touched,
-//! what the allocator keeps) stands in [`Calibration`], measured, with the builds it holds for.
+//! In: facts about the model, the photos, the process and the load ([`Facts`]). Out: for each
+//! [`Moment`] a list of named [`Term`]s, in bytes. Arena and scratch come from the engine's own plan,
+//! so they are exact. What cannot be computed (how many pages of the program are touched, how much
+//! freed memory the allocator keeps) was measured, and stands in [`Calibration`].
 //!
-//! An estimate is never a measurement: `measure` and `cage` have those, in types of their own.
+//! An estimate is never a measurement: `measure` and `sandbox` give those, in types of their own.
 
 use serde::Serialize;
 
-/// Whether memory can be taken back while it is in use.
+/// Whether the kernel can take memory back while it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backing {
-    /// Must fit: without swap nothing can take it back.
+    /// It must fit: without swap the kernel cannot take it back.
     Anonymous,
-    /// Pages of files: the kernel drops them when memory is short, and reads them again.
+    /// Pages of files: the kernel drops them when memory is short, and reads them again when they
+    /// are needed.
     Reclaimable,
-    /// The kernel's own, for this process (page tables, stacks): counts against a cgroup's limit,
-    /// but not as resident.
+    /// The kernel's own memory for this process (page tables, stacks). It counts against a cgroup's
+    /// limit, but not as resident.
     Kernel,
 }
 
-/// One reason why memory is used.
+/// Memory that is used for one purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Term {
-    /// What it is.
+    /// The purpose.
     pub name: &'static str,
-    /// Whether it must fit.
+    /// Whether the kernel can take it back.
     pub backing: Backing,
     /// How much.
     pub bytes: u64,
 }
 
-/// What a process is doing.
+/// What the server is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Moment {
@@ -45,12 +47,12 @@ pub enum Moment {
     Predicting,
     /// One photo, with a heat map.
     PredictingGradcam,
-    /// As many photos as are admitted at once, at their worst moment.
+    /// As many photos as are admitted at once, in the step that takes most.
     AtOnce,
 }
 
 impl Moment {
-    /// As people call it.
+    /// Its name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -63,16 +65,16 @@ impl Moment {
     }
 }
 
-/// One moment and what it takes.
+/// A moment, and the memory that is used then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct State {
-    /// When.
+    /// What the server is doing.
     pub moment: Moment,
     /// Photos in work.
     pub photos: u64,
     /// Whether heat maps are drawn.
     pub gradcam: bool,
-    /// Why, largest first.
+    /// What the memory is used for, largest first.
     pub terms: Vec<Term>,
 }
 
@@ -102,52 +104,52 @@ impl State {
         self.sum(&[Backing::Anonymous, Backing::Reclaimable])
     }
 
-    /// The part of it that must fit.
+    /// The part of the resident memory that the kernel cannot take back (`RssAnon`).
     #[must_use]
     pub fn anonymous_bytes(&self) -> u64 {
         self.sum(&[Backing::Anonymous])
     }
 
-    /// What a limit has to hold at the least: anonymous memory and the kernel's own.
+    /// The least limit under which it runs: anonymous memory and the kernel's own.
     #[must_use]
     pub fn unreclaimable_bytes(&self) -> u64 {
         self.sum(&[Backing::Anonymous, Backing::Kernel])
     }
 
-    /// What a limit has to hold so that nothing is read twice.
+    /// The least limit under which no page of a file has to be dropped and read again.
     #[must_use]
     pub fn charged_bytes(&self) -> u64 {
         self.sum(&[Backing::Anonymous, Backing::Reclaimable, Backing::Kernel])
     }
 }
 
-/// What a model takes, from its artifact and the engine's plan.
+/// A model's memory, from its artifact and the engine's plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ModelFacts {
     /// Bytes of the artifact that are mapped; 0 for a model inside the program.
     pub mapped_bytes: u64,
     /// Nodes of the graph.
     pub nodes: u64,
-    /// Names, shapes, layers and prepared kernels: what loading it took beside arena, scratch and
-    /// weights.
+    /// Names, shapes, layers and prepared kernels: the memory that loading the model added, without
+    /// arena, scratch and weights.
     pub description_bytes: u64,
     /// The engine's arena.
     pub arena_bytes: u64,
-    /// The same, where the feature map of a heat map is kept.
+    /// The arena if the feature map for heat maps is kept.
     pub arena_gradcam_bytes: u64,
-    /// Scratch of one of the engine's threads.
+    /// Scratch memory of one thread of the engine.
     pub scratch_bytes: u64,
-    /// The feature map that is explained, as f32.
+    /// The feature map that heat maps are computed from, as f32.
     pub feature_map_bytes: u64,
-    /// Weights behind that feature map, as f32.
+    /// Weights of the layers after that feature map, as f32.
     pub head_weight_bytes: u64,
     /// Floats of the photo's input.
     pub input_len: u64,
-    /// Whether the artifact has a self-test: loading it then runs it once.
+    /// Whether the artifact has a self-test, which runs the model once when it is loaded.
     pub self_test: bool,
 }
 
-/// What a photo takes.
+/// A photo's sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PhotoFacts {
     /// Columns.
@@ -156,21 +158,22 @@ pub struct PhotoFacts {
     pub height: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
-    /// Progressive JPEG: coefficients of the whole photo are held beside its pixels.
+    /// Whether it is a progressive JPEG, whose coefficients are all held beside the pixels.
     pub progressive: bool,
-    /// The PNG of its overlay.
+    /// Bytes of the PNG of its overlay.
     pub picture_bytes: u64,
 }
 
 impl PhotoFacts {
-    /// JPEG of quality 85 at 4:2:0: bytes of a file for each pixel. The median of photos of 8 to
-    /// 12 megapixels by phones is 0.25 to 0.4.
+    /// Bytes of a file for each pixel: JPEG of quality 85 at 4:2:0. The median of phones' photos of
+    /// 8 to 12 megapixels is 0.25 to 0.4.
     pub const FILE_BYTES_PER_PIXEL: f64 = 0.35;
 
-    /// PNG of an overlay on a photo of skin: bytes for each of its pixels, where none was drawn.
+    /// Bytes of an overlay's PNG for each of its pixels, on a photo of skin. Used if no overlay was
+    /// drawn and measured.
     pub const PICTURE_BYTES_PER_PIXEL: f64 = 1.5;
 
-    /// A photo of so many pixels, 4:3, as a phone makes it.
+    /// A photo of at least so many pixels, 4:3, with as many bytes as a phone's.
     #[must_use]
     pub fn of_pixels(pixels: u64) -> Self {
         #[expect(
@@ -193,7 +196,7 @@ impl PhotoFacts {
         photo
     }
 
-    /// Of another size, with a picture as hard to compress.
+    /// A photo of another size whose overlay compresses as well as this one's.
     #[must_use]
     pub fn with_pixels(&self, pixels: u64) -> Self {
         let mut photo = Self::of_pixels(pixels);
@@ -202,7 +205,7 @@ impl PhotoFacts {
         photo
     }
 
-    /// Sets what the PNG of the overlay takes, from bytes for each of its pixels.
+    /// Sets the size of the overlay's PNG, from bytes for each of its pixels.
     pub fn set_picture_bytes_per_pixel(&mut self, bytes: f64) {
         let picture = self.overlay_bytes() as f64 / 3.0 * bytes;
         #[expect(
@@ -226,8 +229,9 @@ impl PhotoFacts {
         self.pixels().saturating_mul(3)
     }
 
-    /// What the decoder holds beside the pixels: two bytes a coefficient (at 4:2:0 one and a half
-    /// a pixel) of a progressive file, two strips of rows of any other.
+    /// What the decoder holds beside the pixels. For a progressive file: two bytes for each
+    /// coefficient, of which there are one and a half a pixel at 4:2:0. For any other: two strips of
+    /// rows.
     #[must_use]
     pub fn decoder_bytes(&self) -> u64 {
         if self.progressive {
@@ -237,7 +241,7 @@ impl PhotoFacts {
         }
     }
 
-    /// The overlay that is sent back: RGB of at most [`OVERLAY_SIDE`] on the long side.
+    /// Bytes of the overlay's pixels: RGB, at most [`OVERLAY_SIDE`] on the long side.
     #[must_use]
     pub fn overlay_bytes(&self) -> u64 {
         let long = self.width.max(self.height).max(1);
@@ -251,50 +255,50 @@ impl PhotoFacts {
     }
 }
 
-/// Longest side of the picture with the heat map that a server sends, in pixels.
+/// Longest side of the overlay that a server sends, in pixels.
 pub const OVERLAY_SIDE: u64 = 1024;
 
-/// What is measured and not computed.
+/// What was measured because it cannot be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Calibration {
-    /// Pages of the program and its libraries that starting it touches.
+    /// Pages of the program and its libraries that are resident after the start.
     pub program_idle_bytes: u64,
-    /// The same, once a model has answered (without the model's own).
+    /// The same after a model has answered, without the model's own pages.
     pub program_loaded_bytes: u64,
-    /// Further ones of a server that waits (runtime, HTTP, log), in hundredths of those: builds differ
-    /// in how densely code lies.
+    /// Pages that a waiting server adds (runtime, HTTP, log), in percent of `program_idle_bytes`:
+    /// builds differ in how densely code lies.
     pub server_idle_percent: u64,
-    /// The same, once it has a model.
+    /// The same once it has a model, in percent of `program_loaded_bytes`.
     pub server_percent: u64,
-    /// Further ones, once photos are decoded and resized.
+    /// Pages of the program that decoding and resizing photos adds.
     pub program_predicting_bytes: u64,
-    /// Further ones, once heat maps are drawn: candle and the PNG encoder.
+    /// Pages of the program that drawing heat maps adds: candle and the PNG encoder.
     pub program_gradcam_bytes: u64,
-    /// Anonymous memory at start: relocated data, the heap's first pages, the main stack.
+    /// Anonymous memory at the start: relocated data, the heap's first pages, the main stack.
     pub heap_idle_bytes: u64,
-    /// A copy of a node's description, where a heat map has a target.
+    /// A copy of a node's description, which heat maps need.
     pub node_gradcam_bytes: u64,
-    /// What the HTTP server takes beside the model: its runtime, its threads' stacks, sockets.
+    /// The HTTP server without the model: its runtime, its threads' stacks, sockets.
     pub server_bytes: u64,
-    /// Further ones while a model is loaded: its file is read for its hash, its description twice.
+    /// Memory while a model is being loaded: its file is hashed, its description held twice.
     pub loading_bytes: u64,
     /// A connection with a request: its task and buffers.
     pub connection_bytes: u64,
-    /// A thread of the engine that has done something: its stack, the allocator's arena for it.
+    /// A thread of the engine that has run: its stack, and the allocator's arena for it.
     pub thread_bytes: u64,
-    /// What an overlay takes, in hundredths of its pixels' bytes: the picture and its PNG.
+    /// Writing an overlay as PNG, in percent of its pixels' bytes: the pixels and the PNG.
     pub overlay_percent: u64,
-    /// What a gradient takes, in hundredths of the head's weights as f32: the weights, their
-    /// gradients, and what the allocator keeps of them.
+    /// Computing a gradient, in percent of the head's weights as f32: the weights, their gradients,
+    /// and what the allocator keeps of them.
     pub head_percent: u64,
-    /// What else a heat map takes: the map, its colours, small tensors.
+    /// The rest of a heat map: the map, its colours, small tensors.
     pub gradcam_bytes: u64,
 }
 
 impl Calibration {
-    /// With the pages of files that this very process touched when it was started and when it
-    /// had run a model: they depend on how the program was built, and on the file system. Where
-    /// they cannot be read, a usual build's are taken.
+    /// With the resident pages of files that this very process had after its start and after it ran
+    /// a model: they depend on the build and on the file system. If they cannot be read, those of a
+    /// usual build are taken.
     #[must_use]
     pub fn with_program(idle_bytes: Option<u64>, loaded_bytes: Option<u64>) -> Self {
         let usual = CALIBRATION;
@@ -326,7 +330,7 @@ const CALIBRATION: Calibration = Calibration {
     gradcam_bytes: 400_000,
 };
 
-/// Who runs the model.
+/// What the server is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Load {
     /// Photos that are admitted at once.
@@ -335,11 +339,11 @@ pub struct Load {
     pub threads: u64,
     /// Whether heat maps may be asked for.
     pub gradcam: bool,
-    /// Answers that the server keeps for photos that come again.
+    /// Bytes of answers that the server keeps for photos that come again.
     pub cache_bytes: u64,
 }
 
-/// Everything an estimate needs.
+/// Everything that an estimate is computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// The model.
@@ -348,12 +352,12 @@ pub struct Facts {
     pub photo: PhotoFacts,
     /// The load.
     pub load: Load,
-    /// What was measured.
+    /// What was measured because it cannot be computed.
     pub calibration: Calibration,
 }
 
-/// What each moment takes, in the order in which a process comes to them. Moments with heat maps
-/// are left out where there are none.
+/// The memory of each moment, in the order in which a server comes to them. Without heat maps their
+/// moments are left out.
 #[must_use]
 pub fn estimate(facts: &Facts) -> Vec<State> {
     let load = facts.load;
@@ -371,7 +375,7 @@ pub fn estimate(facts: &Facts) -> Vec<State> {
     states
 }
 
-/// The moment that takes most of what must fit.
+/// The state that takes most memory.
 ///
 /// # Panics
 /// If there are no states; [`estimate`] gives at least three.
@@ -414,8 +418,8 @@ impl Facts {
         ]
     }
 
-    /// Without a self-test nothing of the weights is read until the first photo comes; the arena is
-    /// zeroed when it is made.
+    /// The arena is zeroed when it is made, so it is resident at once. Weights are read when the model
+    /// first runs: in its self-test, or for the first photo.
     fn model(&self, moment: Moment) -> Vec<Term> {
         let (model, load) = (&self.model, &self.load);
         let has_run = moment != Moment::Loaded || model.self_test;
@@ -456,7 +460,7 @@ impl Facts {
         ]
     }
 
-    /// What all steps have in common while photos are in work.
+    /// Terms of every step while photos are in work.
     fn photos(&self, photos: u64, gradcam: bool) -> Vec<Term> {
         let connections = self.calibration.connection_bytes.saturating_mul(photos);
         let mut terms = vec![anonymous("connections", connections)];
@@ -466,19 +470,19 @@ impl Facts {
         terms
     }
 
-    /// What the answers with pictures that fit into the cache take.
+    /// Bytes of the answers with pictures that fit into the cache.
     fn kept_bytes(&self) -> u64 {
         let each = self.answer_bytes();
         self.load.cache_bytes / each * each
     }
 
-    /// An answer with its picture, as the cache counts it.
+    /// Bytes of an answer with its picture, as the cache counts them.
     fn answer_bytes(&self) -> u64 {
         self.photo.picture_bytes.saturating_add(ANSWER_BYTES)
     }
 
-    /// Requests of a state, each with as many photos as it has, after which it takes what it ever
-    /// takes: the cache is full.
+    /// How many times a proof sends a state's photos. After that the cache is full, so the state's
+    /// memory no longer grows.
     #[must_use]
     pub fn rounds(&self, state: &State) -> u64 {
         let answers = self.load.cache_bytes / self.answer_bytes() + 1;
@@ -489,15 +493,15 @@ impl Facts {
         }
     }
 
-    /// The step that takes most while `photos` are in work. The engine is one, so one photo is
-    /// decoded at a time, and one heat map drawn; those that wait are held as files. A file is let go
-    /// when its photo is decoded, and the photo when the pixels of its overlay are taken.
+    /// The step that takes most while `photos` are in work. There is one engine, so one photo is
+    /// decoded at a time, and one heat map drawn; the others wait as files. A file is freed when its
+    /// photo is decoded, and the decoded photo when the pixels of its overlay have been copied.
     fn worst_step(&self, photos: u64, gradcam: bool) -> Vec<Term> {
         let mut steps = vec![self.decoding(photos, 0)];
         if gradcam {
             let others = photos.saturating_sub(1);
             if others > 0 {
-                // The answer before this one is on its way: its base64 is made while it is sent.
+                // The previous answer is still being sent: its base64 is encoded on the way.
                 steps.push(self.decoding(others, self.photo.picture_bytes));
             }
             steps.extend(self.drawing(others));
@@ -525,8 +529,8 @@ impl Facts {
         ]
     }
 
-    /// The overlay's pixels are taken while the photo is still there, unless they are its own; then,
-    /// without it, they become a PNG.
+    /// Two steps. First the overlay's pixels are copied from the decoded photo, unless the photo is
+    /// small enough to be the overlay itself. Then the photo is freed, and the overlay becomes a PNG.
     fn drawing(&self, files: u64) -> [Vec<Term>; 2] {
         let (photo, c) = (&self.photo, &self.calibration);
         let overlay = photo.overlay_bytes();
@@ -554,7 +558,7 @@ impl Facts {
         ]
     }
 
-    /// A page table entry (8 bytes) for each page of 4096, and a kernel stack a thread
+    /// A page table entry (8 bytes) for each page of 4096 bytes, and a kernel stack for each thread
     /// (`THREAD_SIZE`, 16 KiB on x86-64).
     fn kernel(&self, terms: &[Term], photos: u64) -> Term {
         const STACK: u64 = 16 << 10;
@@ -576,13 +580,13 @@ fn percent(bytes: u64, percent: u64) -> u64 {
     bytes.saturating_mul(percent) / 100
 }
 
-/// What the server's cache counts for an answer beside its picture.
+/// Bytes that the server's cache counts for an answer without its picture.
 const ANSWER_BYTES: u64 = 2048;
 
-/// Requests that a state is given at most, however large the cache.
+/// A proof sends a state's photos at most so many times, however large the cache is.
 const MOST_ROUNDS: u64 = 8;
 
-/// What the kernel keeps for any process in a cgroup: its descriptor, files, upper page tables.
+/// The kernel's memory for any process in a cgroup: its descriptor, files, upper page tables.
 const KERNEL_BASE_BYTES: u64 = 300_000;
 
 fn anonymous(name: &'static str, bytes: u64) -> Term {
@@ -677,7 +681,7 @@ mod tests {
             20_000_000 + 10_700_000
         );
         assert_eq!(worst(&states).moment, Moment::AtOnce);
-        // Without a self-test nobody has read the weights yet.
+        // Without a self-test the weights have not been read yet.
         assert_eq!(bytes_of(&states[1], "mapped weights"), 20_000_000);
         let mut untested = facts();
         untested.model.self_test = false;
@@ -696,27 +700,27 @@ mod tests {
         assert_eq!(bytes_of(one, "arena"), 6_000_000);
         assert_eq!(bytes_of(one, "decoded photo"), 36_000_000);
         assert_eq!(bytes_of(one, "heat map (candle head)"), 270_000);
-        // Its pixels are taken while the photo is there, but its file is gone.
+        // The overlay is copied while the photo is decoded; its file is freed by then.
         let pixels = 1024 * 768 * 3;
         assert_eq!(bytes_of(one, "overlay picture"), pixels + 400_000);
         assert_eq!(bytes_of(one, "uploaded files"), 0);
-        // Of 4 MB as many as fit whole.
+        // As many whole answers as fit into 4 MB.
         assert_eq!(bytes_of(one, "answers kept"), 4 * (900_000 + 2048));
-        // Of four, three wait while the first is drawn.
+        // While the first of four is drawn, three wait.
         assert_eq!(bytes_of(&states[4], "uploaded files"), 6_000_000);
         assert_eq!(bytes_of(&states[4], "overlay picture"), pixels + 400_000);
-        // Large files weigh more than the overlay: the worst is when the last is not yet decoded.
+        // Large files take more than the overlay: most is used before the last one is decoded.
         facts.photo.file_bytes = 6_000_000;
         let large = &estimate(&facts)[4];
         assert_eq!(bytes_of(large, "uploaded files"), 24_000_000);
         assert_eq!(bytes_of(large, "overlay picture"), 0);
-        // Small ones less than the answer before them, which is on its way.
+        // Small files take less than the previous answer, which is still being sent.
         facts.photo.file_bytes = 1_000;
         facts.photo.picture_bytes = 3_500_000;
         let small = &estimate(&facts)[4];
         assert_eq!(bytes_of(small, "answer on its way"), 3_500_000);
         assert_eq!(bytes_of(small, "uploaded files"), 3_000);
-        // Of a photo as large as its overlay the PNG takes more than the photo did.
+        // For a photo as large as its overlay, writing the PNG takes more than decoding.
         facts.photo = PhotoFacts::of_pixels(1024 * 768);
         let small = &estimate(&facts)[3];
         assert_eq!(bytes_of(small, "decoded photo"), 0);
