@@ -556,9 +556,9 @@ pub enum ProofPart {
         /// The process with which it ends
         #[arg(long)]
         parent: u32,
-        /// Files into which the process id is written
+        /// Folders of the cgroups
         #[arg(long)]
-        door: Vec<PathBuf>,
+        group: Vec<PathBuf>,
         /// `RLIMIT_AS`
         #[arg(long)]
         address_space: Option<u64>,
@@ -566,9 +566,12 @@ pub enum ProofPart {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Wait for stdin's end, then remove cgroups
-    Keep {
-        /// The cgroups
+    /// Wait for stdin's end, then remove cgroups and a folder
+    Guard {
+        /// The folder
+        #[arg(long)]
+        folder: Option<PathBuf>,
+        /// Folders of the cgroups
         groups: Vec<PathBuf>,
     },
 }

@@ -45,6 +45,7 @@
 //! | `estimate` | what a model will take, the kernel's counters and limits (`memory`) |
 //! | `serve`, `probe` | the HTTP server; is a deployed one healthy (`serve`, `probe`) |
 //! | `readiness` | is a project ready to deploy (`readiness`) |
+//! | `prove` | will a model fit on a platform, and a server that shows it (`estimate`, `prove`, `survey`) |
 //! | `cli` | the program: all of these, the command line and its reports (`cli`, `commands`, `report`) |
 //!
 //! `ARCHITECTURE.md` in the repository has the map: stages, modules, and which may use which.
@@ -59,6 +60,8 @@ pub mod commands;
 #[cfg(feature = "compress")]
 pub mod compress;
 pub mod engine;
+#[cfg(feature = "prove")]
+pub mod estimate;
 #[cfg(feature = "evaluate")]
 pub mod evaluate;
 pub mod explain;
@@ -75,6 +78,8 @@ pub mod panel;
 pub mod predict;
 #[cfg(feature = "probe")]
 pub mod probe;
+#[cfg(feature = "prove")]
+pub mod prove;
 pub mod quantization;
 #[cfg(feature = "quantize")]
 pub mod quantize;
@@ -92,6 +97,8 @@ pub mod report;
 pub mod serve;
 pub mod storage;
 mod suggest;
+#[cfg(feature = "prove")]
+pub mod survey;
 pub mod tensor;
 pub mod units;
 

@@ -98,6 +98,36 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("probe", &[]),
     ("readiness", &["memory", "artifact", "units", "suggest"]),
+    (
+        "estimate",
+        &[
+            "serve",
+            "readiness",
+            "memory",
+            "explain",
+            "predict",
+            "engine",
+            "artifact",
+            "graph",
+            "tensor",
+            "units",
+        ],
+    ),
+    ("prove", &["estimate", "probe", "memory"]),
+    (
+        "survey",
+        &[
+            "readiness",
+            "prove",
+            "estimate",
+            "evaluate",
+            "memory",
+            "predict",
+            "engine",
+            "artifact",
+            "file",
+        ],
+    ),
     ("report", &[]),
     // Plain value types only: what an option may be.
     ("cli", &["explain", "graph", "predict", "units"]),
@@ -114,11 +144,18 @@ const FEATURES: [&str; 3] = ["lib.rs", "storage.rs", "kernels/threads.rs"];
 
 /// Files outside of `file/` that open something for writing, and what it is: never a file that a
 /// user asked for.
-const WRITERS: [(&str, &str); 3] = [
-    ("memory/cage.rs", "the kernel's control files of a cgroup"),
+const WRITERS: [(&str, &str); 4] = [
+    (
+        "memory/sandbox.rs",
+        "the kernel's control files of a cgroup",
+    ),
     (
         "memory/measure.rs",
         "the kernel's `clear_refs` of this process",
+    ),
+    (
+        "prove/private_copies.rs",
+        "copies of program and model that a proof runs, and removes",
     ),
     (
         "import/keras/hdf5.rs",
@@ -428,6 +465,52 @@ fn arrows_between_rooms_point_down() {
         for named in allowed.iter().filter(|&&named| named != "*") {
             if !used.contains(&(room.to_owned(), (*named).to_owned())) {
                 violations.push(format!("`{room}` may use `{named}` and does not"));
+            }
+        }
+    }
+    report(&violations);
+}
+
+/// What a command does is in the library, so that another one that needs it asks there.
+#[test]
+fn no_command_asks_another() {
+    // What several commands share: no subcommands.
+    const SHARED: [&str; 6] = [
+        "fields",
+        "own_process",
+        "report_file",
+        "service",
+        "session",
+        "watch",
+    ];
+    let sources = sources();
+    let part = |source: &Source| {
+        let below = source.name.strip_prefix("commands/")?;
+        let part = below.split(['/', '.']).next()?;
+        Some(part.to_owned()).filter(|part| part != "mod" && !SHARED.contains(&part.as_str()))
+    };
+    let commands: BTreeSet<String> = sources.iter().filter_map(part).collect();
+    assert!(commands.len() > 5, "commands not found");
+    let mut violations = Vec::new();
+    for source in &sources {
+        let Some(own) = part(source) else { continue };
+        // How a file reaches its siblings among the commands.
+        let up = match source.name.matches('/').count() {
+            1 => "super::",
+            _ if source.name.ends_with("/mod.rs") => "super::",
+            _ => "super::super::",
+        };
+        for (number, line) in source.lines() {
+            let asked = commands
+                .iter()
+                .filter(|other| **other != own)
+                .find(|other| {
+                    [format!("{up}{other}::"), format!("commands::{other}::")]
+                        .iter()
+                        .any(|path| line.contains(path.as_str()))
+                });
+            if let Some(other) = asked {
+                violations.push(format!("src/{}:{number}: asks `{other}`", source.name));
             }
         }
     }

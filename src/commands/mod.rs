@@ -14,6 +14,7 @@ use crate::classifier::ClassifierError;
 use crate::cli::{Cli, Command, EngineArgs};
 use crate::compress::CompressError;
 use crate::engine;
+use crate::estimate::EstimateError;
 use crate::evaluate::dataset::{DatasetError, RowFilter};
 use crate::evaluate::metrics::MetricsError;
 use crate::evaluate::trial::TrialError;
@@ -24,11 +25,13 @@ use crate::kernels::{Isa, IsaError};
 use crate::memory::budget::CpuBudget;
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::probe::ProbeError;
+use crate::prove::ProveError;
 use crate::quantize::QuantizeError;
 use crate::quantize::weights::WeightsError;
 use crate::readiness::platforms::PlatformError;
 use crate::report::{ReportError, SCHEMA_VERSION};
 use crate::serve::ServeError;
+use crate::survey::SurveyError;
 
 mod bench;
 mod check;
@@ -60,6 +63,9 @@ pub enum Outcome {
     /// The answer is no. Exit code 1.
     No,
 }
+
+/// This program, even if its file was replaced meanwhile.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// An error of a command itself, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -213,6 +219,15 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<MetricsError>() {
         return Some(error.hint().to_owned());
+    }
+    if let Some(error) = cause.downcast_ref::<SurveyError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<ProveError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<EstimateError>() {
+        return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<TrialError>() {
         return Some(error.hint());

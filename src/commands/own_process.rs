@@ -1,4 +1,4 @@
-//! What a model takes in a process of its own: this one holds more than that model.
+//! Peak memory of a model, measured in a process of its own: this process holds more than the model.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::artifact::Model;
 use crate::graph::NodeId;
 
-/// `VmHWM` of `dermal predict` with this model on this photo; `None` where it cannot be had.
+/// `VmHWM` of `dermal predict` with this model on this photo; `None` if it cannot be measured.
 pub(super) fn peak_rss_of_predict(
     model_path: &Path,
     photo: &Path,
@@ -24,8 +24,8 @@ pub(super) fn peak_rss_of_predict(
     peak_rss(command)
 }
 
-/// `VmHWM` of `dermal bench` with one measured run: the program, the weights, the values of one
-/// photo, but no photo; `None` where it cannot be had.
+/// `VmHWM` of `dermal bench` with one measured run: the program, the weights and the values of one
+/// photo, without a photo; `None` if it cannot be measured.
 pub(super) fn peak_rss_of_bench(model_path: &Path, threads: usize) -> Option<u64> {
     let mut command = program("bench")?;
     command.args(["--runs", "1", "--threads", &threads.to_string(), "--"]);

@@ -1,4 +1,4 @@
-//! `--report FILE`: a report beside the one on the terminal.
+//! `--report FILE`: writes a report to a file, in addition to the one on the terminal.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::failure;
 use crate::file::atomic;
 use crate::report::document::{Document, Form};
 
-/// A file that a report is going to be written to.
+/// The file that a report will be written to.
 pub(super) struct ReportFile {
     path: PathBuf,
     form: Form,

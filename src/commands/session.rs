@@ -1,12 +1,11 @@
 //! What commands that run a model share: which model, which engine.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::engine_options;
 use crate::artifact::{Model, SelfTest};
 use crate::cli::EngineArgs;
 use crate::engine::{Engine, Options};
-use crate::graph::{Graph, NodeId};
 use crate::kernels::Isa;
 use crate::memory::budget::CpuBudget;
 use crate::predict::{Predictor, selftest};
@@ -35,14 +34,5 @@ impl EngineChoice {
     pub(super) fn new(args: &EngineArgs) -> Result<Self> {
         let Options { threads, isa, .. } = engine_options(args)?;
         Ok(Self { threads, isa })
-    }
-
-    pub(super) fn engine(&self, graph: &Graph, keep: Vec<NodeId>) -> Result<Engine> {
-        let options = Options {
-            threads: self.threads,
-            isa: self.isa,
-            keep,
-        };
-        Engine::new(graph, &options).context("cannot run the model")
     }
 }

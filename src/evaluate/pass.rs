@@ -1,16 +1,16 @@
 //! One pass over the photos of a [`Dataset`]: each is read and prepared once, for one or more
 //! models, in order and in bounded memory.
 //!
-//! A photo that cannot be read is left out, reported once, and counted: [`LeftOut`] says how many
-//! are allowed, over all passes over the same dataset. Who watches a pass learns of it by
-//! [`Event`]s; nothing is printed here.
+//! A photo that cannot be read is left out, reported once as an [`Event`], and counted. [`LeftOut`]
+//! holds the count over all passes over one dataset, and how many are allowed. Nothing is printed
+//! here.
 
 use std::sync::Arc;
 
 use super::dataset::{Dataset, PhotoStream, PreparedPhoto, StreamOptions};
 use crate::predict::PhotoInput;
 
-/// What a long piece of work tells whoever watches it.
+/// What a long piece of work reports while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// So many photos of a task are done. Tasks follow one another.
@@ -35,13 +35,13 @@ pub enum Event<'a> {
     },
 }
 
-/// Who is told of [`Event`]s. `&mut |_| {}` listens to nothing.
+/// A function that receives [`Event`]s. `&mut |_| {}` ignores them.
 pub type Watch<'a> = dyn FnMut(Event<'_>) + 'a;
 
 /// Why a pass over photos ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
-    /// The system gives no thread.
+    /// The system refused to start a thread.
     #[error("cannot start threads that read photos")]
     Threads(#[source] std::io::Error),
     /// More photos than allowed cannot be read.

@@ -4,26 +4,27 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use clap::CommandFactory;
 
-use super::{Outcome, failure};
-use crate::cli::{CheckArgs, FindingFormat};
+use super::{Outcome, THIS_PROGRAM, failure};
+use crate::cli::{CheckArgs, Cli, FindingFormat};
 use crate::file::atomic;
 use crate::readiness::calendar::Date;
-use crate::readiness::platforms;
 use crate::readiness::project::{Project, SETTINGS_FILE};
 use crate::readiness::rules::Severity;
-use crate::readiness::settings::{EXAMPLE, Settings};
+use crate::readiness::settings::EXAMPLE;
+use crate::readiness::start::Flag;
 use crate::report;
+use crate::survey::{self, Survey};
 
 mod formats;
-mod gather;
 
 pub(super) fn run(args: &CheckArgs) -> Result<Outcome> {
     let (folder, settings_path) = place(args)?;
     if args.init {
         return init(&settings_path);
     }
-    let project = project(args, &folder, &settings_path)?;
+    let project = survey(args, &folder, &settings_path)?;
     let findings = project.check();
     let subject = formats::Subject {
         folder: &folder,
@@ -79,48 +80,33 @@ fn init(path: &Path) -> Result<Outcome> {
     Ok(Outcome::Yes)
 }
 
-fn project(args: &CheckArgs, folder: &Path, settings_path: &Path) -> Result<Project> {
-    let has_settings = settings_path.symlink_metadata().is_ok();
-    if has_settings && !settings_path.is_file() {
-        return Err(failure(
-            format!("`{}` is no regular file", settings_path.display()),
-            "`dermal check --init` in an empty folder writes one with every setting explained",
-        ));
-    }
-    let mut settings = if has_settings {
-        let text = gather::small_text(settings_path)?;
-        Settings::read(&text).map_err(|error| {
-            failure(
-                format!("{}: {error}", settings_path.display()),
-                "`dermal check --init` in an empty folder writes one with every setting explained",
-            )
-        })?
-    } else {
-        Settings::default()
+fn survey(args: &CheckArgs, folder: &Path, settings_path: &Path) -> Result<Project> {
+    let survey = Survey {
+        folder,
+        settings: survey::read_settings(settings_path)?,
+        platform: args.platform.as_deref(),
+        flags: serve_flags(),
+        today: Date::of(SystemTime::now()),
+        program: args.prove.then_some(Path::new(THIS_PROGRAM)),
     };
-    if let Some(platform) = &args.platform {
-        settings.platform = Some(platform.clone());
-        settings.platform_line = None;
-        settings.own_platform = None;
-    }
-    let today = Date::of(SystemTime::now());
-    let named = settings.platform.as_deref().map(platforms::find);
-    let platform = named
-        .transpose()?
-        .or_else(|| settings.own_platform.clone())
-        .map(|platform| {
-            let stale = platform.is_stale(today);
-            (platform, stale)
-        });
-    let mut project = Project {
-        files: gather::files(folder)?,
-        settings,
-        has_settings,
-        platform,
-        flags: gather::serve_flags(),
-        ..Project::default()
-    };
-    gather::models(folder, &mut project);
-    gather::judge_model(args, folder, &mut project)?;
-    Ok(project)
+    Ok(survey.run()?)
+}
+
+/// Options of `dermal serve`, from the command line's definition.
+fn serve_flags() -> Vec<Flag> {
+    let mut command = Cli::command();
+    command.build();
+    let serve = command.find_subcommand("serve").into_iter();
+    let options = serve.flat_map(clap::Command::get_arguments);
+    options
+        .filter(|argument| !argument.is_positional())
+        .flat_map(|argument| {
+            let takes_value = argument.get_action().takes_values();
+            let long = argument.get_long().map(|name| format!("--{name}"));
+            let short = argument.get_short().map(|name| format!("-{name}"));
+            long.into_iter()
+                .chain(short)
+                .map(move |name| Flag { name, takes_value })
+        })
+        .collect()
 }

@@ -2,21 +2,20 @@
 
 use anyhow::Result;
 
-use super::prove::{Confinement, Outcome, Proof};
-use super::server::Drain;
-use super::{Limit, Report};
+use crate::estimate::{Advice, EstimateReport, LimitReport};
 use crate::memory::estimate::{Backing, State};
+use crate::prove::{Confinement, Drain, Proof, StateOutcome};
 use crate::readiness::calendar::Date;
-use crate::readiness::platforms::{Confidence, Fact, Platform};
+use crate::readiness::platforms::{self, Confidence, Fact, Platform};
 use crate::report::{self, Align, Table};
 use crate::units::Millis;
 
 /// Bytes as platforms count them: `118.3 MB` is 118,300,000.
-pub(super) fn mb(bytes: u64) -> String {
+fn mb(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-pub(super) fn print(report: &Report) -> Result<()> {
+pub(super) fn print(report: &EstimateReport, proof: Option<&Proof>) -> Result<()> {
     let load = &report.facts.load;
     let photo = &report.facts.photo;
     let mut fields = Table::fields();
@@ -60,13 +59,13 @@ pub(super) fn print(report: &Report) -> Result<()> {
     }
     report::print(latency(report))?;
     report::print(format!("\n{}", what_if(report)))?;
-    if let Some(proof) = &report.proof {
+    if let Some(proof) = proof {
         report::print(proved(proof, report.platform.as_ref()))?;
     }
     Ok(())
 }
 
-fn states(report: &Report) -> Table {
+fn states(report: &EstimateReport) -> Table {
     let mut table = Table::new(&[
         ("state", Align::Left),
         ("must fit", Align::Right),
@@ -112,7 +111,7 @@ fn terms(state: &State) -> Table {
     table
 }
 
-fn verdict(limit: &Limit) -> String {
+fn verdict(limit: &LimitReport) -> String {
     format!(
         "\nverdict: {}; margin {:+.1} MB ({:+.1} %)\n  fits: all of it, weights included, is at \
          most {:.0} % of the limit\n  does not fit: what must fit is more than {:.0} %, or the \
@@ -127,7 +126,7 @@ fn verdict(limit: &Limit) -> String {
     )
 }
 
-fn latency(report: &Report) -> String {
+fn latency(report: &EstimateReport) -> String {
     let latency = &report.latency_ms;
     let mut text = format!(
         "\none photo takes {} here, cold start {}\n",
@@ -146,7 +145,7 @@ fn latency(report: &Report) -> String {
     text
 }
 
-fn what_if(report: &Report) -> Table {
+fn what_if(report: &EstimateReport) -> Table {
     let mut table = Table::new(&[
         ("what if", Align::Left),
         ("peak", Align::Right),
@@ -199,10 +198,10 @@ fn proved(proof: &Proof, platform: Option<&Platform>) -> String {
     };
     for row in &proof.rows {
         let outcome = match row.outcome {
-            Outcome::Survived => "survived",
-            Outcome::Killed => "killed by the kernel",
-            Outcome::Refused => "refused",
-            Outcome::NoAnswer => "no answer",
+            StateOutcome::Survived => "survived",
+            StateOutcome::Killed => "killed by the kernel",
+            StateOutcome::Refused => "refused",
+            StateOutcome::NoAnswer => "no answer",
         };
         let state = if row.photos > 1 {
             format!("{} {}", row.photos, row.moment.name())
@@ -228,9 +227,12 @@ fn proved(proof: &Proof, platform: Option<&Platform>) -> String {
         text += &format!("  {}\n", report::printable(message));
     }
     let kills = proof.oom_kills.map(|kills| format!("OOM kills: {kills}"));
-    let peak = proof
-        .peak_charged_bytes
-        .map(|bytes| format!("most charged, page cache included: {}", mb(bytes)));
+    let peak = proof.peak_charged_bytes.map(|bytes| {
+        format!(
+            "most charged, page cache of program and model included: {}",
+            mb(bytes)
+        )
+    });
     let cold = proof
         .cold_start_ms
         .map(|ms| format!("cold start: {}", Millis(ms)));
@@ -238,8 +240,13 @@ fn proved(proof: &Proof, platform: Option<&Platform>) -> String {
         .worst_moment
         .map(|moment| format!("worst moment: {}", moment.name()));
     let parts: Vec<String> = [worst, kills, peak, cold].into_iter().flatten().collect();
-    text += &format!("\n{}", parts.join("; "));
-    text.push('\n');
+    text += &format!("\n{}\n", parts.join("; "));
+    if let Some(because) = &proof.shared_pages_because {
+        text += &format!(
+            "most charged is not known: pages of program and model may count for others ({})\n",
+            report::printable(because)
+        );
+    }
     let given =
         |fact: Option<Fact>| fact.map_or(String::new(), |f| format!(" ({} s are given)", f.value));
     if let Some(ms) = proof.health_ms {
@@ -256,22 +263,74 @@ fn proved(proof: &Proof, platform: Option<&Platform>) -> String {
         let exit = exit_code.map_or("killed".to_owned(), |code| format!("exit {code}"));
         let given = given(platform.and_then(|p| p.grace_s));
         text += &format!(
-            "SIGTERM with {photos} inside: {answered} answered, {exit} after {}{given}\n",
+            "SIGTERM with {photos} in work: {answered} answered, {exit} after {}{given}\n",
             Millis(ms)
         );
     }
     text
 }
 
-/// A number, marked where nobody read a primary page.
-pub(super) fn fact(fact: Fact) -> String {
+pub(super) fn advice(document: &Advice) -> Result<()> {
+    let platforms = platforms::all()?;
+    let mut table = Table::new(&[
+        ("platform", Align::Left),
+        ("file", Align::Left),
+        ("$/month", Align::Right),
+        ("peak", Align::Right),
+        ("photo", Align::Right),
+        ("uptime", Align::Left),
+        ("security", Align::Left),
+        ("against it", Align::Left),
+    ]);
+    for choice in &document.choices {
+        let platform = platforms.iter().find(|p| p.name == choice.platform);
+        let uptime = match choice.uptime_percent {
+            Some(percent) => format!("under {percent} %"),
+            None if choice.sleeps => "sleeps when idle".to_owned(),
+            None => "always on".to_owned(),
+        };
+        table.row([
+            choice.platform.as_str(),
+            &choice.file,
+            &platform.map_or(String::new(), |p| fact(p.usd)),
+            &mb(choice.peak_bytes),
+            &Millis(choice.latency_ms).to_string(),
+            &uptime,
+            if choice.exposes_home {
+                "opens your home"
+            } else {
+                "isolated"
+            },
+            &choice.against.join("; "),
+        ]);
+    }
+    let answer = match document.chosen.and_then(|i| document.choices.get(i)) {
+        Some(choice) => format!(
+            "choose {} with the file {}: the cheapest with nothing against it\n",
+            choice.platform,
+            if choice.is_present_file() {
+                choice.file.clone()
+            } else {
+                format!("made by `dermal {}`", choice.file)
+            }
+        ),
+        None => "nothing fits without a reason against it\n".to_owned(),
+    };
+    Ok(report::print(format!(
+        "{}\n{table}\n{answer}",
+        document.model
+    ))?)
+}
+
+/// A number, with `?` if nobody read a primary page.
+fn fact(fact: Fact) -> String {
     match fact.confidence {
         Confidence::Low => format!("{}?", fact.value),
         _ => fact.value.to_string(),
     }
 }
 
-pub(super) fn platforms(all: &[Platform], today: Date) -> Result<()> {
+pub(super) fn list_platforms(all: &[Platform], today: Date) -> Result<()> {
     let mut table = Table::new(&[
         ("platform", Align::Left),
         ("RAM MB", Align::Right),

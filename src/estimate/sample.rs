@@ -1,10 +1,12 @@
-//! Photos to prove with: of a given number of pixels, as large in bytes as a phone's JPEG, and of
-//! nobody's skin.
+//! Made-up photos to measure with: of a given number of pixels, with as many bytes as a phone's JPEG,
+//! and of nobody's skin.
 
-use anyhow::{Context, Result};
+use std::io;
+
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
+use super::EstimateError;
 use crate::memory::estimate::{OVERLAY_SIDE, PhotoFacts};
 
 /// Pixels between two corners of the smooth part.
@@ -14,24 +16,28 @@ const CELL: usize = 32;
 const QUALITY: u8 = 85;
 
 /// A made-up photo.
-pub(super) struct Photo {
+pub struct SamplePhoto {
     /// A JPEG file.
-    pub(super) jpeg: Vec<u8>,
+    pub jpeg: Vec<u8>,
     /// What it costs.
-    pub(super) facts: PhotoFacts,
+    pub facts: PhotoFacts,
 }
 
-impl Photo {
+impl SamplePhoto {
     /// A JPEG of at least so many pixels, 4:3, the same each time.
-    pub(super) fn of_pixels(pixels: u64) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`EstimateError::Photo`] for a photo too large to be encoded.
+    pub fn of_pixels(pixels: u64) -> Result<Self, EstimateError> {
         let mut facts = PhotoFacts::of_pixels(pixels);
         let jpeg = padded(encode(pixels)?, facts.file_bytes);
         facts.file_bytes = jpeg.len() as u64;
         Ok(Self { jpeg, facts })
     }
 
-    /// So many photos, each another one: `sent` counts them.
-    pub(super) fn variants(&self, sent: &mut usize, count: u64) -> Vec<Vec<u8>> {
+    /// `count` photos that differ from each other and from those before: `sent` counts them.
+    #[must_use]
+    pub fn variants(&self, sent: &mut usize, count: u64) -> Vec<Vec<u8>> {
         let numbers = (0..count).map(|_| {
             *sent += 1;
             *sent - 1
@@ -39,9 +45,10 @@ impl Photo {
         numbers.map(|number| self.variant(number)).collect()
     }
 
-    /// The same photo in other colours, for each `number` another one: what is stored as so many
-    /// steps of a frequency means longer steps. No cache takes it for the same.
-    pub(super) fn variant(&self, number: usize) -> Vec<u8> {
+    /// The same photo in other colours, different for each `number`, so that no cache takes it for
+    /// the same: the quantization steps of its low frequencies are larger.
+    #[must_use]
+    pub fn variant(&self, number: usize) -> Vec<u8> {
         let mut jpeg = self.jpeg.clone();
         if let Some(table) = quantization_table(&mut jpeg) {
             // The lowest frequencies, which every block has.
@@ -70,8 +77,8 @@ fn quantization_table(jpeg: &mut [u8]) -> Option<&mut [u8]> {
     }
 }
 
-/// A JPEG made as long as a phone's, by comments behind its first marker: the picture itself is
-/// simpler than what phones see.
+/// Makes a JPEG as long as a phone's by comments after its first marker: the picture itself is
+/// simpler than what phones photograph.
 fn padded(jpeg: Vec<u8>, wanted: u64) -> Vec<u8> {
     const START: usize = 2;
     const MOST: usize = 65_533;
@@ -97,21 +104,26 @@ fn padded(jpeg: Vec<u8>, wanted: u64) -> Vec<u8> {
 }
 
 /// The picture as it is encoded.
-fn encode(pixels: u64) -> Result<Vec<u8>> {
+fn encode(pixels: u64) -> Result<Vec<u8>, EstimateError> {
+    /// JPEG has 16 bits for each side.
+    const MAX_SIDE: u64 = 65_535;
     let facts = PhotoFacts::of_pixels(pixels);
-    let width = usize::try_from(facts.width).context("the photo is too wide")?;
-    let height = usize::try_from(facts.height).context("the photo is too high")?;
-    let picture = picture(width, height);
+    if facts.width.max(facts.height) > MAX_SIDE {
+        let reason = format!("a JPEG has at most {MAX_SIDE} pixels on a side");
+        return Err(EstimateError::Photo(io::Error::other(reason)));
+    }
+    let side = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let picture = picture(side(facts.width), side(facts.height));
     let size = [facts.width, facts.height].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, QUALITY)
         .encode(&picture, size[0], size[1], ExtendedColorType::Rgb8)
-        .context("cannot make a photo")?;
+        .map_err(|error| EstimateError::Photo(io::Error::other(error)))?;
     Ok(bytes)
 }
 
-/// Smooth colours with fine grain: RGB, row by row. The grain is as coarse as a pixel of the overlay
-/// that a server sends, so that it is seen there, as skin's is.
+/// Smooth colours with fine grain: RGB, row by row. A speck of grain covers about a pixel of the
+/// overlay that a server sends, so that the overlay keeps it, as it keeps the texture of skin.
 fn picture(width: usize, height: usize) -> Vec<u8> {
     let side = usize::try_from(OVERLAY_SIDE).unwrap_or(usize::MAX);
     let coarse = (width.max(height) / side).max(1);
@@ -132,8 +144,8 @@ fn picture(width: usize, height: usize) -> Vec<u8> {
     pixels
 }
 
-/// Levels of the grain: overlays of photos of skin take 1.3 bytes a pixel as PNG, and so do those of
-/// these pictures.
+/// Levels of the grain, chosen so that an overlay compresses as one of skin does: 1.3 bytes a pixel
+/// as PNG.
 const GRAIN: usize = 8;
 
 /// A colour on the left edge of cell `i`, between the hashed corners above and below: 40 to 215.
@@ -158,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_photo_is_as_large_as_it_says() {
-        let photo = Photo::of_pixels(1_000_000).unwrap();
+        let photo = SamplePhoto::of_pixels(1_000_000).unwrap();
         let decoded = decode::decode(&photo.jpeg, &Limits::default()).unwrap();
         assert_eq!(decoded.width() as u64, photo.facts.width);
         assert_eq!(decoded.height() as u64, photo.facts.height);
@@ -169,7 +181,7 @@ mod tests {
 
     #[test]
     fn every_variant_is_another_photo_of_the_same_size() {
-        let photo = Photo::of_pixels(40_000).unwrap();
+        let photo = SamplePhoto::of_pixels(40_000).unwrap();
         let mut seen = std::collections::BTreeSet::new();
         for number in 0..100 {
             let jpeg = photo.variant(number);

@@ -1,10 +1,10 @@
-//! A cgroup with a limit of memory (and none of swap) and a share of CPU time, for a child.
+//! A cgroup that limits the memory and the CPU time of a child process, without swap.
 //!
 //! Version 2 (`memory.max`, `memory.swap.max`, `cpu.max`) or version 1 (`memory.limit_in_bytes`,
 //! `memory.memsw.limit_in_bytes`, `cpu.cfs_quota_us`), whichever this host has. The group is made
-//! inside this process's own group, or in one around it where that may not be. Dropping a [`Cage`]
-//! kills what is left in it and removes it; [`remove`] does the same by the folders' names, for a
-//! keeper that outlives whoever made it.
+//! inside this process's own group, or, if that is not allowed, in one around it. Dropping a
+//! [`Sandbox`] kills the processes that are left in it and removes it. [`remove`] does the same by
+//! the folders' names, for a guard process that outlives whoever made the sandbox.
 //!
 //! Sources: the kernel's `cgroup-v2.rst`, `cgroup-v1/memory.rst` and `scheduler/sched-bwc.rst`.
 
@@ -21,9 +21,9 @@ const PERIOD_US: u64 = 100_000;
 /// Smallest quota that the kernel takes.
 const MIN_QUOTA_US: u64 = 1_000;
 
-/// Why no cage could be made.
+/// Why no sandbox could be made.
 #[derive(Debug, thiserror::Error)]
-pub enum CageError {
+pub enum SandboxError {
     /// No hierarchy with the memory controller, or none that may be written.
     #[error("no cgroup can be made: {0}")]
     NotAvailable(String),
@@ -39,7 +39,7 @@ pub enum CageError {
     },
 }
 
-impl CageError {
+impl SandboxError {
     /// A stable name of the kind of error.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -52,7 +52,7 @@ impl CageError {
 
 /// A group of processes that may not use more than its limits. See the module's documentation.
 #[derive(Debug)]
-pub struct Cage {
+pub struct Sandbox {
     v2: bool,
     /// The group with the memory controller.
     memory: PathBuf,
@@ -60,12 +60,12 @@ pub struct Cage {
     cpu: Option<PathBuf>,
 }
 
-impl Cage {
-    /// A cage of `limit_bytes` of memory and, if given, `cpu_share` CPUs' worth of time.
+impl Sandbox {
+    /// A group with `limit_bytes` of memory and, if given, `cpu_share` CPUs' worth of time.
     ///
     /// # Errors
-    /// [`CageError`] if the host has no cgroups that this user may make; nothing is left behind.
-    pub fn new(limit_bytes: u64, cpu_share: Option<f64>) -> Result<Self, CageError> {
+    /// [`SandboxError`] if the host has no cgroups that this user may make; nothing is left behind.
+    pub fn new(limit_bytes: u64, cpu_share: Option<f64>) -> Result<Self, SandboxError> {
         let name = format!("dermal-prove-{}", std::process::id());
         Self::below(Path::new("/"), &name, limit_bytes, cpu_share)
     }
@@ -75,7 +75,7 @@ impl Cage {
         name: &str,
         limit_bytes: u64,
         cpu_share: Option<f64>,
-    ) -> Result<Self, CageError> {
+    ) -> Result<Self, SandboxError> {
         let mut reasons = Vec::new();
         // Version 1 groups come first where both are mounted: they then have the controller.
         let mut groups = groups(root, "memory");
@@ -85,30 +85,30 @@ impl Cage {
                 let memory = folder.join(name);
                 match make(folder, &memory, memory_file(group.v2)) {
                     Ok(()) => {
-                        let mut cage = Self {
+                        let mut sandbox = Self {
                             v2: group.v2,
                             memory,
                             cpu: None,
                         };
-                        cage.limit_memory(limit_bytes)?;
+                        sandbox.limit_memory(limit_bytes)?;
                         if let Some(share) = cpu_share {
-                            cage.limit_cpu(root, name, share)?;
+                            sandbox.limit_cpu(root, name, share)?;
                         }
-                        return Ok(cage);
+                        return Ok(sandbox);
                     }
                     Err(error) => reasons.push(format!("{}: {error}", folder.display())),
                 }
             }
         }
         reasons.truncate(2);
-        Err(CageError::NotAvailable(if reasons.is_empty() {
+        Err(SandboxError::NotAvailable(if reasons.is_empty() {
             "there is no cgroup file system".to_owned()
         } else {
             reasons.join("; ")
         }))
     }
 
-    fn limit_memory(&self, bytes: u64) -> Result<(), CageError> {
+    fn limit_memory(&self, bytes: u64) -> Result<(), SandboxError> {
         let bytes = bytes.to_string();
         if self.v2 {
             put(&self.memory.join("memory.max"), &bytes)?;
@@ -120,7 +120,7 @@ impl Cage {
         put_if_there(&self.memory.join("memory.memsw.limit_in_bytes"), &bytes)
     }
 
-    fn limit_cpu(&mut self, root: &Path, name: &str, share: f64) -> Result<(), CageError> {
+    fn limit_cpu(&mut self, root: &Path, name: &str, share: f64) -> Result<(), SandboxError> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -144,7 +144,7 @@ impl Cage {
                 return put(&cpu.join("cpu.cfs_quota_us"), &quota.to_string());
             }
         }
-        Err(CageError::NotAvailable(
+        Err(SandboxError::NotAvailable(
             "no group with a CPU quota may be made".to_owned(),
         ))
     }
@@ -155,7 +155,7 @@ impl Cage {
         if self.v2 { 2 } else { 1 }
     }
 
-    /// Its folders: what a keeper gives to [`remove`].
+    /// Its folders, for [`enter`] and [`remove`].
     #[must_use]
     pub fn folders(&self) -> Vec<PathBuf> {
         let mut folders = vec![self.memory.clone()];
@@ -163,15 +163,8 @@ impl Cage {
         folders
     }
 
-    /// The files into which a process writes its id to be inside.
-    #[must_use]
-    pub fn doors(&self) -> Vec<PathBuf> {
-        let folders = self.folders().into_iter();
-        folders.map(|folder| folder.join("cgroup.procs")).collect()
-    }
-
-    /// Processes that the kernel killed here because the limit was reached. Version 1 has the
-    /// counter since Linux 4.13.
+    /// Processes in the group that the kernel killed because the limit was reached. Version 1 has
+    /// this counter since Linux 4.13.
     #[must_use]
     pub fn oom_kills(&self) -> Option<u64> {
         let file = if self.v2 {
@@ -184,8 +177,8 @@ impl Cage {
         line.trim().parse().ok()
     }
 
-    /// High-water mark of all that was charged, file pages included. Version 2 has it since
-    /// Linux 5.19.
+    /// High-water mark of all that was charged to the group: its memory, and those pages of files
+    /// that it was the first to read. Version 2 has it since Linux 5.19.
     #[must_use]
     pub fn peak_charged_bytes(&self) -> Option<u64> {
         let file = if self.v2 {
@@ -198,14 +191,14 @@ impl Cage {
     }
 }
 
-impl Drop for Cage {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         remove(&self.folders());
     }
 }
 
-/// Kills every process in groups and removes them. Waits up to two seconds for the kernel to let
-/// go of what was killed.
+/// Kills every process in groups and removes the groups. Waits up to two seconds, until the kernel
+/// has released the killed processes.
 pub fn remove(folders: &[PathBuf]) {
     for _ in 0..100 {
         let mut left = false;
@@ -229,7 +222,7 @@ fn processes(folder: &Path) -> Vec<i32> {
 
 fn kill(id: i32) {
     if let Some(id) = rustix::process::Pid::from_raw(id) {
-        // A process that has ended meanwhile is what is wanted.
+        // An error means that the process has ended already.
         let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
     }
 }
@@ -270,15 +263,15 @@ fn put_raw(path: &Path, value: &str) -> io::Result<()> {
         .write_all(value.as_bytes())
 }
 
-fn put(path: &Path, value: &str) -> Result<(), CageError> {
-    put_raw(path, value).map_err(|source| CageError::Limit {
+fn put(path: &Path, value: &str) -> Result<(), SandboxError> {
+    put_raw(path, value).map_err(|source| SandboxError::Limit {
         path: path.to_owned(),
         value: value.to_owned(),
         source,
     })
 }
 
-fn put_if_there(path: &Path, value: &str) -> Result<(), CageError> {
+fn put_if_there(path: &Path, value: &str) -> Result<(), SandboxError> {
     if path.exists() {
         put(path, value)
     } else {
@@ -286,14 +279,14 @@ fn put_if_there(path: &Path, value: &str) -> Result<(), CageError> {
     }
 }
 
-/// Makes the process `id` (0 is the caller) a member of the groups of `doors`.
+/// Makes the process `id` (0 is the caller) a member of groups, by their folders.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn enter(doors: &[PathBuf], id: u32) -> io::Result<()> {
-    doors
+pub fn enter(folders: &[PathBuf], id: u32) -> io::Result<()> {
+    folders
         .iter()
-        .try_for_each(|door| put_raw(door, &id.to_string()))
+        .try_for_each(|folder| put_raw(&folder.join("cgroup.procs"), &id.to_string()))
 }
 
 /// Limits the address space of this process and of those it starts (`RLIMIT_AS`).
@@ -360,7 +353,7 @@ mod tests {
     #[test]
     fn without_cgroups_there_is_a_reason_and_nothing_is_left() {
         let none = root(&[]);
-        let error = Cage::below(none.path(), "x", 1 << 28, None).unwrap_err();
+        let error = Sandbox::below(none.path(), "x", 1 << 28, None).unwrap_err();
         assert_eq!(error.kind(), "cgroup_not_available");
         assert!(
             error.to_string().contains("no cgroup file system"),
@@ -372,7 +365,7 @@ mod tests {
             ("proc/self/mountinfo", V2),
             ("sys/fs/cgroup/app/cgroup.procs", "1\n"),
         ]);
-        let error = Cage::below(without_controller.path(), "x", 1 << 28, None).unwrap_err();
+        let error = Sandbox::below(without_controller.path(), "x", 1 << 28, None).unwrap_err();
         assert_eq!(error.kind(), "cgroup_not_available");
         let app = without_controller.path().join("sys/fs/cgroup/app");
         assert!(!app.join("x").exists());
@@ -382,25 +375,25 @@ mod tests {
     /// On hosts that allow it, the real thing: a limit that holds, and a folder that goes away.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_cage_holds_and_goes_away() {
+    fn a_sandbox_holds_and_goes_away() {
         let name = format!("dermal-test-{}", std::process::id());
-        let cage = match Cage::below(Path::new("/"), &name, 100 << 20, Some(0.5)) {
-            Ok(cage) => cage,
+        let sandbox = match Sandbox::below(Path::new("/"), &name, 100 << 20, Some(0.5)) {
+            Ok(sandbox) => sandbox,
             Err(error) => {
-                println!("SKIPPED: a_cage_holds_and_goes_away: {error}");
+                println!("SKIPPED: a_sandbox_holds_and_goes_away: {error}");
                 return;
             }
         };
-        let folders = cage.folders();
+        let folders = sandbox.folders();
         assert!(folders.iter().all(|folder| folder.exists()));
-        assert_eq!(cage.oom_kills(), Some(0));
+        assert_eq!(sandbox.oom_kills(), Some(0));
         let mut sleeper = std::process::Command::new("sleep")
             .arg("60")
             .spawn()
             .unwrap();
-        enter(&cage.doors(), sleeper.id()).unwrap();
+        enter(&folders, sleeper.id()).unwrap();
         assert_eq!(processes(&folders[0]).len(), 1);
-        drop(cage);
+        drop(sandbox);
         assert!(!sleeper.wait().unwrap().success(), "it was killed");
         assert!(folders.iter().all(|folder| !folder.exists()));
     }

@@ -1,152 +1,75 @@
-//! Gathers what an estimate needs: a model's costs from its plan, and how long its parts take
-//! here.
+//! How long the parts of a request take, measured on this machine.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::photo::Photo;
+use super::{EstimateError, SamplePhoto};
 use crate::artifact::{InputKind, Model};
-use crate::cli::InputSize;
-use crate::commands::session::EngineChoice;
-use crate::engine::{Engine, Plan};
+use crate::engine::{self, Engine};
 use crate::explain::{self, ExplainError, Method, Overlay, Score, Target};
 use crate::graph::NodeId;
-use crate::memory::estimate::{ModelFacts, OVERLAY_SIDE, PhotoFacts};
-use crate::predict::{Limits, PhotoInput, Predictor, Region, decode};
-use crate::tensor::Shape;
-
-const FLOAT: usize = size_of::<f32>();
-
-/// What a node takes where it cannot be measured: the median over docs/estimating.md's models.
-const NODE_BYTES: u64 = 4_000;
-
-/// A model's costs. `loaded_anonymous_bytes` is what loading it and one run added to this
-/// process's anonymous memory.
-pub(super) fn of_model(
-    model: &Model,
-    file_bytes: u64,
-    engine: &Engine,
-    loaded_anonymous_bytes: Option<u64>,
-) -> Result<ModelFacts> {
-    let graph = &model.graph;
-    let input = PhotoInput::of(model)?;
-    let mut facts = ModelFacts {
-        mapped_bytes: file_bytes,
-        nodes: graph.nodes().len() as u64,
-        description_bytes: 0,
-        arena_bytes: arena_bytes(&Plan::new(graph, &[])),
-        arena_gradcam_bytes: 0,
-        scratch_bytes: engine.scratch_bytes() as u64,
-        feature_map_bytes: 0,
-        head_weight_bytes: 0,
-        input_len: input.len() as u64,
-        self_test: model.manifest.self_test.is_some(),
-    };
-    match Target::find(graph, None) {
-        Ok(target) => {
-            let graph = target.graph();
-            facts.arena_gradcam_bytes = arena_bytes(&Plan::new(graph, &target.keep()));
-            facts.feature_map_bytes = (graph.node(target.node()).shape.len() * FLOAT) as u64;
-            let behind = graph.ids().filter(|&id| id > target.node());
-            let parameters: u64 = behind.map(|id| graph.stats(id).parameters).sum();
-            facts.head_weight_bytes = parameters * FLOAT as u64;
-        }
-        // Without a feature map there are no heat maps, and then nothing for them.
-        Err(ExplainError::NoMap) => facts.arena_gradcam_bytes = facts.arena_bytes,
-        Err(error) => return Err(error.into()),
-    }
-    // What loading and one run left, less what the plan says.
-    let planned = facts.arena_bytes + facts.scratch_bytes;
-    facts.description_bytes = loaded_anonymous_bytes.map_or(facts.nodes * NODE_BYTES, |bytes| {
-        bytes.saturating_sub(planned)
-    });
-    Ok(facts)
-}
-
-pub(super) fn arena_bytes(plan: &Plan) -> u64 {
-    (plan.arena_len * FLOAT) as u64
-}
-
-/// The model for photos scaled to another size.
-pub(super) fn with_image_size(model: Model, size: InputSize) -> Result<Model> {
-    let input = PhotoInput::of(&model)?;
-    let [_, _, channels] = input.shape();
-    let shape = Shape::new(&[size.height, size.width, channels]);
-    let graph = model
-        .graph
-        .with_input_shape(input.node(), &shape)
-        .with_context(|| {
-            format!(
-                "the model does not work on photos of {} x {}",
-                size.height, size.width
-            )
-        })?;
-    Ok(Model {
-        graph,
-        manifest: model.manifest,
-    })
-}
+use crate::memory::estimate::{OVERLAY_SIDE, PhotoFacts};
+use crate::predict::{Limits, PredictError, Predictor, Region, decode};
 
 /// CPU time of the parts of a request, measured here.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Times {
+pub struct Times {
     /// Loading the model and answering a self-test, one thread.
-    pub(super) load_ms: f64,
+    pub load_ms: f64,
     /// One inference, one thread.
-    pub(super) inference_ms: f64,
+    pub inference_ms: f64,
     /// The same with this machine's threads.
-    pub(super) inference_here_ms: f64,
+    pub inference_here_ms: f64,
     /// Decoding a JPEG, a million pixels.
-    pub(super) decode_ms_per_megapixel: f64,
+    pub decode_ms_per_megapixel: f64,
     /// Making the model's input of a photo, a million pixels.
-    pub(super) preprocess_ms_per_megapixel: f64,
+    pub preprocess_ms_per_megapixel: f64,
     /// A heat map, where the model has one.
-    pub(super) heat_map: Option<Drawing>,
+    pub heat_map: Option<Drawing>,
 }
 
 /// A heat map of a made-up photo, drawn here.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Drawing {
+pub struct Drawing {
     /// The map itself: the gradient of the model's head.
-    pub(super) explain_ms: f64,
+    pub explain_ms: f64,
     /// Scaling the photo down, a million of its pixels.
-    pub(super) shrink_ms_per_megapixel: f64,
+    pub shrink_ms_per_megapixel: f64,
     /// Colours and PNG, a million pixels of the overlay.
-    pub(super) paint_ms_per_megapixel: f64,
+    pub paint_ms_per_megapixel: f64,
     /// The PNG, a pixel of the overlay.
-    pub(super) png_bytes_per_pixel: f64,
+    pub png_bytes_per_pixel: f64,
 }
 
-/// The photo of which all of it is measured: a little more than an overlay's pixels, so that it is
-/// scaled down.
+/// Pixels of the made-up photo: a little more than an overlay's, so that it is scaled down.
 const SAMPLE_PIXELS: u64 = 1_200_000;
 
-/// Pixels that are scaled down to see how long that takes: of a small photo the overlay's own pixels
-/// would take most of it.
+/// Columns and rows of the photo that scaling down is timed on. With a small photo, writing the
+/// overlay's own pixels would take most of the time.
 const LARGE: [usize; 2] = [2560, 1920];
 
 /// Time for repetitions of one measurement, at most.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Times {
+    /// Times every part. `single` is the model's engine on one thread, which has run once.
     pub(super) fn measure(
         model: &Model,
-        choice: &EngineChoice,
+        options: &engine::Options,
         load_ms: f64,
         mut single: Engine,
-    ) -> Result<Self> {
+    ) -> Result<Self, EstimateError> {
         let inference_ms = median_ms(|| single.run());
         drop(single);
-        let inference_here_ms = if choice.threads > 1 {
-            let mut engine = choice.engine(&model.graph, Vec::new())?;
+        let inference_here_ms = if options.threads > 1 {
+            let mut engine = Engine::new(&model.graph, options)?;
             engine.run();
             median_ms(|| engine.run())
         } else {
             inference_ms
         };
-        let sample = Sample::new(model, choice)?;
+        let sample = Sample::new(model, options)?;
         Ok(Self {
             load_ms,
             inference_ms,
@@ -158,7 +81,8 @@ impl Times {
     }
 
     /// CPU time of one request for a photo.
-    pub(super) fn request_ms(&self, photo: &PhotoFacts, gradcam: bool) -> f64 {
+    #[must_use]
+    pub fn request_ms(&self, photo: &PhotoFacts, gradcam: bool) -> f64 {
         let megapixels = photo.pixels() as f64 / 1e6;
         let a_megapixel = self.decode_ms_per_megapixel + self.preprocess_ms_per_megapixel;
         let drawing = self.heat_map.filter(|_| gradcam);
@@ -172,15 +96,16 @@ impl Times {
     }
 }
 
-/// What a request takes beside its parts: its body, the hashes of file and pixels, pages that the
-/// kernel clears. Proofs of 12 megapixels took 13 to 22 % longer than the parts on one CPU, 25 to
-/// 30 % at a tenth of one.
+/// A server also reads the body, hashes file and pixels, and waits for the kernel to clear pages.
+/// Proofs of 12 megapixels took 13 to 22 % longer than the sum of the parts on one CPU, 25 to 30 %
+/// at a tenth of one.
 const SERVED: f64 = 1.2;
 
 impl Times {
-    /// Wall time of one request at a CPU share, or here. One request runs on one CPU but for
-    /// inference, which threads share.
-    pub(super) fn wall_ms(
+    /// Wall time of one request at a CPU share, or here. Threads share inference; the rest of a
+    /// request runs on one CPU.
+    #[must_use]
+    pub fn wall_ms(
         &self,
         photo: &PhotoFacts,
         gradcam: bool,
@@ -201,7 +126,7 @@ impl Times {
 
 const SAMPLE_MEGAPIXELS: f64 = SAMPLE_PIXELS as f64 / 1e6;
 
-/// One made-up photo, taken through everything that a request goes through.
+/// How long each step of a request takes for one made-up photo.
 struct Sample {
     decode_ms: f64,
     preprocess_ms: f64,
@@ -209,23 +134,24 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(model: &Model, choice: &EngineChoice) -> Result<Self> {
-        let jpeg = Photo::of_pixels(SAMPLE_PIXELS)?.jpeg;
+    fn new(model: &Model, options: &engine::Options) -> Result<Self, EstimateError> {
+        let jpeg = SamplePhoto::of_pixels(SAMPLE_PIXELS)?.jpeg;
         let limits = Limits::default();
-        let photo = decode::decode(&jpeg, &limits)?;
+        let photo = decode::decode(&jpeg, &limits).map_err(PredictError::from)?;
         let decode_ms = median_ms(|| {
             // It was decoded a line above.
             let _ = decode::decode(&jpeg, &limits);
         });
-        let one = EngineChoice {
+        let one = |keep| engine::Options {
             threads: 1,
-            isa: choice.isa,
+            isa: options.isa,
+            keep,
         };
         let extra = zeros(model);
         let target = match Target::find(&model.graph, None) {
             Ok(target) => target,
             Err(ExplainError::NoMap) => {
-                let engine = one.engine(&model.graph, Vec::new())?;
+                let engine = Engine::new(&model.graph, &one(Vec::new()))?;
                 let mut predictor = Predictor::new(model, engine)?;
                 let prediction = predictor.predict(&photo, &extra)?;
                 return Ok(Self {
@@ -240,7 +166,8 @@ impl Sample {
             graph: target.graph().clone(),
             manifest: model.manifest.clone(),
         };
-        let mut predictor = Predictor::new(&model, one.engine(&model.graph, target.keep())?)?;
+        let engine = Engine::new(&model.graph, &one(target.keep()))?;
+        let mut predictor = Predictor::new(&model, engine)?;
         let prediction = predictor.predict(&photo, &extra)?;
         let score = Score::of_class(prediction.top1(), model.manifest.head);
         let engine = predictor.runner();
@@ -252,7 +179,7 @@ impl Sample {
         let from = [photo.width(), photo.height()];
         let side = usize::try_from(OVERLAY_SIDE).unwrap_or(usize::MAX);
         let (small, to) = explain::shrink(photo.pixels(), from, side)
-            .context("the sample is smaller than its overlay")?;
+            .unwrap_or_else(|| (photo.pixels().to_vec(), from));
         let large = vec![128; LARGE[0] * LARGE[1] * 3];
         let shrink_ms = median_ms(|| {
             let _ = explain::shrink(&large, LARGE, side);
@@ -265,14 +192,14 @@ impl Sample {
             height: to[1] as f64,
         };
         let size = to.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-        let paint = || -> Result<usize> {
+        let paint = || -> std::io::Result<usize> {
             let mut pixels = small.clone();
             let mut png = Vec::new();
             explain::overlay(&mut pixels, size, &map, region, Overlay::default());
             explain::write_png(&mut png, &pixels, size)?;
             Ok(png.len())
         };
-        let png_bytes = paint()?;
+        let png_bytes = paint().map_err(EstimateError::Photo)?;
         let paint_ms = median_ms(|| {
             let _ = paint();
         });

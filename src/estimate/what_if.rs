@@ -10,21 +10,25 @@ use crate::predict::PhotoInput;
 use crate::readiness::verdict::Verdict;
 use crate::tensor::{DType, Shape};
 
-/// A change and what it leaves.
+/// A change, and what the load then takes.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Row {
-    pub(super) change: String,
-    pub(super) peak_bytes: u64,
-    pub(super) must_fit_bytes: u64,
-    pub(super) admission_bytes: u64,
-    pub(super) verdict: Option<Verdict>,
-    /// Whether the numbers of the model were derived from the present file, not from one that
-    /// was made.
-    pub(super) about: bool,
+pub struct WhatIf {
+    /// The change, as an option or a command.
+    pub change: String,
+    /// All memory of the worst state.
+    pub peak_bytes: u64,
+    /// The part of it that the kernel cannot take back.
+    pub must_fit_bytes: u64,
+    /// The smallest budget with which the server admits the load.
+    pub admission_bytes: u64,
+    /// Whether it fits; absent without a limit.
+    pub verdict: Option<Verdict>,
+    /// Whether the numbers are scaled from the present file: the changed file was not made.
+    pub about: bool,
 }
 
-/// Rows that change something, the present state first.
-pub(super) fn rows(model: &Model, facts: &Facts, limit: Option<u64>) -> Vec<Row> {
+/// The present state first, then one change a row, and all of them in the last.
+pub(super) fn rows(model: &Model, facts: &Facts, limit: Option<u64>) -> Vec<WhatIf> {
     let mut rows = vec![row("as it is", facts, limit, false)];
     let load = facts.load;
     let quantized = halves_and_bytes(model, facts);
@@ -65,9 +69,9 @@ pub(super) fn rows(model: &Model, facts: &Facts, limit: Option<u64>) -> Vec<Row>
     rows
 }
 
-fn row(change: &str, facts: &Facts, limit: Option<u64>, about: bool) -> Row {
+fn row(change: &str, facts: &Facts, limit: Option<u64>, about: bool) -> WhatIf {
     let demand = deployment::demand(facts);
-    Row {
+    WhatIf {
         change: change.to_owned(),
         peak_bytes: demand.all_bytes,
         must_fit_bytes: demand.must_fit_bytes,
@@ -100,7 +104,7 @@ pub(super) fn halves_and_bytes(model: &Model, facts: &Facts) -> Vec<(String, Fac
     }
     let mut bytes = *facts;
     bytes.model.mapped_bytes = rest + stats.i8_bytes();
-    // Values take a byte each, but for the photo's floats.
+    // Values take a byte each; the photo's input stays in floats.
     let quarter = |arena: u64| arena / 4 + facts.model.input_len * 4;
     bytes.model.arena_bytes = quarter(facts.model.arena_bytes).min(facts.model.arena_bytes);
     bytes.model.arena_gradcam_bytes =

@@ -1,18 +1,20 @@
-//! The server that an estimate and a proof are about: `dermal serve` with its own settings, but for
-//! what the load asks for.
+//! The server that is estimated and proved: `dermal serve` with its own settings, raised where the
+//! load needs more.
 
 use crate::artifact::{InputKind, Model};
 use crate::memory::estimate::{Facts, estimate, worst};
 use crate::readiness::verdict::Demand;
 use crate::serve::{Claims, DEFAULT_JOBS, Guests, least_budget};
 
-/// Settings that `dermal serve` has unless told otherwise; a test holds them to its options.
+/// Defaults of `dermal serve`. A test compares them with its options.
 const MAX_UPLOAD_BYTES: u64 = 10_000_000;
 const QUEUE: u64 = 16;
-pub(super) const CACHE_BYTES: u64 = 4_000_000;
+/// Bytes of answers that the server keeps.
+pub const CACHE_BYTES: u64 = 4_000_000;
 
-/// What the server sets aside for a load: its own settings, and more where the load asks for it.
-pub(super) fn claims(facts: &Facts) -> Claims {
+/// The settings of a server that can take this load.
+#[must_use]
+pub fn claims(facts: &Facts) -> Claims {
     let photos = facts.load.photos_at_once;
     Claims {
         cache_bytes: facts.load.cache_bytes,
@@ -23,12 +25,14 @@ pub(super) fn claims(facts: &Facts) -> Claims {
     }
 }
 
-/// What the worst moment of a load takes, and what the server asks for to admit it.
-pub(super) fn demand(facts: &Facts) -> Demand {
+/// What the worst state of a load takes, and the budget that the server needs to admit it.
+#[must_use]
+pub fn demand(facts: &Facts) -> Demand {
     Demand::of(worst(&estimate(facts)), admission_bytes(facts))
 }
 
-/// The smallest budget with which the server admits the load, whatever memory it really takes.
+/// The smallest budget with which the server admits the load. It reserves memory before it knows
+/// what a photo really takes, so this may be more than the load's own memory.
 fn admission_bytes(facts: &Facts) -> u64 {
     let photo = &facts.photo;
     let guests = Guests {
@@ -40,9 +44,10 @@ fn admission_bytes(facts: &Facts) -> u64 {
     least_budget(&claims(facts), &guests)
 }
 
-/// Options of a request that the model cannot do without: zeros for each input that has neither a
-/// default nor a mapping. What they hold changes no memory.
-pub(super) fn query(model: &Model) -> String {
+/// The query that every request needs: zeros for each input that has neither a default nor a
+/// mapping. The values do not change the memory that is used.
+#[must_use]
+pub fn query(model: &Model) -> String {
     let mapping = model.manifest.fields.as_ref();
     let mapped = |name: &str| mapping.is_some_and(|m| m.inputs.iter().any(|i| i.name == name));
     let specs = model.manifest.inputs.iter().zip(model.graph.inputs());
@@ -56,7 +61,7 @@ pub(super) fn query(model: &Model) -> String {
     options.collect::<Vec<_>>().join("&")
 }
 
-/// Percent-encoding of what is no unreserved character (RFC 3986, 2.3).
+/// Percent-encodes everything but unreserved characters (RFC 3986, 2.3).
 fn encoded(name: &str) -> String {
     let one = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

@@ -1,6 +1,6 @@
-//! The server of a proof: `dermal serve` as it is deployed, in a cage, on a free port of the loopback
-//! device. It is started without its model, told to load it by SIGHUP, and asked over HTTP; what it
-//! says of itself is read from its log.
+//! The server of a proof: `dermal serve` as it is deployed, in a sandbox, on a free port of the
+//! loopback device. It starts without its model, loads it on SIGHUP, and answers over HTTP; its log
+//! says what it is doing.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -9,20 +9,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::prove::Outcome;
-use crate::memory::cage::Cage;
+use super::{ProveError, StateOutcome};
+use crate::memory::sandbox::Sandbox;
 use crate::probe::{self, Burst, Reply};
 
 /// Longest wait for anything: 12 photos at a tenth of a CPU take minutes.
 pub(super) const PATIENCE: Duration = Duration::from_mins(15);
 
-/// Longest wait for the server to have seen of requests that were sent: shorter than it waits for
-/// the rest of their bodies.
+/// Longest wait until the server has accepted the requests that were sent. Shorter than the server's
+/// own wait for the rest of their bodies.
 const ACCEPT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take to end a process after its connections broke.
@@ -31,23 +30,17 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 /// Lines that are kept of what a server says before it ends.
 const LAST_WORDS: usize = 5;
 
-/// This program, even if its file was replaced meanwhile.
-const PROGRAM: &str = "/proc/self/exe";
-
-/// A hidden part of this program as a process.
-pub(super) fn part(name: &str) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.args(["proof-part", name]);
-    command
-}
-
 /// How it is started.
 pub(super) struct Settings<'a> {
+    /// `dermal`, which enters the sandbox and becomes `server_program`.
+    pub(super) program: &'a Path,
+    /// `dermal` again, or a copy of it.
+    pub(super) server_program: &'a Path,
     pub(super) model: Option<&'a Path>,
     pub(super) gradcam: bool,
     pub(super) threads: u64,
     pub(super) isa: &'static str,
-    /// Memory that it may use; the limit of its cage, if there is one.
+    /// Memory that it may use; the limit of its sandbox, if there is one.
     pub(super) budget_bytes: Option<u64>,
     pub(super) max_pixels: u64,
     pub(super) max_upload_bytes: u64,
@@ -57,32 +50,33 @@ pub(super) struct Settings<'a> {
     /// Answers that are kept.
     pub(super) cache_bytes: u64,
     /// Where it is held, or else its limit of address space.
-    pub(super) cage: Option<&'a Cage>,
+    pub(super) sandbox: Option<&'a Sandbox>,
     pub(super) address_space: Option<u64>,
 }
 
-/// Why something did not come to an end, and in whose words.
-pub(super) struct Failure {
-    pub(super) outcome: Outcome,
+/// Why a state was not reached, and what the server said of it.
+pub(super) struct Stopped {
+    pub(super) outcome: StateOutcome,
     pub(super) message: Option<String>,
 }
 
-/// How a server ended that was told to while photos were inside.
+/// How a server ended on SIGTERM with photos in work.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Drain {
-    /// Photos whose requests it had accepted, each of which lacked a byte.
-    pub(super) photos: u64,
+pub struct Drain {
+    /// Photos whose requests it had accepted, all but the last byte of each.
+    pub photos: u64,
     /// Those that were answered all the same, with their heat maps.
-    pub(super) answered: u64,
+    pub answered: u64,
     /// From SIGTERM to the end of the process.
-    pub(super) ms: f64,
+    pub ms: f64,
     /// Its exit status; absent if a signal ended it.
-    pub(super) exit_code: Option<i32>,
+    pub exit_code: Option<i32>,
 }
 
 impl Drain {
-    /// Whether nobody was let down.
-    pub(super) fn is_clean(&self) -> bool {
+    /// Whether every photo was answered and the server ended with status 0.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
         self.answered == self.photos && self.exit_code == Some(0)
     }
 }
@@ -91,22 +85,24 @@ impl Drain {
 pub(super) struct Server {
     child: Child,
     log: Receiver<String>,
-    /// What it said last that was no event.
+    /// The last lines of its log that were not events.
     words: Vec<String>,
     url: String,
 }
 
 impl Server {
     /// Starts it and waits until it listens.
-    pub(super) fn start(settings: &Settings<'_>) -> Result<Result<Self, Failure>> {
+    pub(super) fn start(settings: &Settings<'_>) -> Result<Result<Self, Stopped>, ProveError> {
         let mut child = settings
             .command()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .context("cannot start the server to be measured")?;
-        let stderr = child.stderr.take().context("the server has no stderr")?;
+            .map_err(ProveError::Server)?;
+        let stderr = child.stderr.take();
+        let stderr =
+            stderr.ok_or_else(|| ProveError::Server(std::io::Error::other("no stderr")))?;
         let (sender, log) = mpsc::channel();
         std::thread::spawn(move || {
             // Read to the end even when nobody listens: a full pipe would stop the server.
@@ -121,7 +117,7 @@ impl Server {
             url: String::new(),
         };
         Ok(match server.wait_for(&["listening"]) {
-            Err(failure) => Err(failure),
+            Err(stopped) => Err(stopped),
             Ok(event) => {
                 let address = event["address"].as_str().unwrap_or_default();
                 server.url = format!("http://{address}");
@@ -149,13 +145,13 @@ impl Server {
     }
 
     /// Has the model loaded.
-    pub(super) fn load(&mut self) -> Result<(), Failure> {
+    pub(super) fn load(&mut self) -> Result<(), Stopped> {
         self.signal(Signal::HUP);
         let event = self.wait_for(&["model loaded", "the model cannot be loaded"])?;
         match event["reason"].as_str() {
             None => Ok(()),
-            Some(reason) => Err(Failure {
-                outcome: Outcome::Refused,
+            Some(reason) => Err(Stopped {
+                outcome: StateOutcome::Refused,
                 message: Some(reason.to_owned()),
             }),
         }
@@ -167,7 +163,7 @@ impl Server {
         photos: &[Vec<u8>],
         query: &str,
         gradcam: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Stopped> {
         let burst = Burst {
             url: &self.url,
             query,
@@ -178,14 +174,14 @@ impl Server {
             match reply {
                 reply if is_answer(&reply, gradcam) => {}
                 Reply::Answered { .. } => {
-                    return Err(Failure {
-                        outcome: Outcome::Refused,
+                    return Err(Stopped {
+                        outcome: StateOutcome::Refused,
                         message: Some("answered without the heat map: no memory for it".to_owned()),
                     });
                 }
                 Reply::Refused(message) => {
-                    return Err(Failure {
-                        outcome: Outcome::Refused,
+                    return Err(Stopped {
+                        outcome: StateOutcome::Refused,
                         message: Some(message),
                     });
                 }
@@ -195,9 +191,14 @@ impl Server {
         Ok(())
     }
 
-    /// Sends photos at once, and SIGTERM when all but their last bytes are there: the longest that
-    /// ending can take. Waits for the end.
-    pub(super) fn drain(mut self, photos: &[Vec<u8>], query: &str, gradcam: bool) -> Result<Drain> {
+    /// Sends photos at once, then SIGTERM when the server has all but their last bytes: ending takes
+    /// longest then. Waits for the end.
+    pub(super) fn drain(
+        mut self,
+        photos: &[Vec<u8>],
+        query: &str,
+        gradcam: bool,
+    ) -> Result<Drain, ProveError> {
         let burst = Burst {
             url: &self.url,
             query,
@@ -207,7 +208,7 @@ impl Server {
         let count = photos.len() as u64;
         let mut told = Instant::now();
         let replies = burst.send_around(|| {
-            // Accepted is what the server has seen of, not what lies in a socket.
+            // A request counts once the server has accepted it: before, it lies in a socket.
             let until = Instant::now() + ACCEPT_PATIENCE;
             while Instant::now() < until
                 && probe::requests_inside(&self.url).is_some_and(|inside| inside < count)
@@ -219,7 +220,7 @@ impl Server {
         });
         let answered = replies.iter().filter(|reply| is_answer(reply, gradcam));
         let answered = answered.count() as u64;
-        let status = self.child.wait().context("the server does not end")?;
+        let status = self.child.wait().map_err(ProveError::End)?;
         Ok(Drain {
             photos: count,
             answered,
@@ -229,7 +230,7 @@ impl Server {
     }
 
     /// No answer came: the server is gone, or takes too long.
-    fn silence(&mut self, message: String) -> Failure {
+    fn silence(&mut self, message: String) -> Stopped {
         let since = Instant::now();
         while since.elapsed() < END_PATIENCE {
             if let Ok(Some(_)) = self.child.try_wait() {
@@ -237,14 +238,14 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Failure {
-            outcome: Outcome::NoAnswer,
+        Stopped {
+            outcome: StateOutcome::NoAnswer,
             message: Some(message),
         }
     }
 
     /// The next of some events of the log.
-    fn wait_for(&mut self, messages: &[&str]) -> Result<Value, Failure> {
+    fn wait_for(&mut self, messages: &[&str]) -> Result<Value, Stopped> {
         let until = Instant::now() + PATIENCE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -252,8 +253,8 @@ impl Server {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(Failure {
-                        outcome: Outcome::NoAnswer,
+                    return Err(Stopped {
+                        outcome: StateOutcome::NoAnswer,
                         message: None,
                     });
                 }
@@ -266,20 +267,20 @@ impl Server {
         }
     }
 
-    /// How it ended: SIGKILL is the kernel's, anything else its own (an error, or `abort` after an
-    /// allocation that failed).
-    fn ended(&mut self) -> Failure {
+    /// How it ended. SIGKILL comes from the kernel; anything else from the server itself (an error, or
+    /// `abort` after a failed allocation).
+    fn ended(&mut self) -> Stopped {
         const SIGKILL: i32 = 9;
         let left = self.log.try_iter().take(LAST_WORDS);
         self.words
             .extend(left.filter(|line| !line.starts_with('{')));
         match self.child.wait() {
-            Ok(status) if status.signal() == Some(SIGKILL) => Failure {
-                outcome: Outcome::Killed,
+            Ok(status) if status.signal() == Some(SIGKILL) => Stopped {
+                outcome: StateOutcome::Killed,
                 message: None,
             },
-            _ => Failure {
-                outcome: Outcome::Refused,
+            _ => Stopped {
+                outcome: StateOutcome::Refused,
                 message: (!self.words.is_empty()).then(|| self.words.join("; ")),
             },
         }
@@ -300,17 +301,17 @@ impl Drop for Server {
 
 impl Settings<'_> {
     fn command(&self) -> Command {
-        let mut command = part("enter");
-        // Variables of whoever proves (keys, ports, limits) are not those of the deployment.
+        let mut command = super::part(self.program, "enter");
+        // The environment here (keys, ports, limits) is not the deployment's.
         command.env_clear();
         command.arg("--parent").arg(std::process::id().to_string());
-        for door in self.cage.map_or(Vec::new(), Cage::doors) {
-            command.arg("--door").arg(door);
+        for group in self.sandbox.map_or(Vec::new(), Sandbox::folders) {
+            command.arg("--group").arg(group);
         }
         if let Some(bytes) = self.address_space {
             command.arg("--address-space").arg(bytes.to_string());
         }
-        command.arg("--").arg(PROGRAM).arg("serve");
+        command.arg("--").arg(self.server_program).arg("serve");
         command.args(["--bind", "127.0.0.1", "--port", "0", "--lazy"]);
         command.args(["--log-format", "json", "--log-level", "info"]);
         let seconds = PATIENCE.as_secs().to_string();

@@ -1,0 +1,83 @@
+//! Why there is no estimate.
+
+use std::path::PathBuf;
+
+use crate::artifact::ArtifactError;
+use crate::engine::EngineError;
+use crate::explain::ExplainError;
+use crate::graph::GraphError;
+use crate::predict::PredictError;
+use crate::readiness::platforms::PlatformError;
+
+/// Why there is no estimate.
+#[derive(Debug, thiserror::Error)]
+pub enum EstimateError {
+    /// The artifact cannot be loaded.
+    #[error("cannot load model `{}`", path.display())]
+    Load {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: ArtifactError,
+    },
+    /// The embedded model cannot be loaded, which is a bug.
+    #[error(transparent)]
+    Embedded(ArtifactError),
+    /// The layers do not work on photos of another size.
+    #[error("the model does not work on photos of {height} x {width}")]
+    ImageSize {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// Which layer does not.
+        source: GraphError,
+    },
+    /// The model cannot be run.
+    #[error("cannot run the model")]
+    Engine(#[from] EngineError),
+    /// The model does not classify photos.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+    /// A heat map cannot be drawn, though the model has a feature map.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
+    /// The made-up photo cannot be encoded.
+    #[error("cannot make a photo to measure with")]
+    Photo(#[source] std::io::Error),
+    /// The platforms' profiles cannot be read.
+    #[error(transparent)]
+    Platforms(#[from] PlatformError),
+}
+
+impl EstimateError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Load { source, .. } | Self::Embedded(source) => source.kind(),
+            Self::ImageSize { .. } => "image_size_fixed",
+            Self::Engine(_) => "engine",
+            Self::Predict(error) => error.kind(),
+            Self::Explain(error) => error.kind(),
+            Self::Photo(_) => "sample_photo",
+            Self::Platforms(error) => error.kind(),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Load { source, .. } | Self::Embedded(source) => source.hint(),
+            Self::ImageSize { .. } => {
+                Some("its layers fix the size; train it for a smaller one".to_owned())
+            }
+            Self::Engine(_) => Some("import the model again with this version".to_owned()),
+            Self::Predict(error) => Some(error.hint()),
+            Self::Explain(error) => Some(error.hint().to_owned()),
+            Self::Photo(_) => Some("give a smaller `--max-pixels`".to_owned()),
+            Self::Platforms(error) => Some(error.hint()),
+        }
+    }
+}

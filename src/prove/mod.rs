@@ -1,0 +1,491 @@
+//! Runs the real server inside a platform's limits, and compares the kernel's counters with an
+//! estimate.
+//!
+//! `dermal serve` runs in a cgroup with the platform's memory and CPU share, and is sent photos of
+//! real sizes over HTTP: one at a time, and several at once. Where no cgroup may be made it runs under
+//! `RLIMIT_AS`, which is stricter: it also counts memory that is only reserved.
+//!
+//! In the cgroup it runs from private copies of program and model (`private_copies`): the kernel
+//! charges a page of a file to the group that reads it first, so pages that other processes have read
+//! already would be free. The kernel kills the server when this process is gone, and a process guard
+//! (`guard`) removes the cgroup and the copies.
+//!
+//! Goes in: an [`Estimate`] and a `dermal` program ([`ProofPlan`]). Comes out: a [`Proof`].
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use dermal::estimate::{Estimate, EstimateOptions};
+//! use dermal::prove::ProofPlan;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = EstimateOptions::default();
+//! let plan = ProofPlan {
+//!     estimate: &Estimate::measure(None, &options)?,
+//!     model: None,
+//!     program: Path::new("/usr/local/bin/dermal"),
+//!     limit_bytes: Some(512_000_000),
+//!     cpu_share: Some(0.5),
+//!     pixels: options.max_pixels,
+//! };
+//! let proof = plan.run(&mut |done, all| eprintln!("{done} of {all} states"))?;
+//! println!("{} bytes at most", proof.peak_charged_bytes.unwrap_or(0));
+//! # Ok(())
+//! # }
+//! ```
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::estimate::{Estimate, EstimateError, SamplePhoto, deployment};
+use crate::memory::estimate::{Facts, Moment, PhotoFacts, State, estimate};
+use crate::memory::measure::{self, Counters};
+use crate::memory::sandbox::{Sandbox, SandboxError};
+use crate::probe::Watch;
+
+mod guard;
+mod private_copies;
+mod server;
+
+pub use guard::stand_guard;
+pub use server::Drain;
+
+use guard::Guard;
+use private_copies::{OwnFolder, PrivateCopies};
+use server::{Server, Settings, Stopped};
+
+/// Why a proof cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// There is no photo to send.
+    #[error(transparent)]
+    Photo(#[from] EstimateError),
+    /// The process that tidies up does not start.
+    #[error("cannot start the process that tidies up")]
+    Guard(#[source] std::io::Error),
+    /// The server's process does not start.
+    #[error("cannot start the server to be measured")]
+    Server(#[source] std::io::Error),
+    /// The server's process cannot be waited for.
+    #[error("the server does not end")]
+    End(#[source] std::io::Error),
+}
+
+impl ProveError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Photo(error) => error.kind(),
+            Self::Guard(_) => "guard_not_started",
+            Self::Server(_) => "server_not_started",
+            Self::End(_) => "server_not_ended",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Photo(error) => error.hint(),
+            Self::Guard(_) | Self::Server(_) | Self::End(_) => {
+                Some("leave `--prove` out: the estimate stands without it".to_owned())
+            }
+        }
+    }
+}
+
+/// A hidden part of a `dermal` program as a process.
+fn part(program: &Path, name: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(["proof-part", name]);
+    command
+}
+
+/// What holds the server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Confinement {
+    /// A cgroup.
+    Cgroup {
+        /// 1 or 2.
+        version: u8,
+    },
+    /// `RLIMIT_AS`.
+    AddressSpace {
+        /// Why there is no cgroup.
+        because: String,
+    },
+    /// No limit was asked for.
+    None,
+}
+
+/// How a state ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateOutcome {
+    /// Everything was answered.
+    Survived,
+    /// The kernel killed the server for its memory.
+    Killed,
+    /// The server refused to start, a photo or a heat map, or an allocation failed.
+    Refused,
+    /// No answer came in time.
+    NoAnswer,
+}
+
+/// One state, estimated and measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct StateProof {
+    /// What the server is doing.
+    pub moment: Moment,
+    /// Photos in work.
+    pub photos: u64,
+    /// Whether heat maps are drawn.
+    pub gradcam: bool,
+    /// How it ended.
+    pub outcome: StateOutcome,
+    /// Resident memory, estimated.
+    pub predicted_bytes: u64,
+    /// `VmHWM`; absent if the server is gone.
+    pub measured_bytes: Option<u64>,
+    /// The part that the kernel cannot take back, estimated.
+    pub predicted_anonymous_bytes: u64,
+    /// The same, measured.
+    pub measured_anonymous_bytes: Option<u64>,
+    /// Predicted less measured, in percent of the measured. The resident peak is compared, or its
+    /// anonymous part if the limit is so tight that the kernel drops pages of files.
+    pub error_percent: Option<f64>,
+    /// Requests that were sent.
+    pub requests: u64,
+    /// Time of all of them, or of starting and loading.
+    pub wall_ms: f64,
+    /// The estimate of that time; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted_wall_ms: Option<f64>,
+    /// What the server said of a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What a proof found: `proof` of the document of `dermal estimate --prove --json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Proof {
+    /// What held the server.
+    pub confinement: Confinement,
+    /// What ran.
+    pub load: &'static str,
+    /// Memory that it might use.
+    pub limit_bytes: Option<u64>,
+    /// CPU time that it might use: 1 is a whole CPU.
+    pub cpu_share: Option<f64>,
+    /// The photos that were sent.
+    pub photo: PhotoFacts,
+    /// Each state, up to the first that failed.
+    pub rows: Vec<StateProof>,
+    /// The state with the largest measured peak.
+    pub worst_moment: Option<Moment>,
+    /// Processes that the kernel killed in the cgroup for their memory.
+    pub oom_kills: Option<u64>,
+    /// High-water mark of the cgroup, page cache of program and model included. Absent without a
+    /// cgroup, and where others may have paid for these pages.
+    pub peak_charged_bytes: Option<u64>,
+    /// Why others may have paid for pages of program and model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_pages_because: Option<String>,
+    /// From starting the server to a loaded model.
+    pub cold_start_ms: Option<f64>,
+    /// Slowest answer of `/health` while as many photos as asked for were computed.
+    pub health_ms: Option<f64>,
+    /// How it ended on SIGTERM with these photos in work; absent if it did not come to that.
+    pub drain: Option<Drain>,
+    /// Whether every state was reached, and the end was clean.
+    pub survived: bool,
+}
+
+/// What is proved, and with which program.
+#[derive(Clone, Copy)]
+pub struct ProofPlan<'a> {
+    /// What is compared with the kernel's counters.
+    pub estimate: &'a Estimate,
+    /// The artifact that was estimated; the embedded model without one.
+    pub model: Option<&'a Path>,
+    /// A `dermal` program: it serves, and it tidies up. For `dermal` itself `/proc/self/exe`, which
+    /// stays the same file if the program is replaced meanwhile.
+    pub program: &'a Path,
+    /// Memory that the server may use.
+    pub limit_bytes: Option<u64>,
+    /// CPU time that it may use: 1 is a whole CPU.
+    pub cpu_share: Option<f64>,
+    /// Pixels of each photo that is sent.
+    pub pixels: u64,
+}
+
+impl ProofPlan<'_> {
+    /// Starts the server, sends it photos, and compares what the kernel counted with the estimate.
+    /// Takes seconds to minutes; `watch` is told how many states of how many are done.
+    ///
+    /// # Errors
+    /// [`ProveError`] if the proof cannot be made. A server that fails is none: the [`Proof`] says so.
+    pub fn run(&self, watch: &mut dyn FnMut(u64, u64)) -> Result<Proof, ProveError> {
+        let photo = SamplePhoto::of_pixels(self.pixels)?;
+        // The estimate is made again for the very photo that is sent.
+        let mut facts = self.estimate.facts;
+        facts.photo = PhotoFacts {
+            picture_bytes: facts.photo.picture_bytes,
+            ..photo.facts
+        };
+        let states = estimate(&facts);
+        let (sandbox, confinement) = self.sandbox();
+        let folder = sandbox.is_some().then(OwnFolder::on_a_disk);
+        let (folder, mut shared_pages_because) = match folder.transpose() {
+            Ok(folder) => (folder, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        // From here on nothing stays behind, however this process ends.
+        let guard = Guard::start(
+            self.program,
+            &sandbox.as_ref().map_or(Vec::new(), Sandbox::folders),
+            folder.as_ref().map(OwnFolder::path),
+        )?;
+        let copies = folder.map(|folder| PrivateCopies::new(folder, self.program, self.model));
+        let copies = copies.transpose().unwrap_or_else(|error| {
+            shared_pages_because = Some(error.to_string());
+            None
+        });
+        let mut proof = Proof {
+            confinement,
+            load: "`dermal serve` over HTTP",
+            limit_bytes: self.limit_bytes,
+            cpu_share: self.cpu_share,
+            photo: facts.photo,
+            rows: Vec::new(),
+            worst_moment: None,
+            oom_kills: None,
+            peak_charged_bytes: None,
+            shared_pages_because,
+            cold_start_ms: None,
+            health_ms: None,
+            drain: None,
+            survived: true,
+        };
+        let mut run = Run {
+            plan: self,
+            facts,
+            query: deployment::query(&self.estimate.model),
+            photo: &photo,
+            sandbox: sandbox.as_ref(),
+            copies: copies.as_ref(),
+            server: None,
+            sent: 0,
+            health: None,
+        };
+        let since = Instant::now();
+        for (i, state) in states.iter().enumerate() {
+            watch(i as u64, states.len() as u64);
+            let row = run.row(state)?;
+            let survived = row.outcome == StateOutcome::Survived;
+            if state.moment == Moment::Loaded && survived {
+                proof.cold_start_ms = Some(since.elapsed().as_secs_f64() * 1e3);
+            }
+            proof.rows.push(row);
+            if !survived {
+                proof.survived = false;
+                break;
+            }
+        }
+        if proof.survived
+            && let Some(last) = states.last()
+        {
+            proof.health_ms = run.health.map(|slowest| slowest.as_secs_f64() * 1e3);
+            proof.drain = run.drain(last)?;
+            proof.survived = proof.drain.as_ref().is_none_or(Drain::is_clean);
+        }
+        drop(run);
+        let most = proof.rows.iter().max_by_key(|row| row.measured_bytes);
+        proof.worst_moment = most.map(|row| row.moment);
+        if let Some(sandbox) = &sandbox {
+            proof.oom_kills = sandbox.oom_kills();
+            let charged = copies.is_some().then(|| sandbox.peak_charged_bytes());
+            proof.peak_charged_bytes = charged.flatten();
+        }
+        // The server is gone; what held it goes before the guard, which then has nothing to do.
+        drop(sandbox);
+        drop(copies);
+        drop(guard);
+        Ok(proof)
+    }
+
+    fn sandbox(&self) -> (Option<Sandbox>, Confinement) {
+        let Some(limit) = self.limit_bytes else {
+            return (None, Confinement::None);
+        };
+        match Sandbox::new(limit, self.cpu_share) {
+            Ok(sandbox) => {
+                let version = sandbox.version();
+                (Some(sandbox), Confinement::Cgroup { version })
+            }
+            Err(error) => {
+                let because = match &error {
+                    SandboxError::NotAvailable(_) => error.to_string(),
+                    SandboxError::Limit { source, .. } => format!("{error}: {source}"),
+                };
+                (None, Confinement::AddressSpace { because })
+            }
+        }
+    }
+}
+
+/// A proof while it is made.
+struct Run<'a> {
+    plan: &'a ProofPlan<'a>,
+    facts: Facts,
+    /// Options that every request needs: `input.NAME=...`.
+    query: String,
+    photo: &'a SamplePhoto,
+    sandbox: Option<&'a Sandbox>,
+    copies: Option<&'a PrivateCopies>,
+    server: Option<Server>,
+    /// Requests so far.
+    sent: usize,
+    /// Slowest answer of the health check in the last state so far that had photos.
+    health: Option<Duration>,
+}
+
+impl Run<'_> {
+    fn query_of(&self, state: &State) -> String {
+        let heat_map = if state.gradcam { "&gradcam=1" } else { "" };
+        format!("{}{heat_map}", self.query)
+    }
+
+    /// How long so many photos should take in a state, or loading the model.
+    fn wall_ms(&self, state: &State, photos: f64) -> Option<f64> {
+        let (times, share) = (&self.plan.estimate.times, self.plan.cpu_share);
+        match state.moment {
+            Moment::Idle => None,
+            Moment::Loaded => Some(times.load_ms / share.unwrap_or(1.0).min(1.0)),
+            _ => {
+                let (photo, threads) = (&self.facts.photo, self.facts.load.threads);
+                Some(photos * times.wall_ms(photo, state.gradcam, threads, share))
+            }
+        }
+    }
+
+    fn start(&self) -> Result<Result<Server, Stopped>, ProveError> {
+        let ProofPlan {
+            program,
+            model,
+            limit_bytes,
+            ..
+        } = *self.plan;
+        let claims = deployment::claims(&self.facts);
+        Server::start(&Settings {
+            program,
+            server_program: self.copies.map_or(program, PrivateCopies::program),
+            model: self.copies.map_or(model, PrivateCopies::model),
+            gradcam: self.facts.load.gradcam,
+            threads: self.facts.load.threads,
+            isa: self.plan.estimate.engine.isa.name(),
+            budget_bytes: limit_bytes,
+            max_pixels: self.facts.photo.pixels(),
+            max_upload_bytes: claims.max_upload_bytes,
+            queue: claims.queue,
+            max_jobs: claims.max_jobs,
+            cache_bytes: claims.cache_bytes,
+            sandbox: self.sandbox,
+            address_space: limit_bytes.filter(|_| self.sandbox.is_none()),
+        })
+    }
+
+    fn row(&mut self, state: &State) -> Result<StateProof, ProveError> {
+        let before = self.sent;
+        let since = Instant::now();
+        let done = self.bring_about(state)?;
+        let wall_ms = since.elapsed().as_secs_f64() * 1e3;
+        let (outcome, message) = match done {
+            Ok(()) => (StateOutcome::Survived, None),
+            Err(stopped) => (stopped.outcome, stopped.message),
+        };
+        let id = self.server.as_ref().map(Server::id);
+        let measured = id
+            .and_then(Counters::of)
+            .filter(|_| outcome == StateOutcome::Survived);
+        if let Some(id) = id {
+            // Each state has a peak of its own.
+            let _ = measure::reset_peak(id);
+        }
+        let squeezed = self
+            .plan
+            .limit_bytes
+            .is_some_and(|l| state.charged_bytes() > l);
+        let error_percent = measured.map(|measured| {
+            let (predicted, measured) = if squeezed {
+                (state.anonymous_bytes(), measured.peak_anonymous_bytes())
+            } else {
+                (state.resident_bytes(), measured.peak_rss_bytes)
+            };
+            (predicted as f64 / measured as f64 - 1.0) * 100.0
+        });
+        Ok(StateProof {
+            moment: state.moment,
+            photos: state.photos,
+            gradcam: state.gradcam,
+            outcome,
+            predicted_bytes: state.resident_bytes(),
+            measured_bytes: measured.map(|m| m.peak_rss_bytes),
+            predicted_anonymous_bytes: state.anonymous_bytes(),
+            measured_anonymous_bytes: measured.map(|m| m.peak_anonymous_bytes()),
+            error_percent,
+            requests: (self.sent - before) as u64,
+            wall_ms,
+            predicted_wall_ms: self.wall_ms(state, (self.sent - before) as f64),
+            message,
+        })
+    }
+
+    fn bring_about(&mut self, state: &State) -> Result<Result<(), Stopped>, ProveError> {
+        if state.moment == Moment::Idle {
+            return Ok(match self.start()? {
+                Ok(server) => {
+                    self.server = Some(server);
+                    Ok(())
+                }
+                Err(stopped) => Err(stopped),
+            });
+        }
+        let query = self.query_of(state);
+        let Some(server) = &mut self.server else {
+            return Ok(Err(Stopped {
+                outcome: StateOutcome::Refused,
+                message: Some("no server was started".to_owned()),
+            }));
+        };
+        if state.moment == Moment::Loaded {
+            return Ok(server.load());
+        }
+        let watch = Watch::start(server.url());
+        let mut done = Ok(());
+        for _ in 0..self.facts.rounds(state) {
+            let photos = self.photo.variants(&mut self.sent, state.photos);
+            done = server.send(&photos, &query, state.gradcam);
+            if done.is_err() {
+                break;
+            }
+        }
+        self.health = watch.stop();
+        Ok(done)
+    }
+
+    /// Ends the server with the photos of a state in work.
+    fn drain(&mut self, state: &State) -> Result<Option<Drain>, ProveError> {
+        let Some(server) = self.server.take() else {
+            return Ok(None);
+        };
+        let photos = self.photo.variants(&mut self.sent, state.photos);
+        let query = self.query_of(state);
+        server.drain(&photos, &query, state.gradcam).map(Some)
+    }
+}
