@@ -463,7 +463,7 @@ fn arrows_between_rooms_point_down() {
     }
     for (room, allowed) in ROOMS {
         for named in allowed.iter().filter(|&&named| named != "*") {
-            if !used.contains(&(room.to_owned(), (*named).to_owned())) {
+            if !used.contains(&((*room).to_owned(), (*named).to_owned())) {
                 violations.push(format!("`{room}` may use `{named}` and does not"));
             }
         }
