@@ -96,13 +96,15 @@ pub mod report;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod storage;
-mod suggest;
 #[cfg(feature = "prove")]
 pub mod survey;
 pub mod tensor;
+pub mod text;
 pub mod units;
 
 pub use artifact::Model;
 pub use classifier::{Answer, Classifier, ClassifierError, HeatMaps};
 pub use explain::{Colormap, HeatMap, Method, Overlay, Picture};
 pub use predict::{ExtraInput, Limits, Photo, Prediction};
+
+use text as suggest;

@@ -13,7 +13,6 @@ mod file;
 mod foreign;
 mod header;
 mod model;
-mod plain_yaml;
 mod preprocessing;
 mod preprocessing_yaml;
 mod presets;
@@ -36,12 +35,3 @@ pub use model::{
 pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
 pub use presets::{PRESETS, Preset};
 pub use source::{LoadError, ModelSource};
-
-/// Parses YAML from strangers: no anchors, aliases, tags or block text, and bounded in size and
-/// depth.
-///
-/// # Errors
-/// A sentence that names the line.
-pub fn parse_plain_yaml(text: &str) -> Result<serde_yaml::Value, String> {
-    plain_yaml::parse(text).map_err(|error| error.to_string())
-}

@@ -129,7 +129,7 @@ pub enum PreprocessingError {
     #[error("a preprocessing file has at most {limit} bytes, got {got}")]
     TooLong {
         /// Bytes allowed.
-        limit: usize,
+        limit: u64,
         /// Bytes at hand.
         got: usize,
     },

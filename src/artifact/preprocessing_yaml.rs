@@ -2,14 +2,10 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_yaml::{Mapping, Value};
 
 use super::preprocessing::{ChannelOrder, Preprocessing, PreprocessingError, Resize};
 use super::presets::{Preset, RAW, same};
-use crate::suggest::{nearest, shorten, suggest};
-
-/// Bytes a YAML recipe may have.
-const MAX_YAML_BYTES: usize = 64 * 1024;
+use crate::text::{self, Aliases, Located, MAX_SETTINGS_BYTES, Value, nearest, shorten, suggest};
 
 impl Preprocessing {
     /// The recipe of a preset for an input of `[height, width, channels]`.
@@ -31,25 +27,21 @@ impl Preprocessing {
     /// # Errors
     /// [`PreprocessingError`] naming the field and what it takes.
     pub fn from_yaml(text: &str, input: [usize; 3]) -> Result<Self, PreprocessingError> {
-        if text.len() > MAX_YAML_BYTES {
+        if text.len() as u64 > MAX_SETTINGS_BYTES {
             return Err(PreprocessingError::TooLong {
-                limit: MAX_YAML_BYTES,
+                limit: MAX_SETTINGS_BYTES,
                 got: text.len(),
             });
         }
-        let value: Value =
-            serde_yaml::from_str(text).map_err(|e| PreprocessingError::Yaml(e.to_string()))?;
-        let fields = match &value {
-            Value::Mapping(fields) => fields,
-            Value::Null => &Mapping::new(),
-            other => {
-                let got = describe(other);
-                return Err(PreprocessingError::Yaml(format!(
-                    "expected `field: value` lines, got {got}"
-                )));
-            }
-        };
-        let recipe = Self::from_fields(fields, input)?;
+        let document = text::yaml(text, Aliases::Refuse)
+            .map_err(|error| PreprocessingError::Yaml(error.to_string()))?;
+        if !matches!(document.value, Value::Map(_) | Value::Null) {
+            return Err(PreprocessingError::Yaml(format!(
+                "expected `field: value` lines, got {}",
+                document.describe()
+            )));
+        }
+        let recipe = Self::from_fields(&document, input)?;
         recipe.validate(input)?;
         Ok(recipe)
     }
@@ -67,7 +59,7 @@ impl Preprocessing {
         serde_yaml::to_string(self).expect("plain data")
     }
 
-    fn from_fields(fields: &Mapping, input: [usize; 3]) -> Result<Self, PreprocessingError> {
+    fn from_fields(fields: &Located, input: [usize; 3]) -> Result<Self, PreprocessingError> {
         const FIELDS: [&str; 9] = [
             "preset",
             "resize",
@@ -79,22 +71,20 @@ impl Preprocessing {
             "channels",
             "background",
         ];
-        for key in fields.keys() {
-            let name = match key {
-                Value::String(name) => name.clone(),
-                other => describe(other),
-            };
+        for (name, _) in fields.entries() {
             if !FIELDS.contains(&name.as_str()) {
                 return Err(PreprocessingError::UnknownField {
-                    field: shorten(&name),
-                    hint: suggest(&name, &FIELDS),
+                    field: shorten(name),
+                    hint: suggest(name, &FIELDS),
                 });
             }
         }
         let preset = match fields.get("preset") {
             None => &RAW,
-            Some(Value::String(name)) => Preset::find(name)?,
-            Some(other) => return Err(field("preset", "a preset's name", other)),
+            Some(found) => match found.text() {
+                Some(name) => Preset::find(name)?,
+                None => return Err(field("preset", "a preset's name", found)),
+            },
         };
         // A preset whose numbers differ by channel does not fit one channel, unless the file
         // replaces them: build for three channels first and let `validate` judge the result.
@@ -160,43 +150,30 @@ const RESIZES: &[&str] = &["stretch", "short_side_center_crop", "crop_to_aspect"
 /// The name under which serde stores a unit variant.
 pub(super) fn name_of(value: impl Serialize) -> String {
     match serde_yaml::to_value(value) {
-        Ok(Value::String(name)) => name,
+        Ok(serde_yaml::Value::String(name)) => name,
         _ => String::new(),
     }
 }
 
-fn field(name: &'static str, expected: impl Into<String>, got: &Value) -> PreprocessingError {
+fn field(name: &'static str, expected: impl Into<String>, got: &Located) -> PreprocessingError {
     PreprocessingError::Field {
         field: name,
         expected: expected.into(),
-        got: describe(got),
-    }
-}
-
-/// A short picture of a value, for messages.
-fn describe(value: &Value) -> String {
-    match value {
-        Value::Null => "nothing".to_owned(),
-        Value::Bool(b) => format!("`{b}`"),
-        Value::Number(n) => format!("`{n}`"),
-        Value::String(s) => format!("`{}`", shorten(s)),
-        Value::Sequence(items) => format!("a list of {}", items.len()),
-        Value::Mapping(_) => "a block of fields".to_owned(),
-        Value::Tagged(_) => "a tagged value".to_owned(),
+        got: got.describe(),
     }
 }
 
 fn choice<T: DeserializeOwned>(
     name: &'static str,
-    value: &Value,
+    value: &Located,
     known: &[&str],
 ) -> Result<T, PreprocessingError> {
     let expected = || format!("one of {}", known.join(", "));
-    let Value::String(text) = value else {
+    let Some(text) = value.text() else {
         return Err(field(name, expected(), value));
     };
     let wanted = text.trim().to_ascii_lowercase().replace('-', "_");
-    serde_yaml::from_value(Value::String(wanted.clone())).map_err(|_| {
+    serde_yaml::from_value(serde_yaml::Value::String(wanted.clone())).map_err(|_| {
         let expected = match nearest(&wanted, known) {
             Some(near) => format!("{} (`{near}`?)", expected()),
             None => expected(),
@@ -207,27 +184,33 @@ fn choice<T: DeserializeOwned>(
 
 /// `resize: stretch`, or as the artifact stores it: `resize: { mode: ..., short_side: ... }`.
 fn resize(
-    value: &Value,
-    side: Option<&Value>,
+    value: &Located,
+    side: Option<&Located>,
     preset: Resize,
 ) -> Result<Resize, PreprocessingError> {
-    let (mode, inner) = match value {
-        Value::Mapping(block) => {
-            for key in block.keys() {
-                if !matches!(key.as_str(), Some("mode" | "short_side")) {
+    let known = format!("one of {}", RESIZES.join(", "));
+    let (mode, inner) = match &value.value {
+        Value::Map(block) => {
+            for (key, _) in block {
+                if !matches!(key.as_str(), "mode" | "short_side") {
                     return Err(PreprocessingError::UnknownField {
-                        field: format!("resize.{}", describe(key).trim_matches('`')),
+                        field: format!("resize.{}", shorten(key)),
                         hint: "`resize` takes `mode` and `short_side`".to_owned(),
                     });
                 }
             }
-            let mode = block.get("mode").unwrap_or(&Value::Null);
-            (mode, block.get("short_side"))
+            let Some(mode) = value.get("mode") else {
+                return Err(PreprocessingError::Field {
+                    field: "resize",
+                    expected: known,
+                    got: "nothing".to_owned(),
+                });
+            };
+            (mode, value.get("short_side"))
         }
-        other => (other, None),
+        _ => (value, None),
     };
-    let known = format!("one of {}", RESIZES.join(", "));
-    let Value::String(text) = mode else {
+    let Some(text) = mode.text() else {
         return Err(field("resize", known, mode));
     };
     let wanted = text.trim().to_ascii_lowercase().replace('-', "_");
@@ -235,21 +218,21 @@ fn resize(
     match (wanted.as_str(), side) {
         ("stretch", None) => Ok(Resize::Stretch),
         ("crop_to_aspect", None) => Ok(Resize::CropToAspect),
-        ("stretch" | "crop_to_aspect", Some(_)) => Err(field(
+        ("stretch" | "crop_to_aspect", Some(side)) => Err(field(
             "short_side",
             "nothing, since only `resize: short_side_center_crop` uses it",
-            side.unwrap_or(&Value::Null),
+            side,
         )),
         ("short_side_center_crop", Some(side)) => Ok(Resize::ShortSideCenterCrop {
             short_side: short_side(side)?,
         }),
         ("short_side_center_crop", None) => match preset {
             keep @ Resize::ShortSideCenterCrop { .. } => Ok(keep),
-            _ => Err(field(
-                "short_side",
-                "the short side's length in pixels before the crop",
-                &Value::Null,
-            )),
+            _ => Err(PreprocessingError::Field {
+                field: "short_side",
+                expected: "the short side's length in pixels before the crop".to_owned(),
+                got: "nothing".to_owned(),
+            }),
         },
         _ => {
             let expected = match nearest(&wanted, RESIZES) {
@@ -261,35 +244,32 @@ fn resize(
     }
 }
 
-fn short_side(value: &Value) -> Result<u32, PreprocessingError> {
+fn short_side(value: &Located) -> Result<u32, PreprocessingError> {
     value
-        .as_u64()
+        .integer()
         .and_then(|v| u32::try_from(v).ok())
         .filter(|&v| v > 0)
         .ok_or_else(|| field("short_side", "a whole number of pixels", value))
 }
 
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(n) => n.as_f64().filter(|v| v.is_finite()),
-        _ => None,
-    }
+fn number(value: &Located) -> Option<f64> {
+    value.number().filter(|v| v.is_finite())
 }
 
-fn triple(name: &'static str, value: &Value) -> Result<[f64; 3], PreprocessingError> {
+fn triple(name: &'static str, value: &Located) -> Result<[f64; 3], PreprocessingError> {
     let bad = || field(name, "one number, or three for R G B", value);
-    if let Value::Sequence(items) = value {
+    if let Value::List(items) = &value.value {
         let numbers: Option<Vec<f64>> = items.iter().take(4).map(number).collect();
         return numbers.and_then(|n| n.try_into().ok()).ok_or_else(bad);
     }
     number(value).map(|v| [v; 3]).ok_or_else(bad)
 }
 
-fn background(value: &Value) -> Result<Option<[u8; 3]>, PreprocessingError> {
+fn background(value: &Located) -> Result<Option<[u8; 3]>, PreprocessingError> {
     let bad = || field("background", "`#rrggbb` or three numbers of 0..=255", value);
-    match value {
+    match &value.value {
         Value::Null => Ok(None),
-        Value::String(text) => {
+        Value::Text(text) => {
             let digits = text.strip_prefix('#').ok_or_else(bad)?;
             if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
                 return Err(bad());
@@ -299,11 +279,11 @@ fn background(value: &Value) -> Result<Option<[u8; 3]>, PreprocessingError> {
                 .to_be_bytes();
             Ok(Some([r, g, b]))
         }
-        Value::Sequence(items) => {
+        Value::List(items) => {
             let bytes: Option<Vec<u8>> = items
                 .iter()
                 .take(4)
-                .map(|v| v.as_u64().and_then(|v| u8::try_from(v).ok()))
+                .map(|v| v.integer().and_then(|v| u8::try_from(v).ok()))
                 .collect();
             let colour = bytes.and_then(|b| b.try_into().ok()).ok_or_else(bad)?;
             Ok(Some(colour))
@@ -440,13 +420,15 @@ mod tests {
             case("channels: gray", "recipe_does_not_fit_input", "makes 1"),
             case("- a\n- b", "bad_yaml", "a list of 2"),
             case("a: [", "bad_yaml", "not valid YAML"),
+            case("mean: &a 1\nstd: *a", "bad_yaml", "line 1, column 7: an anchor"),
+            case("scale: 1/255", "bad_field", "got `1/255`"),
         ] {
             let error = Preprocessing::from_yaml(c.text, RGB).unwrap_err();
             let message = format!("{error}; {}", error.hint());
             assert_eq!(error.kind(), c.kind, "{}: {message}", c.text);
             assert!(message.contains(c.says), "{}: {message}", c.text);
         }
-        let long = "#".repeat(MAX_YAML_BYTES + 1);
+        let long = "#".repeat(64 * 1024 + 1);
         let error = Preprocessing::from_yaml(&long, RGB).unwrap_err();
         assert_eq!(error.kind(), "file_too_long");
     }

@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::failure;
 use crate::artifact::{FieldMapping, Model, VectorInput};
 use crate::cli::NamedText;
 use crate::predict::{ExtraInput, FieldInputs, fields};
 use crate::report;
+use crate::text::{self, MAX_SETTINGS_BYTES};
 
 /// The fields of `--field` and what a mapping made of them.
 pub(super) struct Fields {
@@ -89,22 +89,9 @@ pub(super) struct FieldsRecord {
     inputs: BTreeMap<String, Vec<f32>>,
 }
 
-/// Longest mapping file that is read; the mapping's own limit is below it.
-const MAX_MAPPING_BYTES: u64 = 1 << 20;
-
 /// The mapping of fields in a file, checked against the extra inputs of a model.
 pub(super) fn read_field_mapping(path: &Path, inputs: &[VectorInput<'_>]) -> Result<FieldMapping> {
     let context = || format!("cannot use the field mapping `{}`", path.display());
-    let bytes = path.metadata().with_context(context)?.len();
-    if bytes > MAX_MAPPING_BYTES {
-        return Err(failure(
-            format!(
-                "`{}` has {bytes} bytes, too many for a mapping",
-                path.display()
-            ),
-            "give a short YAML file as in docs/fields.md",
-        ));
-    }
-    let text = std::fs::read_to_string(path).with_context(context)?;
+    let text = text::read(path, MAX_SETTINGS_BYTES).with_context(context)?;
     FieldMapping::from_yaml(&text, inputs).with_context(context)
 }

@@ -22,6 +22,7 @@ use crate::import::{ImportOptions, Imported, import, supported_layers};
 use crate::memory::measure;
 use crate::predict::ExtraInput;
 use crate::report::{self, Align, Progress, Table};
+use crate::text::{self, MAX_SETTINGS_BYTES};
 use crate::units::{Bytes, Count, Millis};
 
 /// Labels in a file beyond this are no label file.
@@ -308,12 +309,18 @@ fn preprocessing(args: &ImportArgs, graph: &Graph, shape: [usize; 3]) -> Result<
         return Ok(Preprocessing::preset("raw", shape)?);
     };
     let path = Path::new(given);
-    if path.is_file() {
+    if path.is_file() || looks_like_a_path(path) {
         let context = || format!("cannot use preprocessing `{}`", path.display());
-        let text = std::fs::read_to_string(path).with_context(context)?;
+        let text = text::read(path, MAX_SETTINGS_BYTES).with_context(context)?;
         return Preprocessing::from_yaml(&text, shape).with_context(context);
     }
     Ok(Preprocessing::preset(&given.to_string_lossy(), shape)?)
+}
+
+/// Whether a file is meant, which may be missing: names of presets have neither folders nor an
+/// ending.
+fn looks_like_a_path(path: &Path) -> bool {
+    path.components().count() > 1 || path.extension().is_some()
 }
 
 /// Whether the photo is scaled by the model itself, before anything else is done with it.

@@ -32,6 +32,7 @@ use crate::readiness::platforms::PlatformError;
 use crate::report::{ReportError, SCHEMA_VERSION};
 use crate::serve::ServeError;
 use crate::survey::SurveyError;
+use crate::text::TextError;
 
 mod bench;
 mod check;
@@ -213,6 +214,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<FieldMappingError>() {
         return Some(error.hint());
+    }
+    if let Some(error) = cause.downcast_ref::<TextError>() {
+        return Some(error.hint().to_owned());
     }
     if let Some(error) = cause.downcast_ref::<DatasetError>() {
         return Some(error.hint());

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_yaml::{Mapping, Value};
-
 use super::{
     FIELDS_VERSION, FieldMapping, FieldMappingError, FieldPart, MappedInput, MissingCategory,
     VectorInput, value,
 };
-use crate::artifact::plain_yaml;
-use crate::suggest::{shorten, suggest};
+use crate::text::{self, Aliases, Located, MAX_SETTINGS_BYTES, Value, shorten, suggest};
 
 /// Keys that say what a part is.
 const KINDS: [&str; 3] = ["one_hot", "number", "missing_flag"];
@@ -20,14 +17,21 @@ impl FieldMapping {
     /// # Errors
     /// [`FieldMappingError`] naming the place and what it takes.
     pub fn from_yaml(source: &str, inputs: &[VectorInput<'_>]) -> Result<Self, FieldMappingError> {
-        let document =
-            plain_yaml::parse(source).map_err(|e| FieldMappingError::Yaml(e.to_string()))?;
+        if source.len() as u64 > MAX_SETTINGS_BYTES {
+            return Err(FieldMappingError::Yaml(format!(
+                "at most {MAX_SETTINGS_BYTES} bytes are read, got {}",
+                source.len()
+            )));
+        }
+        let document = text::yaml(source, Aliases::Refuse)
+            .map_err(|error| FieldMappingError::Yaml(error.to_string()))?;
         let block = block(&document, "the file")?;
         check_keys(block, "the file", &["version", "missing_values", "inputs"])?;
         let version = match block.get("version") {
             Some(found) => found
-                .as_u64()
-                .ok_or_else(|| value("version", format!("{FIELDS_VERSION}"), describe(found)))?,
+                .integer()
+                .and_then(|version| u64::try_from(version).ok())
+                .ok_or_else(|| value("version", format!("{FIELDS_VERSION}"), found.describe()))?,
             None => return Err(value("version", format!("{FIELDS_VERSION}"), "nothing")),
         };
         if version != FIELDS_VERSION {
@@ -46,11 +50,11 @@ impl FieldMapping {
         };
         let found = block.get("inputs").ok_or_else(no_inputs)?;
         let mut mapped = Vec::new();
-        for (name, parts) in self::block(found, "inputs")? {
-            let name = text(name, "a name in inputs")?;
+        for (name, parts) in self::block(found, "inputs")?.entries() {
+            let name = name.trim();
             mapped.push(MappedInput {
-                parts: self::parts(parts, &name)?,
-                name,
+                parts: self::parts(parts, name)?,
+                name: name.to_owned(),
             });
         }
         let mapping = Self {
@@ -63,21 +67,21 @@ impl FieldMapping {
     }
 }
 
-fn parts(list: &Value, input: &str) -> Result<Vec<FieldPart>, FieldMappingError> {
+fn parts(list: &Located, input: &str) -> Result<Vec<FieldPart>, FieldMappingError> {
     let place = format!("inputs.{}", shorten(input));
-    let Value::Sequence(items) = list else {
+    let Value::List(items) = &list.value else {
         let expected = "a list of parts, such as `- number: age`";
-        return Err(value(place, expected, describe(list)));
+        return Err(value(place, expected, list.describe()));
     };
-    let part = |(i, item): (usize, &Value)| part(item, &format!("{place}, part {}", i + 1));
+    let part = |(i, item): (usize, &Located)| part(item, &format!("{place}, part {}", i + 1));
     items.iter().enumerate().map(part).collect()
 }
 
-fn part(item: &Value, place: &str) -> Result<FieldPart, FieldMappingError> {
+fn part(item: &Located, place: &str) -> Result<FieldPart, FieldMappingError> {
     let block = block(item, place)?;
     let mut kinds = KINDS
         .iter()
-        .filter_map(|kind| Some((*kind, block.get(*kind)?)));
+        .filter_map(|kind| Some((*kind, block.get(kind)?)));
     let (kind, field) = match (kinds.next(), kinds.next()) {
         (Some(kind), None) => kind,
         (Some((a, _)), Some((b, _))) => {
@@ -85,12 +89,13 @@ fn part(item: &Value, place: &str) -> Result<FieldPart, FieldMappingError> {
             return Err(value(place, "one kind of part", got));
         }
         (None, _) => {
-            let keys: Vec<String> = block.keys().take(8).map(describe).collect();
+            let keys = block.entries().iter().take(8);
+            let keys: Vec<String> = keys.map(|(key, _)| format!("`{}`", shorten(key))).collect();
             let expected = format!("one of {}", KINDS.map(|k| format!("`{k}`")).join(", "));
             return Err(value(place, expected, keys.join(", ")));
         }
     };
-    let field = text(field, &format!("{place}, {kind}"))?;
+    let field = self::text(field, &format!("{place}, {kind}"))?;
     let place = format!("{place} ({kind} `{}`)", shorten(&field));
     let number = |key: &str| {
         let found = block.get(key);
@@ -112,12 +117,7 @@ fn part(item: &Value, place: &str) -> Result<FieldPart, FieldMappingError> {
                 },
                 missing: match block.get("missing") {
                     None => None,
-                    Some(Value::Sequence(none)) if none.is_empty() => Some(MissingCategory::Zeros),
-                    Some(found @ (Value::Sequence(_) | Value::Mapping(_) | Value::Null)) => {
-                        let expected = "a value, or `[]` for zeros only";
-                        return Err(value(at("missing"), expected, describe(found)));
-                    }
-                    Some(found) => Some(MissingCategory::Value(text(found, &at("missing"))?)),
+                    Some(found) => Some(missing(found, &at("missing"))?),
                 },
                 field,
             })
@@ -141,74 +141,69 @@ fn part(item: &Value, place: &str) -> Result<FieldPart, FieldMappingError> {
     }
 }
 
-fn aliases(found: &Value, place: &str) -> Result<BTreeMap<String, String>, FieldMappingError> {
-    let pair = |(from, to): (&Value, &Value)| Ok((text(from, place)?, text(to, place)?));
-    block(found, place)?.iter().map(pair).collect()
-}
-
-fn block<'a>(found: &'a Value, place: &str) -> Result<&'a Mapping, FieldMappingError> {
-    match found {
-        Value::Mapping(block) => Ok(block),
-        other => Err(value(place, "`key: value` lines", describe(other))),
+fn missing(found: &Located, place: &str) -> Result<MissingCategory, FieldMappingError> {
+    match &found.value {
+        Value::List(none) if none.is_empty() => Ok(MissingCategory::Zeros),
+        Value::List(_) | Value::Map(_) | Value::Null => {
+            let expected = "a value, or `[]` for zeros only";
+            Err(value(place, expected, found.describe()))
+        }
+        _ => Ok(MissingCategory::Value(text(found, place)?)),
     }
 }
 
-fn check_keys(block: &Mapping, place: &str, known: &[&str]) -> Result<(), FieldMappingError> {
-    for key in block.keys() {
-        let name = match key {
-            Value::String(name) => name.clone(),
-            other => describe(other),
-        };
+fn aliases(found: &Located, place: &str) -> Result<BTreeMap<String, String>, FieldMappingError> {
+    let pair =
+        |(from, to): &(String, Located)| Ok((from.trim().to_owned(), self::text(to, place)?));
+    block(found, place)?.entries().iter().map(pair).collect()
+}
+
+/// The value, if it is a block of keys.
+fn block<'a>(found: &'a Located, place: &str) -> Result<&'a Located, FieldMappingError> {
+    match &found.value {
+        Value::Map(_) => Ok(found),
+        _ => Err(value(place, "`key: value` lines", found.describe())),
+    }
+}
+
+fn check_keys(block: &Located, place: &str, known: &[&str]) -> Result<(), FieldMappingError> {
+    for (name, _) in block.entries() {
         if !known.contains(&name.as_str()) {
             return Err(FieldMappingError::UnknownKey {
                 place: place.to_owned(),
-                key: shorten(&name),
-                hint: suggest(&name, known),
+                key: shorten(name),
+                hint: suggest(name, known),
             });
         }
     }
     Ok(())
 }
 
-fn texts(list: &Value, place: &str) -> Result<Vec<String>, FieldMappingError> {
-    match list {
-        Value::Sequence(items) => items.iter().map(|item| text(item, place)).collect(),
-        other => Err(value(place, "a list such as `[a, b]`", describe(other))),
+fn texts(list: &Located, place: &str) -> Result<Vec<String>, FieldMappingError> {
+    match &list.value {
+        Value::List(items) => items.iter().map(|item| text(item, place)).collect(),
+        _ => Err(value(place, "a list such as `[a, b]`", list.describe())),
     }
 }
 
 /// A text; whole numbers are texts too, so that skin types may be `[1, 2, 3]`.
-fn text(found: &Value, place: &str) -> Result<String, FieldMappingError> {
-    match found {
-        Value::String(text) => Ok(text.trim().to_owned()),
-        Value::Number(number) if !number.is_f64() => Ok(number.to_string()),
+fn text(found: &Located, place: &str) -> Result<String, FieldMappingError> {
+    if let Some(number) = found.integer() {
+        return Ok(number.to_string());
+    }
+    match &found.value {
+        Value::Text(text) => Ok(text.trim().to_owned()),
         Value::Bool(_) | Value::Number(_) => {
             let expected = "a text; put it in quotes to have it as it is written";
-            Err(value(place, expected, describe(found)))
+            Err(value(place, expected, found.describe()))
         }
-        other => Err(value(place, "a text", describe(other))),
+        _ => Err(value(place, "a text", found.describe())),
     }
 }
 
-fn number(found: &Value, place: &str) -> Result<f64, FieldMappingError> {
-    let number = match found {
-        Value::Number(number) => number.as_f64().filter(|v| v.is_finite()),
-        _ => None,
-    };
-    number.ok_or_else(|| value(place, "a number", describe(found)))
-}
-
-/// A short picture of a value, for messages.
-fn describe(found: &Value) -> String {
-    match found {
-        Value::Null => "nothing".to_owned(),
-        Value::Bool(b) => format!("`{b}`"),
-        Value::Number(n) => format!("`{n}`"),
-        Value::String(s) => format!("`{}`", shorten(s)),
-        Value::Sequence(items) => format!("a list of {}", items.len()),
-        Value::Mapping(_) => "a block of keys".to_owned(),
-        Value::Tagged(_) => "a tagged value".to_owned(),
-    }
+fn number(found: &Located, place: &str) -> Result<f64, FieldMappingError> {
+    let number = found.number().filter(|v| v.is_finite());
+    number.ok_or_else(|| value(place, "a number", found.describe()))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::predict::{FieldError, InputError};
+use crate::text::TextError;
 
 /// Why a set of photos is not used. The table's path is left to the caller's context.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub enum DatasetError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The table's file is not there or cannot be read.
+    #[error(transparent)]
+    Text(TextError),
     /// There is nothing in the file.
     #[error("the table is empty")]
     Empty,
@@ -233,7 +237,7 @@ impl DatasetError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Io { .. } => "unreadable_dataset",
+            Self::Io { .. } | Self::Text(_) => "unreadable_dataset",
             Self::Empty => "empty_table",
             Self::NoRows => "table_without_rows",
             Self::NotATable(_) => "not_a_table",
@@ -292,7 +296,7 @@ impl DatasetError {
 
     fn fixed_hint(&self) -> &'static str {
         match self {
-            Self::Io { .. } => "check the path, and that this user may read it",
+            Self::Io { .. } | Self::Text(_) => "check the path, and that this user may read it",
             Self::Empty | Self::NoRows | Self::NotATable(_) => {
                 "give a CSV file that begins with `file,label`, or a folder with a folder of \
                  photos for each class"

@@ -1,14 +1,12 @@
 //! Tables: `file,label[,more columns]`, comma-separated, with a header (RFC 4180).
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use csv::{ByteRecord, ErrorKind, ReaderBuilder};
+use csv::{ReaderBuilder, StringRecord};
 
 use super::{Dataset, DatasetError, LabelIndex, Labels, Layout, RowFilter, Sample, unknown_column};
-use crate::suggest::{shorten, suggest};
+use crate::text::{self, TextError, shorten, suggest};
 
 /// Bytes that a table may have. A row has about 50: this is over a million photos.
 pub const MAX_TABLE_BYTES: u64 = 64 << 20;
@@ -35,9 +33,9 @@ pub(super) fn read(
     labels: Labels<'_>,
     filters: &[RowFilter],
 ) -> Result<Dataset, DatasetError> {
-    let bytes = read_bytes(path)?;
-    let rows = Rows::parse(&bytes, path)?;
-    let header = Header::new(rows.header, labels, &bytes)?;
+    let text = read_text(path)?;
+    let rows = Rows::parse(&text)?;
+    let header = Header::new(rows.header, labels, &text)?;
     let conditions = header.conditions(filters)?;
     let mut samples = Vec::new();
     let mut filtered_out = 0;
@@ -90,40 +88,20 @@ pub(super) fn read(
     })
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, DatasetError> {
-    let io = |source| DatasetError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(io)?;
-    file.take(MAX_TABLE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
-    if bytes.len() as u64 > MAX_TABLE_BYTES {
-        return Err(DatasetError::TooLong {
-            limit: MAX_TABLE_BYTES,
-        });
-    }
-    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
-        return Err(DatasetError::NotUtf8 {
-            line: 1,
-            what: "it is UTF-16",
-        });
-    }
-    if bytes.starts_with(b"PK\x03\x04") {
-        return Err(DatasetError::NotATable(
-            "a zip archive or an Excel workbook",
-        ));
-    }
-    if bytes.starts_with(b"\xFF\xD8\xFF") || bytes.starts_with(b"\x89PNG") {
-        return Err(DatasetError::NotATable("a picture"));
-    }
-    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-    if text.iter().all(u8::is_ascii_whitespace) {
+fn read_text(path: &Path) -> Result<String, DatasetError> {
+    let text = text::read(path, MAX_TABLE_BYTES).map_err(|error| match error {
+        TextError::TooLong { limit, .. } => DatasetError::TooLong { limit },
+        TextError::Encoding { line, what, .. } => DatasetError::NotUtf8 {
+            line: line as u64,
+            what,
+        },
+        TextError::NotText { what, .. } => DatasetError::NotATable(what),
+        other => DatasetError::Text(other),
+    })?;
+    if text.trim().is_empty() {
         return Err(DatasetError::Empty);
     }
-    Ok(text.to_vec())
+    Ok(text)
 }
 
 /// A table's texts, trimmed, all rows as long as the header.
@@ -133,27 +111,27 @@ struct Rows {
 }
 
 impl Rows {
-    fn parse(bytes: &[u8], path: &Path) -> Result<Self, DatasetError> {
+    fn parse(text: &str) -> Result<Self, DatasetError> {
         let mut reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
-            .from_reader(bytes);
-        let mut record = ByteRecord::new();
+            .from_reader(text.as_bytes());
+        let mut record = StringRecord::new();
         let mut all: Vec<(u64, Vec<String>)> = Vec::new();
         let mut lines = Lines {
-            bytes,
+            bytes: text.as_bytes(),
             at: 0,
             line: 1,
         };
         loop {
-            let more = reader.read_byte_record(&mut record);
-            if !more.map_err(|error| from_csv(error, path))? {
+            let more = reader.read_record(&mut record);
+            if !more.map_err(|error| from_csv(&error))? {
                 break;
             }
             let line = lines.of(record.position().map_or(0, csv::Position::byte));
             let columns = all.first().map_or(record.len(), |(_, header)| header.len());
             // A line of commas only, as spreadsheets leave behind the last row.
-            let blank = record.iter().all(|text| text.trim_ascii().is_empty());
+            let blank = record.iter().all(|text| text.trim().is_empty());
             if blank && !all.is_empty() {
                 continue;
             }
@@ -164,14 +142,10 @@ impl Rows {
                     got: record.len(),
                 });
             }
-            let text = |bytes: &[u8]| {
-                let text = std::str::from_utf8(bytes).map_err(|_| DatasetError::NotUtf8 {
-                    line,
-                    what: "it has bytes that are not UTF-8",
-                })?;
-                Ok::<_, DatasetError>(text.trim().to_owned())
-            };
-            all.push((line, record.iter().map(text).collect::<Result<_, _>>()?));
+            all.push((
+                line,
+                record.iter().map(|text| text.trim().to_owned()).collect(),
+            ));
         }
         if all.is_empty() {
             return Err(DatasetError::Empty);
@@ -205,17 +179,10 @@ impl Lines<'_> {
     }
 }
 
-fn from_csv(error: csv::Error, path: &Path) -> DatasetError {
-    let line = error.position().map_or(0, csv::Position::line);
-    match error.into_kind() {
-        ErrorKind::Io(source) => DatasetError::Io {
-            path: path.to_owned(),
-            source,
-        },
-        other => DatasetError::Csv {
-            line,
-            detail: format!("{other:?}"),
-        },
+fn from_csv(error: &csv::Error) -> DatasetError {
+    DatasetError::Csv {
+        line: error.position().map_or(0, csv::Position::line),
+        detail: shorten(&error.to_string()),
     }
 }
 
@@ -229,7 +196,7 @@ struct Header {
 }
 
 impl Header {
-    fn new(names: Vec<String>, labels: Labels<'_>, bytes: &[u8]) -> Result<Self, DatasetError> {
+    fn new(names: Vec<String>, labels: Labels<'_>, text: &str) -> Result<Self, DatasetError> {
         for (i, name) in names.iter().enumerate() {
             if !name.is_empty() && names[..i].contains(name) {
                 return Err(DatasetError::ColumnTwice {
@@ -239,7 +206,7 @@ impl Header {
         }
         let missing = |column: &'static str| DatasetError::MissingColumn {
             column,
-            hint: missing_column_hint(column, &names, bytes),
+            hint: missing_column_hint(column, &names, text),
         };
         let find = |wanted: &str| names.iter().position(|name| name == wanted);
         let file = find(FILE).ok_or_else(|| missing(FILE))?;
@@ -310,11 +277,11 @@ impl Header {
     }
 }
 
-fn missing_column_hint(column: &str, names: &[String], bytes: &[u8]) -> String {
-    let first_line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
+fn missing_column_hint(column: &str, names: &[String], text: &str) -> String {
+    let first_line = text.lines().next().unwrap_or_default();
     if names.len() == 1 {
-        for (separator, shown) in [(b';', "`;`"), (b'\t', "tabs")] {
-            if first_line.contains(&separator) {
+        for (separator, shown) in [(';', "`;`"), ('\t', "tabs")] {
+            if first_line.contains(separator) {
                 return format!("columns are separated by {shown}: save the table with commas");
             }
         }

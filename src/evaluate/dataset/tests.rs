@@ -196,7 +196,7 @@ fn every_mistake_of_a_table_names_its_line() {
             "line 3",
         ),
         (b"\xFF\xFEf\0i\0l\0e\0", "table_is_not_utf8", "UTF-16"),
-        (b"\xFF\xD8\xFF\xE0", "not_a_table", "a picture"),
+        (b"\xFF\xD8\xFF\xE0", "not_a_table", "a JPEG photo"),
     ] {
         let (_folder, path) = table(&["a.jpg"], bytes);
         let error = Dataset::open(&path, Labels::Required(&known), &[]).unwrap_err();

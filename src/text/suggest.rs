@@ -1,0 +1,111 @@
+//! How messages talk about text from outside: shortened, and with the name that was meant.
+
+/// Characters of outside text that a message repeats at most.
+pub const MAX_ECHO: usize = 80;
+
+/// Names that a hint lists at most.
+const MAX_LISTED: usize = 40;
+
+/// A hint that names the nearest known name, if there is one, and lists all.
+#[must_use]
+pub fn suggest(wanted: &str, known: &[&str]) -> String {
+    let listed = known.iter().take(MAX_LISTED).map(|name| shorten(name));
+    let mut list = listed.collect::<Vec<_>>().join(", ");
+    if known.len() > MAX_LISTED {
+        list += &format!(", and {} more", known.len() - MAX_LISTED);
+    }
+    match nearest(wanted, known) {
+        Some(near) => format!("did you mean `{}`? Known: {list}", shorten(near)),
+        None => format!("known: {list}"),
+    }
+}
+
+/// The known name with the fewest edits, if a third of the letters or less differ.
+#[must_use]
+pub fn nearest<'a>(wanted: &str, known: &[&'a str]) -> Option<&'a str> {
+    // A hostile name could make the table below large.
+    if wanted.chars().count() > 64 {
+        return None;
+    }
+    known
+        .iter()
+        .map(|k| (edit_distance(wanted, k), *k))
+        .filter(|(distance, k)| *distance <= (k.len() / 3).max(1))
+        .min()
+        .map(|(_, k)| k)
+}
+
+/// Levenshtein's distance in characters.
+#[must_use]
+pub fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &cb) in b.iter().enumerate() {
+            let substitute = diagonal + usize::from(ca != cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// A text from outside as a message repeats it: at most [`MAX_ECHO`] characters. Every message
+/// that quotes input goes through here.
+#[must_use]
+pub fn shorten(text: &str) -> String {
+    shorten_to(text, MAX_ECHO)
+}
+
+/// At most `most` characters of a text, the last three of them dots if it is longer: for places
+/// with less room than a message.
+#[must_use]
+pub fn shorten_to(text: &str, most: usize) -> String {
+    if text.chars().nth(most).is_none() {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(most.saturating_sub(3));
+    kept.chain("...".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_counted() {
+        for (a, b, edits) in [
+            ("", "abc", 3),
+            ("abc", "abc", 0),
+            ("kitten", "sitting", 3),
+            ("filter", "fliter", 2),
+            ("é", "e", 1),
+        ] {
+            assert_eq!(edit_distance(a, b), edits, "{a} to {b}");
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_is_short() {
+        assert_eq!(shorten(&"é".repeat(80)), "é".repeat(80));
+        let short = shorten(&"é".repeat(81));
+        assert_eq!(short.chars().count(), 80);
+        assert!(short.ends_with("é..."));
+        assert_eq!(shorten_to("abcdef", 5), "ab...");
+        let names = vec!["x".repeat(100); 1000];
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let hint = suggest("y", &names);
+        assert!(hint.ends_with("and 960 more"), "{hint}");
+        assert!(hint.len() < 4_000);
+    }
+
+    #[test]
+    fn only_a_similar_name_is_suggested() {
+        let known = ["stretch", "crop_to_aspect"];
+        assert_eq!(nearest("strech", &known), Some("stretch"));
+        assert_eq!(nearest("letterbox", &known), None);
+        assert_eq!(nearest(&"x".repeat(1000), &known), None);
+    }
+}
