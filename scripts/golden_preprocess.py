@@ -94,6 +94,8 @@ def resize(image, case):
             pil = pil.convert("L")
         if mode == "stretch":
             out = pil.resize((w, h), PILLOW[name])
+        elif mode == "fit":
+            out = ImageOps.fit(pil, (w, h), PILLOW[name])
         elif mode == "crop_to_aspect":
             buffer = io.BytesIO()
             pil.save(buffer, "PNG")
@@ -166,6 +168,30 @@ def resize_cases():
             yield dict(case, resize="crop_to_aspect")
             short = max(to) + 1 + n
             yield dict(case, resize="short_side_center_crop", short_side=short)
+    # Margins that are even, odd (cut at half pixels) and of other fractions; none; all.
+    fits = [
+        ("noise", (61, 100), (24, 24)),
+        ("noise", (100, 61), (24, 24)),
+        ("smooth", (100, 60), (24, 24)),
+        ("noise", (50, 49), (48, 48)),
+        ("edges", (48, 47), (48, 48)),
+        ("noise", (50, 48), (48, 48)),
+        ("noise", (48, 48), (48, 48)),
+        ("noise", (33, 100), (30, 20)),
+        ("noise", (101, 32), (21, 34)),
+        ("edges", (12, 10), (25, 24)),
+        ("noise", (400, 7), (16, 16)),
+        ("noise", (3, 300), (16, 8)),
+        ("noise", (2, 1), (5, 5)),
+    ]
+    for n, (pattern, size, to) in enumerate(fits):
+        for name in PILLOW:
+            case = dict(pattern=pattern, seed=400 + n, size=size, to=to, filter=name)
+            yield dict(case, resize="fit")
+    yield dict(
+        pattern="noise", seed=420, size=(50, 37), to=(28, 28), filter="pillow_lanczos",
+        gray=True, resize="fit",
+    )
     for name in ["pillow_nearest", "pillow_bilinear", "pillow_lanczos"]:
         case = dict(pattern="noise", seed=200, size=(50, 37), to=(28, 28), filter=name, gray=True)
         yield dict(case, resize="stretch")
@@ -182,11 +208,18 @@ def write_resizes():
         sink += out.astype(out.dtype.newbyteorder("<")).tobytes()
         case["bytes"] = len(sink) - case["offset"]
         cases.append(case)
-    # One large reduction and enlargement a kernel, as a checksum only: every byte must agree.
-    for n, (size, to) in enumerate([((1201, 907), (254, 254)), ((211, 157), (600, 450))]):
-        for name in PILLOW:
+    # Large reductions and enlargements, as a checksum only: every byte must agree.
+    large = [
+        ((1201, 907), (254, 254), "stretch", PILLOW),
+        ((211, 157), (600, 450), "stretch", PILLOW),
+        ((640, 481), (224, 224), "fit", ["pillow_lanczos"]),
+        ((451, 600), (224, 224), "fit", ["pillow_lanczos"]),
+        ((2000, 37), (224, 224), "fit", ["pillow_lanczos"]),
+    ]
+    for n, (size, to, mode, names) in enumerate(large):
+        for name in names:
             case = dict(pattern="smooth", seed=300 + n, size=size, to=to, filter=name)
-            case |= dict(resize="stretch", gray=False)
+            case |= dict(resize=mode, gray=False)
             out = resize(source(case["pattern"], *size, case["seed"]), case)
             cases.append(dict(case, crc32=zlib.crc32(out.tobytes())))
     with open(os.path.join(OUT, "resize.json"), "w") as f:

@@ -49,6 +49,9 @@ pub enum Resize {
     /// The largest middle rectangle of the input's aspect ratio, then resized
     /// (Keras' `smart_resize`, `crop_to_aspect_ratio`, `keep_aspect_ratio`).
     CropToAspect,
+    /// As `CropToAspect`, but cut at fractions of pixels while resizing: Pillow's
+    /// `ImageOps.fit`. Only Pillow's filters can do it.
+    Fit,
 }
 
 /// The resampling kernel.
@@ -67,6 +70,20 @@ pub enum Filter {
     TensorflowBilinear,
     /// `tf.image.resize(method="nearest")`.
     TensorflowNearest,
+}
+
+impl Filter {
+    /// Whether it is one of Pillow's, which can begin and end between pixels.
+    #[must_use]
+    pub const fn is_pillows(self) -> bool {
+        match self {
+            Self::PillowNearest
+            | Self::PillowBilinear
+            | Self::PillowBicubic
+            | Self::PillowLanczos => true,
+            Self::TensorflowBilinear | Self::TensorflowNearest => false,
+        }
+    }
 }
 
 /// Order of the input's channels.
@@ -232,6 +249,14 @@ impl Preprocessing {
                 usable_divisor(std),
                 std,
             )?;
+        }
+        if self.resize == Resize::Fit && !self.filter.is_pillows() {
+            return Err(PreprocessingError::Field {
+                field: "filter",
+                expected: "one of Pillow's filters with `resize: fit` (such as `pillow_lanczos`)"
+                    .to_owned(),
+                got: format!("`{}`", super::preprocessing_yaml::name_of(self.filter)),
+            });
         }
         if let Resize::ShortSideCenterCrop { short_side } = self.resize {
             if short_side > MAX_SHORT_SIDE {

@@ -145,7 +145,7 @@ const FILTERS: &[&str] = &[
     "tensorflow_nearest",
 ];
 const CHANNELS: &[&str] = &["rgb", "bgr", "gray"];
-const RESIZES: &[&str] = &["stretch", "short_side_center_crop", "crop_to_aspect"];
+const RESIZES: &[&str] = &["stretch", "short_side_center_crop", "crop_to_aspect", "fit"];
 
 /// The name under which serde stores a unit variant.
 pub(super) fn name_of(value: impl Serialize) -> String {
@@ -218,7 +218,8 @@ fn resize(
     match (wanted.as_str(), side) {
         ("stretch", None) => Ok(Resize::Stretch),
         ("crop_to_aspect", None) => Ok(Resize::CropToAspect),
-        ("stretch" | "crop_to_aspect", Some(side)) => Err(field(
+        ("fit", None) => Ok(Resize::Fit),
+        ("stretch" | "crop_to_aspect" | "fit", Some(side)) => Err(field(
             "short_side",
             "nothing, since only `resize: short_side_center_crop` uses it",
             side,
@@ -322,6 +323,7 @@ mod tests {
             case("keras-xception", 0.0, 0, -1.0),
             case("keras-xception", 255.0, 2, 1.0),
             case("keras-mobilenet-v2", 51.0, 1, -0.6),
+            case("teachable-machine", 255.0, 1, 1.0),
             case("keras-efficientnet-v2", 200.0, 0, 200.0),
             case("keras-resnet", 100.0, 0, -23.68),
             case("keras-resnet", 100.0, 2, -3.939),
@@ -388,6 +390,16 @@ mod tests {
                 "unknown_preset",
                 "did you mean `keras-xception`?",
             ),
+            case(
+                "preset: xception",
+                "unknown_preset",
+                "did you mean `keras-xception`?",
+            ),
+            case(
+                "preset: EfficientNetV2B0",
+                "unknown_preset",
+                "did you mean `keras-efficientnet-v2`?",
+            ),
             case("fliter: raw", "unknown_field", "did you mean `filter`?"),
             case("filter: pillow_bilnear", "bad_field", "`pillow_bilinear`?"),
             case("filter: 3", "bad_field", "one of pillow_nearest"),
@@ -415,12 +427,22 @@ mod tests {
                 "smaller than",
             ),
             case("short_side: 100000", "bad_field", "at most 4096"),
+            case("resize: fit", "bad_field", "one of Pillow's filters"),
+            case(
+                "preset: teachable-machine\nfilter: tensorflow_nearest",
+                "bad_field",
+                "got `tensorflow_nearest`",
+            ),
             case("background: '#12345é'", "bad_field", "#rrggbb"),
             case("background: [256, 0, 0]", "bad_field", "0..=255"),
             case("channels: gray", "recipe_does_not_fit_input", "makes 1"),
             case("- a\n- b", "bad_yaml", "a list of 2"),
             case("a: [", "bad_yaml", "not valid YAML"),
-            case("mean: &a 1\nstd: *a", "bad_yaml", "line 1, column 7: an anchor"),
+            case(
+                "mean: &a 1\nstd: *a",
+                "bad_yaml",
+                "line 1, column 7: an anchor",
+            ),
             case("scale: 1/255", "bad_field", "got `1/255`"),
         ] {
             let error = Preprocessing::from_yaml(c.text, RGB).unwrap_err();

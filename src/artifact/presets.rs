@@ -10,7 +10,7 @@
 //! `filter`. torchvision's presets have Pillow's antialiased bilinear, its transforms' default.
 
 use super::preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
-use crate::suggest::{shorten, suggest};
+use crate::text::{nearest, shorten, suggest};
 
 /// A named recipe.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,18 @@ pub struct Preset {
     mean: [f64; 3],
     std: [f64; 3],
     channels: ChannelOrder,
-    torchvision: bool,
+    geometry: Geometry,
+}
+
+/// How a preset brings a photo to the input's size.
+#[derive(Clone, Copy, Debug)]
+enum Geometry {
+    /// Stretched, TensorFlow's bilinear.
+    Stretch,
+    /// Short side resized, middle cut out, Pillow's bilinear.
+    Torchvision,
+    /// Pillow's `ImageOps.fit` with LANCZOS.
+    Fit,
 }
 
 const ZERO: [f64; 3] = [0.0; 3];
@@ -50,7 +61,7 @@ pub(super) const RAW: Preset = Preset {
     mean: ZERO,
     std: ONE,
     channels: ChannelOrder::Rgb,
-    torchvision: false,
+    geometry: Geometry::Stretch,
 };
 
 const TF_MODE: Preset = Preset {
@@ -108,7 +119,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "keras-mobilenet-v2",
-        models: "MobileNetV2; also what Teachable Machine exports",
+        models: "MobileNetV2",
         source: "keras.applications.mobilenet_v2.preprocess_input (mode `tf`)",
         ..TF_MODE
     },
@@ -171,8 +182,15 @@ pub const PRESETS: &[Preset] = &[
         models: "torchvision classifiers, timm models with ImageNet statistics",
         source: "torchvision.transforms: Resize(256), CenterCrop(224), ToTensor, Normalize; \
                  for other inputs the short side is round(256 / 224 * input)",
-        torchvision: true,
+        geometry: Geometry::Torchvision,
         ..TORCH_MODE
+    },
+    Preset {
+        name: "teachable-machine",
+        models: "Keras exports of Teachable Machine, as its sample code feeds them",
+        source: "ImageOps.fit(image, size, Image.Resampling.LANCZOS), x / 127.5 - 1",
+        geometry: Geometry::Fit,
+        ..TF_MODE
     },
     Preset {
         name: "unit",
@@ -200,11 +218,25 @@ impl Preset {
         let wanted = name.trim().to_ascii_lowercase().replace('_', "-");
         PRESETS.iter().find(|p| p.name == wanted).ok_or_else(|| {
             let names: Vec<_> = PRESETS.iter().map(|p| p.name).collect();
+            let near = Self::near(&wanted).unwrap_or(&wanted);
             PreprocessingError::UnknownPreset {
                 name: shorten(name),
-                hint: suggest(&wanted, &names),
+                hint: suggest(near, &names),
             }
         })
+    }
+
+    /// The preset that a name without its first word or hyphens means: `xception`,
+    /// `efficientnetv2`.
+    fn near(wanted: &str) -> Option<&'static str> {
+        let plain = |name: &str| name.replace('-', "");
+        let model = |name: &str| plain(name.split_once('-').map_or(name, |(_, model)| model));
+        let models: Vec<String> = PRESETS.iter().map(|p| model(p.name)).collect();
+        let models: Vec<&str> = models.iter().map(String::as_str).collect();
+        let wanted = plain(wanted.strip_prefix("keras-").unwrap_or(wanted));
+        let near = nearest(&wanted, &models)?;
+        let at = models.iter().position(|model| *model == near)?;
+        Some(PRESETS[at].name)
     }
 
     /// The recipe for an input of `[height, width, channels]`.
@@ -233,21 +265,23 @@ impl Preset {
             }
             _ => return Err(unfit("a photo makes one or three".to_owned())),
         };
-        let (resize, filter) = if self.torchvision {
-            let side = height.max(width) as f64;
-            // The ratio of 256 to 224 that ImageNet models are evaluated with.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "saturates; `validate` refuses the result"
-            )]
-            let short_side = (side * 256.0 / 224.0).round() as u32;
-            (
-                Resize::ShortSideCenterCrop { short_side },
-                Filter::PillowBilinear,
-            )
-        } else {
-            (Resize::Stretch, Filter::TensorflowBilinear)
+        let (resize, filter) = match self.geometry {
+            Geometry::Stretch => (Resize::Stretch, Filter::TensorflowBilinear),
+            Geometry::Fit => (Resize::Fit, Filter::PillowLanczos),
+            Geometry::Torchvision => {
+                let side = height.max(width) as f64;
+                // The ratio of 256 to 224 that ImageNet models are evaluated with.
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "saturates; `validate` refuses the result"
+                )]
+                let short_side = (side * 256.0 / 224.0).round() as u32;
+                (
+                    Resize::ShortSideCenterCrop { short_side },
+                    Filter::PillowBilinear,
+                )
+            }
         };
         Ok(Preprocessing {
             preset: Some(self.name.to_owned()),

@@ -77,6 +77,9 @@ fn image_problem(recipe: &Preprocessing, shape: &Shape) -> Option<String> {
             "preprocessing makes {channels} channels, but its shape is {shape}"
         ));
     }
+    if recipe.resize == Resize::Fit && !recipe.filter.is_pillows() {
+        return Some("`resize` is `fit`, which only Pillow's filters can do".to_owned());
+    }
     if let Resize::ShortSideCenterCrop { short_side } = recipe.resize {
         let needed = h.max(w);
         if short_side > MAX_SHORT_SIDE || (short_side as usize) < needed {

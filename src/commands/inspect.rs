@@ -394,6 +394,7 @@ fn resize_text(recipe: &Preprocessing) -> String {
             format!("short side to {short_side}, middle cut out")
         }
         Resize::CropToAspect => "cut to the input's aspect ratio, then resized".to_owned(),
+        Resize::Fit => "cut to the input's aspect ratio while resizing".to_owned(),
     };
     format!("{how} ({})", json_name(&recipe.filter))
 }

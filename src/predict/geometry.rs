@@ -3,6 +3,15 @@
 use crate::artifact::Resize;
 
 /// A part of an axis: `start..start + len`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Part {
+    /// Where it begins. Whole, but with [`Resize::Fit`].
+    pub start: f64,
+    /// How long it is. Whole, but with [`Resize::Fit`].
+    pub len: f64,
+}
+
+/// Elements of an axis: `start..start + len`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     /// First element.
@@ -12,10 +21,10 @@ pub(super) struct Span {
 }
 
 /// One axis of a resize: `from` of the photo becomes `to` pixels, of which `keep` are the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Axis {
     /// Part of the photo.
-    pub from: Span,
+    pub from: Part,
     /// Pixels it is resized to.
     pub to: usize,
     /// Part of these that is the input.
@@ -25,16 +34,39 @@ pub(super) struct Axis {
 impl Axis {
     /// The part of the photo that ends up in the input, in pixels: start and length.
     fn seen(self) -> (f64, f64) {
-        let pixels = |kept: usize| (kept * self.from.len) as f64 / self.to as f64;
+        let pixels = |kept: usize| kept as f64 * self.from.len / self.to as f64;
         (
-            self.from.start as f64 + pixels(self.keep.start),
+            self.from.start + pixels(self.keep.start),
             pixels(self.keep.len),
         )
     }
 
+    /// Whether an axis of `len` pixels stays as it is.
+    pub(super) fn is_unchanged(self, len: usize) -> bool {
+        let whole = self.from.start == 0.0 && self.from.len == len as f64;
+        self.to == len && whole
+    }
+
+    /// The part of the photo, where it is known to be whole pixels.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole pixels of a photo"
+    )]
+    pub(super) fn whole_pixels(self) -> Span {
+        debug_assert!(self.from.start.fract() == 0.0 && self.from.len.fract() == 0.0);
+        Span {
+            start: self.from.start as usize,
+            len: self.from.len as usize,
+        }
+    }
+
     fn whole(len: usize, to: usize) -> Self {
         Self {
-            from: Span { start: 0, len },
+            from: Part {
+                start: 0.0,
+                len: len as f64,
+            },
             to,
             keep: Span { start: 0, len: to },
         }
@@ -117,9 +149,9 @@ pub(super) fn axes(
             let crop_height = (width * to_height / to_width).clamp(1, height);
             let crop_width = (height * to_width / to_height).clamp(1, width);
             let axis = |len, crop, to| Axis {
-                from: Span {
-                    start: (len - crop) / 2,
-                    len: crop,
+                from: Part {
+                    start: ((len - crop) / 2) as f64,
+                    len: crop as f64,
                 },
                 ..Axis::whole(crop, to)
             };
@@ -128,7 +160,41 @@ pub(super) fn axes(
                 axis(width, crop_width, to_width),
             ]
         }
+        Resize::Fit => fit([height, width], [to_height, to_width]),
     }
+}
+
+/// Pillow's `ImageOps.fit`: the largest middle rectangle of the output's aspect ratio, with
+/// fractions of pixels at its edges. Python computes it in `f64`, and `resize(box=...)` takes it
+/// as `f32`: both roundings are part of the result.
+fn fit([height, width]: [usize; 2], [to_height, to_width]: [usize; 2]) -> [Axis; 2] {
+    let (columns, rows) = (width as f64, height as f64);
+    let ratio = columns / rows;
+    let wanted = to_width as f64 / to_height as f64;
+    let (crop_columns, crop_rows) = if ratio == wanted {
+        (columns, rows)
+    } else if ratio >= wanted {
+        (wanted * rows, rows)
+    } else {
+        (columns, columns / wanted)
+    };
+    let axis = |len: f64, crop: f64, to: usize| {
+        let start = (len - crop) * 0.5;
+        #[expect(clippy::cast_possible_truncation, reason = "as Pillow rounds")]
+        let (from, end) = (start as f32, (start + crop) as f32);
+        Axis {
+            from: Part {
+                start: f64::from(from),
+                len: f64::from(end - from),
+            },
+            to,
+            keep: Span { start: 0, len: to },
+        }
+    };
+    [
+        axis(rows, crop_rows, to_height),
+        axis(columns, crop_columns, to_width),
+    ]
 }
 
 /// `n / 2`, rounded half to even.
@@ -172,15 +238,25 @@ mod tests {
     #[test]
     fn keras_cuts_the_largest_middle_rectangle() {
         let [rows, columns] = axes(Resize::CropToAspect, [450, 600], [300, 300]);
-        assert_eq!(rows.from, Span { start: 0, len: 450 });
-        assert_eq!(
-            columns.from,
-            Span {
-                start: 75,
-                len: 450
-            }
-        );
+        assert_eq!(rows.whole_pixels(), Span { start: 0, len: 450 });
+        let middle = Span {
+            start: 75,
+            len: 450,
+        };
+        assert_eq!(columns.whole_pixels(), middle);
         let [rows, columns] = axes(Resize::CropToAspect, [1, 5000], [300, 300]);
-        assert_eq!((rows.from.len, columns.from.len), (1, 1));
+        assert_eq!((rows.from.len, columns.from.len), (1.0, 1.0));
+    }
+
+    #[test]
+    fn pillow_fits_at_half_pixels() {
+        let [rows, columns] = axes(Resize::Fit, [100, 61], [48, 48]);
+        assert_eq!((columns.from.start, columns.from.len), (0.0, 61.0));
+        assert_eq!((rows.from.start, rows.from.len), (19.5, 61.0));
+        let [rows, columns] = axes(Resize::Fit, [48, 48], [48, 48]);
+        assert!(rows.is_unchanged(48) && columns.is_unchanged(48));
+        // The same photo cut at whole pixels is another input.
+        let region = Region::seen(Resize::Fit, [100, 61], [48, 48]);
+        assert_eq!((region.top, region.height), (19.5, 61.0));
     }
 }

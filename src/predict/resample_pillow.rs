@@ -99,7 +99,7 @@ impl Taps {
         reason = "lengths of photos; truncation toward zero is the algorithm's"
     )]
     fn new(kernel: Kernel, axis: &Axis, len: usize) -> Self {
-        let scale = axis.from.len as f64 / axis.to as f64;
+        let scale = axis.from.len / axis.to as f64;
         let filter_scale = scale.max(1.0);
         let support = kernel.support() * filter_scale;
         let longest = support.ceil() as usize * 2 + 1;
@@ -108,7 +108,7 @@ impl Taps {
         let mut weights = vec![0; axis.keep.len * longest];
         let mut exact = vec![0.0; longest];
         for (i, fixed) in weights.chunks_exact_mut(longest).enumerate() {
-            let center = axis.from.start as f64 + ((axis.keep.start + i) as f64 + 0.5) * scale;
+            let center = axis.from.start + ((axis.keep.start + i) as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5).max(0.0) as usize).min(len);
             let n = end - first;
@@ -167,10 +167,10 @@ pub(super) fn resample(
     mut emit: impl FnMut(usize, &[u8]),
 ) {
     let channels = source.channels();
-    let across = (columns.to != source.width() || columns.from.len != source.width())
-        .then(|| Taps::new(kernel, columns, source.width()));
-    let down = (rows.to != source.height() || rows.from.len != source.height())
-        .then(|| Taps::new(kernel, rows, source.height()));
+    let across =
+        (!columns.is_unchanged(source.width())).then(|| Taps::new(kernel, columns, source.width()));
+    let down =
+        (!rows.is_unchanged(source.height())).then(|| Taps::new(kernel, rows, source.height()));
     let out_len = columns.keep.len * channels;
     let mut scratch = Vec::new();
     let mut make = |y: usize, output: &mut [u8]| {
@@ -248,8 +248,8 @@ pub(super) fn nearest(
     reason = "positions lie inside the photo"
 )]
 fn nearest_indices(axis: &Axis, len: usize) -> Vec<usize> {
-    let step = axis.from.len as f64 / axis.to as f64;
-    let mut position = axis.from.start as f64 + step * 0.5;
+    let step = axis.from.len / axis.to as f64;
+    let mut position = axis.from.start + step * 0.5;
     let mut indices = Vec::with_capacity(axis.keep.len);
     for i in 0..axis.keep.start + axis.keep.len {
         if i >= axis.keep.start {
@@ -263,11 +263,14 @@ fn nearest_indices(axis: &Axis, len: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::predict::geometry::Span;
+    use crate::predict::geometry::{Part, Span};
 
     fn axis(len: usize, to: usize) -> Axis {
         Axis {
-            from: Span { start: 0, len },
+            from: Part {
+                start: 0.0,
+                len: len as f64,
+            },
             to,
             keep: Span { start: 0, len: to },
         }

@@ -26,13 +26,14 @@ struct Between {
 )]
 fn between(axis: &Axis) -> Vec<Between> {
     // f32 as in TensorFlow: the rounding of positions is part of the result.
-    let scale = axis.from.len as f32 / axis.to as f32;
+    let from = axis.whole_pixels();
+    let scale = from.len as f32 / axis.to as f32;
     (axis.keep.start..axis.keep.start + axis.keep.len)
         .map(|i| {
             let position = (i as f32 + 0.5) * scale - 0.5;
             let floor = position.floor();
-            let last = axis.from.len - 1;
-            let clamp = |v: f32| axis.from.start + (v.max(0.0) as usize).min(last);
+            let last = from.len - 1;
+            let clamp = |v: f32| from.start + (v.max(0.0) as usize).min(last);
             Between {
                 lower: clamp(floor),
                 upper: clamp(position.ceil()),
@@ -109,11 +110,12 @@ pub(super) fn nearest(
     reason = "lengths of photos; clamped to the axis"
 )]
 fn nearest_indices(axis: &Axis) -> Vec<usize> {
-    let scale = axis.from.len as f32 / axis.to as f32;
+    let from = axis.whole_pixels();
+    let scale = from.len as f32 / axis.to as f32;
     (axis.keep.start..axis.keep.start + axis.keep.len)
         .map(|i| {
             let position = ((i as f32 + 0.5) * scale).floor() as usize;
-            axis.from.start + position.min(axis.from.len - 1)
+            from.start + position.min(from.len - 1)
         })
         .collect()
 }
@@ -121,12 +123,15 @@ fn nearest_indices(axis: &Axis) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::predict::geometry::Span;
+    use crate::predict::geometry::{Part, Span};
 
     #[test]
     fn positions_are_those_of_half_pixel_centres() {
         let axis = Axis {
-            from: Span { start: 3, len: 2 },
+            from: Part {
+                start: 3.0,
+                len: 2.0,
+            },
             to: 4,
             keep: Span { start: 0, len: 4 },
         };
