@@ -263,6 +263,81 @@ def png(w, h, depth, color, rows, extra=b""):
     )
 
 
+def tiff(kind, count, value, behind=b"", order=">"):
+    """An EXIF block with nothing but an orientation, of any type."""
+    mark = b"MM\0*" if order == ">" else b"II*\0"
+    entry = struct.pack(order + "HHI", 0x0112, kind, count) + value
+    return mark + struct.pack(order + "IH", 8, 1) + entry + bytes(4) + behind
+
+
+def raw_profile(block):
+    """ImageMagick's text form of an EXIF block."""
+    digits = (b"Exif\0\0" + block).hex()
+    lines = [digits[i : i + 72] for i in range(0, len(digits), 72)]
+    return "\nexif\n%8d\n%s\n" % (len(digits) // 2, "\n".join(lines))
+
+
+def write_orientations(tiny):
+    """Orientation 6 in the forms that programs write it, and forms that do not count."""
+    six = struct.pack(">HH", 6, 0)
+    behind = struct.pack(">I", 8 + 2 + 12 + 4)
+    short = tiff(3, 1, six)
+    for name, block in {
+        "long": tiff(4, 1, struct.pack(">I", 6)),
+        "long_little": tiff(4, 1, struct.pack("<I", 6), order="<"),
+        "sshort": tiff(8, 1, six),
+        "slong": tiff(9, 1, struct.pack(">i", 6)),
+        "two": tiff(3, 2, struct.pack(">HH", 6, 3)),
+        "rational": tiff(5, 1, behind, struct.pack(">II", 6, 1)),
+        "float": tiff(11, 1, struct.pack(">f", 6)),
+        "byte": tiff(1, 1, b"\6\0\0\0"),
+        "nine": tiff(3, 1, struct.pack(">HH", 9, 0)),
+        "outside": tiff(3, 9, struct.pack(">I", 4000)),
+    }.items():
+        save(f"exif_{name}.jpg", encode(tiny, "JPEG", quality=90, exif=b"Exif\0\0" + block))
+    attribute = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
+    element = b"<x:xmpmeta><tiff:Orientation>8</tiff:Orientation></x:xmpmeta>"
+    save("xmp.jpg", encode(tiny, "JPEG", quality=90, xmp=attribute))
+    save("xmp_element.jpg", encode(tiny, "JPEG", quality=90, xmp=element))
+    upright = b"Exif\0\0" + tiff(3, 1, struct.pack(">HH", 1, 0))
+    save("xmp_beside_exif.jpg", encode(tiny, "JPEG", quality=90, xmp=attribute, exif=upright))
+    save("xmp.webp", encode(tiny, "WEBP", lossless=True, xmp=attribute))
+
+    plain = encode(tiny, "PNG")
+    profile = raw_profile(short).encode()
+    key, adobe = b"Raw profile type exif\0", b"XML:com.adobe.xmp\0"
+    front, back = 33, len(plain) - 12  # behind IHDR, before IEND
+    itxt = lambda flag, text: bytes([flag, 0]) + b"\0\0" + text
+    for name, at, chunk in [
+        ("exif_end.png", back, png_chunk(b"eXIf", short)),
+        ("raw_text.png", front, png_chunk(b"tEXt", key + profile)),
+        ("raw_ztxt.png", front, png_chunk(b"zTXt", key + b"\0" + zlib.compress(profile))),
+        ("raw_ztxt_end.png", back, png_chunk(b"zTXt", key + b"\0" + zlib.compress(profile))),
+        ("raw_itxt.png", front, png_chunk(b"iTXt", key + itxt(0, profile))),
+        ("raw_itxt_compressed.png", front, png_chunk(b"iTXt", key + itxt(1, zlib.compress(profile)))),
+        ("xmp.png", front, png_chunk(b"iTXt", adobe + itxt(0, attribute))),
+        ("xmp_end.png", back, png_chunk(b"iTXt", adobe + itxt(1, zlib.compress(element)))),
+    ]:
+        save(name, plain[:at] + chunk + plain[at:])
+
+
+def bmp_16(masks, w=65, h=3, top_down=False, v4=False):
+    """A bitmap of 16 bits a pixel with every level of every channel; without masks it is 5-5-5."""
+    rows = [
+        b"".join(struct.pack("<H", (x * 1021 + y * 0x0421 * x) & 0xFFFF) for x in range(w)) + bytes(w * 2 % 4)
+        for y in range(h)
+    ]
+    fields = struct.pack("<III", *masks) if masks else b""
+    extra = (fields or bytes(12)) + bytes(108 - 40 - 12) if v4 else b""
+    size = 108 if v4 else 40
+    info = struct.pack(
+        "<IiiHHIIiiII", size, w, -h if top_down else h, 1, 16, 3 if masks else 0, 0, 0, 0, 0, 0
+    )
+    head = info + (extra if v4 else fields)
+    data = b"".join(rows)
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(data), 0, 0, 14 + len(head)) + head + data
+
+
 def write_images():
     photo = Image.fromarray(source("smooth", 53, 37, 1))
     tiny = Image.fromarray(source("smooth", 21, 14, 2))
@@ -274,6 +349,13 @@ def write_images():
     exif[0x0112] = 6
     save("exif_6.png", encode(tiny, "PNG", exif=exif))
     save("exif_6.webp", encode(tiny, "WEBP", lossless=True, exif=exif))
+    write_orientations(tiny)
+    five, six = (0x7C00, 0x03E0, 0x001F), (0xF800, 0x07E0, 0x001F)
+    save("rgb_555.bmp", bmp_16(five))
+    save("rgb_565.bmp", bmp_16(six))
+    save("rgb_16_bit.bmp", bmp_16(None))
+    save("rgb_565_top_down.bmp", bmp_16(six, top_down=True))
+    save("rgb_565_v4.bmp", bmp_16(six, v4=True))
     for name, options in {
         "444": dict(subsampling="4:4:4"),
         "422": dict(subsampling="4:2:2"),

@@ -164,7 +164,7 @@ fn photos_decode_to_the_pixels_of_pillow() {
         assert_eq!(differ, 0, "{photo}: {differ} bytes differ");
         n += 1;
     }
-    assert!(n >= 50, "only {n} golden photos");
+    assert!(n >= 75, "only {n} golden photos");
 }
 
 #[test]
@@ -196,6 +196,61 @@ fn files_that_are_no_photo_are_refused_by_name() {
         let error = decode::read(&folder().join(name), &Limits::default()).unwrap_err();
         assert_eq!(error.kind(), kind, "{name}: {error}");
         assert!(!error.hint().is_empty());
+    }
+}
+
+/// The first box of photos as phones write them: size, `ftyp`, brand, version, other brands.
+#[test]
+fn what_phones_take_is_refused_with_what_to_do_on_the_phone() {
+    let file = |brands: &[&[u8; 4]]| {
+        let size = u32::try_from(12 + brands.len() * 4).unwrap();
+        let mut bytes = size.to_be_bytes().to_vec();
+        bytes.extend(b"ftyp");
+        bytes.extend(brands[0]);
+        bytes.extend([0; 4]);
+        bytes.extend(brands[1..].iter().copied().flatten());
+        bytes.extend(b"\0\0\0\x08meta");
+        bytes
+    };
+    for (brands, says, hint) in [
+        (
+            &[b"heic", b"mif1", b"heic"][..],
+            "a HEIC photo",
+            "Most Compatible",
+        ),
+        (
+            &[b"mif1", b"heic", b"miaf"],
+            "a HEIC photo",
+            "High efficiency",
+        ),
+        (&[b"heix"], "a HEIC photo", "Most Compatible"),
+        (&[b"msf1", b"hevc"], "a HEIC photo", "Most Compatible"),
+        (&[b"mif1"], "a HEIF photo", "Most Compatible"),
+        (
+            &[b"mif1", b"miaf", b"avif"],
+            "an AVIF photo",
+            "save it as JPEG",
+        ),
+        (&[b"avif", b"mif1"], "an AVIF photo", "save it as JPEG"),
+        (&[b"crx ", b"isom"], "a camera raw file", "give a JPEG"),
+        (&[b"isom", b"mp42"], "a video", "give a JPEG"),
+    ] {
+        let error = decode::decode(&file(brands), &Limits::default()).unwrap_err();
+        assert_eq!(error.kind(), "not_a_photo");
+        assert!(error.to_string().contains(says), "{brands:?}: {error}");
+        assert!(error.hint().contains(hint), "{brands:?}: {}", error.hint());
+    }
+    for bytes in [
+        &b"\0\0\0\0ftyp"[..],
+        b"\0\0\0\x08ftyphei",
+        b"\xFF\xFF\xFF\xFFftyp\0",
+    ] {
+        assert_eq!(
+            decode::decode(bytes, &Limits::default())
+                .unwrap_err()
+                .kind(),
+            "not_a_photo"
+        );
     }
 }
 

@@ -20,7 +20,7 @@ use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError};
 
 use super::jpeg::{self, JpegError};
-use super::orient;
+use super::{bmp, exif, orient};
 
 /// Extensions of the files that are taken for photos where a folder is searched.
 pub const PHOTO_EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
@@ -306,6 +306,15 @@ impl DecodeError {
                 "save it as a smaller or non-progressive JPEG, or raise the limit of memory for \
                  a photo"
             }
+            Self::NotAPhoto(HEIC | HEIF) => {
+                "send it as JPEG. iPhone: Settings > Camera > Formats > Most Compatible makes new \
+                 photos JPEG. Android: turn off \"High efficiency pictures\" (HEIF) in the camera's \
+                 settings. Open a photo that is already taken in an image editor and save it as JPEG"
+            }
+            Self::NotAPhoto(AVIF) => {
+                "save it as JPEG or PNG in an image editor or browser, or choose JPEG in the \
+                 settings of the camera or website it comes from"
+            }
             Self::NotAPhoto(_) => "give a JPEG, PNG, WebP or BMP file",
             Self::Corrupt { .. } => "open the photo in an image editor and save it again",
             Self::Unsupported { .. } => "save it as an ordinary JPEG or PNG file",
@@ -367,9 +376,9 @@ pub fn read_bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, DecodeError> 
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
     match admit(bytes, limits)? {
         Format::Jpeg => decode_jpeg(bytes, limits),
-        Format::Png => decode_with(Format::Png, png(bytes, limits)?, limits),
-        Format::WebP => decode_with(Format::WebP, webp(bytes)?, limits),
-        Format::Bmp => decode_with(Format::Bmp, bmp(bytes)?, limits),
+        Format::Png => decode_with(png(bytes, limits)?, limits),
+        Format::WebP => decode_with(webp(bytes)?, limits),
+        Format::Bmp => decode_with(bitmap(bytes)?, limits),
     }
 }
 
@@ -390,8 +399,7 @@ pub struct Cost {
 /// # Errors
 /// [`DecodeError`]: too large, a damaged header, or no photo.
 pub fn cost(bytes: &[u8], limits: &Limits) -> Result<Cost, DecodeError> {
-    let format = admit(bytes, limits)?;
-    let cost = match format {
+    let cost = match admit(bytes, limits)? {
         Format::Jpeg => {
             let decoder = jpeg::Decoder::new(bytes).map_err(from_jpeg)?;
             let [width, height] = decoder.dimensions();
@@ -401,9 +409,9 @@ pub fn cost(bytes: &[u8], limits: &Limits) -> Result<Cost, DecodeError> {
                 peak_bytes: decoder.peak_bytes(),
             }
         }
-        Format::Png => cost_of(format, &mut png(bytes, limits)?),
-        Format::WebP => cost_of(format, &mut webp(bytes)?),
-        Format::Bmp => cost_of(format, &mut bmp(bytes)?),
+        Format::Png => png(bytes, limits)?.cost(),
+        Format::WebP => webp(bytes)?.cost(),
+        Format::Bmp => bitmap(bytes)?.cost(),
     };
     check_pixels(cost.width, cost.height, limits)?;
     check_memory(cost.peak_bytes, limits)?;
@@ -425,7 +433,19 @@ fn admit(bytes: &[u8], limits: &Limits) -> Result<Format, DecodeError> {
     recognise(bytes)
 }
 
-fn png<'a>(bytes: &'a [u8], limits: &Limits) -> Result<PngDecoder<Cursor<&'a [u8]>>, DecodeError> {
+/// A decoder of the `image` crate, and what it does not know of the file.
+struct Foreign<D> {
+    format: Format,
+    decoder: D,
+    orientation: Orientation,
+    /// Bits of each channel of a 16-bit bitmap.
+    sixteen_bits: Option<[u32; 3]>,
+}
+
+fn png<'a>(
+    bytes: &'a [u8],
+    limits: &Limits,
+) -> Result<Foreign<PngDecoder<Cursor<&'a [u8]>>>, DecodeError> {
     // Before the decoder sees it: it allocates rows as soon as it knows their length.
     let side = |at: usize| {
         let field = bytes.get(at..)?.first_chunk()?;
@@ -435,47 +455,68 @@ fn png<'a>(bytes: &'a [u8], limits: &Limits) -> Result<PngDecoder<Cursor<&'a [u8
         return Err(DecodeError::Truncated(Format::Png));
     };
     check_pixels(width, height, limits)?;
-    PngDecoder::with_limits(Cursor::new(bytes), image_limits(limits))
-        .map_err(|e| from_image(Format::Png, e))
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), image_limits(limits))
+        .map_err(|e| from_image(Format::Png, e))?;
+    Ok(Foreign {
+        format: Format::Png,
+        decoder,
+        orientation: exif::of_png(bytes),
+        sixteen_bits: None,
+    })
 }
 
-fn webp(bytes: &[u8]) -> Result<WebPDecoder<Cursor<&[u8]>>, DecodeError> {
+fn webp(bytes: &[u8]) -> Result<Foreign<WebPDecoder<Cursor<&[u8]>>>, DecodeError> {
     // Its decoder calls a missing end a corrupt bitstream.
     let length = bytes.get(4..).and_then(|rest| rest.first_chunk());
     let length = length.map_or(u32::MAX, |b| u32::from_le_bytes(*b));
     if (bytes.len() as u64) < u64::from(length) + 8 {
         return Err(DecodeError::Truncated(Format::WebP));
     }
-    WebPDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::WebP, e))
+    let mut decoder =
+        WebPDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::WebP, e))?;
+    // Blocks that cannot be read say nothing.
+    let block = decoder.exif_metadata().ok().flatten();
+    let xmp = decoder.xmp_metadata().ok().flatten();
+    Ok(Foreign {
+        format: Format::WebP,
+        decoder,
+        orientation: exif::orientation(block.as_deref(), xmp.as_deref()),
+        sixteen_bits: None,
+    })
 }
 
-fn bmp(bytes: &[u8]) -> Result<BmpDecoder<Cursor<&[u8]>>, DecodeError> {
-    BmpDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::Bmp, e))
+fn bitmap(bytes: &[u8]) -> Result<Foreign<BmpDecoder<Cursor<&[u8]>>>, DecodeError> {
+    let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::Bmp, e))?;
+    Ok(Foreign {
+        format: Format::Bmp,
+        decoder,
+        orientation: Orientation::NoTransforms,
+        sixteen_bits: bmp::sixteen_bit_layout(bytes),
+    })
 }
 
-/// The buffer holds what the decoder writes and then the pixels; WebP decoders keep another
-/// picture inside; turning a picture takes a copy.
-fn cost_of(format: Format, decoder: &mut impl ImageDecoder) -> Cost {
-    let (width, height) = decoder.dimensions();
-    let count = u64::from(width) * u64::from(height);
-    let buffer = decoder.total_bytes().max(count.saturating_mul(3));
-    let inside = if format == Format::WebP { count * 4 } else { 0 };
-    let alpha = if decoder.color_type().has_alpha() {
-        count
-    } else {
-        0
-    };
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let turned = match orientation {
-        Orientation::NoTransforms => 0,
-        _ => count * 3,
-    };
-    Cost {
-        width: width.into(),
-        height: height.into(),
-        peak_bytes: buffer
-            .saturating_add(alpha)
-            .saturating_add(inside.max(turned)),
+impl<D: ImageDecoder> Foreign<D> {
+    /// The buffer holds what the decoder writes and then the pixels; WebP decoders keep another
+    /// picture inside; turning a picture takes a copy.
+    fn cost(&self) -> Cost {
+        let (width, height) = self.decoder.dimensions();
+        let count = u64::from(width) * u64::from(height);
+        let buffer = self.decoder.total_bytes().max(count.saturating_mul(3));
+        let webp = self.format == Format::WebP;
+        let inside = if webp { count * 4 } else { 0 };
+        let has_alpha = self.decoder.color_type().has_alpha();
+        let alpha = if has_alpha { count } else { 0 };
+        let turned = match self.orientation {
+            Orientation::NoTransforms => 0,
+            _ => count * 3,
+        };
+        Cost {
+            width: width.into(),
+            height: height.into(),
+            peak_bytes: buffer
+                .saturating_add(alpha)
+                .saturating_add(inside.max(turned)),
+        }
     }
 }
 
@@ -485,11 +526,6 @@ fn recognise(bytes: &[u8]) -> Result<Format, DecodeError> {
         (0, b"GIF8", "a GIF"),
         (0, b"II*\0", "a TIFF or camera raw file"),
         (0, b"MM\0*", "a TIFF or camera raw file"),
-        (4, b"ftypheic", "a HEIC photo"),
-        (4, b"ftypheix", "a HEIC photo"),
-        (4, b"ftypmif1", "a HEIF photo"),
-        (4, b"ftypavif", "an AVIF photo"),
-        (4, b"ftyp", "a video or another MP4-like file"),
         (0, b"\xFF\x0A", "a JPEG XL photo"),
         (0, b"\0\0\0\x0CJXL ", "a JPEG XL photo"),
         (0, b"\0\0\0\x0CjP  ", "a JPEG 2000 photo"),
@@ -523,10 +559,42 @@ fn recognise(bytes: &[u8]) -> Result<Format, DecodeError> {
         Ok(Format::Bmp)
     } else {
         let known = OTHERS.iter().find(|(offset, magic, _)| at(*offset, magic));
+        let known = known.map(|k| k.2).or_else(|| media_container(bytes));
         Err(DecodeError::NotAPhoto(
-            known.map_or("of no known image format", |k| k.2),
+            known.unwrap_or("of no known image format"),
         ))
     }
+}
+
+const HEIC: &str = "a HEIC photo";
+const HEIF: &str = "a HEIF photo";
+const AVIF: &str = "an AVIF photo";
+
+/// What an ISO base media file is, by the brands of its first box (ISO/IEC 14496-12, 23008-12;
+/// AV1 Image File Format). Phones name their photos by many: the first brand may be the general
+/// `mif1`, and the codec then stands among the compatible ones.
+fn media_container(bytes: &[u8]) -> Option<&'static str> {
+    const HEVC_BRANDS: [&[u8; 4]; 8] = [
+        b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs",
+    ];
+    let (size, rest) = bytes.split_first_chunk::<4>()?;
+    let brands = rest.strip_prefix(b"ftyp")?;
+    let size = usize::try_from(u32::from_be_bytes(*size)).ok()?;
+    // A box of files without a list of brands is 16 bytes; no list has a hundred.
+    let brands = &brands[..brands.len().min(size.clamp(12, 408) - 8)];
+    let (brands, _) = brands.as_chunks::<4>();
+    let has = |wanted: &[u8; 4]| brands.contains(wanted);
+    Some(if has(b"avif") || has(b"avis") {
+        AVIF
+    } else if HEVC_BRANDS.iter().any(|brand| has(brand)) {
+        HEIC
+    } else if has(b"mif1") || has(b"msf1") {
+        HEIF
+    } else if has(b"crx ") {
+        "a camera raw file"
+    } else {
+        "a video or another MP4-like file"
+    })
 }
 
 fn check_pixels(width: u64, height: u64, limits: &Limits) -> Result<(), DecodeError> {
@@ -624,20 +692,24 @@ fn from_image(format: Format, error: ImageError) -> DecodeError {
 }
 
 /// Decodes with a decoder of the `image` crate.
-fn decode_with(
-    format: Format,
-    mut decoder: impl ImageDecoder,
+fn decode_with<D: ImageDecoder>(
+    foreign: Foreign<D>,
     limits: &Limits,
 ) -> Result<Photo, DecodeError> {
-    let cost = cost_of(format, &mut decoder);
+    let cost = foreign.cost();
     check_pixels(cost.width, cost.height, limits)?;
     check_memory(cost.peak_bytes, limits)?;
+    let Foreign {
+        format,
+        mut decoder,
+        orientation,
+        sixteen_bits,
+    } = foreign;
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
     let stored_bytes = decoder.total_bytes();
     let count = u64::from(width) * u64::from(height);
     let n = usize::try_from(count).unwrap_or(usize::MAX);
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let buffer_bytes = stored_bytes.max(count * 3);
     decoder
         .set_limits(image_limits(limits))
@@ -648,6 +720,9 @@ fn decode_with(
         .read_image(&mut buffer[..stored_len])
         .map_err(|e| from_image(format, e))?;
     let alpha = to_rgb(format, color, &mut buffer, n)?;
+    if let Some(bits) = sixteen_bits {
+        bmp::cut_fractions(&mut buffer, bits);
+    }
     let size = [width as usize, height as usize];
     if orientation == Orientation::NoTransforms {
         return finish(format, size, buffer, alpha);

@@ -4,7 +4,9 @@
 //! Out: a [`Prediction`]. Not here: heat maps ([`crate::explain`]), both together
 //! ([`crate::classifier`]), metrics, printing.
 
+mod bmp;
 pub mod decode;
+mod exif;
 pub mod fields;
 mod geometry;
 pub mod head;

@@ -89,6 +89,8 @@ pub(super) struct Header<'a> {
     pub frame: Frame,
     pub color: ColorSpace,
     pub exif: Option<&'a [u8]>,
+    /// The last XMP packet.
+    pub xmp: Option<&'a [u8]>,
     pub scan: ScanHeader,
     /// MCUs between restart markers, 0 for none.
     pub restart_interval: usize,
@@ -149,6 +151,7 @@ impl<'a> Header<'a> {
             },
             color: ColorSpace::Gray,
             exif: None,
+            xmp: None,
             scan: ScanHeader::default(),
             restart_interval: 0,
             dc_tables: Default::default(),
@@ -209,8 +212,10 @@ impl<'a> Header<'a> {
                 }
                 0xDD => self.restart_interval = usize::from(Fields(content).word()?),
                 0xE0 if content.starts_with(b"JFIF\0") => application.jfif = true,
-                0xE1 if self.exif.is_none() => {
-                    self.exif = content.strip_prefix(b"Exif\0\0");
+                0xE1 => {
+                    let xmp = content.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0");
+                    self.xmp = xmp.or(self.xmp);
+                    self.exif = self.exif.or(content.strip_prefix(b"Exif\0\0"));
                 }
                 0xEE if content.len() >= 12 && content.starts_with(b"Adobe") => {
                     application.adobe_transform = Some(content[11]);

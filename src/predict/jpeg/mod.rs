@@ -28,6 +28,7 @@ use image::metadata::Orientation;
 use self::header::{Header, Segment};
 use self::output::Output;
 use self::scan::Coefficients;
+use super::exif;
 
 /// Why a JPEG file cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +63,9 @@ impl<'a> Decoder<'a> {
         [self.header.frame.width, self.header.frame.height]
     }
 
-    /// The orientation that EXIF asks for.
+    /// The orientation that EXIF or XMP asks for.
     pub(super) fn orientation(&self) -> Orientation {
-        self.header
-            .exif
-            .and_then(Orientation::from_exif_chunk)
-            .unwrap_or(Orientation::NoTransforms)
+        exif::orientation(self.header.exif, self.header.xmp)
     }
 
     /// Bytes that [`Decoder::decode`] will hold at its peak, beside the file: the photo, and all
