@@ -333,3 +333,277 @@ fn photos_and_models_are_never_written_over() {
     refused(["predict", photo_name, "--gradcam", map, "--raw-map", map]);
     assert_eq!(std::fs::read(&photo).unwrap(), before);
 }
+
+/// The program with 1.5 GB of address space, so that whoever asks for more is refused it; what it
+/// took before it was bounded was 2 GB and more.
+#[cfg(target_os = "linux")]
+fn refused_in_little_memory(args: &[&std::ffi::OsStr]) -> String {
+    let started = std::time::Instant::now();
+    let mut command = assert_cmd::Command::new("sh");
+    let output = command
+        .args(["-c", "ulimit -v 1500000; exec \"$@\"", "sh"])
+        .arg(dermal().get_program())
+        .args(args)
+        .env("NO_COLOR", "1")
+        // Threads reserve 64 MB each otherwise, which are never used.
+        .env("MALLOC_ARENA_MAX", "1")
+        .env("RAYON_NUM_THREADS", "2")
+        .current_dir(repo("."))
+        .timeout(std::time::Duration::from_mins(2))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let shown: String = text.chars().take(2_000).collect();
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {shown}");
+    assert!(
+        text.contains("error: ") && text.contains("hint: "),
+        "{shown}"
+    );
+    assert!(text.len() < 2_000, "the message repeats its input: {shown}");
+    assert!(
+        started.elapsed().as_secs() < 60,
+        "{args:?} took {:?}",
+        started.elapsed()
+    );
+    text
+}
+
+/// A list that is named once and meant 9,000 times.
+#[cfg(target_os = "linux")]
+fn aliases() -> String {
+    format!(
+        "mean: &a [{}]\nstd: [{}]\n",
+        "0, ".repeat(9_000),
+        "*a, ".repeat(9_000)
+    )
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bombs_of_yaml_are_refused_in_little_memory() {
+    let dir = TempDir::new().unwrap();
+    let bomb = dir.path().join("bomb.yaml");
+    let out = dir.path().join("out.safetensors");
+    for (text, says) in [
+        (aliases(), "an anchor"),
+        ("[".repeat(60_000), "nested deeper than"),
+        ("- ".repeat(30_000), "nested deeper than"),
+        (format!("scale: \"{}\"", "9".repeat(60_000)), "a number"),
+        (format!("{}: 1", "k".repeat(900)), "unknown field `kkk"),
+        ("<<: [{}]".to_owned(), "a merge key"),
+        ("x".repeat(1 << 20), "more than 65536 bytes"),
+        ("\0".to_owned(), "expected UTF-8"),
+    ] {
+        fs::write(&bomb, &text).unwrap();
+        for args in [
+            [
+                "import".as_ref(),
+                "fixtures/import/nested.keras".as_ref(),
+                "--preprocess".as_ref(),
+                bomb.as_os_str(),
+                "-o".as_ref(),
+                out.as_os_str(),
+            ],
+            [
+                "predict".as_ref(),
+                PHOTO.as_ref(),
+                "--fields".as_ref(),
+                bomb.as_os_str(),
+                "--field".as_ref(),
+                "age=3".as_ref(),
+            ],
+        ] {
+            let error = refused_in_little_memory(&args);
+            assert!(error.contains("bomb.yaml"), "{error}");
+            if args[0] == "import" {
+                assert!(error.contains(says), "{says}: {error}");
+            }
+        }
+    }
+    assert_eq!(names(dir.path()), ["bomb.yaml"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bombs_of_tables_are_refused_in_little_memory() {
+    let dir = TempDir::new().unwrap();
+    let table = dir.path().join("bomb.csv");
+    let header = "file,label\n";
+    for (text, says) in [
+        (",".repeat(60 << 20), "more than 1000 columns"),
+        (
+            format!("{header}{}", ",".repeat(60 << 20)),
+            "line 2: more than 1000 columns",
+        ),
+        (
+            format!("{header}{}", "\"\n\",".repeat(15 << 20)),
+            "more than 1000 columns",
+        ),
+        (format!("file\n{}", "a\n".repeat(31 << 20)), "too many rows"),
+        (format!("{header}{},nv", "a".repeat(60 << 20)), ""),
+        (format!("{header}\"{}", "a".repeat(60 << 20)), ""),
+    ] {
+        fs::write(&table, text).unwrap();
+        let args = ["compare", "models/demo.safetensors", "--fixtures"];
+        let mut args = args.map(std::ffi::OsStr::new).to_vec();
+        args.push(table.as_os_str());
+        let error = refused_in_little_memory(&args);
+        assert!(error.contains(says), "{says}: {error}");
+    }
+    // A terabyte, of which nothing is read.
+    fs::File::create(&table).unwrap().set_len(1 << 40).unwrap();
+    let args = ["compare", "models/demo.safetensors", "--fixtures"];
+    let mut args = args.map(std::ffi::OsStr::new).to_vec();
+    args.push(table.as_os_str());
+    refused_in_little_memory(&args);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bombs_of_models_are_refused_in_little_memory() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out.safetensors");
+    let keras = |config: &str| {
+        let path = dir.path().join("bomb.keras");
+        let mut archive = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+        let options = zip::write::SimpleFileOptions::default();
+        for (name, text) in [("config.json", config), ("metadata.json", "{}")] {
+            archive.start_file(name, options).unwrap();
+            archive.write_all(text.as_bytes()).unwrap();
+        }
+        archive.finish().unwrap();
+        path
+    };
+    let layers = "{\"class_name\": \"Dense\", \"config\": {\"name\": \"a\"}},".repeat(200_000);
+    let sequential = "{\"class_name\": \"Sequential\", \"config\": {\"layers\": [";
+    for config in [
+        "[".repeat(1 << 20),
+        format!("{{\"class_name\": \"{}\"}}", "x".repeat(8 << 20)),
+        format!("{sequential}{}{{}}]}}}}", layers),
+    ] {
+        let path = keras(&config);
+        refused_in_little_memory(&[
+            "import".as_ref(),
+            path.as_ref(),
+            "-o".as_ref(),
+            out.as_ref(),
+        ]);
+    }
+    // The sizes in an HDF5 file: wherever a dimension stands, it now claims a trillion.
+    let h5 = fs::read(repo("fixtures/import/nested.h5")).unwrap();
+    let path = dir.path().join("bomb.h5");
+    let mut tried = 0;
+    for (at, window) in h5.windows(16).enumerate().step_by(8) {
+        // A dataspace: two dimensions of a weight of this model, each eight bytes.
+        let [rows, columns] =
+            [&window[..8], &window[8..]].map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
+        if !(1..=64).contains(&rows) || !(1..=64).contains(&columns) {
+            continue;
+        }
+        let mut bomb = h5.clone();
+        bomb[at..at + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+        fs::write(&path, &bomb).unwrap();
+        let mut command = assert_cmd::Command::new("sh");
+        let output = command
+            .args(["-c", "ulimit -v 1500000; exec \"$@\"", "sh"])
+            .arg(dermal().get_program())
+            .args([
+                "import".as_ref(),
+                path.as_os_str(),
+                "-o".as_ref(),
+                out.as_os_str(),
+            ])
+            .env("MALLOC_ARENA_MAX", "1")
+            .current_dir(repo("."))
+            .timeout(std::time::Duration::from_mins(1))
+            .output()
+            .unwrap();
+        // A value that no weight depends on may be anything.
+        assert!(
+            matches!(output.status.code(), Some(0 | 2)),
+            "byte {at}: {output:?}"
+        );
+        tried += usize::from(output.status.code() == Some(2));
+        let _ = fs::remove_file(&out);
+        if tried == 8 {
+            break;
+        }
+    }
+    assert!(tried > 0, "no dimension was found");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bombs_of_artifacts_and_photos_are_refused_in_little_memory() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("bomb");
+    let with_header = |length: u64, header: &str| {
+        let mut bytes = length.to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes
+    };
+    let wide = format!("{{{}\"z\":0}}", "\"a\":[0],".repeat(800_000));
+    for bytes in [
+        with_header(u64::MAX, "{}"),
+        with_header(1 << 40, "{}"),
+        with_header(6 << 20, &"[".repeat(6 << 20)),
+        with_header(wide.len() as u64, &wide),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        refused_in_little_memory(&["inspect".as_ref(), file.as_ref()]);
+    }
+    let jpeg = fs::read(repo("fixtures/golden/preprocess/jpeg_progressive_444.jpg")).unwrap();
+    let frame = jpeg.windows(2).position(|w| w == [0xFF, 0xC2]).unwrap();
+    let mut huge = jpeg.clone();
+    huge[frame + 5..frame + 9].fill(0xFF);
+    // Below the limit of pixels, but each coefficient of a progressive file is kept.
+    let mut deep = jpeg.clone();
+    deep[frame + 5..frame + 9].copy_from_slice(&[0x1B, 0x58, 0x1B, 0x58]);
+    // The last scan again and again, each of them a walk over all coefficients.
+    let scan = jpeg.windows(2).rposition(|w| w == [0xFF, 0xDA]).unwrap();
+    let mut scans = jpeg[..jpeg.len() - 2].to_vec();
+    for _ in 0..20_000 {
+        scans.extend(&jpeg[scan..jpeg.len() - 2]);
+    }
+    for (bytes, says) in [
+        (huge, "65535x65535 pixels"),
+        (deep, "bytes of memory"),
+        (scans, ""),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        let error = refused_in_little_memory(&["predict".as_ref(), file.as_ref()]);
+        assert!(error.contains(says), "{says}: {error}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_called_missing() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out.safetensors");
+    let import = |recipe: &str| {
+        refused([
+            "import".as_ref(),
+            "fixtures/import/nested.keras".as_ref(),
+            "--preprocess".as_ref(),
+            recipe.as_ref(),
+            "-o".as_ref(),
+            out.as_os_str(),
+        ])
+    };
+    for recipe in ["/nofile.yaml", "nofile.yml", "folder/recipe", "recipe.json"] {
+        let text = import(recipe);
+        assert!(
+            text.contains(&format!("there is no file `{recipe}`")),
+            "{text}"
+        );
+        assert!(text.contains("hint: check the path"), "{text}");
+        assert!(!text.contains("there is no preprocessing preset"), "{text}");
+    }
+    let text = import("xception");
+    assert!(text.contains("did you mean `keras-xception`?"), "{text}");
+    let text = import(&"y".repeat(10_000));
+    assert!(text.len() < 2_000, "{text}");
+    let text = refused(["predict", PHOTO, "--fields", "/nofile.yaml"]);
+    assert!(text.contains("there is no file `/nofile.yaml`"), "{text}");
+    assert!(text.contains("hint: check the path"), "{text}");
+}

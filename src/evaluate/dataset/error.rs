@@ -35,6 +35,20 @@ pub enum DatasetError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// More columns than allowed.
+    #[error("line {line}: more than {limit} columns")]
+    TooManyColumns {
+        /// Where.
+        line: u64,
+        /// Columns allowed.
+        limit: usize,
+    },
+    /// More rows and columns than fit into memory.
+    #[error("line {line}: the table has too many rows and columns to be read")]
+    TooManyCells {
+        /// Where reading stopped.
+        line: u64,
+    },
     /// A text in another encoding.
     #[error("line {line}: expected UTF-8, but {what}")]
     NotUtf8 {
@@ -242,6 +256,8 @@ impl DatasetError {
             Self::NoRows => "table_without_rows",
             Self::NotATable(_) => "not_a_table",
             Self::TooLong { .. } => "table_too_long",
+            Self::TooManyColumns { .. } => "too_many_columns",
+            Self::TooManyCells { .. } => "too_many_cells",
             Self::NotUtf8 { .. } => "table_is_not_utf8",
             Self::Csv { .. } => "bad_csv",
             Self::Ragged { .. } => "ragged_row",
@@ -301,7 +317,10 @@ impl DatasetError {
                 "give a CSV file that begins with `file,label`, or a folder with a folder of \
                  photos for each class"
             }
-            Self::TooLong { .. } => "split it into several tables",
+            Self::TooLong { .. } | Self::TooManyCells { .. } => {
+                "split it into several tables, or leave out columns that are not needed"
+            }
+            Self::TooManyColumns { .. } => "leave out the columns that are not needed",
             Self::NotUtf8 { .. } => "save the table as UTF-8 (in Excel: \"CSV UTF-8\")",
             Self::Csv { .. } | Self::Ragged { .. } => {
                 "put texts that contain commas or line breaks in double quotes"

@@ -11,6 +11,13 @@ use crate::text::{self, TextError, shorten, suggest};
 /// Bytes that a table may have. A row has about 50: this is over a million photos.
 pub const MAX_TABLE_BYTES: u64 = 64 << 20;
 
+/// Columns that a table may have.
+const MAX_COLUMNS: usize = 1_000;
+
+/// Cells that a table may have, and three for each row: its text takes a fraction of the memory
+/// that a cell does. A million photos with seven columns; at most some 500 MB.
+const MAX_CELLS: usize = 10_000_000;
+
 /// How many things of a kind a message names.
 const SHOWN: usize = 5;
 
@@ -112,12 +119,17 @@ struct Rows {
 
 impl Rows {
     fn parse(text: &str) -> Result<Self, DatasetError> {
+        // Before the reader sees it, which keeps a place for each column of a row.
+        for (i, line) in text.lines().enumerate() {
+            check_columns(line.matches(',').count(), i as u64 + 1)?;
+        }
         let mut reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .from_reader(text.as_bytes());
         let mut record = StringRecord::new();
         let mut all: Vec<(u64, Vec<String>)> = Vec::new();
+        let mut cells = 0;
         let mut lines = Lines {
             bytes: text.as_bytes(),
             at: 0,
@@ -129,6 +141,11 @@ impl Rows {
                 break;
             }
             let line = lines.of(record.position().map_or(0, csv::Position::byte));
+            check_columns(record.len(), line)?;
+            cells += record.len() + 3;
+            if cells > MAX_CELLS {
+                return Err(DatasetError::TooManyCells { line });
+            }
             let columns = all.first().map_or(record.len(), |(_, header)| header.len());
             // A line of commas only, as spreadsheets leave behind the last row.
             let blank = record.iter().all(|text| text.trim().is_empty());
@@ -153,6 +170,16 @@ impl Rows {
         let (_, header) = all.remove(0);
         Ok(Self { header, rows: all })
     }
+}
+
+fn check_columns(columns: usize, line: u64) -> Result<(), DatasetError> {
+    if columns <= MAX_COLUMNS {
+        return Ok(());
+    }
+    Err(DatasetError::TooManyColumns {
+        line,
+        limit: MAX_COLUMNS,
+    })
 }
 
 /// Counts lines as editors do. The reader's own count is one too small after a CRLF, and it
