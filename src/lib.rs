@@ -106,5 +106,3 @@ pub use artifact::Model;
 pub use classifier::{Answer, Classifier, ClassifierError, HeatMaps};
 pub use explain::{Colormap, HeatMap, Method, Overlay, Picture};
 pub use predict::{ExtraInput, Limits, Photo, Prediction};
-
-use text as suggest;

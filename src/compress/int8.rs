@@ -16,7 +16,7 @@ use crate::evaluate::pass::Watch;
 use crate::graph::{Graph, NodeId};
 use crate::predict::{ExtraInput, Limits};
 use crate::quantize::{RangeMethod, separate_tables};
-use crate::suggest::nearest;
+use crate::text::nearest;
 
 /// How a model becomes integers.
 #[derive(Clone, Debug)]

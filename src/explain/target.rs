@@ -2,7 +2,7 @@
 
 use super::ExplainError;
 use crate::graph::{Graph, NodeId, Op, Stage, expose};
-use crate::suggest::edit_distance;
+use crate::text::edit_distance;
 
 /// A feature map of a graph, as a node that can be kept and read.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use super::inputs::ExtraInput;
 use crate::artifact::fields::{FieldMapping, FieldPart, MissingCategory};
-use crate::suggest::{nearest, shorten, suggest};
+use crate::text::{nearest, shorten, suggest};
 
 /// Why fields do not make a model's inputs.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]

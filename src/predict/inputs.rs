@@ -2,7 +2,7 @@
 
 use crate::artifact::{InputKind, Model};
 use crate::graph::NodeId;
-use crate::suggest::nearest;
+use crate::text::{nearest, shorten};
 
 /// Numbers for one input of the model, by its name.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +128,7 @@ impl std::str::FromStr for ExtraInput {
         // Names of Keras inputs have no `=`; values never do.
         let Some((name, values)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             return Err(InputError::Syntax {
-                text: text.chars().take(80).collect(),
+                text: shorten(text),
             });
         };
         let values = values
@@ -137,9 +137,9 @@ impl std::str::FromStr for ExtraInput {
             .map(|(i, value)| {
                 let number = value.trim().parse::<f32>().ok().filter(|v| v.is_finite());
                 number.ok_or_else(|| InputError::Number {
-                    name: name.to_owned(),
+                    name: shorten(name),
                     position: i + 1,
-                    got: value.chars().take(40).collect(),
+                    got: shorten(value),
                 })
             })
             .collect::<Result<Vec<f32>, InputError>>()?;
@@ -212,7 +212,7 @@ fn unknown(model: &Model, name: &str) -> InputError {
         }
     };
     InputError::Unknown {
-        name: name.chars().take(80).collect(),
+        name: shorten(name),
         hint,
     }
 }

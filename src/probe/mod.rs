@@ -508,7 +508,7 @@ fn said(body: &[u8]) -> String {
         Some(message) => message.to_owned(),
         None => String::from_utf8_lossy(body).into_owned(),
     };
-    text.chars().take(200).collect()
+    crate::text::shorten(&text)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::project::{HostFacts, Project, Shipped};
 use super::rules::{self, Findings};
 use super::secrets::Variable;
 use super::start::{self, HEALTH_PATHS, Start};
-use crate::suggest;
+use crate::text as suggest;
 
 const INSTRUCTIONS: [&str; 18] = [
     "ADD",

@@ -47,7 +47,7 @@ pub(super) fn procfile(project: &Project, facts: &mut HostFacts, out: &mut Findi
                 &rules::PROCFILE_SYNTAX,
                 FILE,
                 i + 1,
-                format!("`{}`", crate::suggest::shorten(line)),
+                format!("`{}`", crate::text::shorten(line)),
             ),
         }
     }

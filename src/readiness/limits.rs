@@ -5,7 +5,7 @@ use super::evidence::Evidence;
 use super::project::{ModelReport, Project, SETTINGS_FILE};
 use super::rules::{self, Findings};
 use super::verdict::Verdict;
-use crate::suggest;
+use crate::text as suggest;
 
 impl Project {
     /// What is known of the accuracy of the model that dermal.yaml names: measured now, else in the

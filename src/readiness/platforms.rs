@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calendar::Date;
-use crate::suggest;
+use crate::text as suggest;
 
 /// Age from which a profile should be checked again.
 pub const STALE_DAYS: i64 = 180;

@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::start::{self, Flag, Serve, Start};
 use super::verdict::Verdict;
 use super::{docker, hosts, render};
-use crate::suggest;
+use crate::text as suggest;
 use crate::units;
 
 /// A file of the project.

@@ -381,7 +381,7 @@ fn service(project: &Project, service: &Located, facts: &mut HostFacts, out: &mu
                 &rules::PYTHON_LEFT,
                 FILE,
                 line_of("buildCommand"),
-                format!("`{}`", crate::suggest::shorten(command)),
+                format!("`{}`", crate::text::shorten(command)),
             );
         }
     }
@@ -413,7 +413,7 @@ pub(super) fn health(file: &str, path: &Located, out: &mut Findings) {
             &rules::HEALTH_NOT_SERVED,
             file,
             path.line,
-            format!("`{}`", crate::suggest::shorten(text)),
+            format!("`{}`", crate::text::shorten(text)),
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::located::{Located, Value};
 use super::rules::{Findings, Rule};
-use crate::suggest;
+use crate::text as suggest;
 
 /// What a value may be.
 pub(super) enum Shape {

@@ -3,7 +3,7 @@
 use super::located::{self, Located, Value};
 use super::platforms::{Fact, Platform};
 use super::rules;
-use crate::suggest;
+use crate::text as suggest;
 
 /// Why `dermal.yaml` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

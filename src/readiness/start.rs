@@ -1,7 +1,7 @@
 //! The command that starts the server, wherever it is written: split into words, and judged.
 
 use super::rules::{self, Findings};
-use crate::suggest;
+use crate::text as suggest;
 
 /// Where and how a command is started.
 #[derive(Clone, Debug, PartialEq, Eq)]

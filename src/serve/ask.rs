@@ -163,7 +163,7 @@ impl Asked {
     /// Takes one option or field.
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
         let wrong = |expected: &str| {
-            let got: String = value.chars().take(40).collect();
+            let got = crate::text::shorten(value);
             ApiError::bad(
                 "bad_option",
                 format!("`{name}`: expected {expected}, got `{got}`"),

@@ -79,7 +79,7 @@ struct Parsed<'a> {
 
 /// The start of a name that may be long.
 fn shown(name: &str) -> String {
-    name.chars().take(80).collect()
+    crate::text::shorten(name)
 }
 
 impl Parsed<'_> {

@@ -256,7 +256,7 @@ fn questions(
             let names = names.join("`, `");
             return Err(bad(format!(
                 "the model has no input `{}`; it has `{IMAGE}`{}{names}{}",
-                tensor.name.chars().take(80).collect::<String>(),
+                crate::text::shorten(&tensor.name),
                 if names.is_empty() { "" } else { ", `" },
                 if names.is_empty() { "" } else { "`" },
             )));
@@ -332,7 +332,7 @@ fn subjects(values: Values, shape: &[u64]) -> Result<Vec<Subject>, ApiError> {
 
 /// The values of a tensor, from JSON or from the binary part, of which they are taken.
 fn values(tensor: &mut InputTensor, binary: &mut Bytes) -> Result<Values, ApiError> {
-    let name: String = tensor.name.chars().take(80).collect();
+    let name = crate::text::shorten(&tensor.name);
     let count = tensor
         .shape
         .iter()
@@ -393,7 +393,7 @@ fn from_binary(name: &str, datatype: &str, mut own: Bytes) -> Result<Values, Api
 }
 
 fn wrong_type(name: &str, got: &str) -> ApiError {
-    let got: String = got.chars().take(20).collect();
+    let got = crate::text::shorten(got);
     bad(format!(
         "input `{name}`: expected BYTES or FP32, got `{got}`"
     ))
@@ -552,7 +552,7 @@ fn output(
         }
         (LABEL, Some(_)) => return Err(bad("`classification` is for output `probabilities`")),
         (other, _) => {
-            let other: String = other.chars().take(80).collect();
+            let other = crate::text::shorten(other);
             return Err(bad(format!(
                 "there is no output `{other}`; there are `{PROBABILITIES}` and `{LABEL}`"
             )));

@@ -334,7 +334,7 @@ fn class_index(labels: &[String], name: &str) -> Result<usize, ApiError> {
         .iter()
         .position(|label| label == name)
         .ok_or_else(|| {
-            let shown: String = name.chars().take(80).collect();
+            let shown = crate::text::shorten(name);
             ApiError::bad("unknown_class", format!("the model has no class `{shown}`"))
                 .hint(format!("its classes are {}", labels.join(", ")))
         })

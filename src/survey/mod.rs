@@ -151,20 +151,14 @@ impl Survey<'_> {
 
 /// The text of a small file.
 fn small_text(path: &Path) -> Result<String, SurveyError> {
-    let unreadable = |source| SurveyError::read(path, source);
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_TEXT_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_TEXT_BYTES {
-        return Err(SurveyError::TooLong {
-            path: path.to_owned(),
-            most: MAX_TEXT_BYTES,
-        });
-    }
-    String::from_utf8(bytes).map_err(|_| SurveyError::NotText {
-        path: path.to_owned(),
+    text::read(path, MAX_TEXT_BYTES).map_err(|error| match error {
+        TextError::TooLong { path, limit } => SurveyError::TooLong { path, most: limit },
+        TextError::Encoding { path, .. } | TextError::NotText { path, .. } => {
+            SurveyError::NotText { path }
+        }
+        TextError::Missing(path) => SurveyError::read(&path, ErrorKind::NotFound.into()),
+        TextError::Directory(path) => SurveyError::read(&path, ErrorKind::IsADirectory.into()),
+        TextError::Io { path, source } => SurveyError::read(&path, source),
     })
 }
 

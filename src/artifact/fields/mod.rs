@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::suggest::{shorten, suggest};
+use crate::text::{shorten, suggest};
 
 mod yaml;
 

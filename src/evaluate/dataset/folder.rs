@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Dataset, DatasetError, LabelIndex, Labels, Layout, Sample};
 use crate::predict::decode::has_photo_extension;
-use crate::suggest::shorten;
+use crate::text::shorten;
 
 /// What lies directly in a folder, by name; hidden entries are left out.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! Words of a table or folder to the model's labels.
 
-use crate::suggest::suggest;
+use crate::text::suggest;
 
 /// Finds labels by name: as written, else in other case where only one fits.
 #[derive(Clone, Debug)]

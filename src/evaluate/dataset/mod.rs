@@ -27,7 +27,7 @@ pub use stream::{PhotoStream, Prepared, PreparedPhoto, StreamOptions};
 pub use table::MAX_TABLE_BYTES;
 
 use super::pass::is_evenly_spaced;
-use crate::suggest::{shorten, suggest};
+use crate::text::{shorten, suggest};
 
 /// The table that is read where a folder holds one.
 pub const TABLE_NAME: &str = "labels.csv";

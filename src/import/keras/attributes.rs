@@ -77,18 +77,15 @@ impl<'a> Attributes<'a> {
         value: &Value,
         expected: &str,
     ) -> Result<T, ImportError> {
-        let mut shown = match value {
+        let shown = match value {
             Value::String(s) => s.clone(),
             other => other.to_string(),
         };
-        if shown.len() > 80 {
-            shown = shown.chars().take(77).chain("...".chars()).collect();
-        }
         Err(ImportError::UnsupportedValue {
             path: self.layer.path.clone(),
             class: self.layer.class.clone(),
             attribute: attribute.to_owned(),
-            value: shown.into(),
+            value: crate::text::shorten(&shown).into(),
             expected: expected.into(),
         })
     }

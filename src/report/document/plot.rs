@@ -200,12 +200,7 @@ fn at(value: f64) -> String {
 
 /// A name that fits beside a plot.
 fn cut(name: &str) -> String {
-    if name.chars().count() <= 28 {
-        return name.to_owned();
-    }
-    let mut short: String = name.chars().take(27).collect();
-    short.push('…');
-    short
+    crate::text::shorten_to(name, 28)
 }
 
 #[cfg(test)]
@@ -247,7 +242,7 @@ mod tests {
         let labels = ["<i>".to_owned(), "x".repeat(40)];
         let svg = confusion("t", &labels, &[vec![1, 0], vec![0, 1]]).into_string();
         assert!(svg.contains("&lt;i&gt;") && !svg.contains("<i>"));
-        assert!(svg.contains(&format!("{}…", "x".repeat(27))));
+        assert!(svg.contains(&format!("{}...", "x".repeat(25))));
     }
 
     #[test]
