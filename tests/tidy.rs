@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tensor", &["storage"]),
     ("quantization", &[]),
     ("units", &[]),
-    ("suggest", &[]),
+    ("text", &[]),
     ("file", &[]),
     ("random", &[]),
     ("panel", &["tensor"]),
@@ -38,11 +38,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         "layer_check",
         &["engine", "reference", "graph", "quantization"],
     ),
-    ("import", &["graph", "tensor", "activation"]),
-    (
-        "artifact",
-        &["graph", "storage", "tensor", "suggest", "file"],
-    ),
+    ("import", &["graph", "tensor", "activation", "text"]),
+    ("artifact", &["graph", "storage", "tensor", "text", "file"]),
     ("memory", &[]),
     (
         "quantize",
@@ -58,7 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "predict",
-        &["engine", "artifact", "graph", "suggest", "random"],
+        &["engine", "artifact", "graph", "text", "random"],
     ),
     (
         "explain",
@@ -68,7 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "graph",
             "tensor",
             "activation",
-            "suggest",
+            "text",
         ],
     ),
     (
@@ -80,24 +77,25 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "evaluate",
         &[
-            "explain", "predict", "engine", "artifact", "graph", "suggest", "random",
+            "explain", "predict", "engine", "artifact", "graph", "text", "random",
         ],
     ),
     (
         "compress",
         &[
             "evaluate", "predict", "quantize", "engine", "memory", "artifact", "graph", "tensor",
-            "suggest", "units",
+            "text", "units",
         ],
     ),
     (
         "serve",
         &[
             "predict", "explain", "memory", "engine", "artifact", "graph", "kernels", "file",
+            "text",
         ],
     ),
-    ("probe", &[]),
-    ("readiness", &["memory", "artifact", "units", "suggest"]),
+    ("probe", &["text"]),
+    ("readiness", &["memory", "artifact", "units", "text"]),
     (
         "estimate",
         &[
@@ -126,9 +124,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "engine",
             "artifact",
             "file",
+            "text",
         ],
     ),
-    ("report", &[]),
+    ("report", &["text"]),
     // Plain value types only: what an option may be.
     ("cli", &["explain", "graph", "predict", "units"]),
     ("commands", &["*"]),

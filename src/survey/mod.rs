@@ -32,7 +32,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::artifact::{self, EvidenceRecord, InputKind, Model};
@@ -54,6 +54,7 @@ use crate::readiness::project::{
 use crate::readiness::settings::{Settings, Trial};
 use crate::readiness::start::Flag;
 use crate::readiness::verdict::Verdict;
+use crate::text::{self, TextError};
 
 mod error;
 
@@ -208,7 +209,7 @@ fn facts(path: &Path) -> Result<FileFacts, SurveyError> {
         || name.starts_with(".env");
     let text = if looked_at && bytes <= MAX_TEXT_BYTES {
         // A file that is not text holds no settings.
-        fs::read_to_string(path).ok()
+        text::read(path, MAX_TEXT_BYTES).ok()
     } else {
         None
     };
