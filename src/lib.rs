@@ -27,6 +27,53 @@
 //! a classifier of an artifact's bytes ([`Classifier::from_bytes`]) or of a model in memory
 //! ([`Classifier::new`]).
 //!
+//! # Make it smaller
+//!
+//! FP16 and BF16 need no photos. `compress::int8` watches the model on photos, and leaves layers in
+//! float until a margin of accuracy holds.
+//!
+//! ```
+//! use dermal::compress::{WeightSettings, weights_only};
+//! use dermal::quantize::weights::WeightType;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = std::env::temp_dir().join(format!("dermal-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! let base = dermal::artifact::embedded()?;
+//! let halves = weights_only(&base, WeightType::F16, &WeightSettings::default())?;
+//! let bytes = dermal::artifact::write(&folder.join("fp16.safetensors"), &halves.model)?;
+//! assert!(bytes < dermal::artifact::embedded_bytes().len() as u64);
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Is it still as good?
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use dermal::evaluate::dataset::{Dataset, Labels};
+//! use dermal::evaluate::trial::{NamedModel, TrialOptions, compare_models};
+//! # use dermal::compress::{WeightSettings, weights_only};
+//! # use dermal::quantize::weights::WeightType;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let base = dermal::artifact::embedded()?;
+//! # let halves = weights_only(&base, WeightType::F16, &WeightSettings::default())?;
+//! let labels = base.manifest.labels.clone();
+//! let mut photos = Dataset::open(Path::new("fixtures/labels.csv"), Labels::Required(&labels), &[])?;
+//! photos.thin_out(14); // every 15th, so that this example is fast
+//! let base = NamedModel::new("f32", base);
+//! let candidate = NamedModel::new("fp16", halves.model);
+//! let trial = compare_models(base, candidate, photos, &TrialOptions::default(), &mut |_| {})?;
+//! let comparison = trial.report().comparison.as_ref().ok_or("two models were given")?;
+//! println!("{}", comparison.sentence);
+//! assert_eq!(comparison.agreement.value, 1.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Features
 //!
 //! The default is everything that the `dermal` program is made of. With
@@ -37,15 +84,14 @@
 //! |---|---|
 //! | `mmap` | artifact files are mapped, not read into memory ([`storage`]) |
 //! | `threads` | several threads share the work of one photo ([`kernels::Threads`]) |
-//! | `gradients` | heat maps of models that do not end in a global mean and dense layers (`reference`) |
+//! | `gradients` | heat maps of models that do not end in a global mean and dense layers (`reference`, `layer_check`) |
 //! | `import` | Keras files (`import`) |
-//! | `quantize` | FP16, BF16 and INT8 artifacts (`quantize`) |
-//! | `compress` | a smaller model under a margin of accuracy (`compress`) |
-//! | `evaluate` | labelled photos, trials of models on them, metrics, the verdict on two models (`evaluate`) |
-//! | `estimate` | what a model will take, the kernel's counters and limits (`memory`) |
-//! | `serve`, `probe` | the HTTP server; is a deployed one healthy (`serve`, `probe`) |
-//! | `readiness` | is a project ready to deploy (`readiness`) |
-//! | `prove` | will a model fit on a platform, and a server that shows it (`estimate`, `prove`, `survey`) |
+//! | `quantize`, `compress` | FP16, BF16 and INT8 weights; whole models made smaller under a margin |
+//! | `evaluate` | labelled photos, metrics, the verdict on two models |
+//! | `estimate` | the kernel's counters and limits, what a model will take (`memory`) |
+//! | `serve`, `probe` | the HTTP server; is a deployed one healthy |
+//! | `readiness` | rules for a project that is to be deployed |
+//! | `prove` | a model on a platform: estimated, proved, checked (`estimate`, `prove`, `survey`) |
 //! | `cli` | the program: all of these, the command line and its reports (`cli`, `commands`, `report`) |
 //!
 //! `ARCHITECTURE.md` in the repository has the map: stages, modules, and which may use which.

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::session::EngineChoice;
-use super::{failure, service};
+use super::{engine_options, failure, service};
 use crate::cli::ServeArgs;
 use crate::serve::{self, Config, DEFAULT_JOBS, ModelConfig};
 
@@ -29,7 +28,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
 }
 
 fn config(args: &ServeArgs) -> Result<Config> {
-    let choice = EngineChoice::new(&args.engine)?;
+    let choice = engine_options(&args.engine)?;
     let bind = SocketAddr::new(
         args.bind
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |b| b.ip),

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::service;
-use super::session::EngineChoice;
+use super::{engine_options, service};
 use crate::cli::WorkerArgs;
 use crate::serve::{self, ModelConfig, WorkerConfig};
 
@@ -17,7 +16,7 @@ pub(super) fn run(args: &WorkerArgs) -> Result<()> {
 }
 
 fn config(args: &WorkerArgs) -> Result<WorkerConfig> {
-    let choice = EngineChoice::new(&args.engine)?;
+    let choice = engine_options(&args.engine)?;
     Ok(WorkerConfig {
         model: Arc::new(ModelConfig {
             path: args.model.clone(),
