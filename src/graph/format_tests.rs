@@ -99,7 +99,7 @@ fn stages_heads_and_element_types_are_those_of_the_code() {
     let stages = part("`stage.at` says where", "It is how `--layer`");
     same(&quoted(stages), &variants::<Stage>(json!({"at": "?"})));
     same(
-        first_cells("| `head` | Meaning | Labels |"),
+        &first_cells("| `head` | Meaning | Labels |"),
         &unit::<Head>(),
     );
     let dtypes = unit::<DType>();
