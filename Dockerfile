@@ -15,6 +15,7 @@ COPY models/demo.safetensors /model.safetensors
 # Photos are given back to the system as soon as they are answered (docs/estimating.md).
 ENV MALLOC_MMAP_THRESHOLD_=131072
 USER 65532:65532
-# The server listens on 0.0.0.0:$PORT, which hosting platforms set.
+# The server listens on 0.0.0.0:$PORT, which hosting platforms set. Give them `/health` as the health check: it
+# is 503 until the model is loaded. There is no HEALTHCHECK, because the image has no shell and no curl.
 ENTRYPOINT ["/dermal"]
 CMD ["serve", "/model.safetensors", "--preload"]

@@ -3,12 +3,12 @@
 usage: python scripts/bench_server.py ARTIFACT.safetensors MODEL.onnx PHOTO.jpg [--large PHOTO.jpg]
                      [--connections 1 8] [--seconds 10] [--rounds 3] [--dermal target/release/dermal]
 
-Needs fastapi, uvicorn, onnxruntime, numpy and Pillow. Both servers answer `POST /predict` with a JPEG
-as raw body: decode, resize, run, probabilities as JSON; each with one process and two threads for
-the model, dermal without its cache of answers. Every round starts a fresh server of each kind, one
-after the other, so that a slow moment meets both; it answers the loads in turn, as a server meets
-them in a day: so many connections, more of them, with `--large` that photo over four. Memory is the
-process's VmHWM after each load.
+Needs fastapi, uvicorn, onnxruntime, numpy and Pillow. Both servers answer `POST /predict` with a JPEG as
+the body: they decode, resize and run it, and answer with probabilities as JSON. Each has one process and
+two threads for the model; dermal runs without its cache of answers. Every round starts a fresh server of
+each kind, one after the other, so that a slow moment of the machine affects both. A server answers all
+loads in turn: each number of connections, then with `--large` that photo over four connections. Memory is
+the VmHWM of the process after each load.
 """
 import argparse
 import http.client
@@ -82,7 +82,7 @@ def ready(port):
 
 
 def load(port, body, connections, seconds):
-    """Latencies in ms of everything that was answered with 200, and how many were not."""
+    """Latencies in ms of all answers with status 200, and the number of other answers."""
     times, refused, end = [], [0], time.perf_counter() + seconds
     lock = threading.Lock()
 
@@ -115,7 +115,7 @@ def peak_mb(pid):
 
 
 def measure(command, port, loads, seconds):
-    """A row for each load, all on one server."""
+    """One row for each load, all on the same server."""
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         ready(port)

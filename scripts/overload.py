@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What overload does to a server: asks it one by one, then ten times as often as it can answer, then
-one by one again. Standard library only; a server of your own, not somebody's.
+"""Measures what overload does to a server: sends photos one by one, then ten times as many as it can
+answer, then one by one again. Standard library only. Use it on your own server.
 
 usage: scripts/overload.py URL [--photo FILE ...] [--times 10] [--seconds 20]
        scripts/overload.py URL [--photo FILE ...] --hammer 20 [--seconds 20]
-Start the server with `--cache 0`. With --hammer so many clients ask again at once whatever they were
-told, and answers a second are compared with what the server gives to one client: exit 0 if it is at
-least 80 %. Else exit 0: accepted requests were all answered, the rest told to come
-back (429), p99 of the accepted under three times the median of one alone, and at rest again within
-10 seconds; 1 if not; 2 if it could not be asked.
+Start the server with `--cache 0`. With --hammer, that many clients ask again at once, whatever they are
+told; the exit status is 0 if they get at least 80 % of the answers a second that one client gets. Without
+--hammer it is 0 if all accepted requests were answered, all others were told to come back later (429),
+the p99 of the accepted ones is under three times the median without load, and the server is back to
+normal within 10 seconds. It is 1 if not, 2 if the server could not be asked.
 """
 
 import argparse
@@ -54,13 +54,13 @@ async def alone(where, photo, count):
     for _ in range(count):
         status, seconds = await ask(where, photo)
         if status != 200:
-            sys.exit(f"overload: the server said {status or 'nothing'} to a photo that came alone")
+            sys.exit(f"overload: the server answered {status or 'nothing'} to a single photo")
         times.append(seconds)
     return percentile(times, 0.5)
 
 
 async def hammer(where, photos, clients, seconds):
-    """Answers a second of one client, and of many that do not wait when they are sent away."""
+    """Answers a second of one client, and of many that do not wait when they are turned away."""
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds / 4:
         await alone(where, photos[count % len(photos)], 1)
@@ -121,14 +121,14 @@ async def main():
             back = time.perf_counter() - ended
             break
     p99 = percentile(accepted, 0.99) if accepted else float("inf")
-    print(f"alone             median {unloaded * 1e3:.1f} ms")
+    print(f"without load      median {unloaded * 1e3:.1f} ms")
     print(f"offered           {len(replies)} requests, {offered:.0f} a second ({offered * unloaded:.1f} times)")
     print(f"answered          {len(accepted)}, p50 {percentile(accepted, 0.5) * 1e3:.1f} ms, "
           f"p99 {p99 * 1e3:.1f} ms ({p99 / unloaded:.2f} times), longest {max(accepted) * 1e3:.1f} ms"
           if accepted else "answered          0")
-    print(f"told to come back {refused}")
+    print(f"turned away       {refused}")
     print(f"anything else     {len(other)} {sorted(set(other)) if other else ''}")
-    print("at rest again     " + (f"after {back:.1f} s" if back else "not within 10 s"))
+    print("back to normal    " + (f"after {back:.1f} s" if back else "not within 10 s"))
     fine = accepted and not other and p99 < 3 * unloaded and back
     print("verdict           " + ("holds" if fine else "does not hold"))
     return 0 if fine else 1

@@ -86,7 +86,7 @@ def main():
             time.sleep(1)
             driver.save_screenshot(args.screenshot)
         seen["card"] = shown(driver, "card")
-        # A file that is no photo.
+        # A file that is not a photo.
         driver.find_element(By.ID, "file").send_keys(__file__)
         wait(driver, lambda d: "bad" in d.find_element(By.ID, "status").get_attribute("class"))
         seen["no_photo"] = shown(driver, "status")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs a server inside a cgroup of 512,000,000 bytes, sends photos (some with heat maps, every half
-# minute twenty at once), and asks the kernel whether it had to kill. Version 1 or 2 of cgroups,
-# whichever has a memory controller here; needs root. Photos are the fixtures and, where
-# ../shared/data (or $DERMAL_SHARED_DATA) is, photos of 12 and 18 megapixels.
+# Runs a server in a cgroup of 512,000,000 bytes and sends photos to it, some with heat maps and every
+# half minute twenty at once. Then asks the kernel whether it had to kill the server. Uses version 1 or 2
+# of cgroups, whichever has a memory controller; needs root. The photos are the fixtures and, if
+# ../shared/data (or $DERMAL_SHARED_DATA) exists, photos of 12 and 18 megapixels.
 #
 # usage: scripts/soak.sh [MODEL|-] [MINUTES] [RPS]     `-` is the embedded model; 2 minutes, 4 a second
 # CPU_QUOTA=10000   microseconds of CPU in each 100000 (0.1 CPU); default: no quota
@@ -16,6 +16,7 @@ name=dermal-soak-$$
 
 cannot() { echo "soak: $1" >&2; exit 2; }
 [ -x "$dermal" ] || cannot "$dermal is missing: cargo build --release"
+[ "$model" = - ] || [ -f "$model" ] || cannot "there is no model $model"
 [ "$(id -u)" = 0 ] || cannot "root is needed to make a cgroup"
 
 if [ -d /sys/fs/cgroup/memory ]; then
@@ -56,8 +57,9 @@ finish() {
 trap finish EXIT
 trap 'exit 2' INT TERM
 
-# The kernel charges a page of a file to the group that reads it first. Pages of program and model
-# that are cached already would cost the server nothing, so it runs from copies that are not cached.
+# The kernel charges a page of a file to the group that reads it first. Pages of program and model that are
+# cached already would be missing from the group's counters, although in a fresh container the server pays
+# for them. So the server runs from copies that are not cached.
 uncached() {
   cp "$1" "$2"
   dd of="$2" oflag=nocache conv=notrunc,fdatasync count=0 status=none
@@ -102,11 +104,16 @@ else
   kills=$(sed -n 's/^oom_kill //p' "$memory/memory.events")
   peak=$(cat "$memory/memory.peak" 2>/dev/null || echo unknown)
 fi
+# A peak below what the process alone had resident would mean that pages were charged elsewhere.
+resident=$(awk '/^VmHWM/ { print $2 * 1024 }' "/proc/$pid/status" 2>/dev/null || true)
+if [ "$peak" != unknown ] && [ -n "$resident" ] && [ "$peak" -lt "$resident" ]; then
+  peak="unknown ($peak charged, but $resident resident)"
+fi
 echo "cgroup version $version: $limit bytes, peak $peak ($included), killed ${kills:-0} times"
 grep -m 1 '"model loaded"' "$log" || true
 failed=$(grep -c '"status":5' "$log" || true)
 echo "answers of 500 and above: $failed"
-# Nobody else asks this server: both sides count the same.
+# The server has no other clients, so both sides must count the same.
 grep -q 'client and server count' "$photos/said" || { echo "the ledgers differ"; code=1; }
 [ "$code" = 0 ] && [ "${kills:-0}" = 0 ] && [ "$failed" = 0 ] && exit 0
 [ "$code" = 2 ] && exit 2

@@ -14,6 +14,7 @@ use crate::predict::ExtraInput;
 use crate::units;
 
 mod compare;
+pub(crate) mod environment;
 mod serve;
 mod worker;
 

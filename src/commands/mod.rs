@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::artifact::{ArtifactError, FieldMappingError, LoadError, PreprocessingError};
 use crate::classifier::ClassifierError;
-use crate::cli::{Cli, Command, EngineArgs};
+use crate::cli::{Cli, Command, EngineArgs, environment};
 use crate::compress::CompressError;
 use crate::engine;
 use crate::estimate::EstimateError;
@@ -123,7 +123,11 @@ fn row_filters(texts: &[String]) -> Result<Vec<RowFilter>, DatasetError> {
 /// # Errors
 /// Usage errors, and requests for help or the version: `clap` prints them.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&command().try_get_matches_from(args)?)
+    let args: Vec<OsString> = args.into_iter().collect();
+    let command = environment::ignore_empty_variables(command());
+    let matches = command.clone().try_get_matches_from(&args);
+    let matches = matches.map_err(|error| environment::name_variable(error, &command, &args))?;
+    Cli::from_arg_matches(&matches)
 }
 
 /// The command line's definition with the version text of this machine.

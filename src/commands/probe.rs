@@ -1,4 +1,4 @@
-//! `dermal probe`: is a deployed server healthy.
+//! `dermal probe`: finds out whether a deployed server is healthy.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use serde::Serialize;
 use super::{Outcome, failure};
 use crate::cli::ProbeArgs;
 use crate::predict::{Limits, decode};
-use crate::probe::{self, Facts, Finding, Options};
+use crate::probe::{self, Facts, Finding, ProbeError, ProbeOptions};
 use crate::report::{self, Align, SCHEMA_VERSION, Table};
 
-/// Photos of a folder that are sent, at most: they are held in memory.
+/// Most photos of a folder that are sent. All of them are kept in memory.
 const MAX_PHOTOS: usize = 64;
 
-/// Columns and rows of the made-up photo.
-const MADE_UP: [u32; 2] = [640, 480];
+/// Columns and rows of the generated photo.
+const GENERATED: [u32; 2] = [640, 480];
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -27,11 +27,11 @@ struct Document<'a> {
 }
 
 pub(super) fn run(args: &ProbeArgs) -> Result<Outcome> {
-    let options = Options {
+    let options = ProbeOptions {
         url: args.url.trim_end_matches('/').to_owned(),
         photos: match &args.images {
             Some(folder) => read_photos(folder)?,
-            None => vec![made_up_photo()?],
+            None => vec![generated_photo()?],
         },
         requests: args.requests,
         parallel: args.parallel,
@@ -73,10 +73,13 @@ pub(super) fn run(args: &ProbeArgs) -> Result<Outcome> {
 }
 
 fn read_photos(folder: &Path) -> Result<Vec<Vec<u8>>> {
-    let context = || format!("cannot read folder `{}`", folder.display());
+    let unreadable = |source| ProbeError::Folder {
+        path: folder.to_owned(),
+        source,
+    };
     let mut paths = Vec::new();
-    for entry in folder.read_dir().with_context(context)? {
-        let path = entry.with_context(context)?.path();
+    for entry in folder.read_dir().map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         if decode::has_photo_extension(&path) && path.is_file() {
             paths.push(path);
         }
@@ -97,9 +100,9 @@ fn read_photos(folder: &Path) -> Result<Vec<Vec<u8>>> {
     paths.iter().map(read).collect()
 }
 
-/// Coloured squares as a JPEG file: enough for a server to decode and classify.
-fn made_up_photo() -> Result<Vec<u8>> {
-    let [width, height] = MADE_UP;
+/// Coloured squares as a JPEG file: something that a server can decode and classify.
+fn generated_photo() -> Result<Vec<u8>> {
+    let [width, height] = GENERATED;
     let picture = image::RgbImage::from_fn(width, height, |x, y| {
         let step = |n: u32, by: u32| (n / 32 * by % 200 + 28).to_le_bytes()[0];
         image::Rgb([step(x, 50), step(y, 70), step(x + y, 90)])
@@ -107,6 +110,6 @@ fn made_up_photo() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 90)
         .encode_image(&picture)
-        .context("cannot make up a photo")?;
+        .context("cannot generate a photo")?;
     Ok(bytes)
 }

@@ -1,5 +1,4 @@
-//! `dermal serve`: the command line and environment to a [`serve::Config`], and the process around
-//! the server.
+//! `dermal serve`: turns the command line and environment into a [`serve::ServerConfig`].
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -10,38 +9,38 @@ use anyhow::{Context, Result};
 
 use super::{engine_options, failure, service};
 use crate::cli::ServeArgs;
-use crate::serve::{self, Config, DEFAULT_JOBS, ModelConfig};
+use crate::serve::{self, DEFAULT_JOBS, ModelConfig, ServeError, ServerConfig};
 
-/// Jobs that wait or run anywhere: 640 MB of photos in Redis at the most.
+/// Most jobs that wait or run with Redis: at most 640 MB of photos.
 const DEFAULT_JOBS_SHARED: usize = 64;
 
-/// Longest file of keys.
+/// Longest file with keys.
 const MAX_KEYS_BYTES: u64 = 1 << 20;
 
-/// Shortest key: below, guessing is quick.
-const LEAST_KEY_CHARS: usize = 8;
+/// Shortest key. A shorter one can be guessed quickly.
+const MIN_KEY_CHARS: usize = 8;
 
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
     let config = config(args)?;
-    service::settle(args.log.log_format, args.log.log_level);
+    service::set_up(args.log.log_format, args.log.log_level);
     serve::run(config).context("cannot serve")
 }
 
-fn config(args: &ServeArgs) -> Result<Config> {
+fn config(args: &ServeArgs) -> Result<ServerConfig> {
     let choice = engine_options(&args.engine)?;
     let bind = SocketAddr::new(
         args.bind
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |b| b.ip),
         args.bind.and_then(|b| b.port).unwrap_or(args.port),
     );
-    // Flags of the command line before variables.
+    // Command-line flags override environment variables.
     let preload = if args.lazy {
         false
     } else {
         args.preload || args.preload_model.unwrap_or(true)
     };
     let gradcam = !args.no_gradcam && args.enable_gradcam.unwrap_or(true);
-    // `DERMAL_REDIS=` means that there is none.
+    // A blank URL means that there is no Redis.
     let url = args.redis.as_deref().filter(|url| !url.trim().is_empty());
     let ca = args.redis_ca.as_deref();
     let redis = url.map(|url| service::redis(url, ca)).transpose()?;
@@ -50,7 +49,7 @@ fn config(args: &ServeArgs) -> Result<Config> {
         (None, None) => DEFAULT_JOBS,
         (None, Some(_)) => DEFAULT_JOBS_SHARED,
     };
-    Ok(Config {
+    Ok(ServerConfig {
         model: Arc::new(ModelConfig {
             path: args.model.clone(),
             preload,
@@ -82,10 +81,10 @@ fn config(args: &ServeArgs) -> Result<Config> {
     })
 }
 
-/// The keys of the command line, the environment and the file.
+/// The keys from the command line, the environment and the file.
 fn keys(args: &ServeArgs) -> Result<Vec<String>> {
     let mut keys: Vec<String> = args.api_key.iter().map(|k| k.trim().to_owned()).collect();
-    // `DERMAL_API_KEYS=` means that there are none.
+    // `DERMAL_API_KEYS=a,` has one key.
     keys.retain(|key| !key.is_empty());
     if let Some(path) = &args.api_keys_file {
         let found = keys_in(path)?;
@@ -97,13 +96,10 @@ fn keys(args: &ServeArgs) -> Result<Vec<String>> {
         }
         keys.extend(found);
     }
-    match keys
-        .iter()
-        .find(|key| key.chars().count() < LEAST_KEY_CHARS)
-    {
-        // The key itself stays out of every log.
+    match keys.iter().find(|key| key.chars().count() < MIN_KEY_CHARS) {
+        // The message does not repeat the key: it may end up in a log.
         Some(_) => Err(failure(
-            format!("an API key has fewer than {LEAST_KEY_CHARS} characters"),
+            format!("an API key has fewer than {MIN_KEY_CHARS} characters"),
             "make one with `openssl rand -hex 16`",
         )),
         None => Ok(keys),
@@ -111,14 +107,17 @@ fn keys(args: &ServeArgs) -> Result<Vec<String>> {
 }
 
 fn keys_in(path: &Path) -> Result<Vec<String>> {
-    let context = || format!("cannot read the keys in `{}`", path.display());
-    if path.metadata().with_context(context)?.len() > MAX_KEYS_BYTES {
+    let unreadable = |source| ServeError::KeysFile {
+        path: path.to_owned(),
+        source,
+    };
+    if path.metadata().map_err(unreadable)?.len() > MAX_KEYS_BYTES {
         return Err(failure(
-            format!("`{}` is too long for a file of keys", path.display()),
+            format!("`{}` is too long for a file with keys", path.display()),
             "write one key a line",
         ));
     }
-    let text = std::fs::read_to_string(path).with_context(context)?;
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let lines = text.lines().map(str::trim);
     let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(keys.map(str::to_owned).collect())

@@ -1,4 +1,4 @@
-//! What long-running commands do around themselves: allocator, log, threads, budget.
+//! What `serve` and `worker` share: allocator, log, threads, memory budget, Redis.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -10,23 +10,23 @@ use anyhow::{Context, Result};
 use crate::cli::{LogFormat, LogLevel};
 use crate::memory::limit::memory_limit_bytes;
 use crate::report::{self, LogForm};
-use crate::serve::Redis;
+use crate::serve::{Redis, ServeError};
 
-/// The promise of this program: a server of 512 MB.
+/// The memory that a server gets if nothing else limits it: that of a free host.
 const DEFAULT_BUDGET_BYTES: u64 = 512_000_000;
 
-/// glibc gives freed blocks back to the system only if they were mapped one by one, and raises the
-/// size from which it does so to that of the largest block freed: after some photos it would keep
-/// tens of megabytes. Fixed, every photo and upload goes back at once. Two arenas are one for each
-/// thread that takes large blocks.
+/// Settings for glibc's allocator. glibc returns freed memory to the system only for blocks that it
+/// mapped one by one, and it raises the size from which it does so to that of the largest freed block:
+/// after some photos it would keep tens of megabytes. With a fixed threshold, the memory of every photo
+/// and upload is returned at once. Two arenas are enough for the two threads that use large blocks.
 const ALLOCATOR: &str = "glibc.malloc.mmap_threshold=262144:glibc.malloc.trim_threshold=262144:glibc.malloc.arena_max=2";
 
-/// The variable in which glibc reads them, once, before `main`.
+/// The variable from which glibc reads them, once, before `main`.
 const TUNABLES: &str = "GLIBC_TUNABLES";
 
-/// Settles the allocator, the log and the threads of this process.
-pub(super) fn settle(format: Option<LogFormat>, level: LogLevel) {
-    settle_allocator();
+/// Sets up the allocator, the log and the threads of this process.
+pub(super) fn set_up(format: Option<LogFormat>, level: LogLevel) {
+    set_up_allocator();
     let form = match format {
         None => LogForm::default(),
         Some(LogFormat::Pretty) => LogForm::Pretty,
@@ -39,16 +39,16 @@ pub(super) fn settle(format: Option<LogFormat>, level: LogLevel) {
         LogLevel::Debug => tracing::Level::DEBUG,
     };
     report::start_log(form, level);
-    // Candle's gradients of a small head: its threads would cost more memory than they save time.
-    // An error means that the pool is there already.
+    // Candle computes gradients of a small head only; more threads would cost more memory than they save
+    // time. An error means that the thread pool exists already.
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build_global();
 }
 
-/// Starts this program again with [`ALLOCATOR`], unless it was. It stays the same process. Where it
-/// cannot be, the server still runs, and keeps more memory.
-fn settle_allocator() {
+/// Starts this program again with [`ALLOCATOR`], in the same process, unless that was done already. If it
+/// cannot be done, the server runs all the same and keeps more memory.
+fn set_up_allocator() {
     let set = std::env::var_os(TUNABLES).unwrap_or_default();
     if !cfg!(target_env = "gnu")
         || set
@@ -65,29 +65,27 @@ fn settle_allocator() {
         tunables.push(":");
         tunables.push(set);
     }
-    // Returns only if it fails.
+    // `exec` returns only if it fails.
     let _ = Command::new(program)
         .args(std::env::args_os().skip(1))
         .env(TUNABLES, tunables)
         .exec();
 }
 
-/// The budget: as asked for, else the cgroup's limit, at most 512 MB.
+/// The memory budget: the given one, or else the cgroup's limit, at most 512 MB.
 pub(super) fn budget_bytes(asked: Option<u64>) -> u64 {
     let limit = memory_limit_bytes().unwrap_or(DEFAULT_BUDGET_BYTES);
     asked.unwrap_or(limit.min(DEFAULT_BUDGET_BYTES))
 }
 
-/// Where Redis is. The URL is in no message: it may hold a password.
+/// Reads the address of Redis. No message repeats the URL, because it may contain a password.
 pub(super) fn redis(url: &str, ca: Option<&Path>) -> Result<Redis> {
     let Some(ca) = ca else {
         return Redis::from_url(url).context("cannot use `--redis` (or DERMAL_REDIS)");
     };
-    let pem = std::fs::read(ca).with_context(|| {
-        format!(
-            "cannot read `--redis-ca` (or DERMAL_REDIS_CA) `{}`",
-            ca.display()
-        )
+    let pem = std::fs::read(ca).map_err(|source| ServeError::RedisCaFile {
+        path: ca.to_owned(),
+        source,
     })?;
     Redis::with_ca(url, pem).context("cannot use `--redis` with `--redis-ca`")
 }

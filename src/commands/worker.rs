@@ -1,4 +1,4 @@
-//! `dermal worker`: the command line and environment to a [`serve::WorkerConfig`].
+//! `dermal worker`: turns the command line and environment into a [`serve::WorkerConfig`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::serve::{self, ModelConfig, WorkerConfig};
 
 pub(super) fn run(args: &WorkerArgs) -> Result<()> {
     let config = config(args)?;
-    service::settle(args.log.log_format, args.log.log_level);
+    service::set_up(args.log.log_format, args.log.log_level);
     serve::work(config).context("cannot work")
 }
 
@@ -21,7 +21,7 @@ fn config(args: &WorkerArgs) -> Result<WorkerConfig> {
         model: Arc::new(ModelConfig {
             path: args.model.clone(),
             preload: true,
-            // Whether heat maps are made is the server's choice when it takes a job in.
+            // The server decides about heat maps when it accepts a job.
             gradcam: true,
             threads: choice.threads,
             isa: choice.isa,

@@ -4,7 +4,7 @@
 use crate::artifact::{InputKind, Model};
 use crate::memory::estimate::{Facts, estimate, worst};
 use crate::readiness::verdict::Demand;
-use crate::serve::{Claims, DEFAULT_JOBS, Guests, least_budget};
+use crate::serve::{DEFAULT_JOBS, ExpectedRequests, MemorySettings, least_budget};
 
 /// Defaults of `dermal serve`. A test compares them with its options.
 const MAX_UPLOAD_BYTES: u64 = 10_000_000;
@@ -14,9 +14,9 @@ pub const CACHE_BYTES: u64 = 4_000_000;
 
 /// The settings of a server that can take this load.
 #[must_use]
-pub fn claims(facts: &Facts) -> Claims {
+pub fn claims(facts: &Facts) -> MemorySettings {
     let photos = facts.load.photos_at_once;
-    Claims {
+    MemorySettings {
         cache_bytes: facts.load.cache_bytes,
         max_upload_bytes: MAX_UPLOAD_BYTES.max(facts.photo.file_bytes),
         // A server whose queue is three quarters full draws no heat maps.
@@ -35,13 +35,13 @@ pub fn demand(facts: &Facts) -> Demand {
 /// what a photo really takes, so this may be more than the load's own memory.
 fn admission_bytes(facts: &Facts) -> u64 {
     let photo = &facts.photo;
-    let guests = Guests {
+    let requests = ExpectedRequests {
         count: facts.load.photos_at_once,
         body_bytes: photo.file_bytes,
         heat_maps: facts.load.gradcam.then_some([photo.width, photo.height]),
         decode_bytes: photo.decoded_bytes().saturating_add(photo.decoder_bytes()),
     };
-    least_budget(&claims(facts), &guests)
+    least_budget(&claims(facts), &requests)
 }
 
 /// The query that every request needs: zeros for each input that has neither a default nor a

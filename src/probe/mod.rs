@@ -1,14 +1,16 @@
-//! Is a deployed server healthy: asked over HTTP, from outside.
+//! Finds out over HTTP whether a deployed server is healthy.
 //!
-//! In: [`Options`]. Out: [`Facts`], what was seen, and [`Facts::findings`], what it means. The server
-//! is `dermal serve`, or one with the same paths; what it does not offer (`/memory`) is left out.
+//! In: [`ProbeOptions`]. Out: [`Facts`], what was seen, and [`Facts::findings`], what it means. The
+//! server is `dermal serve`, or one with the same paths; a path that it does not have (`/memory`) is left
+//! out.
 //!
 //! Not here: printing, exit codes (`commands`).
 
-mod burst;
-mod verdict;
+mod findings;
+mod uploads;
 mod watch;
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,50 +18,52 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
 
-pub use burst::{Burst, Reply};
-pub use verdict::{Finding, Percentiles};
-pub use watch::{Watch, requests_inside};
+pub use findings::{Finding, Percentiles};
+pub use uploads::{SimultaneousUploads, UploadResult};
+pub use watch::{HealthWatch, requests_in_flight};
 
-/// Longest answer that is read: a heat map of 4096 pixels as base64.
+/// Longest answer that is read: enough for a heat map of 4096 pixels as base64.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// Longest wait for one answer, once the server is awake.
-const ANSWER_PATIENCE: Duration = Duration::from_mins(1);
+/// Longest wait for one answer, once the server is ready.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Between two looks at a server that is not ready, and at its memory.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a server that is not ready is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often its memory is read during the soak.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
-/// While it goes on, one photo in so many asks for a heat map.
+/// During the soak one photo in this many asks for a heat map.
 const HEAT_MAP_EVERY: usize = 10;
 
-/// While it goes on, so often several photos come at once.
+/// During the soak several photos are sent at once this often.
 const BURST_EVERY: Duration = Duration::from_secs(30);
 
-/// What is asked.
+/// What to send, and how long to wait.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ProbeOptions {
     /// The server, without a trailing slash.
     pub url: String,
     /// Photo files, at least one.
     pub photos: Vec<Vec<u8>>,
-    /// Requests one after the other, and as many again at once.
+    /// How many photos to send one after the other, and then several at once.
     pub requests: usize,
-    /// Requests at once.
+    /// How many to send at once.
     pub parallel: usize,
-    /// How long to go on after that.
+    /// How long to go on after that, the soak.
     pub soak: Option<Duration>,
-    /// Requests a second while it goes on.
+    /// Photos a second during the soak.
     pub rps: f64,
-    /// How long the first answer may take.
+    /// How long the server may take to become ready.
     pub patience: Duration,
-    /// Bytes an hour that memory may grow.
+    /// How much memory may grow, in bytes an hour.
     pub max_growth: u64,
-    /// Shown as `Authorization: Bearer`.
+    /// Sent as `Authorization: Bearer`.
     pub api_key: Option<String>,
 }
 
-/// Why a server could not be asked.
+/// Why a server could not be probed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// It does not answer at all.
@@ -67,14 +71,22 @@ pub enum ProbeError {
     Silent {
         /// The address.
         url: String,
-        /// What the last try said.
+        /// The error of the last attempt.
         source: Box<ureq::Error>,
     },
-    /// There is nothing to send.
+    /// The folder with photos cannot be read.
+    #[error("cannot read folder `{}`", path.display())]
+    Folder {
+        /// The folder that was asked for.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// There is no photo to send.
     #[error("there are no photos to send")]
     NoPhotos,
-    /// The address is none.
-    #[error("`{0}` is no address of a server")]
+    /// The URL is not one.
+    #[error("`{0}` is not the URL of a server")]
     Url(String),
 }
 
@@ -84,6 +96,7 @@ impl ProbeError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Silent { .. } => "silent",
+            Self::Folder { .. } => "folder",
             Self::NoPhotos => "no_photos",
             Self::Url(_) => "url",
         }
@@ -94,55 +107,56 @@ impl ProbeError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Silent { .. } => {
-                "check the address and the platform's log; `--patience` waits longer for a server \
-                 that sleeps"
+                "check the URL and the platform's log; `--patience` waits longer for a server that \
+                 has to wake up"
             }
+            Self::Folder { .. } => "give the path of a folder with photos, or leave `--images` out",
             Self::NoPhotos => "give a folder with JPEG files, or leave `--images` out",
             Self::Url(_) => "write https://host or http://host:port",
         }
     }
 }
 
-/// The server's own counters; absent ones are `None`.
+/// The memory counters of the server; `None` for one that it does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Memory {
+pub struct ServerMemory {
     /// Resident now.
     pub rss_bytes: Option<u64>,
-    /// Resident at most.
+    /// Largest resident memory since its start.
     pub peak_rss_bytes: Option<u64>,
-    /// What it may use.
+    /// Its limit.
     pub limit_bytes: Option<u64>,
 }
 
-/// Answers to a series of photos.
+/// What became of a series of photos.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Series {
     /// Answered with 200.
     pub answered: usize,
-    /// Told to come back (429).
+    /// Told to come back later (429).
     pub busy: usize,
-    /// Anything else; the first few say what.
+    /// Failed in any other way.
     pub failed: usize,
-    /// Requests that the server answered, whatever it said.
+    /// Requests that got any answer.
     #[serde(skip)]
     heard: usize,
-    /// What went wrong first.
+    /// The first few failures.
     pub failures: Vec<String>,
-    /// Milliseconds of those answered.
+    /// Latencies of the answered ones, in milliseconds.
     pub latency_ms: Percentiles,
     #[serde(skip)]
     times: Vec<f64>,
 }
 
-/// What became of a heat map.
+/// What became of the request for a heat map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeatMap {
     /// A picture came.
     Present,
-    /// The server makes none.
+    /// Heat maps are switched off on the server.
     SwitchedOff,
-    /// It should have come.
+    /// None came, for this reason.
     Missing(String),
 }
 
@@ -151,61 +165,61 @@ pub enum HeatMap {
 pub struct Facts {
     /// The server.
     pub url: String,
-    /// Seconds until it was ready: the cold start, if it slept.
+    /// Seconds until it was ready, the cold start included.
     pub ready_after_s: f64,
     /// Whether it became ready at all.
     pub ready: bool,
     /// Before the photos.
-    pub memory_before: Memory,
-    /// After them.
-    pub memory_after: Memory,
+    pub memory_before: ServerMemory,
+    /// After the photos.
+    pub memory_after: ServerMemory,
     /// Photos one after the other.
     pub sequential: Series,
-    /// Photos at once.
+    /// Photos several at a time.
     pub parallel: Series,
     /// The heat map.
     pub heat_map: HeatMap,
-    /// Photos while it went on.
+    /// The soak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,
-    /// What the server counted meanwhile beside what was sent; `None` if it does not say.
-    pub ledger: Option<Ledger>,
+    /// How many answers each side counted; `None` if the server does not tell.
+    pub ledger: Option<AnswerCounts>,
 }
 
-/// Requests for predictions that were answered, counted on both sides.
+/// Answers to requests for predictions, as both sides count them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Ledger {
-    /// Answers that came here.
+pub struct AnswerCounts {
+    /// Answers that the probe got.
     pub client: u64,
-    /// Answers that the server counted; more than here if it has other clients.
+    /// Answers that the server counted. It counts more if it has other clients.
     pub server: u64,
 }
 
-/// What was seen while it went on.
+/// What was seen during the soak.
 #[derive(Clone, Debug, Serialize)]
 pub struct Soak {
-    /// How long.
+    /// How long it took.
     pub minutes: f64,
     /// The photos.
     pub series: Series,
-    /// Resident bytes by minutes.
+    /// Resident memory in bytes at each minute of the soak.
     pub rss_bytes: Vec<(f64, u64)>,
-    /// Growth over the last four fifths, least squares; `None` for too few samples.
+    /// Growth over the last four fifths, by least squares; `None` if there are too few samples.
     pub growth_bytes_per_hour: Option<f64>,
 }
 
 struct Client<'a> {
     agent: ureq::Agent,
-    options: &'a Options,
-    /// Numbers requests, so that photos take turns.
+    options: &'a ProbeOptions,
+    /// Counts requests, so that each sends the next photo.
     sent: AtomicUsize,
 }
 
-/// Asks a server. `progress` is called with what is being done.
+/// Probes a server. `progress` is called with what is being done.
 ///
 /// # Errors
-/// [`ProbeError`] if it never answers. What it answers is in the facts, however bad.
-pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Facts, ProbeError> {
+/// [`ProbeError`] if the server never answers. Bad answers are not errors; they are in the facts.
+pub fn run(options: &ProbeOptions, progress: &mut dyn FnMut(&str)) -> Result<Facts, ProbeError> {
     if options.photos.is_empty() {
         return Err(ProbeError::NoPhotos);
     }
@@ -214,7 +228,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Facts, P
     }
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(ANSWER_PATIENCE))
+        .timeout_global(Some(ANSWER_TIMEOUT))
         .build();
     let client = Client {
         agent: config.into(),
@@ -237,10 +251,10 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Facts, P
     let soak = (options.soak).map(|duration| client.soak(duration, maps, progress));
     let heard = [&sequential, &parallel].map(|series| series.heard);
     let heard = heard.iter().sum::<usize>() + soak.as_ref().map_or(0, |soak| soak.series.heard);
-    // And the heat map.
+    // One more for the heat map.
     let sent = heard as u64 + 1;
     let counted = counted_before.zip(client.counted());
-    let ledger = counted.map(|(before, after)| Ledger {
+    let ledger = counted.map(|(before, after)| AnswerCounts {
         client: sent,
         server: after.saturating_sub(before),
     });
@@ -278,7 +292,7 @@ impl Client<'_> {
             .agent
             .post(format!("{}{path}", self.options.url))
             .header("content-type", "application/octet-stream")
-            // It is the model that is asked, not the memory of its answers.
+            // The model should answer, and not the cache.
             .header("cache-control", "no-cache");
         if let Some(key) = &self.options.api_key {
             request = request.header("authorization", format!("Bearer {key}"));
@@ -289,7 +303,8 @@ impl Client<'_> {
         Ok((status, body.read_to_vec()?))
     }
 
-    /// Whether the server became ready. One without `/readyz` is taken to be ready when it answers.
+    /// Waits until the server is ready; false if that takes too long. A server without `/readyz` counts as
+    /// ready once it answers.
     fn wait_until_ready(&self) -> Result<bool, ProbeError> {
         let started = Instant::now();
         loop {
@@ -307,24 +322,24 @@ impl Client<'_> {
                     }),
                 };
             }
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(ASK_AGAIN);
         }
     }
 
-    fn memory(&self) -> Memory {
+    fn memory(&self) -> ServerMemory {
         let document = match self.get("/memory") {
             Ok((200, body)) => serde_json::from_slice(&body).unwrap_or(Value::Null),
             _ => Value::Null,
         };
         let bytes = |name: &str| document[name].as_u64();
-        Memory {
+        ServerMemory {
             rss_bytes: bytes("rss_bytes"),
             peak_rss_bytes: bytes("peak_rss_bytes"),
             limit_bytes: bytes("limit_bytes"),
         }
     }
 
-    /// Requests for predictions that the server has answered so far, if it says.
+    /// How many requests for predictions the server has answered so far, if it tells.
     fn counted(&self) -> Option<u64> {
         let (200, body) = self.get("/metrics").ok()? else {
             return None;
@@ -381,8 +396,8 @@ impl Client<'_> {
                 match document["gradcam"]["png_base64"].as_str() {
                     // The first bytes of every PNG file.
                     Some(png) if png.starts_with("iVBORw0KGgo") => HeatMap::Present,
-                    Some(_) => HeatMap::Missing("it is no PNG".to_owned()),
-                    None => HeatMap::Missing("the answer has none".to_owned()),
+                    Some(_) => HeatMap::Missing("it is not a PNG".to_owned()),
+                    None => HeatMap::Missing("the answer has no heat map".to_owned()),
                 }
             }
             Ok((501, _)) => HeatMap::SwitchedOff,
@@ -391,8 +406,8 @@ impl Client<'_> {
         }
     }
 
-    /// Sends photos at a rate, some with heat maps and now and then several at once, and watches the
-    /// memory.
+    /// Sends photos at a steady rate, some with heat maps and from time to time several at once, and reads
+    /// the memory.
     fn soak(&self, duration: Duration, maps: bool, progress: &mut dyn FnMut(&str)) -> Soak {
         let started = Instant::now();
         let series = Mutex::new(Series::default());
@@ -429,7 +444,7 @@ impl Client<'_> {
                     loop {
                         let due = {
                             let mut next = lock(&next);
-                            // A server that is slower than the rate is not hurried afterwards.
+                            // If the server was slower than the rate, the probe does not catch up.
                             *next = (*next + period).max(started);
                             *next
                         };
@@ -453,7 +468,7 @@ impl Client<'_> {
         Soak {
             minutes: minutes(),
             series: finish(series),
-            growth_bytes_per_hour: verdict::growth_per_hour(&rss_bytes),
+            growth_bytes_per_hour: findings::growth_per_hour(&rss_bytes),
             rss_bytes,
         }
     }
@@ -485,7 +500,7 @@ fn finish(series: Mutex<Series>) -> Series {
 /// Whether an answer has classes with probabilities.
 fn check_answer(body: &[u8]) -> Result<(), String> {
     let document: Value =
-        serde_json::from_slice(body).map_err(|error| format!("the answer is no JSON: {error}"))?;
+        serde_json::from_slice(body).map_err(|error| format!("the answer is not JSON: {error}"))?;
     let classes = document["predictions"].as_array();
     let fine = classes.is_some_and(|classes| {
         let probability = |class: &Value| class["probability"].as_f64();
@@ -501,7 +516,7 @@ fn check_answer(body: &[u8]) -> Result<(), String> {
     }
 }
 
-/// The start of what a server said about an error.
+/// The beginning of a server's error message.
 fn said(body: &[u8]) -> String {
     let document: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let text = match document["error"]["message"].as_str() {
@@ -516,7 +531,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_without_probabilities_are_none() {
+    fn answers_without_probabilities_are_refused() {
         for (body, fine) in [
             (r#"{"predictions":[{"class":"a","probability":0.5}]}"#, true),
             (

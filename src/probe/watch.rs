@@ -1,4 +1,4 @@
-//! Small questions to a server that works on photos meanwhile.
+//! Small requests to a server while it works on photos.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longest wait for one answer.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Between two questions, so that asking takes little of what is asked about.
-const EVERY: Duration = Duration::from_millis(250);
+/// Pause between two requests, so that they take little time from the server.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Longest page of metrics that is read.
 const MAX_PAGE_BYTES: u64 = 1 << 20;
@@ -17,14 +17,14 @@ const MAX_PAGE_BYTES: u64 = 1 << 20;
 fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
+        .timeout_global(Some(TIMEOUT))
         .build();
     config.into()
 }
 
-/// Requests that wait or are computed, as `/metrics` counts them; `None` if it does not say.
+/// Requests that wait or are computed, as `/metrics` counts them; `None` if the server does not tell.
 #[must_use]
-pub fn requests_inside(url: &str) -> Option<u64> {
+pub fn requests_in_flight(url: &str) -> Option<u64> {
     let mut response = agent().get(format!("{url}/metrics")).call().ok()?;
     let page = response.body_mut().with_config().limit(MAX_PAGE_BYTES);
     let page = page.read_to_string().ok()?;
@@ -35,13 +35,13 @@ pub fn requests_inside(url: &str) -> Option<u64> {
 
 /// Asks for `/health` until it is stopped, as a platform's health check does.
 #[derive(Debug)]
-pub struct Watch {
+pub struct HealthWatch {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Option<Duration>>,
 }
 
-impl Watch {
-    /// Begins at once.
+impl HealthWatch {
+    /// Starts at once.
     #[must_use]
     pub fn start(url: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -52,19 +52,19 @@ impl Watch {
             let mut slowest = None;
             while !stopped.load(Ordering::Relaxed) {
                 let since = Instant::now();
-                // One that breaks tells of a server that is gone, which shows elsewhere.
+                // An error means that the server is gone, which the caller notices anyway.
                 if agent.get(&url).call().is_ok() {
                     slowest = slowest.max(Some(since.elapsed()));
                 }
-                // Not slept: who stops it does not wait.
-                std::thread::park_timeout(EVERY);
+                // Parked and not asleep, so that `stop` does not have to wait.
+                std::thread::park_timeout(PAUSE);
             }
             slowest
         });
         Self { stop, thread }
     }
 
-    /// The slowest answer; `None` if there was none.
+    /// Stops, and returns the time of the slowest answer; `None` if there was none.
     #[must_use]
     pub fn stop(self) -> Option<Duration> {
         self.stop.store(true, Ordering::Relaxed);

@@ -44,7 +44,7 @@ use crate::estimate::{Estimate, EstimateError, SamplePhoto, deployment};
 use crate::memory::estimate::{Facts, Moment, PhotoFacts, State, estimate};
 use crate::memory::measure::{self, Counters};
 use crate::memory::sandbox::{Sandbox, SandboxError};
-use crate::probe::Watch;
+use crate::probe::HealthWatch;
 
 mod guard;
 mod private_copies;
@@ -466,7 +466,7 @@ impl Run<'_> {
         if state.moment == Moment::Loaded {
             return Ok(server.load());
         }
-        let watch = Watch::start(server.url());
+        let watch = HealthWatch::start(server.url());
         let mut done = Ok(());
         for _ in 0..self.facts.rounds(state) {
             let photos = self.photo.variants(&mut self.sent, state.photos);

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{ProveError, StateOutcome};
 use crate::memory::sandbox::Sandbox;
-use crate::probe::{self, Burst, Reply};
+use crate::probe::{self, SimultaneousUploads, UploadResult};
 
 /// Longest wait for anything: 12 photos at a tenth of a CPU take minutes.
 pub(super) const PATIENCE: Duration = Duration::from_mins(15);
@@ -164,28 +164,28 @@ impl Server {
         query: &str,
         gradcam: bool,
     ) -> Result<(), Stopped> {
-        let burst = Burst {
+        let uploads = SimultaneousUploads {
             url: &self.url,
             query,
             photos,
-            patience: PATIENCE,
+            timeout: PATIENCE,
         };
-        for reply in burst.send() {
+        for reply in uploads.send() {
             match reply {
                 reply if is_answer(&reply, gradcam) => {}
-                Reply::Answered { .. } => {
+                UploadResult::Answered { .. } => {
                     return Err(Stopped {
                         outcome: StateOutcome::Refused,
                         message: Some("answered without the heat map: no memory for it".to_owned()),
                     });
                 }
-                Reply::Refused(message) => {
+                UploadResult::Refused(message) => {
                     return Err(Stopped {
                         outcome: StateOutcome::Refused,
                         message: Some(message),
                     });
                 }
-                Reply::Silent(message) => return Err(self.silence(message)),
+                UploadResult::NoAnswer(message) => return Err(self.silence(message)),
             }
         }
         Ok(())
@@ -199,19 +199,19 @@ impl Server {
         query: &str,
         gradcam: bool,
     ) -> Result<Drain, ProveError> {
-        let burst = Burst {
+        let uploads = SimultaneousUploads {
             url: &self.url,
             query,
             photos,
-            patience: PATIENCE,
+            timeout: PATIENCE,
         };
         let count = photos.len() as u64;
         let mut told = Instant::now();
-        let replies = burst.send_around(|| {
+        let replies = uploads.send_around(|| {
             // A request counts once the server has accepted it: before, it lies in a socket.
             let until = Instant::now() + ACCEPT_PATIENCE;
             while Instant::now() < until
-                && probe::requests_inside(&self.url).is_some_and(|inside| inside < count)
+                && probe::requests_in_flight(&self.url).is_some_and(|inside| inside < count)
             {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -288,8 +288,8 @@ impl Server {
 }
 
 /// Whether a photo got all that was asked for.
-fn is_answer(reply: &Reply, gradcam: bool) -> bool {
-    matches!(reply, Reply::Answered { heat_map } if *heat_map || !gradcam)
+fn is_answer(reply: &UploadResult, gradcam: bool) -> bool {
+    matches!(reply, UploadResult::Answered { heat_map } if *heat_map || !gradcam)
 }
 
 impl Drop for Server {

@@ -1,143 +1,104 @@
-//! What all handlers share, and the way of one question through it.
+//! The state that all handlers share, and the path of one question through it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
-
-use super::admission::{Admission, Lease, Ticket};
-use super::ask::{Ask, Subject};
-use super::body::too_large;
+use super::admission::{
+    Admission, Caller, HeatMapCost, MemorySettings, MemorySplit, OverloadDetector, QueueSlot,
+    Reservation,
+};
+use super::answer::{Omission, Served};
 use super::cache::Cache;
-use super::config::Config;
-use super::desk::{Desk, Given};
-use super::division::{Claims, Division};
+use super::config::ServerConfig;
 use super::error::{ApiError, ServeError};
-use super::jobs::{Jobs, Queue};
-use super::keys::{Keys, Rates};
-use super::load::{Load, Patience};
+use super::http::access::{ApiKeys, RateLimiter};
+use super::http::body::too_large;
+use super::jobs::{LocalJobs, Queue};
 use super::metrics::count;
-use super::picture::Price;
-use super::pool::overloaded;
-use super::session::Answer;
+use super::model::{ModelService, overloaded};
+use super::question::{Question, Subject};
 use super::store::Store;
 use crate::memory::measure;
 use crate::predict::{Limits, decode};
 
-/// Bytes of a request's body besides the photo: boundaries, fields.
+/// Bytes of a request's body besides the photo: boundaries and fields.
 pub(super) const OVERHEAD_BYTES: u64 = 64 << 10;
 
-/// How long a request waits for bytes to be set aside.
-pub(super) const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request waits until the bytes for it are free.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The state of a server.
 #[derive(Debug)]
 pub(super) struct App {
-    pub config: Arc<Config>,
+    pub config: Arc<ServerConfig>,
     pub limits: Limits,
     pub admission: Admission,
-    pub desk: Arc<Desk>,
-    pub keys: Keys,
-    pub rates: Option<Rates>,
-    /// Jobs of this process; none where there is a queue.
-    pub jobs: Jobs,
+    pub model: Arc<ModelService>,
+    pub keys: ApiKeys,
+    pub rates: Option<RateLimiter>,
+    /// Jobs of this process; unused if there is a queue.
+    pub jobs: LocalJobs,
     /// Jobs in Redis.
     pub queue: Option<Queue>,
+    /// Whether the server was told to stop.
     pub draining: AtomicBool,
     pub started: Instant,
 }
 
-/// A request that was let in: its place in the queue, and the bytes set aside for its body.
+/// A request that was admitted: its place in the queue, and the bytes reserved for its body.
 #[derive(Debug)]
-pub(super) struct Entry {
-    _ticket: Ticket,
-    _lease: Lease,
+pub(super) struct Admitted {
+    _slot: QueueSlot,
+    _body: Reservation,
     pub until: Instant,
-    load: Arc<Load>,
+    overload: Arc<OverloadDetector>,
 }
 
-impl Drop for Entry {
+impl Drop for Admitted {
     fn drop(&mut self) {
-        self.load.answered();
-    }
-}
-
-/// An answer, and how it came about.
-#[derive(Debug)]
-pub(super) struct Served {
-    pub answer: Arc<Answer>,
-    pub cached: bool,
-    /// A heat map was asked for and left out.
-    pub shed: Option<Shed>,
-    /// What the heat map's picture takes.
-    pub picture: Option<Lease>,
-}
-
-/// Why a heat map is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shed {
-    /// There is too much to do, or no memory for its picture at this moment.
-    Crowded,
-    /// Its picture would take more memory than is ever to be had.
-    TooLarge,
-}
-
-impl From<Shed> for ApiError {
-    fn from(shed: Shed) -> Self {
-        match shed {
-            Shed::Crowded => Self::busy(
-                "heat_map_shed",
-                "heat maps are left out while the server has too much to do",
-                2,
-            ),
-            Shed::TooLarge => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "heat_map_too_large",
-                "the heat map's picture would take more memory than is set aside",
-            )
-            .hint("ask for a smaller `max_side`, or scale the photo down"),
-        }
+        self.overload.answered();
     }
 }
 
 impl App {
-    /// To be called on the runtime.
-    pub(super) fn new(config: Config) -> Result<Arc<Self>, ServeError> {
+    /// Must be called on a thread of the runtime.
+    pub(super) fn new(config: ServerConfig) -> Result<Arc<Self>, ServeError> {
         let config = Arc::new(config);
         let max_jobs = match config.redis {
             None => config.max_jobs,
             Some(_) => 0,
         };
-        let claims = Claims {
+        let settings = MemorySettings {
             cache_bytes: config.cache_bytes,
             max_upload_bytes: config.max_upload_bytes,
             queue: config.queue as u64,
             max_jobs: max_jobs as u64,
         };
-        let division =
-            Division::of(config.budget_bytes, &claims).map_err(|needed| ServeError::Budget {
+        let split = MemorySplit::of(config.budget_bytes, &settings).map_err(|needed| {
+            ServeError::Budget {
                 budget: config.budget_bytes,
                 needed,
-            })?;
+            }
+        })?;
         let limits = Limits {
             max_pixels: config.max_pixels,
             max_bytes: config.max_upload_bytes,
-            max_memory_bytes: division.decode,
+            max_memory_bytes: split.decode,
         };
         let store = config.redis.clone().map(Store::start);
         let shared = store.clone().zip(Some(config.cache_expiry));
         let shared = shared.filter(|(_, expiry)| !expiry.is_zero());
         let cache = Cache::new(config.cache_bytes, shared);
-        let load = Load::new(config.overload_wait);
-        let admission = Admission::new(config.queue, division.uploads);
-        let most_picture_bytes = admission.most_picture_bytes();
+        let overload = OverloadDetector::new(config.overload_wait);
+        let admission = Admission::new(config.queue, split.uploads);
+        let max_picture_bytes = admission.max_picture_bytes();
         Ok(Arc::new(Self {
             admission,
-            desk: Desk::open(&config.model, limits, cache, load)?,
-            keys: Keys::new(&config.api_keys),
-            rates: config.rate_limit.map(Rates::new),
-            jobs: Jobs::new(config.max_jobs, config.job_expiry, most_picture_bytes / 2),
+            model: ModelService::start(&config.model, limits, cache, overload)?,
+            keys: ApiKeys::new(&config.api_keys),
+            rates: config.rate_limit.map(RateLimiter::new),
+            jobs: LocalJobs::new(config.max_jobs, config.job_expiry, max_picture_bytes / 2),
             queue: store.map(Queue::new),
             draining: AtomicBool::new(false),
             started: Instant::now(),
@@ -150,9 +111,9 @@ impl App {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Seconds until the queue has moved on enough for another try.
+    /// Seconds until the requests in the server are answered, for `Retry-After`.
     fn retry_after(&self) -> u64 {
-        let seconds = self.desk.load.mean_seconds() * self.admission.inside() as f64;
+        let seconds = self.model.overload.mean_seconds() * self.admission.in_flight() as f64;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -162,38 +123,38 @@ impl App {
         seconds.clamp(1, 60)
     }
 
-    /// Lets a request in whose body has `length` bytes, as far as it says so.
-    pub(super) async fn enter(&self, length: Option<u64>) -> Result<Entry, ApiError> {
+    /// Admits a request, and reserves memory for its body of `length` bytes.
+    pub(super) async fn admit(&self, length: Option<u64>) -> Result<Admitted, ApiError> {
         let until = Instant::now() + self.config.deadline;
         self.refuse_while_draining()?;
         let now = Instant::now();
-        self.desk.load.arrived(now);
-        // Before its body is read; looked at again when it is.
-        if self.desk.load.would_wait(now) {
+        self.model.overload.arrived(now);
+        // Checked here before the body is read, and again when it is.
+        if self.model.overload.would_wait_too_long(now) {
             return Err(overloaded());
         }
-        let Some(ticket) = self.admission.enter() else {
+        let Some(slot) = self.admission.admit() else {
             return Err(ApiError::busy(
                 "queue_full",
-                "too many requests wait already",
+                "too many requests are waiting already",
                 self.retry_after(),
             ));
         };
-        // Whoever would wait past the deadline had better try later.
-        let wait = self.desk.load.mean_seconds() * ticket.ahead as f64;
+        // A request that would wait past its deadline is better sent again later.
+        let wait = self.model.overload.mean_seconds() * slot.ahead as f64;
         if wait > self.config.deadline.as_secs_f64() {
             return Err(ApiError::busy(
                 "queue_full",
-                "the requests ahead would take too long",
+                "answering the requests ahead would take too long",
                 self.retry_after(),
             ));
         }
-        let lease = self.lease_body(length).await?;
-        Ok(Entry {
-            _ticket: ticket,
-            _lease: lease,
+        let body = self.reserve_body(length).await?;
+        Ok(Admitted {
+            _slot: slot,
+            _body: body,
             until,
-            load: Arc::clone(&self.desk.load),
+            overload: Arc::clone(&self.model.overload),
         })
     }
 
@@ -204,84 +165,84 @@ impl App {
         Ok(())
     }
 
-    /// Sets bytes for a body aside. One without a length gets as many as a body may have.
-    pub(super) async fn lease_body(&self, length: Option<u64>) -> Result<Lease, ApiError> {
-        // JSON takes four bytes for three.
+    /// Reserves memory for a body of `length` bytes; without a length for the largest allowed one.
+    pub(super) async fn reserve_body(&self, length: Option<u64>) -> Result<Reservation, ApiError> {
+        // JSON has four bytes for three of the photo.
         let limit = self.config.max_upload_bytes / 3 * 4 + OVERHEAD_BYTES;
         let bytes = length.unwrap_or(self.config.max_upload_bytes);
         if bytes > limit {
             return Err(too_large(self.config.max_upload_bytes));
         }
-        let lease = self.admission.lease(bytes, LEASE_PATIENCE).await;
-        lease.ok_or_else(|| self.memory_full())
+        self.reserve(bytes).await
     }
 
-    pub(super) fn memory_full(&self) -> ApiError {
-        ApiError::busy(
-            "memory_full",
-            "the uploads that wait take all the memory set aside for them",
-            self.retry_after(),
-        )
-    }
-
-    /// Puts a question to the model, or finds its answer in the cache.
-    pub(super) async fn serve(
-        &self,
-        mut ask: Ask,
-        patience: Patience,
-        until: Instant,
-    ) -> Result<Served, ApiError> {
-        let mut picture = None;
-        let mut shed = None;
-        if let Subject::Photo(photo) = &ask.subject {
-            let cost = decode::cost(photo, &self.limits)?;
-            if let Some(map) = &ask.heat_map {
-                match self.lease_picture(Price::of_photo(&cost, map.max_side)) {
-                    Ok(lease) => picture = Some(lease),
-                    Err(why) => shed = Some(why),
-                }
-            }
-        }
-        if let Some(why) = shed {
-            count(&self.desk.metrics.heat_maps_shed);
-            if ask.picture_only {
-                if patience == Patience::Client && why == Shed::Crowded {
-                    self.desk.load.sent_away();
-                }
-                return Err(why.into());
-            }
-            ask.heat_map = None;
-        }
-        let Given { answer, cached } = self.desk.answer(ask, patience, until).await?;
-        // Noise is rare: a photo's picture takes about half of its price.
-        match (&mut picture, &answer.heat_map) {
-            (Some(lease), Some(map)) => lease.shrink_to(map.png.len() as u64),
-            _ => picture = None,
-        }
-        Ok(Served {
-            answer,
-            cached,
-            shed,
-            picture,
+    /// Reserves bytes of the upload budget; waits for them for [`RESERVE_TIMEOUT`].
+    pub(super) async fn reserve(&self, bytes: u64) -> Result<Reservation, ApiError> {
+        let reserved = self.admission.reserve(bytes, RESERVE_TIMEOUT).await;
+        reserved.ok_or_else(|| {
+            ApiError::busy(
+                "memory_full",
+                "the memory for uploads is in use",
+                self.retry_after(),
+            )
         })
     }
 
-    fn lease_picture(&self, price: Price) -> Result<Lease, Shed> {
-        if price.drawing_bytes > self.limits.max_memory_bytes
-            || price.png_bytes > self.admission.most_picture_bytes()
-        {
-            return Err(Shed::TooLarge);
+    /// Answers a question, from the cache or with the model. The heat map is left out when there is no
+    /// room for its picture.
+    pub(super) async fn serve(
+        &self,
+        mut question: Question,
+        caller: Caller,
+        until: Instant,
+    ) -> Result<Served, ApiError> {
+        let mut picture = None;
+        let mut omitted = None;
+        if let Subject::Photo(photo) = &question.subject {
+            let cost = decode::cost(photo, &self.limits)?;
+            if let Some(map) = &question.heat_map {
+                match self.reserve_picture(HeatMapCost::of_photo(&cost, map.max_side)) {
+                    Ok(reservation) => picture = Some(reservation),
+                    Err(why) => omitted = Some(why),
+                }
+            }
         }
-        if self.admission.is_crowded() {
-            return Err(Shed::Crowded);
+        if let Some(why) = omitted {
+            count(&self.model.metrics.heat_maps_shed);
+            if question.heat_map_only {
+                if caller == Caller::Client && why == Omission::Busy {
+                    self.model.overload.turned_away();
+                }
+                return Err(why.into());
+            }
+            question.heat_map = None;
         }
-        let lease = self.admission.lease_picture(price.png_bytes);
-        lease.ok_or(Shed::Crowded)
+        let mut served = self.model.answer(question, caller, until).await?;
+        served.heat_map_omitted = omitted;
+        // The reservation assumes noise; the picture of a real photo takes about half of it.
+        if let (Some(mut reservation), Some(map)) = (picture, &served.answer.heat_map) {
+            reservation.shrink_to(map.png.len() as u64);
+            served.picture = Some(reservation);
+        }
+        Ok(served)
     }
 
-    /// Memory as `/memory` and the metrics show it.
-    pub(super) fn memory(&self) -> Memory {
-        Memory {
+    fn reserve_picture(&self, cost: HeatMapCost) -> Result<Reservation, Omission> {
+        if cost.drawing_bytes > self.limits.max_memory_bytes
+            || cost.png_bytes > self.admission.max_picture_bytes()
+        {
+            return Err(Omission::TooLarge);
+        }
+        if self.admission.is_nearly_full() {
+            return Err(Omission::Busy);
+        }
+        let reservation = self.admission.reserve_picture(cost.png_bytes);
+        reservation.ok_or(Omission::Busy)
+    }
+
+    /// The memory of the process, for `/memory` and `/metrics`.
+    pub(super) fn memory(&self) -> MemoryCounters {
+        MemoryCounters {
             rss: measure::rss_bytes(),
             anonymous: measure::anonymous_rss_bytes(),
             peak: measure::peak_rss_bytes(),
@@ -293,16 +254,10 @@ impl App {
 
 /// In bytes; `None` for a counter that cannot be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memory {
+pub(super) struct MemoryCounters {
     pub rss: Option<u64>,
     pub anonymous: Option<u64>,
     pub peak: Option<u64>,
     pub virtual_size: Option<u64>,
     pub limit: u64,
-}
-
-/// The status that a model's state means.
-pub(super) fn not_found() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
-        .hint("`/openapi.json` lists what there is; `/docs` shows it")
 }

@@ -1,45 +1,72 @@
-//! What can go wrong: for one request ([`ApiError`]), and for the server itself ([`ServeError`]).
+//! Errors of one request ([`ApiError`]), and of the server itself ([`ServeError`]).
 //!
-//! A request's error says what the client can act on. Paths, addresses and sources of errors stay
-//! in the log.
+//! The error of a request tells the client what it can do. Paths, addresses and causes are only in the
+//! log, and a message never repeats more than the beginning of what the client sent ([`short`]).
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::explain::ExplainError;
+pub(super) use crate::text::shorten as short;
+
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is taken or not ours.
+    /// The address is in use, or belongs to another machine.
     #[error("cannot listen on {address}")]
     Bind {
-        /// As asked for.
+        /// The address that was asked for.
         address: SocketAddr,
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The operating system gives no thread or no signal handler.
+    /// The operating system does not give a thread or a signal handler.
     #[error("cannot start the server")]
     Start(#[source] std::io::Error),
-    /// The address of Redis is not understood. It may hold a password, so it is not repeated.
-    #[error("the URL of Redis is not understood")]
+    /// The URL of Redis cannot be parsed. It may contain a password, so the message does not repeat it.
+    #[error("the URL of Redis cannot be parsed")]
     RedisUrl,
-    /// The certificate that Redis is to be known by is none, or there is no TLS to use it for.
-    #[error("the certificate of Redis' authority cannot be used")]
+    /// The certificate for Redis is not one, or the URL does not use TLS.
+    #[error("the certificate for Redis cannot be used")]
     RedisCa,
-    /// A worker's model cannot be loaded.
+    /// The file with API keys cannot be read.
+    #[error("cannot read the keys in `{}`", path.display())]
+    KeysFile {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file with the certificates for Redis cannot be read.
+    #[error("cannot read `--redis-ca` (or DERMAL_REDIS_CA) `{}`", path.display())]
+    RedisCaFile {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// There is no file at the model's path.
+    #[error("{} `{}`", if *.is_folder { "the model is a folder:" } else { "there is no model" }, path.display())]
+    NoModel {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// Whether there is a folder.
+        is_folder: bool,
+    },
+    /// The model of a worker cannot be loaded.
     #[error("the model cannot be loaded: {0}")]
     Model(String),
-    /// The budget does not hold the model and one photo.
+    /// The budget is too small for the program and one photo.
     #[error("a budget of {budget} bytes is too small: {needed} are needed for the smallest photo")]
     Budget {
-        /// As asked for.
+        /// The budget that was asked for.
         budget: u64,
         /// What the program, uploads and one small photo take.
         needed: u64,
@@ -55,6 +82,9 @@ impl ServeError {
             Self::Start(_) => "start",
             Self::RedisUrl => "redis_url",
             Self::RedisCa => "redis_ca",
+            Self::KeysFile { .. } => "keys_file",
+            Self::RedisCaFile { .. } => "redis_ca_file",
+            Self::NoModel { .. } => "no_model",
             Self::Model(_) => "model",
             Self::Budget { .. } => "budget",
         }
@@ -65,7 +95,7 @@ impl ServeError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Bind { .. } => {
-                "choose another port with `--port` (or PORT), or stop what uses it"
+                "choose another port with `--port` (or PORT), or stop the program that uses it"
             }
             Self::Start(_) => "raise the limit of threads or open files of this user",
             Self::RedisUrl => {
@@ -75,21 +105,33 @@ impl ServeError {
                 "give a PEM file with the authority's certificate, and a URL that begins with \
                  `rediss://`"
             }
+            Self::KeysFile { .. } => {
+                "check the path (`--api-keys-file`, or the variable DERMAL_API_KEYS_FILE): a text file \
+                 with one key a line"
+            }
+            Self::RedisCaFile { .. } => {
+                "check the path: a PEM file with the authority's certificate; without the option \
+                 public authorities are trusted"
+            }
+            Self::NoModel { .. } => {
+                "check the path (MODEL, or the variable DERMAL_MODEL); in a container, whether the image \
+                 has the file or the volume is mounted"
+            }
             Self::Model(_) => "name another artifact, or import the model again",
             Self::Budget { .. } => "raise `--budget`, or lower `--max-upload` and `--queue`",
         }
     }
 }
 
-/// Why a request gets no answer. Small enough to be passed around by value.
+/// Why a request is refused or fails.
 #[derive(Clone, Debug)]
 pub(super) struct ApiError {
     pub status: StatusCode,
-    /// A stable name.
+    /// A stable name of the kind of error.
     pub kind: &'static str,
     pub message: String,
     pub hint: Option<String>,
-    /// Seconds after which trying again makes sense.
+    /// After how many seconds the client may try again.
     pub retry_after: Option<u64>,
 }
 
@@ -108,7 +150,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, kind, message)
     }
 
-    /// Too much to do. Trying again after `seconds` makes sense.
+    /// The server is too busy; the client may try again after `seconds`.
     pub(super) fn busy(kind: &'static str, message: impl Into<String>, seconds: u64) -> Self {
         Self {
             retry_after: Some(seconds.max(1)),
@@ -127,7 +169,7 @@ impl ApiError {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "the server failed; its log has the reason under this request id",
+            "the server failed; its log has the reason, under this request id",
         )
     }
 
@@ -136,7 +178,7 @@ impl ApiError {
         self
     }
 
-    /// A hint of the library, unless it speaks of the command line.
+    /// Adds a hint of the library, unless the hint is about the command line.
     fn library_hint(self, hint: String) -> Self {
         if hint.contains("`--") || hint.contains("`dermal ") {
             self
@@ -235,12 +277,12 @@ struct Body<'a> {
     retry_after_seconds: Option<u64>,
 }
 
-/// The kind of the error that a response carries, for the log.
+/// The kind of error, attached to a response for the log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ErrorKind(pub &'static str);
 
 impl ApiError {
-    /// The error as a value for documents that hold several answers.
+    /// The error as a JSON value, for the documents of jobs.
     pub(super) fn to_value(&self) -> serde_json::Value {
         serde_json::to_value(self.body()).unwrap_or_default()
     }
@@ -254,8 +296,8 @@ impl ApiError {
         }
     }
 
-    /// Status, headers and log entry around a body that a protocol prescribes.
-    pub(super) fn dress(&self, mut response: Response) -> Response {
+    /// Adds status, headers and the kind for the log to a response.
+    pub(super) fn decorate(&self, mut response: Response) -> Response {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
@@ -265,7 +307,7 @@ impl ApiError {
             self.status,
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT
         ) {
-            // The rest of the body is not wanted, so the connection cannot go on.
+            // The rest of the body is not read, so the connection cannot be used again.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -279,7 +321,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = axum::Json(Envelope { error: self.body() }).into_response();
-        self.dress(body)
+        self.decorate(body)
     }
 }
 

@@ -1,7 +1,7 @@
-//! Numbers for Prometheus, in its text format 0.0.4
+//! Metrics for Prometheus, in its text format 0.0.4
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 //!
-//! Fifteen numbers need no library: the usual exporter brings a server and thirty crates.
+//! Written by hand: the usual exporter brings a second server and thirty crates.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Upper edges of the buckets of times, in seconds: from a cache hit to a starved CPU.
+/// Upper bounds of the histogram's buckets, in seconds: from a cache hit to a starved CPU.
 const EDGES: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
@@ -21,7 +21,7 @@ struct Times {
     seconds: f64,
 }
 
-/// What happened since the start.
+/// Counts of what happened since the start.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     requests: Mutex<BTreeMap<(String, u16), u64>>,
@@ -37,11 +37,11 @@ pub(super) struct Metrics {
     pub reloads: AtomicU64,
 }
 
-/// A number as it is now.
+/// A value at this moment.
 pub(super) struct Gauge {
     pub name: &'static str,
     pub help: &'static str,
-    /// Left out where it cannot be read.
+    /// `None` if it cannot be read; then it is left out.
     pub value: Option<f64>,
 }
 
@@ -50,13 +50,13 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 impl Metrics {
-    /// A response was made.
+    /// Counts a response.
     pub(super) fn request(&self, route: &str, status: u16) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests.entry((route.to_owned(), status)).or_default() += 1;
     }
 
-    /// A stage took so long.
+    /// Records how long a stage took.
     pub(super) fn time(&self, stage: &'static str, took: Duration) {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         let times = times.entry(stage).or_default();
@@ -68,8 +68,8 @@ impl Metrics {
         }
     }
 
-    /// The page that Prometheus reads. `looks` are those into the cache: level, result, count.
-    pub(super) fn text(&self, gauges: &[Gauge], looks: &[(&str, &str, u64)]) -> String {
+    /// The page that Prometheus reads. `lookups` are those of the cache: level, result, count.
+    pub(super) fn text(&self, gauges: &[Gauge], lookups: &[(&str, &str, u64)]) -> String {
         let mut out = String::new();
         let head = |out: &mut String, name: &str, kind: &str, help: &str| {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -89,7 +89,7 @@ impl Metrics {
             (
                 "heat_maps_shed",
                 &self.heat_maps_shed,
-                "Heat maps left out under load.",
+                "Heat maps that were left out because the server was busy.",
             ),
             ("cache_hits", &self.cache_hits, "Answers from the cache."),
             (
@@ -102,17 +102,17 @@ impl Metrics {
                 &self.client_gone,
                 "Requests whose client left before the answer.",
             ),
-            (
-                "connections",
-                &self.connections,
-                "Connections that were accepted.",
-            ),
+            ("connections", &self.connections, "Accepted connections."),
             (
                 "connections_evicted",
                 &self.connections_evicted,
                 "Idle connections closed to make room.",
             ),
-            ("model_reloads", &self.reloads, "Models swapped in."),
+            (
+                "model_reloads",
+                &self.reloads,
+                "Times that the model was loaded again.",
+            ),
         ];
         for (name, counter, help) in counters {
             let name = format!("dermal_{name}_total");
@@ -120,9 +120,9 @@ impl Metrics {
             let _ = writeln!(out, "{name} {}", counter.load(Ordering::Relaxed));
         }
         let name = "dermal_cache_lookups_total";
-        let help = "Looks into the cache by level (memory or Redis, by the file or its pixels).";
+        let help = "Cache lookups by level (memory or Redis, by file or by pixels).";
         head(&mut out, name, "counter", help);
-        for (level, result, count) in looks {
+        for (level, result, count) in lookups {
             let _ = writeln!(
                 out,
                 "{name}{{level=\"{level}\",result=\"{result}\"}} {count}"

@@ -1,80 +1,65 @@
-//! The HTTP server: photos in, classes and heat maps out, inside a budget of memory.
+//! The HTTP server: photos in, classes and heat maps out, within a memory budget.
 //!
-//! In: a [`Config`]. Out: answers, until the process is told to stop. One thread speaks HTTP, one
-//! owns the model (`pool`); what a request may cost is settled before its photo is decoded
-//! (`admission`), so that memory cannot run out however many come. Photos are never written to
-//! disk or log, and no path from a request is ever opened. Where there is a Redis (`store`),
-//! replicas share answers (`cache`) and jobs (`jobs`), which a [`work`]er answers.
+//! In: a [`ServerConfig`]. Out: answers, until the process is told to stop. One thread speaks HTTP
+//! (`http`, `routes`), another owns the model (`model`). Admission control (`admission`) reserves memory
+//! for a request before its body is read and before its photo is decoded, so that memory cannot run out
+//! however many requests come. Photos are never written to disk or to the log, and no path from a
+//! request is ever opened. With a Redis (`store`), replicas share answers (`cache`) and jobs (`jobs`),
+//! which workers answer ([`work`]).
 //!
-//! Not here: the command line and the log's format (`commands`), TLS (the platform's proxy).
+//! Arrows between the modules point down: `routes` -> `app` -> `model`, `jobs`, `http` -> `cache` ->
+//! `answer`, `question`, `admission`, `store` -> `error`.
+//!
+//! Not here: the command line and the format of the log (`commands`), TLS (the platform's proxy).
 
 mod admission;
+mod answer;
 mod app;
-mod ask;
-mod body;
 mod cache;
 mod config;
-mod connection;
-mod desk;
-mod division;
-mod document;
 mod error;
-mod health;
+mod http;
 mod jobs;
-mod json;
-mod keys;
-mod load;
 mod metrics;
-mod page;
-mod picture;
-mod pool;
-mod predict;
-mod protocol;
+mod model;
+mod question;
 mod random;
-mod router;
-mod session;
+mod routes;
 mod store;
-mod tensors;
 mod worker;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-pub use config::{Config, DEFAULT_JOBS, ModelConfig, WorkerConfig};
-pub use division::{Claims, Guests, least_budget};
+pub use admission::{ExpectedRequests, MemorySettings, least_budget};
+pub use config::{DEFAULT_JOBS, ModelConfig, ServerConfig, WorkerConfig};
 pub use error::ServeError;
 pub use store::Redis;
 pub use worker::work;
 
 use app::App;
-use connection::Connections;
-use desk::Desk;
-use metrics::count;
+use http::connection::{self, Connections};
 
-/// How often the model's file is looked at.
-const LOOK_AT_FILE: Duration = Duration::from_secs(2);
+/// How often a stopping server checks whether it is done.
+const CHECK_DONE_EVERY: Duration = Duration::from_millis(20);
 
-/// How often a stopping server looks whether it is done.
-const LOOK_AT_WORK: Duration = Duration::from_millis(20);
+/// How long connections may take to close once the last answer is made.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long connections may take to end once the last answer is made.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Serves until SIGTERM or SIGINT, and then until accepted requests are answered or the grace is
-/// over. SIGHUP or a changed file loads the model again.
+/// Serves until SIGTERM or SIGINT, then answers the requests that were accepted, but no longer than the
+/// grace period. SIGHUP or a changed file loads the model again.
 ///
 /// # Errors
-/// [`ServeError`] if it cannot start; a model that cannot be loaded is no such error, but a server
-/// that is alive and not ready.
-pub fn run(config: Config) -> Result<(), ServeError> {
-    // One thread does all I/O: it is a small part of the work, and a second one would need memory
-    // of its own.
+/// [`ServeError`] if the server cannot start. A model file that exists but cannot be loaded is not an
+/// error: the server stays alive and reports that it is not ready.
+pub fn run(config: ServerConfig) -> Result<(), ServeError> {
+    // One thread does all I/O. It is a small part of the work, and a second thread would need more
+    // memory.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -82,13 +67,15 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     runtime.block_on(serve(config))
 }
 
-async fn serve(config: Config) -> Result<(), ServeError> {
+async fn serve(config: ServerConfig) -> Result<(), ServeError> {
+    config.model.check_exists()?;
     let on = |kind| signal(kind).map_err(ServeError::Start);
     let mut terminate = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
     let hang_up = on(SignalKind::hangup())?;
     let address = config.bind;
-    // First the address: who asks too early is told to wait, not refused.
+    // The server listens before it loads the model, so that early clients are told to wait and are not
+    // refused.
     let bind = |source| ServeError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
@@ -108,13 +95,13 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let (stop, stopped) = watch::channel(false);
     let accepting = tokio::spawn(connection::accept(
         listener,
-        router::router(&app),
-        Arc::clone(&app),
+        routes::router(&app),
+        (app.config.max_connections, Arc::clone(&app.model.metrics)),
         Arc::clone(&connections),
         stopped,
     ));
-    let reloading = tokio::spawn(reload(
-        Arc::clone(&app.desk),
+    let reloading = tokio::spawn(model::watch(
+        Arc::clone(&app.model),
         app.config.model.path.clone(),
         hang_up,
     ));
@@ -122,23 +109,23 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!(inside = app.admission.inside(), "stopping");
+    tracing::info!(inside = app.admission.in_flight(), "stopping");
     let asked = Instant::now();
     app.draining.store(true, Ordering::Release);
     reloading.abort();
-    let is_quiet = || app.admission.inside() == 0 && app.jobs.open_count() == 0;
+    let is_quiet = || app.admission.in_flight() == 0 && app.jobs.open_count() == 0;
     let wait = |until: Instant| until.checked_duration_since(Instant::now());
-    let last = asked + grace.saturating_sub(CLOSE_PATIENCE.min(grace / 2));
+    let last = asked + grace.saturating_sub(CLOSE_TIMEOUT.min(grace / 2));
     while !is_quiet() && wait(last).is_some() {
-        tokio::time::sleep(LOOK_AT_WORK).await;
+        tokio::time::sleep(CHECK_DONE_EVERY).await;
     }
     app.jobs.cancel_all();
-    // Receivers live in the tasks of connections.
+    // An error means that no connection is left to tell.
     let _ = stop.send(true);
     let _ = accepting.await;
-    let closed = Instant::now() + CLOSE_PATIENCE.min(grace / 2);
+    let closed = Instant::now() + CLOSE_TIMEOUT.min(grace / 2);
     while connections.count() > 0 && wait(closed).is_some() {
-        tokio::time::sleep(LOOK_AT_WORK).await;
+        tokio::time::sleep(CHECK_DONE_EVERY).await;
     }
     tracing::info!(
         left = connections.count(),
@@ -146,33 +133,4 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         "stopped"
     );
     Ok(())
-}
-
-/// Loads the model again on SIGHUP, and when its file has changed and stays as it is.
-async fn reload(desk: Arc<Desk>, path: Option<PathBuf>, mut hang_up: Signal) {
-    let stamp = |path: &Path| {
-        let metadata = std::fs::metadata(path).ok()?;
-        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        Some((modified, metadata.len()))
-    };
-    let look = || path.as_deref().and_then(stamp);
-    let mut loaded = look();
-    let mut last = loaded;
-    let mut tick = tokio::time::interval(LOOK_AT_FILE);
-    loop {
-        let asked = tokio::select! {
-            _ = hang_up.recv() => true,
-            _ = tick.tick() => false,
-        };
-        let now = look();
-        // A file that is being copied changes from look to look.
-        let changed = now.is_some() && now != loaded && now == last;
-        last = now;
-        if asked || changed {
-            tracing::info!(asked, "loading the model again");
-            loaded = now;
-            count(&desk.metrics.reloads);
-            desk.pool.load();
-        }
-    }
 }

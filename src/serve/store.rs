@@ -1,11 +1,12 @@
-//! The connection to Redis that replicas and workers share: kept, given up, and made again.
+//! The connection to Redis, which replicas and workers share.
 //!
-//! One task keeps the connection: it pings an idle one, and after a failure tries again with growing
-//! pauses. Whoever needs Redis while it is away is told so at once and waits for nothing; what has
-//! just failed is tried once more, so that every operation here must be safe to repeat.
+//! One task keeps the connection open: it pings it while it is idle, and after a failure connects again
+//! with growing pauses. While Redis cannot be reached, operations fail at once instead of waiting. An
+//! operation whose connection was lost is tried once more, so every operation must be safe to repeat.
 //!
-//! One Redis (or what speaks its protocol: Valkey), version 6.2 or later, by `redis://` or, with TLS,
-//! `rediss://`. Not here: Cluster and Sentinel. The URL may hold a password, and is never shown.
+//! Works with one Redis 6.2 or later, or with a server of the same protocol such as Valkey, by
+//! `redis://` or, with TLS, `rediss://`. Cluster and Sentinel are not supported. The URL may contain a
+//! password and is never shown.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,21 +23,21 @@ use super::error::{ApiError, ServeError};
 use super::random::random;
 
 /// Longest wait for a connection.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest wait for a reply: a photo of 10 MB at 20 Mbit/s.
-const REPLY_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for a reply: enough for a photo of 10 MB at 20 Mbit/s.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a connection that nobody uses is looked at.
+/// How often an idle connection is checked.
 const PING_EVERY: Duration = Duration::from_secs(2);
 
-/// First and longest pause between two tries to connect.
+/// First and longest pause between two attempts to connect.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3)];
 
 /// How long a request waits for a connection that is being made or was lost just now.
-const PATIENCE: Duration = Duration::from_millis(700);
+const TIMEOUT: Duration = Duration::from_millis(700);
 
-/// Where Redis is and how to get in.
+/// The address of Redis, and the credentials for it.
 #[derive(Clone)]
 pub struct Redis(Client);
 
@@ -57,12 +58,12 @@ impl Redis {
             .map_err(|_| ServeError::RedisUrl)
     }
 
-    /// Reads a URL that begins with `rediss://`. Whose certificate is not signed by one of `ca` (PEM) is
-    /// not talked to; public authorities count no more.
+    /// Reads a URL that begins with `rediss://`. The certificate of Redis must be signed by one of `ca`
+    /// (PEM); public authorities are not accepted.
     ///
     /// # Errors
-    /// [`ServeError::RedisUrl`]; [`ServeError::RedisCa`] if there is no certificate, or nothing that it is
-    /// good for.
+    /// [`ServeError::RedisUrl`]; [`ServeError::RedisCa`] if `ca` has no certificate, or the URL does not
+    /// use TLS.
     pub fn with_ca(url: &str, ca: Vec<u8>) -> Result<Self, ServeError> {
         const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
         let url = url.trim();
@@ -86,18 +87,18 @@ impl Redis {
         self.0.get_connection_info().addr().to_string()
     }
 
-    /// A connection whose replies may take `patience`.
-    pub(super) async fn connect(&self, patience: Duration) -> RedisResult<MultiplexedConnection> {
+    /// Opens a connection whose replies may take `timeout`.
+    pub(super) async fn connect(&self, timeout: Duration) -> RedisResult<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_PATIENCE))
-            .set_response_timeout(Some(patience));
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(timeout));
         self.0
             .get_multiplexed_async_connection_with_config(&config)
             .await
     }
 }
 
-/// What Redis is to do.
+/// An operation of Redis.
 #[derive(Clone, Copy)]
 pub(super) enum Request<'a> {
     Command(&'a Cmd),
@@ -136,20 +137,20 @@ impl Request<'_> {
     }
 }
 
-/// Whether Redis is there.
+/// Whether Redis can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
-    /// Nothing is known yet.
-    New,
+pub(super) enum RedisState {
+    /// The first connection is being made.
+    Connecting,
     Up,
-    /// Since when, and why.
+    /// Not reachable: since when, and why.
     Down(Instant, &'static str),
 }
 
 #[derive(Debug)]
 struct Current {
     connection: Option<MultiplexedConnection>,
-    /// How many connections there were before: what an old one says counts no more.
+    /// Number of the connection, so that an error of an older one is ignored.
     generation: u64,
 }
 
@@ -158,11 +159,11 @@ struct Current {
 pub(super) struct Store {
     redis: Redis,
     current: Mutex<Current>,
-    link: watch::Sender<Link>,
-    trouble: Notify,
+    state: watch::Sender<RedisState>,
+    failed: Notify,
 }
 
-/// A stable name for what is wrong with Redis.
+/// A stable name of what is wrong with Redis.
 pub(super) fn kind(error: &RedisError) -> &'static str {
     match error.kind() {
         ErrorKind::AuthenticationFailed => "redis_refused",
@@ -177,18 +178,18 @@ pub(super) fn kind(error: &RedisError) -> &'static str {
     }
 }
 
-fn away(kind: &'static str) -> ApiError {
+fn unavailable(kind: &'static str) -> ApiError {
     let kind = if kind == "redis_full" {
         "redis_full"
     } else {
         "redis_unavailable"
     };
-    ApiError::unavailable(kind, "the shared queue of jobs cannot be used just now")
-        .hint("try again, or ask `/predict`, which does not need it")
+    ApiError::unavailable(kind, "the shared job queue cannot be used at the moment")
+        .hint("try again, or use `/predict`, which does not need the queue")
 }
 
 impl Store {
-    /// Begins to connect, and keeps at it as long as the runtime lives.
+    /// Begins to connect, and stays connected for as long as the runtime lives.
     pub(super) fn start(redis: Redis) -> Arc<Self> {
         let store = Arc::new(Self {
             redis,
@@ -196,8 +197,8 @@ impl Store {
                 connection: None,
                 generation: 0,
             }),
-            link: watch::Sender::new(Link::New),
-            trouble: Notify::new(),
+            state: watch::Sender::new(RedisState::Connecting),
+            failed: Notify::new(),
         });
         tokio::spawn(Arc::clone(&store).keep());
         store
@@ -210,15 +211,15 @@ impl Store {
     async fn keep(self: Arc<Self>) {
         let mut pause = PAUSES[0];
         loop {
-            match self.redis.connect(REPLY_PATIENCE).await {
+            match self.redis.connect(REPLY_TIMEOUT).await {
                 Ok(connection) => {
                     self.current().connection = Some(connection);
-                    self.link.send_replace(Link::Up);
+                    self.state.send_replace(RedisState::Up);
                     tracing::info!(redis = self.redis.address(), "connected to Redis");
                     let connected = Instant::now();
-                    let error = self.watch().await;
+                    let error = self.check_until_lost().await;
                     self.down(&error);
-                    // One that is lost at once over and over is not asked ever faster.
+                    // A connection that is lost right away keeps the long pause.
                     if connected.elapsed() > PAUSES[1] {
                         pause = PAUSES[0];
                     }
@@ -230,12 +231,12 @@ impl Store {
         }
     }
 
-    /// Looks after a connection until it fails.
-    async fn watch(&self) -> RedisError {
+    /// Checks the connection until it fails.
+    async fn check_until_lost(&self) -> RedisError {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(PING_EVERY) => {}
-                () = self.trouble.notified() => {}
+                () = self.failed.notified() => {}
             }
             let Some(mut connection) = self.current().connection.clone() else {
                 return (ErrorKind::Io, "the connection failed").into();
@@ -254,14 +255,14 @@ impl Store {
             current.connection = None;
             current.generation += 1;
         }
-        let before = *self.link.borrow();
+        let before = *self.state.borrow();
         let since = match before {
-            Link::Down(since, _) => since,
+            RedisState::Down(since, _) => since,
             _ => Instant::now(),
         };
-        self.link.send_replace(Link::Down(since, kind));
-        // Once for each change, however often it is tried.
-        if !matches!(before, Link::Down(_, reason) if reason == kind) {
+        self.state.send_replace(RedisState::Down(since, kind));
+        // Logged once for each change, not for each attempt.
+        if !matches!(before, RedisState::Down(_, reason) if reason == kind) {
             tracing::warn!(
                 redis = self.redis.address(),
                 kind,
@@ -271,31 +272,33 @@ impl Store {
         }
     }
 
-    pub(super) fn link(&self) -> Link {
-        *self.link.borrow()
+    pub(super) fn state(&self) -> RedisState {
+        *self.state.borrow()
     }
 
     /// The connection, if there is one at this moment.
-    pub(super) fn at_hand(&self) -> Option<MultiplexedConnection> {
+    pub(super) fn current_connection(&self) -> Option<MultiplexedConnection> {
         self.current().connection.clone()
     }
 
-    /// The connection and its number. One that is being made is waited for, not long.
+    /// The connection and its number. Waits a short time for one that is being made.
     async fn connection(&self) -> Result<(MultiplexedConnection, u64), ApiError> {
-        let mut link = self.link.subscribe();
-        let wait = match self.link() {
-            Link::Down(since, kind) if since.elapsed() >= PATIENCE => return Err(away(kind)),
-            _ => tokio::time::timeout(PATIENCE, link.wait_for(|link| *link == Link::Up)),
+        let mut state = self.state.subscribe();
+        let wait = match self.state() {
+            RedisState::Down(since, kind) if since.elapsed() >= TIMEOUT => {
+                return Err(unavailable(kind));
+            }
+            _ => tokio::time::timeout(TIMEOUT, state.wait_for(|state| *state == RedisState::Up)),
         };
         let _ = wait.await;
         let current = self.current();
         match &current.connection {
             Some(connection) => Ok((connection.clone(), current.generation)),
-            None => Err(away("redis_unavailable")),
+            None => Err(unavailable("redis_unavailable")),
         }
     }
 
-    /// Has something done, twice if the connection is lost on the way: it must be safe to repeat.
+    /// Runs an operation, and repeats it once if the connection is lost meanwhile.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         request: impl Into<Request<'_>>,
@@ -304,7 +307,7 @@ impl Store {
         done.ok_or_else(ApiError::internal)
     }
 
-    /// As [`Store::run`]; `None` for an error that is expected.
+    /// Like [`Store::run`], but returns `None` for an error that the caller expects.
     pub(super) async fn run_unless<T: FromRedisValue>(
         &self,
         request: impl Into<Request<'_>>,
@@ -326,26 +329,26 @@ impl Store {
             }
             if !(lost && again) {
                 tracing::warn!(kind, %error, "Redis failed");
-                return Err(away(kind));
+                return Err(unavailable(kind));
             }
             again = false;
         }
     }
 
-    /// A connection failed: nobody else should try it.
+    /// Gives up a connection that failed, so that no other operation tries it.
     fn lost(&self, generation: u64, error: &RedisError) {
         let is_current = self.current().generation == generation;
         if is_current {
             self.down(error);
-            self.trouble.notify_one();
+            self.failed.notify_one();
         }
     }
 
-    /// Waits until Redis is there.
+    /// Waits until Redis can be reached.
     pub(super) async fn wait(&self) {
-        let mut link = self.link.subscribe();
-        // The sender lives in `self`.
-        let _ = link.wait_for(|link| *link == Link::Up).await;
+        let mut state = self.state.subscribe();
+        // It cannot fail: the sender lives in `self`.
+        let _ = state.wait_for(|state| *state == RedisState::Up).await;
     }
 
     pub(super) fn redis(&self) -> &Redis {
@@ -353,7 +356,7 @@ impl Store {
     }
 }
 
-/// 0 to 1, so that replicas do not all try at the same moment.
+/// A random number from 0 to 1, so that replicas do not all try at the same moment.
 pub(super) fn jitter() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let share = random() as f64 / u64::MAX as f64;
@@ -392,7 +395,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_redis_that_is_away_is_told_soon_and_named() {
+    async fn an_unreachable_redis_fails_fast_and_is_named() {
         // A port that was free just now.
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -405,12 +408,18 @@ mod tests {
         let error = store.run::<()>(&ping).await.unwrap_err();
         assert_eq!(error.kind, "redis_unavailable");
         assert_eq!(error.retry_after, Some(2));
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(TIMEOUT).await;
         let again = Instant::now();
         assert!(store.run::<()>(&ping).await.is_err());
-        assert!(again.elapsed() < PATIENCE / 2, "it is known to be away");
-        assert!(started.elapsed() < CONNECT_PATIENCE * 2);
-        assert!(matches!(store.link(), Link::Down(_, "redis_unreachable")));
-        assert!(store.at_hand().is_none());
+        assert!(
+            again.elapsed() < TIMEOUT / 2,
+            "it is known to be unreachable"
+        );
+        assert!(started.elapsed() < CONNECT_TIMEOUT * 2);
+        assert!(matches!(
+            store.state(),
+            RedisState::Down(_, "redis_unreachable")
+        ));
+        assert!(store.current_connection().is_none());
     }
 }

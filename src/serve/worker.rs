@@ -1,13 +1,13 @@
 //! `dermal worker`: answers the jobs that servers put into Redis, on any number of machines.
 //!
-//! One job at a time, as a server has one photo at a time. While a job is computed its time is
-//! renewed, so that nobody else takes it over, however long it takes; a worker that dies or hangs
-//! renews nothing, and after the visibility time another takes its job. An error that every worker
-//! would meet (a damaged photo, an unknown class) is the job's answer; one of the machine is tried
-//! again, until the job was given out too often.
+//! A worker answers one job at a time. While it computes, it renews the job, so that no other worker
+//! takes it, however long it takes. A worker that dies or hangs renews nothing, and after the visibility
+//! time another worker takes its job. An error that every worker would meet (a damaged photo, an unknown
+//! class) is the answer to the job. An error of the machine is tried again, until the job was given out
+//! too often.
 //!
-//! When Redis is away the worker waits for it. When it is told to stop it takes no new job, finishes
-//! its own, and gives back what the grace is too short for.
+//! While Redis cannot be reached, the worker waits for it. When it is told to stop, it takes no new job,
+//! finishes the current one, and gives it back if the grace period is too short.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,54 +17,52 @@ use redis::aio::MultiplexedConnection;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::app::{Served, Shed};
-use super::ask::{Ask, Asked, Subject};
+use super::admission::{
+    BASE_BYTES, Caller, HeatMapCost, MIN_DECODE_BYTES, OverloadDetector, TYPICAL_PICTURE_BYTES,
+};
+use super::answer::{AnswerFormat, Omission};
 use super::cache::Cache;
 use super::config::WorkerConfig;
-use super::desk::{Desk, Given};
-use super::division::{BASE_BYTES, LEAST_DECODE_BYTES, PICTURE_BYTES};
-use super::document::document;
 use super::error::{ApiError, ServeError};
-use super::jobs::{Begun, Question, Queue, Taken, expired};
-use super::load::{Load, Patience};
-use super::picture::Price;
-use super::pool::Phase;
-use super::predict::Form;
+use super::http::body::too_large;
+use super::http::document::document;
+use super::http::request::RequestId;
+use super::jobs::{JobRequest, JobStart, Queue, TakenJob, expired};
+use super::model::{self, ModelInfo, ModelService, Phase};
+use super::question::{Question, QuestionBuilder, Subject};
 use super::random::random;
-use super::router::RequestId;
-use super::session::ModelInfo;
-use super::store::{Link, Store, jitter};
+use super::store::{RedisState, Store, jitter};
 use crate::predict::{Limits, decode};
 
-/// How long a worker waits for a job before it looks around again.
+/// How long a worker waits for a new job before it looks for abandoned ones again.
 const BLOCK: Duration = Duration::from_secs(1);
 
-/// A reply on the connection that blocks may take so much longer.
-const REPLY_PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer than [`BLOCK`] the reply to a blocking read may take.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause after a failure of Redis.
+/// Pause after an error of Redis.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A job's time is renewed so often in its visibility time: two signs of life may be lost.
-const SIGNS_OF_LIFE: u32 = 3;
+/// How often a job is renewed within its visibility time, so that two renewals may be lost.
+const RENEWALS: u32 = 3;
 
-/// Least time for which a worker counts as alive after its last word.
-const ALIVE: Duration = Duration::from_secs(10);
+/// Least time for which a worker counts as alive after its last report.
+const MIN_ALIVE: Duration = Duration::from_secs(10);
 
-/// Times that a picture is held at most while its answer goes to Redis: JSON, which is a third more,
-/// as it is, in the command, in the packet and in the connection's buffer, or the PNG with the first.
-const SENDING: u64 = 6;
+/// How many times its size a picture takes at most while its answer is sent to Redis. The JSON is a third
+/// larger than the PNG, and exists in the command, in the packet and in the connection's buffer.
+const COPIES_WHILE_SENDING: u64 = 6;
 
-/// Characters of a job's name in the log: enough to find it, too few to fetch its answer.
+/// How much of a job's id is logged: enough to find the job, too little to fetch its answer.
 const LOGGED_ID_CHARS: usize = 8;
 
-/// How long a worker looks for the model at its start.
-const LOAD_PATIENCE: Duration = Duration::from_mins(10);
+/// How long a worker waits at its start until the model is loaded.
+const LOAD_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Works until SIGTERM or SIGINT. SIGHUP or a changed file loads the model again.
+/// Answers jobs until SIGTERM or SIGINT. SIGHUP or a changed file loads the model again.
 ///
 /// # Errors
-/// [`ServeError`] if it cannot start: unlike a server, a worker without a model is of no use.
+/// [`ServeError`] if it cannot start. Unlike a server, a worker whose model cannot be loaded ends.
 pub fn work(config: WorkerConfig) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -74,15 +72,16 @@ pub fn work(config: WorkerConfig) -> Result<(), ServeError> {
 }
 
 async fn run(config: WorkerConfig) -> Result<(), ServeError> {
+    config.model.check_exists()?;
     let on = |kind| signal(kind).map_err(ServeError::Start);
     let mut terminate = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
     let hang_up = on(SignalKind::hangup())?;
-    // A photo as it came from Redis and as it is kept.
+    // The photo exists twice: as it came from Redis, and in the question.
     let held = BASE_BYTES + 2 * config.max_upload_bytes;
     let decode_bytes = config.budget_bytes.saturating_sub(held);
-    // A small photo, and a picture of the usual size on its way.
-    let least = LEAST_DECODE_BYTES.max(PICTURE_BYTES * SENDING);
+    // Room for a small photo, and for a picture of the usual size while it is sent.
+    let least = MIN_DECODE_BYTES.max(TYPICAL_PICTURE_BYTES * COPIES_WHILE_SENDING);
     if decode_bytes < least {
         return Err(ServeError::Budget {
             budget: config.budget_bytes,
@@ -98,9 +97,9 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
     let shared =
         (!config.cache_expiry.is_zero()).then(|| (Arc::clone(&store), config.cache_expiry));
     let cache = Cache::new(0, shared);
-    // Jobs wait in Redis, where nobody counts them.
-    let load = Load::new(f64::INFINITY);
-    let desk = Desk::open(&config.model, limits, cache, load)?;
+    // Jobs wait in Redis, so there is never overload here.
+    let overload = OverloadDetector::new(f64::INFINITY);
+    let service = ModelService::start(&config.model, limits, cache, overload)?;
     let name = format!("{}-{:016x}", std::process::id(), random());
     tracing::info!(
         worker = name,
@@ -120,14 +119,14 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
     let (stop, stopping) = watch::channel(false);
     let worker = Worker {
         queue: Queue::new(store),
-        desk: Arc::clone(&desk),
+        service: Arc::clone(&service),
         limits,
         config,
         name,
         stopping,
     };
     let path = worker.config.model.path.clone();
-    let reloading = tokio::spawn(super::reload(desk, path, hang_up));
+    let reloading = tokio::spawn(model::watch(service, path, hang_up));
     let mut working = std::pin::pin!(worker.run());
     let done = tokio::select! {
         done = working.as_mut() => Some(done),
@@ -141,8 +140,8 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
     let asked = Instant::now();
     tracing::info!("stopping");
     let _ = stop.send(true);
-    // It ends by itself within the grace, but for a Redis that does not answer.
-    let done = tokio::time::timeout(grace + REPLY_PATIENCE, working).await;
+    // It ends by itself within the grace period, unless Redis does not answer.
+    let done = tokio::time::timeout(grace + REPLY_TIMEOUT, working).await;
     tracing::info!(ms = asked.elapsed().as_secs_f64() * 1e3, "stopped");
     done.unwrap_or(Ok(()))
 }
@@ -150,18 +149,18 @@ async fn run(config: WorkerConfig) -> Result<(), ServeError> {
 struct Worker {
     config: WorkerConfig,
     limits: Limits,
-    desk: Arc<Desk>,
+    service: Arc<ModelService>,
     queue: Queue,
-    /// In the group of workers.
+    /// Its name in the consumer group.
     name: String,
     stopping: watch::Receiver<bool>,
 }
 
 impl Worker {
     async fn run(&self) -> Result<(), ServeError> {
-        let until = Instant::now() + LOAD_PATIENCE;
-        if self.desk.pool.loaded(until).await.is_err() {
-            let detail = match self.desk.pool.phase() {
+        let until = Instant::now() + LOAD_TIMEOUT;
+        if self.service.inference.loaded(until).await.is_err() {
+            let detail = match self.service.inference.phase() {
                 Phase::Failed(failure) => failure.detail,
                 _ => "loading takes too long".to_owned(),
             };
@@ -171,8 +170,8 @@ impl Worker {
         let mut cursor = "0-0".to_owned();
         let mut model = None;
         while !*self.stopping.borrow() {
-            // It may have been swapped.
-            model = self.desk.pool.info().or(model);
+            // Another model may have been loaded meanwhile.
+            model = self.service.inference.info().or(model);
             let Some(info) = &model else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
@@ -190,32 +189,33 @@ impl Worker {
         Ok(())
     }
 
-    fn holds(&self) -> Duration {
-        self.config.visibility.max(ALIVE)
+    /// How long a report of being alive holds.
+    fn alive_for(&self) -> Duration {
+        self.config.visibility.max(MIN_ALIVE)
     }
 
-    /// A job that another worker left, or a new one.
+    /// An abandoned job of another worker, or a new one.
     async fn next(
         &self,
         model: &str,
         reader: &mut Option<MultiplexedConnection>,
         cursor: &mut String,
-    ) -> Result<Option<Taken>, ApiError> {
+    ) -> Result<Option<TakenJob>, ApiError> {
         let me = (model, self.name.as_str());
-        self.queue.alive(me, self.holds()).await?;
+        self.queue.alive(me, self.alive_for()).await?;
         let visibility = self.config.visibility;
         if let Some(taken) = self.queue.claim(me, visibility, cursor).await? {
             return Ok(Some(taken));
         }
         if reader.is_none() {
             let redis = self.queue.store.redis();
-            let made = redis.connect(BLOCK + REPLY_PATIENCE).await;
+            let made = redis.connect(BLOCK + REPLY_TIMEOUT).await;
             *reader = Some(made.map_err(|_| ApiError::internal())?);
         }
         let Some(connection) = reader else {
             return Ok(None);
         };
-        // Not to be cut short: what Redis has given out meanwhile would wait for the visibility time.
+        // Never cancelled: a job that Redis gives out meanwhile would wait for the visibility time.
         match self.queue.next(me, BLOCK, connection).await {
             Ok(taken) => Ok(taken),
             Err(error) => {
@@ -229,7 +229,7 @@ impl Worker {
     async fn wait_for_redis(&self) {
         tokio::time::sleep(PAUSE.mul_f64(0.5 + jitter())).await;
         let mut stopping = self.stopping.clone();
-        if self.queue.store.link() != Link::Up {
+        if self.queue.store.state() != RedisState::Up {
             tokio::select! {
                 () = self.queue.store.wait() => {}
                 _ = stopping.wait_for(|&stop| stop) => {}
@@ -237,20 +237,20 @@ impl Worker {
         }
     }
 
-    async fn job(&self, taken: Taken, model: &ModelInfo) {
+    async fn job(&self, taken: TakenJob, model: &ModelInfo) {
         let limits = (self.config.max_deliveries, self.config.max_upload_bytes);
-        // Without Redis it stays pending, and is claimed when its time is over.
-        let Ok(begun) = self.queue.begin(&taken, &self.name, limits).await else {
+        // If Redis fails, the job stays pending and is claimed after the visibility time.
+        let Ok(start) = self.queue.begin(&taken, &self.name, limits).await else {
             return;
         };
-        match begun {
-            Begun::Gone => tracing::debug!(job = short(&taken), "cancelled or answered already"),
-            Begun::Lost("expired") => self.finish(&taken, &Err(expired()), None).await,
-            Begun::Lost(_) => {
-                let error = super::body::too_large(self.config.max_upload_bytes);
+        match start {
+            JobStart::Gone => tracing::debug!(job = short(&taken), "cancelled or answered already"),
+            JobStart::Lost("expired") => self.finish(&taken, &Err(expired()), None).await,
+            JobStart::Lost(_) => {
+                let error = too_large(self.config.max_upload_bytes);
                 self.finish(&taken, &Err(error), None).await;
             }
-            Begun::Dead { deliveries, error } => {
+            JobStart::Dead { deliveries, error } => {
                 let reason = if error.is_empty() {
                     "worker_died"
                 } else {
@@ -258,33 +258,33 @@ impl Worker {
                 };
                 self.give_up(&taken, deliveries - 1, reason).await;
             }
-            Begun::Run {
+            JobStart::Run {
                 deliveries,
                 question,
                 photo,
             } => {
                 let started = Instant::now();
-                let Ok(question) = serde_json::from_str::<Question>(&question) else {
+                let Ok(request) = serde_json::from_str::<JobRequest>(&question) else {
                     self.give_up(&taken, deliveries, "question_unreadable")
                         .await;
                     return;
                 };
-                let answering = self.answer(&question, photo, model);
+                let answering = self.answer(&request, photo, model);
                 let outcome = tokio::select! {
                     outcome = answering => outcome,
-                    () = self.keep(&taken, model) => {
+                    () = self.renew(&taken, model) => {
                         tracing::info!(job = short(&taken), "cancelled, or given to another worker");
                         return;
                     }
                     () = self.out_of_grace() => {
-                        tracing::info!(job = short(&taken), "given back: there is no time left");
+                        tracing::info!(job = short(&taken), "given back: the grace period is over");
                         let _ = self.queue.release(&taken, &self.name, "").await;
                         return;
                     }
                 };
                 let kind = outcome.as_ref().err().map(|error| error.kind);
                 tracing::info!(
-                    request_id = question.request_id,
+                    request_id = request.request_id,
                     job = short(&taken),
                     deliveries,
                     error = kind,
@@ -298,58 +298,54 @@ impl Worker {
 
     async fn answer(
         &self,
-        question: &Question,
+        request: &JobRequest,
         photo: Vec<u8>,
         model: &ModelInfo,
     ) -> Result<String, ApiError> {
-        let asked = Asked::from_options(&question.options)?;
-        let form = Form {
-            top: asked.top,
+        let builder = QuestionBuilder::from_options(&request.options)?;
+        let format = AnswerFormat {
+            top: builder.top,
             png: false,
         };
-        let mut ask = asked.finish(Subject::Photo(photo.into()), self.config.model.gradcam)?;
-        let shed = self.shed(&ask)?;
-        if shed.is_some() {
-            ask.heat_map = None;
+        let subject = Subject::Photo(photo.into());
+        let mut question = builder.finish(subject, self.config.model.gradcam)?;
+        let omitted = self.omit_heat_map(&question)?;
+        if omitted.is_some() {
+            question.heat_map = None;
         }
         let until = Instant::now() + self.config.deadline;
-        let Given { answer, cached } = self.desk.answer(ask, Patience::Job, until).await?;
-        if answer.model != model.id {
-            // Swapped between taking the job and answering it.
+        let mut served = self.service.answer(question, Caller::Job, until).await?;
+        if served.answer.model != model.id {
+            // Another model was loaded after the job was taken.
             return Err(ApiError::unavailable(
                 "other_model",
                 "another model answered",
             ));
         }
-        let served = Served {
-            answer,
-            cached,
-            shed,
-            picture: None,
-        };
-        let id = RequestId(question.request_id.as_str().into());
-        Ok(document(served, form, &id)?.into_text())
+        served.heat_map_omitted = omitted;
+        let id = RequestId(request.request_id.as_str().into());
+        Ok(document(served, format, &id)?.into_text())
     }
 
-    /// Whether there is no memory for the picture that is asked for: one job at a time is decoded, then
-    /// drawn on, then sent.
-    fn shed(&self, ask: &Ask) -> Result<Option<Shed>, ApiError> {
-        let (Subject::Photo(photo), Some(map)) = (&ask.subject, &ask.heat_map) else {
+    /// Whether the heat map must be left out because there is no memory for its picture. The memory is that
+    /// of one job, which is decoded, drawn on and sent, one after the other.
+    fn omit_heat_map(&self, question: &Question) -> Result<Option<Omission>, ApiError> {
+        let (Subject::Photo(photo), Some(map)) = (&question.subject, &question.heat_map) else {
             return Ok(None);
         };
-        let cost = decode::cost(photo, &self.limits)?;
-        let price = Price::of_photo(&cost, map.max_side);
-        let drawing = price.drawing_bytes.saturating_add(price.png_bytes);
-        let most = drawing.max(price.png_bytes.saturating_mul(SENDING));
-        Ok((most > self.limits.max_memory_bytes).then_some(Shed::TooLarge))
+        let photo_cost = decode::cost(photo, &self.limits)?;
+        let cost = HeatMapCost::of_photo(&photo_cost, map.max_side);
+        let drawing = cost.drawing_bytes.saturating_add(cost.png_bytes);
+        let most = drawing.max(cost.png_bytes.saturating_mul(COPIES_WHILE_SENDING));
+        Ok((most > self.limits.max_memory_bytes).then_some(Omission::TooLarge))
     }
 
-    /// Renews a job's time for as long as it is this worker's.
-    async fn keep(&self, taken: &Taken, model: &ModelInfo) {
+    /// Renews a job until it no longer belongs to this worker.
+    async fn renew(&self, taken: &TakenJob, model: &ModelInfo) {
         loop {
-            tokio::time::sleep(self.config.visibility / SIGNS_OF_LIFE).await;
+            tokio::time::sleep(self.config.visibility / RENEWALS).await;
             let me = (model.content.as_str(), self.name.as_str());
-            let _ = self.queue.alive(me, self.holds()).await;
+            let _ = self.queue.alive(me, self.alive_for()).await;
             if let Ok(false) = self.queue.renew(taken, &self.name).await {
                 return;
             }
@@ -366,10 +362,10 @@ impl Worker {
         }
     }
 
-    /// Stores an answer or a final error; another error is tried again by whoever comes next.
-    async fn settle(&self, taken: &Taken, deliveries: u64, outcome: Result<String, ApiError>) {
+    /// Stores an answer or a final error. After any other error the next worker tries again.
+    async fn settle(&self, taken: &TakenJob, deliveries: u64, outcome: Result<String, ApiError>) {
         match &outcome {
-            Err(error) if is_passing(error) => {
+            Err(error) if is_transient(error) => {
                 if deliveries >= self.config.max_deliveries as u64 {
                     self.give_up(taken, deliveries, error.kind).await;
                 } else {
@@ -380,26 +376,27 @@ impl Worker {
         }
     }
 
-    async fn give_up(&self, taken: &Taken, deliveries: u64, reason: &str) {
+    async fn give_up(&self, taken: &TakenJob, deliveries: u64, reason: &str) {
         tracing::error!(
             job = short(taken),
             deliveries,
             reason,
-            "a job is given up: a dead letter"
+            "a job was given up and is now a dead letter"
         );
         let error = ApiError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "job_given_up",
-            format!("workers failed at it {deliveries} times"),
+            format!("workers failed at this job {deliveries} times"),
         )
-        .hint("send another photo; the operator's log has the reason");
+        .hint("send another photo; the workers' log has the reason");
         self.finish(taken, &Err(error), Some(reason)).await;
     }
 
-    /// Stores what became of a job, as long as it makes sense to wait for a Redis that is away.
+    /// Stores the result of a job. Waits for Redis if it cannot be reached, but no longer than the
+    /// visibility time.
     async fn finish(
         &self,
-        taken: &Taken,
+        taken: &TakenJob,
         outcome: &Result<String, ApiError>,
         given_up: Option<&str>,
     ) {
@@ -410,11 +407,11 @@ impl Worker {
                 Ok(false) => {
                     tracing::info!(
                         job = short(taken),
-                        "answered by another worker, cancelled or expired: this answer is dropped"
+                        "already answered, cancelled or expired: this answer is dropped"
                     );
                     return;
                 }
-                // Whoever claims the job computes it again.
+                // The worker that claims the job computes it again.
                 Err(_) if Instant::now() >= until || *self.stopping.borrow() => {
                     tracing::warn!(job = short(taken), "an answer could not be stored");
                     return;
@@ -429,12 +426,12 @@ impl Worker {
     }
 }
 
-fn short(taken: &Taken) -> &str {
+fn short(taken: &TakenJob) -> &str {
     taken.id.get(..LOGGED_ID_CHARS).unwrap_or_default()
 }
 
-/// Whether another try, or another worker, may do better.
-fn is_passing(error: &ApiError) -> bool {
+/// Whether another attempt, or another worker, may succeed.
+fn is_transient(error: &ApiError) -> bool {
     error.status.is_server_error() && error.status != StatusCode::NOT_IMPLEMENTED
 }
 
@@ -445,13 +442,13 @@ mod tests {
     #[test]
     fn only_errors_of_the_machine_are_tried_again() {
         let gradcam = ApiError::new(StatusCode::NOT_IMPLEMENTED, "gradcam_disabled", "");
-        for (error, passing) in [
+        for (error, transient) in [
             (ApiError::internal(), true),
             (ApiError::unavailable("deadline", ""), true),
             (ApiError::bad("unknown_class", ""), false),
             (gradcam, false),
         ] {
-            assert_eq!(is_passing(&error), passing, "{}", error.kind);
+            assert_eq!(is_transient(&error), transient, "{}", error.kind);
         }
     }
 }

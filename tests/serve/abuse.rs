@@ -1,5 +1,4 @@
-//! What should not be sent to a server: nothing crashes, whoever is slow is closed, others are
-//! served.
+//! Requests that no server should get: nothing crashes, slow clients are disconnected, others are served.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Reply, Server, multipart, photo};
 
-/// When an offender must be closed: within ten seconds, and the machine may be busy.
+/// When such a connection must be closed: within ten seconds, and the machine may be busy.
 const CLOSED: Duration = Duration::from_secs(18);
 
 /// Waits until the server closes, sending `drip` every half second.
@@ -63,7 +62,7 @@ fn slow_clients_are_closed_and_others_served() {
                 assert!(took < CLOSED, "{what}: {took:?}");
             });
         }
-        // Somebody who asks for much and takes nothing.
+        // A client that asks for a lot and takes nothing.
         let mut stream = server.connect();
         let server = &server;
         scope.spawn(move || {
@@ -90,7 +89,7 @@ fn slow_clients_are_closed_and_others_served() {
 }
 
 #[test]
-fn idle_sockets_keep_nobody_out() {
+fn idle_sockets_keep_no_client_out() {
     let server = Server::start(&["--max-connections", "200"]);
     // As many as this process may open, up to ten thousand.
     let mut sockets = Vec::new();
@@ -105,7 +104,7 @@ fn idle_sockets_keep_nobody_out() {
     }
     println!("{} idle sockets", sockets.len());
     assert!(sockets.len() > 400, "{}", sockets.len());
-    // Room for this test's own.
+    // Leaves file descriptors for the test itself.
     sockets.truncate(sockets.len() - 10);
     let started = Instant::now();
     server.post("/predict", &photo("nv_01.jpg")).ok();
@@ -116,7 +115,7 @@ fn idle_sockets_keep_nobody_out() {
 }
 
 #[test]
-fn http_that_is_none_is_refused() {
+fn requests_that_are_not_http_are_refused() {
     let server = Server::start(&[]);
     let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(100_000));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(1000));
@@ -154,7 +153,7 @@ fn http_that_is_none_is_refused() {
             Reply::read(&mut stream)
         };
         let mut reply = ask();
-        // Where a connection ends with bytes unread, its reset may overtake the answer.
+        // If the server closes with bytes unread, the reset may arrive before the answer.
         for _ in 0..5 {
             if reply.status != 0 || allowed.contains(&0) {
                 break;

@@ -46,7 +46,7 @@ fn the_answer_is_that_of_predict_however_the_photo_comes() {
     }
     let three = server.post("/predict?top=3", &photo("nv_00.jpg")).ok();
     assert_eq!(three["predictions"].as_array().unwrap().len(), 3);
-    // Names of files that clients send are nobody's business.
+    // The names of uploaded files are not logged.
     assert!(!server.log_text().contains("passwd"));
     assert!(!server.log_text().contains("127.0.0.1:\""));
 }
@@ -220,7 +220,7 @@ fn health_memory_and_metrics_answer_with_and_without_slash() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_what_is_wrong() {
     let server = Server::start(&["--max-upload", "1MB", "--max-pixels", "4000000"]);
     let bytes = photo("nv_00.jpg");
     let cut = &bytes[..bytes.len() / 2];

@@ -70,7 +70,7 @@ fn a_lazy_server_loads_once_however_many_ask() {
 }
 
 #[test]
-fn a_model_that_cannot_be_loaded_leaves_it_alive_and_not_ready() {
+fn a_model_that_cannot_be_loaded_leaves_the_server_alive_and_not_healthy() {
     let (folder, path) = imported();
     let good = std::fs::read(&path).unwrap();
     let damaged = folder.path().join("damaged.safetensors");
@@ -82,12 +82,107 @@ fn a_model_that_cannot_be_loaded_leaves_it_alive_and_not_ready() {
         reply.status == 503 && reply.json()["error"]["kind"] == "model_unreadable"
     });
     assert_eq!(server.get("/livez").status, 200);
+    assert_eq!(server.get("/health").refused(503), "model_unreadable");
+    let verbose = server.get("/health?verbose=1");
+    assert_eq!(verbose.status, 503);
+    assert_eq!(verbose.json()["status"], "degraded");
+    assert_eq!(verbose.json()["model_loaded"], false);
     let reply = server.post("/predict", &photo("nv_00.jpg"));
     assert_eq!(reply.refused(503), "model_unreadable");
     assert!(!server.get("/readyz").text().contains("damaged.safetensors"));
     // Put right, it is served without a restart.
     replace(damaged, &good);
     server.wait_until("it is ready", |s| s.get("/readyz").status == 200);
+    server.post("/predict", &photo("nv_00.jpg")).ok();
+    assert_eq!(server.get("/health").text(), "ok");
+}
+
+/// Every kind of damage, found at the start or, by a lazy server, at the first photo.
+#[test]
+fn health_tells_a_broken_model_however_it_is_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = std::fs::read(repo("models/demo.safetensors")).unwrap();
+    let header = usize::try_from(u64::from_le_bytes(*demo.first_chunk().unwrap())).unwrap() + 8;
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = demo.clone();
+        change(&mut bytes);
+        bytes
+    };
+    let nan = with(&|bytes| {
+        for number in bytes[header..].chunks_exact_mut(4) {
+            number.copy_from_slice(&f32::NAN.to_le_bytes());
+        }
+    });
+    for (name, bytes, kind) in [
+        ("cut", demo[..40_000].to_vec(), "model_unreadable"),
+        ("cut-in-header", demo[..1000].to_vec(), "model_unreadable"),
+        (
+            "one-byte-short",
+            demo[..demo.len() - 1].to_vec(),
+            "model_unreadable",
+        ),
+        ("empty", Vec::new(), "model_unreadable"),
+        ("photo", photo("nv_00.jpg"), "model_unreadable"),
+        (
+            "web-page",
+            b"<!DOCTYPE html><p>404".to_vec(),
+            "model_unreadable",
+        ),
+        (
+            "lfs-pointer",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n".to_vec(),
+            "model_unreadable",
+        ),
+        (
+            "other-safetensors",
+            b"\x02\0\0\0\0\0\0\0{}".to_vec(),
+            "model_unreadable",
+        ),
+        (
+            "header-of-zeros",
+            with(&|bytes| bytes[8..header].fill(0)),
+            "model_unreadable",
+        ),
+        ("nan", nan, "model_not_finite"),
+    ] {
+        let path = folder.path().join(format!("{name}.safetensors"));
+        write(&path, &bytes);
+        let path = path.to_str().unwrap();
+        let eager = Server::unready(&[path], &[]);
+        eager.wait_until("loading has failed", |s| {
+            let reply = s.get("/health");
+            assert_eq!(
+                reply.status, 503,
+                "{name}: never healthy, not even while it loads"
+            );
+            reply.json()["error"]["kind"] == kind
+        });
+        assert_eq!(eager.get("/readyz").refused(503), kind, "{name}");
+        assert_eq!(eager.get("/v2/health/ready").status, 503, "{name}");
+        assert_eq!(eager.get("/livez").text(), "ok", "{name}");
+
+        let lazy = Server::start(&[path, "--lazy"]);
+        assert_eq!(
+            lazy.get("/health").text(),
+            "ok",
+            "{name}: nothing is wrong yet"
+        );
+        lazy.post("/predict", &photo("nv_00.jpg")).refused(503);
+        assert_eq!(lazy.get("/health").refused(503), kind, "{name}");
+        assert_eq!(lazy.get("/readyz").refused(503), kind, "{name}");
+        assert_eq!(lazy.get("/livez").text(), "ok", "{name}");
+    }
+    // A model in use stays healthy when a worse one takes the place of its file.
+    let path = folder.path().join("good.safetensors");
+    write(&path, &demo);
+    let path = path.to_str().unwrap();
+    let server = Server::start(&[path]);
+    replace(path, &demo[..40_000]);
+    server.signal("HUP");
+    server.wait_until("the new file is refused", |s| {
+        s.log_text().contains("the model cannot be loaded")
+    });
+    assert_eq!(server.get("/health").text(), "ok");
     server.post("/predict", &photo("nv_00.jpg")).ok();
 }
 
@@ -195,10 +290,10 @@ fn overload_is_told_to_come_back_and_nothing_else_fails() {
     assert!(server.post("/predict?gradcam=1", &bytes).ok()["gradcam"].is_object());
 }
 
-/// A client that writes all before it reads anything must not find the connection reset, whoever
-/// refuses it: the door, the guard of keys or rates, or the router.
+/// A client that sends everything before it reads must not find the connection reset, whether
+/// admission control, the check of keys and rates, or the router refuses it.
 #[test]
-fn who_still_sends_when_refused_hears_why() {
+fn a_client_that_still_sends_when_refused_reads_why() {
     let args = ["--max-upload", "1MB", "--rate-limit", "0.0001"];
     let limited = Server::start(&args);
     let locked = Server::with_env(&args[..2], &[("DERMAL_API_KEYS", "only-with-this")]);
@@ -243,7 +338,7 @@ fn who_still_sends_when_refused_hears_why() {
     }
 }
 
-/// What ten times overload did to those who were let in, as multiples of the time of one alone.
+/// Times of accepted requests under ten times overload, as multiples of the time without load.
 #[derive(Debug)]
 struct Overloaded {
     p99: f64,
@@ -373,13 +468,13 @@ fn memory_has_the_promised_bounds() {
         "demo model: peak {peak} MB with 4 x 12 megapixels ({} bytes each), at rest {rest} MB",
         bytes.len()
     );
-    // The embedded model is 20 MB smaller than the one of which 120 and 45 MB are promised.
+    // The promise is 120 and 45 MB for another model, which is 20 MB larger than the embedded one.
     assert!(peak < 100.0, "peak {peak} MB");
     assert!(rest < 32.0, "at rest {rest} MB");
 }
 
 #[test]
-fn a_client_that_leaves_is_not_worked_for() {
+fn a_client_that_leaves_costs_no_work() {
     let server = Server::start(&["--cache", "0", "--threads", "1", "--queue", "32"]);
     let ask = |photo: &[u8]| {
         let mut stream = server.connect();
@@ -389,7 +484,7 @@ fn a_client_that_leaves_is_not_worked_for() {
             .unwrap();
         stream
     };
-    // The thread of the model has enough to do until all have come and gone.
+    // Enough work for the inference thread until all clients have come and left.
     let mut staying: Vec<_> = (0..12).map(|_| ask(slow_jpeg())).collect();
     // A small one would overtake those that are still read: by then the second is worked on.
     server.wait_until("the first is done", |s| {
@@ -406,7 +501,7 @@ fn a_client_that_leaves_is_not_worked_for() {
         assert_eq!(Reply::read(stream).status, 200);
     }
     assert_eq!(server.post("/predict", &small).status, 200);
-    // Only who stayed was worked for.
+    // Only the clients that stayed got an answer.
     assert_eq!(server.metric("dermal_photos_total"), 13.0);
     assert_eq!(server.metric("dermal_client_gone_total"), 8.0);
 }
@@ -534,7 +629,7 @@ fn a_client_has_its_rate_and_pages_their_origins() {
 }
 
 #[test]
-fn what_cannot_work_ends_with_a_hint() {
+fn settings_that_cannot_work_end_with_a_hint() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (args, says) in [
@@ -542,8 +637,39 @@ fn what_cannot_work_ends_with_a_hint() {
         (&["--bind", "127.0.0.1:0", "--budget", "70MB"], "too small"),
         (&["--api-key", "short"], "fewer than 8 characters"),
         (&["--api-keys-file", "/nonexistent"], "cannot read the keys"),
-        (&["--bind", "localhost"], "expected an IP address"),
+        (&["--api-keys-file", "/"], "cannot read the keys"),
+        (
+            &["/nonexistent.safetensors"],
+            "there is no model `/nonexistent.safetensors`",
+        ),
+        (&["/"], "the model is a folder: `/`"),
+        (
+            &["Cargo.toml/model.safetensors", "--lazy"],
+            "there is no model",
+        ),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_dermal"))
+            .arg("serve")
+            .args(args)
+            .env("NO_COLOR", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(
+            text.contains(says) && text.contains("\nhint: "),
+            "{args:?}: {text}"
+        );
+    }
+    for (args, says) in [
+        (&["--bind", "localhost"][..], "expected an IP address"),
         (&["--queue", "0"], "expected 1 to"),
+        (&["--port", "$PORT"], "no shell replaced `$PORT`"),
+        (
+            &["--bind", "0.0.0.0:${PORT}"],
+            "no shell replaced `0.0.0.0:${PORT}`",
+        ),
+        (&["--port", "'8080'"], "the quotes are part of the value"),
     ] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_dermal"))
             .arg("serve")

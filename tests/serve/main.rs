@@ -6,6 +6,7 @@
 mod abuse;
 mod answers;
 mod behaviour;
+mod inputs;
 mod memory;
 mod page;
 mod probe;
@@ -51,7 +52,7 @@ impl Server {
         server
     }
 
-    /// A server that listens, whatever becomes of its model.
+    /// A server that listens, even if its model cannot be loaded.
     fn unready(args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dermal"));
         for name in ["PORT", "PRELOAD_MODEL", "ENABLE_GRADCAM"] {
@@ -155,9 +156,9 @@ impl Server {
         line.trim().parse().unwrap()
     }
 
-    /// Photos that were let in since the start, whether they are answered or not.
+    /// Photos that were admitted since the start, whether they are answered or not.
     fn let_in(&self) -> f64 {
-        // In this order: one that is answered in between is counted not at all, and not twice.
+        // In this order, so that a photo that is answered in between is never counted twice.
         let answered = self.metric("dermal_photos_total");
         answered + self.metric("dermal_requests_inside")
     }
@@ -207,7 +208,7 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) ->
     [head.as_bytes(), body].concat()
 }
 
-/// The fields of a multipart body, of which `image` is a file, and its content type.
+/// A multipart body of these fields, and its content type. Fields `image` and `file` are files.
 fn multipart(fields: &[(&str, &[u8])]) -> (String, Vec<u8>) {
     const BOUNDARY: &str = "test-boundary-7d1";
     let mut body = Vec::new();
@@ -241,9 +242,9 @@ impl Reply {
         Self::read_after(Vec::new(), stream)
     }
 
-    /// As [`Reply::read`], of which the first `bytes` were read already.
+    /// Like [`Reply::read`], when the first `bytes` were read already.
     fn read_after(mut bytes: Vec<u8>, stream: &mut TcpStream) -> Self {
-        // A reset after the answer is how a body that nobody wants ends.
+        // The server may reset the connection after the answer to a body that it did not read.
         let mut piece = [0; 16 << 10];
         while let Ok(n @ 1..) = stream.read(&mut piece) {
             bytes.extend(&piece[..n]);

@@ -1,5 +1,5 @@
-//! What the budget promises: however large the pictures that are asked for, however slowly answers
-//! are taken and whatever stands in a body, the process stays within it.
+//! The process stays within its memory budget, however large the pictures are that clients ask for, however
+//! slowly they take their answers, and whatever a body contains.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -7,7 +7,7 @@ use super::*;
 
 const BUDGET_BYTES: u64 = 300_000_000;
 
-/// Twelve megapixels of which no code knows anything, in a file of 12 MB: a BMP of 256 random colours.
+/// Twelve megapixels that do not compress, in a file of 12 MB: a BMP of 256 random colours.
 fn noise() -> Vec<u8> {
     let (width, height) = (4000_u32, 3000_u32);
     let mut state = 1_u32;
@@ -45,8 +45,8 @@ fn is_within(server: &Server, budget: u64) {
     assert!(peak < budget, "{peak} bytes");
 }
 
-/// Clients, of which four wait for an answer at any time, that take their answers slowly until each has
-/// the start of one, and then the rest.
+/// Clients that take their answers slowly: the rest only after every client has the start of its answer. At
+/// any time four wait for an answer.
 fn taken_slowly(server: &Server, requests: &[Vec<u8>]) -> Vec<Reply> {
     let begun = AtomicUsize::new(0);
     let all_at_once = AtomicBool::new(false);
@@ -128,12 +128,13 @@ fn slow_clients_of_large_pictures_stay_within_the_budget() {
     });
 }
 
-/// Bytes that slow clients hold are theirs, but not those that photos need.
+/// Pictures for slow clients do not use up the memory that photos need.
 #[test]
 fn photos_are_let_in_while_pictures_are_sent() {
     let server = server(&["--cache", "0"]);
     let picture = ask("/predict?max_side=4096", "image/png", &noise());
-    // Two such pictures find room, and who does not take his is closed only after some seconds.
+    // There is room for two such pictures. A client that does not take its picture is disconnected only after
+    // some seconds.
     let hold = |status: &str| {
         let mut stream = server.connect();
         stream.write_all(&picture).unwrap();
@@ -168,7 +169,7 @@ fn answers_of_jobs_that_wait_stay_within_the_budget() {
         });
         urls.push(url);
     }
-    // The oldest made room.
+    // The oldest answer was removed.
     assert_eq!(server.get(&urls[0]).refused(404), "no_such_job");
     let newest = server.get(&urls[5]).ok();
     let text = newest["result"]["gradcam"]["png_base64"].as_str().unwrap();
@@ -188,7 +189,7 @@ fn answers_of_jobs_that_wait_stay_within_the_budget() {
 
 #[test]
 fn a_picture_that_never_fits_is_told_from_one_that_does_not_now() {
-    // Hardly enough to start: a photo of 4 megapixels is decoded, one of 12 is not.
+    // Just enough to start: a photo of 4 megapixels can be decoded, one of 12 cannot.
     let server = Server::start(&["--budget", "101MB"]);
     let bytes = large_jpeg(1900, 1050);
     let usual = server.post("/predict?gradcam=1", &bytes).ok();
@@ -218,7 +219,7 @@ fn a_picture_that_never_fits_is_told_from_one_that_does_not_now() {
     is_within(&server, 101_000_000);
 }
 
-/// Numbers and fields that would be many times their text.
+/// Bodies whose values would take many times the memory of their text.
 #[test]
 fn bodies_take_no_more_than_they_are() {
     let budget = 128_000_000;

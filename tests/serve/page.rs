@@ -39,7 +39,10 @@ fn a_person_classifies_a_photo_on_the_page() {
         "{seen}"
     );
     let no_photo = seen["no_photo"].as_str().unwrap();
-    assert!(no_photo.starts_with("This file is no photo"), "{no_photo}");
+    assert!(
+        no_photo.starts_with("This file is not a photo"),
+        "{no_photo}"
+    );
     for nothing in ["unnamed", "console"] {
         assert_eq!(seen[nothing], serde_json::json!([]), "{nothing}");
     }

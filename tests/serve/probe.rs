@@ -1,5 +1,6 @@
-//! `dermal probe` against real servers, and against what is none.
+//! `dermal probe` against real servers, and against addresses without one.
 
+use std::io::Write;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -67,7 +68,9 @@ fn an_unhealthy_server_is_told_from_one_that_is_not_there() {
     let output = probe(&[&url, "--requests", "2", "--api-key", "only-with-this"]);
     assert_eq!(output.status.code(), Some(0));
 
-    let unready = Server::unready(&["/nonexistent.safetensors"], &[]);
+    let mut damaged = tempfile::NamedTempFile::new().unwrap();
+    damaged.write_all(b"not an artifact").unwrap();
+    let unready = Server::unready(&[damaged.path().to_str().unwrap()], &[]);
     let url = format!("http://{}", unready.address);
     let output = probe(&[&url, "--requests", "1", "--patience", "1"]);
     assert_eq!(output.status.code(), Some(1));
@@ -76,11 +79,19 @@ fn an_unhealthy_server_is_told_from_one_that_is_not_there() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    for (url, says) in [
-        (nobody.as_str(), "does not answer"),
-        ("ftp://a", "is no address"),
+    for (args, says) in [
+        (&[nobody.as_str()][..], "does not answer"),
+        (&["ftp://a"], "is not the URL of a server"),
+        (
+            &[nobody.as_str(), "--images", "/nonexistent"],
+            "cannot read folder `/nonexistent`",
+        ),
+        (
+            &[nobody.as_str(), "--images", "Cargo.toml"],
+            "cannot read folder `Cargo.toml`",
+        ),
     ] {
-        let output = probe(&[url, "--patience", "0.1"]);
+        let output = probe(&[args, &["--patience", "0.1"]].concat());
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains(says) && text.contains("hint: "), "{text}");

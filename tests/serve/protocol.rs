@@ -150,7 +150,7 @@ fn wrong_tensors_are_named() {
         ),
         (
             json!({"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [image]}], "parameters": {"gradcam": 1}}),
-            "does nothing here",
+            "has no effect",
         ),
     ] {
         let reply = server.request("POST", INFER, &[], body.to_string().as_bytes());

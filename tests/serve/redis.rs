@@ -93,7 +93,7 @@ impl Redis {
         self.child.wait().unwrap();
     }
 
-    /// As after a crash: everything is forgotten.
+    /// Restarts it as after a crash: everything is lost.
     fn again(&mut self) {
         self.child = Self::spawn(self.port, self.password, &self.args, self.folder.path());
         self.wait();
@@ -211,7 +211,7 @@ fn server(redis: &Redis, args: &[&str]) -> Server {
     server
 }
 
-/// What takes a worker a good part of a second, with [`slow_jpeg`].
+/// A request that takes a worker a good part of a second, with [`slow_jpeg`].
 const LONG: &str = "/jobs?gradcam=1&max_side=4096";
 
 #[track_caller]
@@ -249,7 +249,7 @@ fn encoded(format: ImageFormat, seed: u8) -> Vec<u8> {
 }
 
 #[test]
-fn any_replica_takes_a_job_in_and_shows_what_a_worker_answered() {
+fn any_replica_accepts_a_job_and_shows_the_answer_of_a_worker() {
     let Some(redis) = Redis::start() else { return };
     let first = server(&redis, &["--max-jobs", "2"]);
     let second = server(&redis, &["--max-jobs", "2"]);
@@ -258,7 +258,7 @@ fn any_replica_takes_a_job_in_and_shows_what_a_worker_answered() {
     assert_eq!(status(&second, &url), "queued");
     assert!(redis.has_photo(&url));
     let other = post(&second, "/jobs?gradcam=1&class=nothing", &bytes);
-    // Nobody works yet.
+    // No worker runs yet.
     let refused = first.post("/jobs", &bytes);
     assert_eq!(refused.refused(429), "jobs_full");
     assert!(refused.header("retry-after").is_some());
@@ -272,7 +272,7 @@ fn any_replica_takes_a_job_in_and_shows_what_a_worker_answered() {
     assert!(answer["result"]["gradcam"]["png_base64"].is_string());
     assert!(answer["expires_in_seconds"].as_u64().unwrap() <= 600);
     assert!(!redis.has_photo(&url), "its photo lives until its answer");
-    // A mistake in the question is its answer, and no reason to try again.
+    // A mistake in the request is the answer to the job, and is not tried again.
     let failed = finished(&first, &other, "failed");
     assert_eq!(failed["error"]["kind"], "unknown_class");
     assert_eq!(failed.get("deliveries"), None);
@@ -305,7 +305,7 @@ fn a_job_of_a_worker_that_was_killed_is_finished_by_another_and_seen_once() {
     assert_eq!(answer["deliveries"], 2);
     assert!(answer["result"]["gradcam"]["png_base64"].is_string());
     assert_eq!((first.answered(), second.answered()), (0, 1));
-    // Nothing is left to be done again.
+    // No job is left.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!((redis.open(), second.answered()), (0, 1));
     let again = server.get(&url).ok();
@@ -347,7 +347,7 @@ fn a_job_that_kills_its_workers_becomes_a_dead_letter() {
         format!("/jobs/{}", letter.get::<String>("job").unwrap()),
         url
     );
-    // It goes on.
+    // It continues.
     let url = post(&server, "/jobs", &photo("nv_00.jpg"));
     finished(&server, &url, "done");
     assert_eq!(last.answered(), 1);
@@ -398,7 +398,7 @@ fn a_worker_that_slept_too_long_changes_no_answer() {
     let after = server.get(&url).ok();
     assert_eq!(after["result"], before["result"], "the first answer counts");
     assert_eq!((redis.open(), second.answered()), (0, 1));
-    // And it works on.
+    // And it continues to work.
     drop(second);
     let url = post(&server, "/jobs", &photo("nv_00.jpg"));
     finished(&server, &url, "done");
@@ -442,11 +442,11 @@ fn redis_may_come_late_and_go_away() {
             server.get("/jobs/00000000000000000000000000000000").status,
             503
         );
-        // Photos do not need it, and its cache is merely empty.
+        // Photos do not need Redis; only its cache is missing.
         assert_eq!(server.post("/predict", &bytes).status, 200);
         let ready = server.get("/readyz");
         assert_eq!(
-            (ready.status, ready.text().contains("but for jobs")),
+            (ready.status, ready.text().contains("except for jobs")),
             (200, true)
         );
         let health = server.get("/health?verbose=1").ok();
@@ -469,7 +469,7 @@ fn redis_may_come_late_and_go_away() {
     refused(&server);
     redis.again();
     server.wait_until("it is found again", |s| s.metric("dermal_redis_up") == 1.0);
-    // A Redis that keeps nothing on disk has forgotten it, and nobody pretends otherwise.
+    // A Redis without persistence has lost the job, and the server says so.
     assert_eq!(server.get(&url).refused(404), "no_such_job");
     let url = post(&server, "/jobs", &bytes);
     finished(&server, &url, "done");
@@ -512,7 +512,7 @@ fn photos_and_answers_expire() {
     let answer = server.get(&url).ok();
     assert_eq!(answer["status"], "failed");
     assert_eq!(answer["error"]["kind"], "job_expired");
-    // It takes nobody's place any more.
+    // It no longer counts as open.
     let next = post(&server, "/jobs", &bytes);
     let worker = Worker::start(&redis, &[]);
     eventually("the next one is decided", || {
@@ -529,7 +529,7 @@ fn photos_and_answers_expire() {
 }
 
 #[test]
-fn answers_that_nobody_fetches_take_only_so_many_bytes() {
+fn answers_that_are_not_fetched_take_a_limited_number_of_bytes() {
     let Some(redis) = Redis::start() else { return };
     let server = server(&redis, &["--job-answers", "3kB"]);
     let _worker = Worker::start(&redis, &[]);
@@ -610,7 +610,7 @@ fn replicas_share_answers_by_file_and_by_pixels() {
         let left: i64 = redis.connect().pttl(&key).unwrap();
         assert!((1..=3_600_000).contains(&left), "{key} lives for {left} ms");
     }
-    // What is damaged there is computed.
+    // A damaged entry is a miss.
     let mut connection = redis.connect();
     for key in redis.keys("dermal:answer:*") {
         let _: () = connection.set(key, b"\x05\0\0\0nonsense").unwrap();
@@ -718,7 +718,7 @@ fn a_full_redis_refuses_jobs_and_keeps_those_it_has() {
     assert_eq!(refused.refused(503), "redis_full");
     assert_eq!(refused.header("retry-after"), Some("2"));
     assert!(!taken.is_empty());
-    // Now nothing at all goes in. What needs no memory there goes on, and photos need none of it.
+    // Now Redis accepts nothing more. What needs no memory there still works, and photos do not need Redis.
     let _: () = ::redis::cmd("CONFIG")
         .arg(&["SET", "maxmemory", "1mb"])
         .query(&mut redis.connect())
@@ -731,7 +731,7 @@ fn a_full_redis_refuses_jobs_and_keeps_those_it_has() {
     assert_eq!(server.metric("dermal_redis_up"), 1.0);
     let small = server.post("/jobs", &photo("nv_00.jpg"));
     assert_eq!(small.refused(503), "redis_full");
-    // Workers need no room, and make some.
+    // Workers need no memory there, and free some.
     let worker = Worker::start(&redis, &["--cache-expiry", "0"]);
     for url in &taken {
         finished(&server, url, "done");
@@ -745,7 +745,7 @@ fn a_full_redis_refuses_jobs_and_keeps_those_it_has() {
     assert!(!worker.log_text().contains("redis_full"));
 }
 
-/// A worker's memory, whatever picture is asked for.
+/// A worker stays within its memory, whatever picture a job asks for.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_worker_stays_within_its_budget() {
@@ -805,7 +805,7 @@ fn a_redis_behind_tls_is_known_by_its_own_authority() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    // Switched on in a Redis that runs: one that was built without TLS says so.
+    // Switched on while Redis runs, because a Redis that was built without TLS says so then.
     let mut set = ::redis::cmd("CONFIG");
     set.arg("SET").arg("tls-cert-file").arg(path("redis.pem"));
     set.arg("tls-key-file").arg(path("redis.key"));
@@ -826,7 +826,7 @@ fn a_redis_behind_tls_is_known_by_its_own_authority() {
     let worker = Worker::start(&plain, &["--redis-ca", &ca, "--redis", &url]);
     finished(&server, &job, "done");
     drop(worker);
-    // Neither a stranger's authority nor the public ones vouch for it.
+    // Neither another authority nor the public ones have signed its certificate.
     let other = path("other.pem");
     for args in [&["--redis-ca", &other][..], &[]] {
         let wary = Server::with_env(args, &env);
@@ -853,7 +853,7 @@ fn a_redis_behind_tls_is_known_by_its_own_authority() {
                 .unwrap();
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(2), "{text}");
-            assert!(text.contains(says), "{text}");
+            assert!(text.contains(says) && text.contains("hint: "), "{text}");
         }
     }
 }

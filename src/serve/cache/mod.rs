@@ -1,42 +1,43 @@
-//! Answers for pictures that come again: the same pixels, the same model, the same options.
+//! The cache of answers: for the same pixels, the same model and the same options.
 //!
-//! An answer's key is a BLAKE3 hash of the upright pixels, their size, the model and the options, so
-//! that a photo saved again without loss, or with other metadata, is not computed again. To find it
-//! without decoding, a second map leads from the hash of a file to that of its pixels: a file that
-//! was seen before costs two hashes and no decoding, and decoding is the greater part of the work for
-//! a large photo. With Redis both maps are shared between replicas, behind those in memory.
+//! The key of an answer is a BLAKE3 hash of the upright pixels, their size, the model and the options.
+//! A photo that was saved again without loss, or with other metadata, is therefore not computed again.
+//! A second map leads from the hash of a file to the hash of its pixels, so that a file that was seen
+//! before is not even decoded; for a large photo decoding is most of the work. With Redis, replicas
+//! share both maps; a server looks into its own memory first.
 //!
-//! Photos are not kept, only hashes and answers. In memory they take a bounded number of bytes; in
-//! Redis each has a largest size and an expiry. A Redis that is slow or away finds nothing, and is
-//! never an error. Keys contain the program's version, as another might decode or answer otherwise.
+//! The cache keeps hashes and answers, never photos. In memory they take a limited number of bytes; in
+//! Redis each entry has a largest size and an expiry. If Redis is slow or cannot be reached, that is a
+//! miss and never an error. Keys contain the program's version, because another version might decode
+//! or answer differently.
 
-mod memory;
+mod lru;
 mod shared;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use memory::Bounded;
+use lru::LruMap;
 use shared::Shared;
 
-use super::ask::{Ask, Subject};
-use super::session::Answer;
+use super::answer::Answer;
+use super::question::{Question, Subject};
 use super::store::Store;
 use crate::predict::Photo;
 
-/// What an answer without its heat map takes at most: names, a handful of numbers.
+/// Most bytes that an answer takes without its heat map: names and a handful of numbers.
 const ANSWER_BYTES: u64 = 2048;
 
-/// What a file's hash and that of its pixels take, in two maps.
+/// Bytes of one entry that leads from a file's hash to the hash of its pixels.
 const FILE_BYTES: u64 = 192;
 
-/// Share of the memory that is for hashes of files.
+/// One part in this many of the memory is for such entries.
 const FILES_SHARE: u64 = 16;
 
 /// A hash of something.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Digest([u8; 32]);
+pub(in crate::serve) struct Digest([u8; 32]);
 
 impl std::fmt::Debug for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,7 +46,7 @@ impl std::fmt::Debug for Digest {
 }
 
 impl Digest {
-    /// A hash that says what it is of: the same bytes in another role have another one.
+    /// A hash that depends on what the bytes stand for: the same bytes in another role hash differently.
     fn of(role: &str, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in [role.as_bytes(), env!("CARGO_PKG_VERSION").as_bytes()] {
@@ -59,22 +60,25 @@ impl Digest {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// Of a photo's file.
+    /// The hash of a photo file.
     fn of_file(bytes: &[u8]) -> Self {
         Self::of("file", &[bytes])
     }
 
-    /// Of a photo as the model is shown it, before it is resized.
+    /// The hash of a decoded photo, upright and not yet resized.
     fn of_pixels(photo: &Photo) -> Self {
         let size = [photo.width() as u64, photo.height() as u64].map(u64::to_le_bytes);
         let alpha = photo.alpha().unwrap_or_default();
         Self::of("pixels", &[size.as_flattened(), photo.pixels(), alpha])
     }
 
-    /// Of a question to a model but for the photo.
-    fn of_question(model: &str, ask: &Ask) -> Self {
-        // `Debug` shows every option, and quotes texts, so that none runs into the next.
-        let options = format!("{:?} {:?} {:?}", ask.heat_map, ask.fields, ask.inputs);
+    /// The hash of a question without its photo.
+    fn of_question(model: &str, question: &Question) -> Self {
+        // `Debug` writes every option and quotes texts, so two different questions never look alike.
+        let options = format!(
+            "{:?} {:?} {:?}",
+            question.heat_map, question.fields, question.inputs
+        );
         Self::of("question", &[model.as_bytes(), options.as_bytes()])
     }
 
@@ -87,9 +91,9 @@ impl Digest {
     }
 }
 
-/// Where an answer may be found.
+/// Where an answer was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
+pub(in crate::serve) enum Level {
     /// In memory, by the file: nothing was decoded.
     MemoryFile,
     /// In Redis, by the file.
@@ -118,16 +122,16 @@ impl Level {
     }
 }
 
-/// How a look into one level ended.
+/// How one lookup ended.
 #[derive(Clone, Copy, Debug)]
-enum Look {
+enum Lookup {
     Hit,
     Miss,
-    /// Redis was away, slow, or gave what is no answer.
+    /// Redis could not be reached, was slow, or returned something that is not an answer.
     Failed,
 }
 
-impl Look {
+impl Lookup {
     const ALL: [(Self, &'static str); 3] = [
         (Self::Hit, "hit"),
         (Self::Miss, "miss"),
@@ -136,175 +140,178 @@ impl Look {
 }
 
 #[derive(Debug)]
-struct Memory {
-    files: Bounded<Digest, Digest>,
-    answers: Bounded<Digest, Arc<Answer>>,
+struct InMemory {
+    files: LruMap<Digest, Digest>,
+    answers: LruMap<Digest, Arc<Answer>>,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Cache {
-    memory: Mutex<Memory>,
+pub(in crate::serve) struct Cache {
+    memory: Mutex<InMemory>,
     limit: u64,
     shared: Option<Shared>,
-    looks: [[AtomicU64; Look::ALL.len()]; Level::ALL.len()],
+    lookups: [[AtomicU64; Lookup::ALL.len()]; Level::ALL.len()],
 }
 
-/// One question on its way through the cache.
+/// The keys under which the cache may have the answer to one question.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(in crate::serve) struct CacheKeys {
     file: Digest,
     question: Digest,
-    /// Pixels whose answer Redis does not have: not to be looked for there again.
+    /// Pixels whose answer is known to be missing from Redis, so that it is not looked for again.
     missed: Option<Digest>,
 }
 
 impl Cache {
-    /// A cache of `limit` bytes in memory, and one in Redis whose entries live for an expiry, if
-    /// there is one.
-    pub(super) fn new(limit: u64, redis: Option<(Arc<Store>, Duration)>) -> Self {
+    /// A cache of `limit` bytes in memory. With Redis also a shared one, whose entries live for the
+    /// given time.
+    pub(in crate::serve) fn new(limit: u64, redis: Option<(Arc<Store>, Duration)>) -> Self {
         let files = limit / FILES_SHARE;
         Self {
-            memory: Mutex::new(Memory {
-                files: Bounded::new(files),
-                answers: Bounded::new(limit - files),
+            memory: Mutex::new(InMemory {
+                files: LruMap::new(files),
+                answers: LruMap::new(limit - files),
             }),
             limit,
             shared: redis.map(|(store, expiry)| Shared::new(store, expiry)),
-            looks: Default::default(),
+            lookups: Default::default(),
         }
     }
 
-    /// Whether answers are kept at all.
+    /// Whether any answers are kept.
     fn is_on(&self) -> bool {
         self.limit > 0 || self.shared.is_some()
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    fn memory(&self) -> MutexGuard<'_, InMemory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, level: Level, look: Look) {
-        self.looks[level as usize][look as usize].fetch_add(1, Ordering::Relaxed);
+    fn count(&self, level: Level, look: Lookup) {
+        self.lookups[level as usize][look as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What to look for, for a question to `model`; tensors are not kept.
-    pub(super) fn wanted(&self, model: &str, ask: &Ask) -> Option<Wanted> {
-        match &ask.subject {
-            Subject::Photo(photo) if self.is_on() && !ask.fresh => Some(Wanted {
+    /// The keys of a question to `model`. Answers about tensors are not cached.
+    pub(in crate::serve) fn keys(&self, model: &str, question: &Question) -> Option<CacheKeys> {
+        match &question.subject {
+            Subject::Photo(photo) if self.is_on() && !question.fresh => Some(CacheKeys {
                 file: Digest::of_file(photo),
-                question: Digest::of_question(model, ask),
+                question: Digest::of_question(model, question),
                 missed: None,
             }),
             _ => None,
         }
     }
 
-    /// Looks for the answer by the file, in memory and then in Redis.
-    pub(super) async fn by_file(&self, wanted: &mut Wanted) -> Option<(Arc<Answer>, Level)> {
-        let pixels = self.memory().files.get(&wanted.file);
-        let key = pixels.map(|pixels| Digest::of_answer(wanted.question, pixels));
+    /// Looks for the answer by the hash of the file, in memory and then in Redis.
+    pub(in crate::serve) async fn by_file(
+        &self,
+        keys: &mut CacheKeys,
+    ) -> Option<(Arc<Answer>, Level)> {
+        let pixels = self.memory().files.get(&keys.file);
+        let key = pixels.map(|pixels| Digest::of_answer(keys.question, pixels));
         if let Some(answer) = key.and_then(|key| self.memory().answers.get(&key)) {
-            self.count(Level::MemoryFile, Look::Hit);
+            self.count(Level::MemoryFile, Lookup::Hit);
             return Some((answer, Level::MemoryFile));
         }
-        self.count(Level::MemoryFile, Look::Miss);
+        self.count(Level::MemoryFile, Lookup::Miss);
         let shared = self.shared.as_ref()?;
-        let found = shared.by_file(wanted.file, pixels, wanted.question).await;
+        let found = shared.by_file(keys.file, pixels, keys.question).await;
         let Ok((pixels, answer)) = found else {
-            self.count(Level::RedisFile, Look::Failed);
+            self.count(Level::RedisFile, Lookup::Failed);
             return None;
         };
         let Some(answer) = answer else {
-            self.count(Level::RedisFile, Look::Miss);
-            wanted.missed = pixels;
+            self.count(Level::RedisFile, Lookup::Miss);
+            keys.missed = pixels;
             return None;
         };
-        self.count(Level::RedisFile, Look::Hit);
+        self.count(Level::RedisFile, Lookup::Hit);
         let answer = Arc::new(answer);
         if let Some(pixels) = pixels {
-            self.remember(wanted, pixels, &answer);
+            self.remember(keys, pixels, &answer);
         }
         Some((answer, Level::RedisFile))
     }
 
-    /// Looks for the answer by a photo that was decoded; gives the hash of its pixels too. To be
-    /// called outside of the runtime's threads: it waits for Redis, not long.
-    pub(super) fn by_pixels(
+    /// Looks for the answer by the pixels of a decoded photo, and returns their hash too. It waits a
+    /// short time for Redis, so it must not be called on a thread of the runtime.
+    pub(in crate::serve) fn by_pixels(
         &self,
-        wanted: &Wanted,
+        keys: &CacheKeys,
         photo: &Photo,
     ) -> (Digest, Option<(Arc<Answer>, Level)>) {
         let pixels = Digest::of_pixels(photo);
-        let key = Digest::of_answer(wanted.question, pixels);
+        let key = Digest::of_answer(keys.question, pixels);
         let found = {
             let mut memory = self.memory();
             let found = memory.answers.get(&key);
             if found.is_some() {
-                memory.files.put(wanted.file, pixels, FILE_BYTES);
+                memory.files.put(keys.file, pixels, FILE_BYTES);
             }
             found
         };
         if let Some(answer) = found {
-            self.count(Level::MemoryPixels, Look::Hit);
+            self.count(Level::MemoryPixels, Lookup::Hit);
             return (pixels, Some((answer, Level::MemoryPixels)));
         }
-        self.count(Level::MemoryPixels, Look::Miss);
+        self.count(Level::MemoryPixels, Lookup::Miss);
         let Some(shared) = &self.shared else {
             return (pixels, None);
         };
-        if wanted.missed == Some(pixels) {
+        if keys.missed == Some(pixels) {
             return (pixels, None);
         }
         let Ok(found) = shared.by_pixels(key) else {
-            self.count(Level::RedisPixels, Look::Failed);
+            self.count(Level::RedisPixels, Lookup::Failed);
             return (pixels, None);
         };
         let Some(answer) = found else {
-            self.count(Level::RedisPixels, Look::Miss);
+            self.count(Level::RedisPixels, Lookup::Miss);
             return (pixels, None);
         };
-        self.count(Level::RedisPixels, Look::Hit);
+        self.count(Level::RedisPixels, Lookup::Hit);
         let answer = Arc::new(answer);
-        self.remember(wanted, pixels, &answer);
-        shared.keep_file(wanted.file, pixels);
+        self.remember(keys, pixels, &answer);
+        shared.keep_file(keys.file, pixels);
         (pixels, Some((answer, Level::RedisPixels)))
     }
 
-    /// Keeps an answer that was computed.
-    pub(super) fn keep(&self, wanted: &Wanted, pixels: Digest, answer: &Arc<Answer>) {
-        self.remember(wanted, pixels, answer);
+    /// Keeps a computed answer.
+    pub(in crate::serve) fn keep(&self, keys: &CacheKeys, pixels: Digest, answer: &Arc<Answer>) {
+        self.remember(keys, pixels, answer);
         if let Some(shared) = &self.shared {
-            shared.keep(wanted.file, pixels, wanted.question, answer);
+            shared.keep(keys.file, pixels, keys.question, answer);
         }
     }
 
-    fn remember(&self, wanted: &Wanted, pixels: Digest, answer: &Arc<Answer>) {
+    fn remember(&self, keys: &CacheKeys, pixels: Digest, answer: &Arc<Answer>) {
         let picture = answer.heat_map.as_ref().map_or(0, |map| map.png.len());
         let bytes = ANSWER_BYTES + picture as u64;
-        let key = Digest::of_answer(wanted.question, pixels);
+        let key = Digest::of_answer(keys.question, pixels);
         let mut memory = self.memory();
-        memory.files.put(wanted.file, pixels, FILE_BYTES);
+        memory.files.put(keys.file, pixels, FILE_BYTES);
         memory.answers.put(key, Arc::clone(answer), bytes);
     }
 
-    /// Bytes of what is kept in memory.
-    pub(super) fn bytes(&self) -> u64 {
+    /// Bytes that the cache holds in memory.
+    pub(in crate::serve) fn bytes(&self) -> u64 {
         let memory = self.memory();
         memory.answers.bytes() + memory.files.bytes()
     }
 
-    /// How often each level was looked into, by how that ended: `(level, result, count)`.
-    pub(super) fn looks(&self) -> Vec<(&'static str, &'static str, u64)> {
+    /// How often each level was asked, with which result: `(level, result, count)`.
+    pub(in crate::serve) fn lookups(&self) -> Vec<(&'static str, &'static str, u64)> {
         let mut all = Vec::new();
         for level in Level::ALL {
             let is_redis = matches!(level, Level::RedisFile | Level::RedisPixels);
-            for (look, name) in Look::ALL {
-                // Memory never fails, and without Redis nothing is looked for there.
+            for (look, name) in Lookup::ALL {
+                // Memory never fails, and without Redis there are no lookups in it.
                 if is_redis && self.shared.is_none() || !is_redis && name == "error" {
                     continue;
                 }
-                let count = self.looks[level as usize][look as usize].load(Ordering::Relaxed);
+                let count = self.lookups[level as usize][look as usize].load(Ordering::Relaxed);
                 all.push((level.name(), name, count));
             }
         }
@@ -318,18 +325,18 @@ mod tests {
     use crate::predict::{Prediction, Timing};
     use axum::body::Bytes;
 
-    fn ask(photo: &'static [u8], field: &str) -> Ask {
-        Ask {
+    fn ask(photo: &'static [u8], field: &str) -> Question {
+        Question {
             subject: Subject::Photo(Bytes::from_static(photo)),
             heat_map: None,
             fields: vec![("age".into(), field.into())],
             inputs: Vec::new(),
             fresh: false,
-            picture_only: false,
+            heat_map_only: false,
         }
     }
 
-    pub(super) fn answer() -> Answer {
+    pub(in crate::serve) fn answer() -> Answer {
         Answer {
             model: "m".into(),
             prediction: Prediction {
@@ -357,12 +364,12 @@ mod tests {
     #[test]
     fn everything_that_matters_is_in_the_keys() {
         let base = ask(b"p", "1");
-        let question = |model: &str, ask: &Ask| Digest::of_question(model, ask);
+        let question = |model: &str, ask: &Question| Digest::of_question(model, ask);
         assert_eq!(question("m", &base), question("m", &ask(b"q", "1")));
         assert_ne!(question("m", &base), question("n", &base));
         assert_ne!(question("m", &base), question("m", &ask(b"p", "2")));
         let mut map = base.clone();
-        map.heat_map = Some(super::super::ask::HeatMapAsk::default());
+        map.heat_map = Some(crate::serve::question::HeatMapRequest::default());
         assert_ne!(question("m", &base), question("m", &map));
 
         let pixels = vec![1, 2, 3, 4, 5, 6];
@@ -378,18 +385,18 @@ mod tests {
         let clear = Photo::with_alpha(2, 1, pixels.clone(), Some(vec![0, 255])).unwrap();
         assert_ne!(wide, Digest::of_pixels(&clear));
         assert_ne!(Digest::of_file(&pixels), wide);
-        let tensor = Ask {
+        let tensor = Question {
             subject: Subject::Tensor(Vec::new()),
             ..base
         };
-        assert!(Cache::new(1 << 20, None).wanted("m", &tensor).is_none());
-        assert!(Cache::new(0, None).wanted("m", &map).is_none());
+        assert!(Cache::new(1 << 20, None).keys("m", &tensor).is_none());
+        assert!(Cache::new(0, None).keys("m", &map).is_none());
     }
 
     #[tokio::test]
     async fn another_file_with_the_same_pixels_is_found_when_it_is_decoded() {
         let cache = Cache::new(1 << 20, None);
-        let mut first = cache.wanted("m", &ask(b"as JPEG", "1")).unwrap();
+        let mut first = cache.keys("m", &ask(b"as JPEG", "1")).unwrap();
         assert!(cache.by_file(&mut first).await.is_none());
         let (pixels, found) = cache.by_pixels(&first, &photo(1));
         assert!(found.is_none());
@@ -397,20 +404,20 @@ mod tests {
         let (_, level) = cache.by_file(&mut first).await.unwrap();
         assert_eq!(level, Level::MemoryFile);
 
-        let mut second = cache.wanted("m", &ask(b"as PNG", "1")).unwrap();
+        let mut second = cache.keys("m", &ask(b"as PNG", "1")).unwrap();
         assert!(cache.by_file(&mut second).await.is_none());
         let (_, found) = cache.by_pixels(&second, &photo(1));
         assert_eq!(found.unwrap().1, Level::MemoryPixels);
-        // From now on it is known by its file.
+        // From now on the file is known.
         assert!(cache.by_file(&mut second).await.is_some());
 
-        // Other options: the file's pixels are known, their answer is not.
-        let mut other = cache.wanted("m", &ask(b"as PNG", "2")).unwrap();
+        // Other options: the pixels of the file are known, the answer is not.
+        let mut other = cache.keys("m", &ask(b"as PNG", "2")).unwrap();
         assert!(cache.by_file(&mut other).await.is_none());
         assert!(cache.by_pixels(&other, &photo(1)).1.is_none());
         assert!(cache.bytes() < 1 << 20);
         assert_eq!(
-            cache.looks(),
+            cache.lookups(),
             [
                 ("memory_file", "hit", 2),
                 ("memory_file", "miss", 3),

@@ -5,7 +5,7 @@
 //! | `dermal:file:HASH` | the hash of the file's pixels |
 //! | `dermal:answer:HASH` | length of a JSON text in 4 bytes, the text, the heat map's PNG |
 //!
-//! What comes back is checked like any input: a damaged entry is none.
+//! Entries from Redis are checked like any input; a damaged one is a miss.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,30 +16,30 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::super::session::{Answer, HeatMapAnswer};
+use super::super::answer::{Answer, HeatMap};
 use super::super::store::Store;
 use super::Digest;
 use crate::explain::Method;
 use crate::predict::{Prediction, Timing};
 
-/// Longest wait for Redis: an answer is computed in less.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// Longest wait for Redis. Computing the answer takes about as long.
+const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Largest answer that is shared: a heat map of 1024 pixels has about 1.5 MB.
 const MAX_ENTRY_BYTES: usize = 2 << 20;
 
-/// Answers on their way to Redis. More are not shared.
+/// Answers that are written to Redis at the same time. More are not shared.
 const MOST_WRITES: usize = 2;
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(in crate::serve) struct Shared {
     store: Arc<Store>,
     expiry: Duration,
     runtime: Handle,
     writes: Arc<Semaphore>,
 }
 
-/// An answer but for its picture.
+/// An answer without the picture of its heat map.
 #[derive(Deserialize, Serialize)]
 struct Packed {
     model: String,
@@ -114,7 +114,7 @@ fn unpack(bytes: &[u8]) -> Option<Answer> {
     }
     let heat_map = match packed.heat_map {
         None => None,
-        Some(map) => Some(HeatMapAnswer {
+        Some(map) => Some(HeatMap {
             png: png.to_vec().into(),
             size: map.size,
             map_size: map.map_size,
@@ -157,8 +157,8 @@ fn answer_key(key: Digest) -> String {
 }
 
 impl Shared {
-    /// To be called on the runtime.
-    pub(super) fn new(store: Arc<Store>, expiry: Duration) -> Self {
+    /// Must be called on a thread of the runtime.
+    pub(in crate::serve) fn new(store: Arc<Store>, expiry: Duration) -> Self {
         Self {
             store,
             expiry,
@@ -167,15 +167,15 @@ impl Shared {
         }
     }
 
-    /// The hash of a file's pixels, if any replica has seen it, and the answer to a question about
-    /// them. An error is a Redis that is away or slow.
-    pub(super) async fn by_file(
+    /// The hash of a file's pixels, if any replica has seen the file, and the answer to a question
+    /// about them. An error means that Redis could not be reached in time.
+    pub(in crate::serve) async fn by_file(
         &self,
         file: Digest,
         pixels: Option<Digest>,
         question: Digest,
     ) -> Result<(Option<Digest>, Option<Answer>), ()> {
-        let mut connection = self.store.at_hand().ok_or(())?;
+        let mut connection = self.store.current_connection().ok_or(())?;
         let look = async {
             let pixels = if pixels.is_some() {
                 pixels
@@ -190,7 +190,7 @@ impl Shared {
             let found: Option<Vec<u8>> = connection.get(key).await?;
             Ok((Some(pixels), found))
         };
-        let found = tokio::time::timeout(PATIENCE, look).await;
+        let found = tokio::time::timeout(TIMEOUT, look).await;
         let (pixels, found) = found.map_err(drop)?.map_err(drop)?;
         let answer = match found {
             None => None,
@@ -199,12 +199,12 @@ impl Shared {
         Ok((pixels, answer))
     }
 
-    /// The answer to a question about pixels. Not for the runtime's own threads.
-    pub(super) fn by_pixels(&self, key: Digest) -> Result<Option<Answer>, ()> {
-        let mut connection = self.store.at_hand().ok_or(())?;
+    /// The answer to a question about pixels. Must not be called on a thread of the runtime.
+    pub(in crate::serve) fn by_pixels(&self, key: Digest) -> Result<Option<Answer>, ()> {
+        let mut connection = self.store.current_connection().ok_or(())?;
         let get = async {
             let get = connection.get::<_, Option<Vec<u8>>>(answer_key(key));
-            tokio::time::timeout(PATIENCE, get).await
+            tokio::time::timeout(TIMEOUT, get).await
         };
         let found = self.runtime.block_on(get).map_err(drop)?.map_err(drop)?;
         match found {
@@ -213,8 +213,8 @@ impl Shared {
         }
     }
 
-    /// Shares an answer, without waiting for it.
-    pub(super) fn keep(
+    /// Shares an answer in the background.
+    pub(in crate::serve) fn keep(
         &self,
         file: Digest,
         pixels: Digest,
@@ -228,13 +228,13 @@ impl Shared {
         self.write(vec![(file_key(file), pixels.0.to_vec()), (key, bytes)]);
     }
 
-    /// Shares what pixels a file has.
-    pub(super) fn keep_file(&self, file: Digest, pixels: Digest) {
+    /// Shares the hash of a file's pixels.
+    pub(in crate::serve) fn keep_file(&self, file: Digest, pixels: Digest) {
         self.write(vec![(file_key(file), pixels.0.to_vec())]);
     }
 
     fn write(&self, entries: Vec<(String, Vec<u8>)>) {
-        let Some(mut connection) = self.store.at_hand() else {
+        let Some(mut connection) = self.store.current_connection() else {
             return;
         };
         let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {
@@ -247,7 +247,7 @@ impl Shared {
                 let options = SetOptions::default().with_expiration(PX(expiry.max(1)));
                 let set: RedisResult<()> = connection.set_options(key, value, options).await;
                 if let Err(error) = set {
-                    // It is computed again, then.
+                    // Another replica will compute it again.
                     tracing::debug!(%error, "an answer could not be shared");
                     return;
                 }
@@ -263,7 +263,7 @@ mod tests {
 
     fn with_map() -> Answer {
         Answer {
-            heat_map: Some(HeatMapAnswer {
+            heat_map: Some(HeatMap {
                 png: axum::body::Bytes::from_static(b"\x89PNG..."),
                 size: [3, 2],
                 map_size: [7, 7],
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_none() {
+    fn damaged_entries_are_misses() {
         let whole = pack(&with_map()).unwrap();
         for cut in [0, 3, 4, 50, whole.len() - 9] {
             assert!(unpack(&whole[..cut]).is_none(), "{cut}");

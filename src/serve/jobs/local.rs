@@ -1,7 +1,7 @@
-//! Jobs of this process, for hosts that are slower than clients are patient.
+//! Jobs that live in this process, for hosts on which an answer takes longer than clients wait.
 //!
-//! A job's photo lives until its answer does, its answer until it expires. Jobs wait behind each
-//! other, so that at most one of them stands in the way of those who wait for their answer.
+//! A job's photo is kept until the job is answered, the answer until it expires. Jobs run one after the
+//! other, so that at most one of them delays the clients that wait for their answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,10 @@ use axum::body::Body;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::super::document::Document;
-use super::super::error::ApiError;
+use crate::serve::error::ApiError;
+use crate::serve::http::document::Document;
 
-/// What became of a job.
+/// The state of a job.
 #[derive(Clone, Debug)]
 pub(in crate::serve) enum State {
     Queued,
@@ -48,9 +48,9 @@ struct Job {
 }
 
 impl Job {
-    fn leased_bytes(&self) -> u64 {
+    fn reserved_bytes(&self) -> u64 {
         match &self.state {
-            State::Done(document) => document.leased_bytes(),
+            State::Done(document) => document.reserved_bytes(),
             _ => 0,
         }
     }
@@ -58,22 +58,22 @@ impl Job {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(in crate::serve) struct Jobs {
+pub(in crate::serve) struct LocalJobs {
     kept: Mutex<HashMap<String, Job>>,
-    most: usize,
-    /// What pictures in answers may take together.
-    most_bytes: u64,
+    max_jobs: usize,
+    /// Most bytes that the pictures in all answers may take.
+    max_picture_bytes: u64,
     expiry: Duration,
-    /// Whose turn it is.
+    /// Held by the job that runs.
     pub turn: Semaphore,
 }
 
-impl Jobs {
-    pub(in crate::serve) fn new(most: usize, expiry: Duration, most_bytes: u64) -> Self {
+impl LocalJobs {
+    pub(in crate::serve) fn new(max_jobs: usize, expiry: Duration, max_picture_bytes: u64) -> Self {
         Self {
             kept: Mutex::default(),
-            most,
-            most_bytes,
+            max_jobs,
+            max_picture_bytes,
             expiry,
             turn: Semaphore::new(1),
         }
@@ -85,10 +85,10 @@ impl Jobs {
         jobs
     }
 
-    /// A new job's name. When there are too many, the oldest answered one makes room.
+    /// Opens a job and returns its id. If there are too many, the oldest answered job is removed.
     pub(in crate::serve) fn open(&self) -> Result<String, ApiError> {
         let mut jobs = self.locked();
-        if jobs.len() >= self.most {
+        if jobs.len() >= self.max_jobs {
             let answered = jobs.iter().filter(|(_, job)| !job.state.is_open());
             let oldest = answered.min_by_key(|(_, job)| job.changed);
             let Some(oldest) = oldest.map(|(id, _)| id.clone()) else {
@@ -108,15 +108,15 @@ impl Jobs {
         Ok(id)
     }
 
-    /// Remembers what to abort if the job is cancelled.
+    /// Remembers the task to abort if the job is cancelled.
     pub(in crate::serve) fn set_task(&self, id: &str, task: tokio::task::AbortHandle) {
         if let Some(job) = self.locked().get_mut(id) {
             job.task = Some(task);
         }
     }
 
-    /// Moves a job on, unless it was cancelled meanwhile. When answers take too much, the oldest make
-    /// room.
+    /// Changes the state of a job, unless it was cancelled. If the answers take too much memory, the
+    /// oldest are removed.
     pub(in crate::serve) fn set(&self, id: &str, state: State) {
         let mut jobs = self.locked();
         if let Some(job) = jobs.get_mut(id)
@@ -125,10 +125,10 @@ impl Jobs {
             job.state = state;
             job.changed = Instant::now();
         }
-        while jobs.values().map(Job::leased_bytes).sum::<u64>() > self.most_bytes {
+        while jobs.values().map(Job::reserved_bytes).sum::<u64>() > self.max_picture_bytes {
             let others = jobs
                 .iter()
-                .filter(|(other, job)| *other != id && job.leased_bytes() > 0);
+                .filter(|(other, job)| *other != id && job.reserved_bytes() > 0);
             let oldest = others.min_by_key(|(_, job)| job.changed);
             let Some(oldest) = oldest.map(|(id, _)| id.clone()) else {
                 break;
@@ -137,7 +137,7 @@ impl Jobs {
         }
     }
 
-    /// Forgets a job, and stops it if it is not done.
+    /// Removes a job, and stops it if it still runs.
     pub(in crate::serve) fn cancel(&self, id: &str) -> Option<()> {
         let job = self.locked().remove(id)?;
         if let Some(task) = job.task.filter(|_| job.state.is_open()) {
@@ -146,7 +146,7 @@ impl Jobs {
         Some(())
     }
 
-    /// Stops every job that is not done: the server is going.
+    /// Stops every job that still waits or runs: the server is stopping.
     pub(in crate::serve) fn cancel_all(&self) {
         for job in self.locked().values_mut().filter(|j| j.state.is_open()) {
             job.state = State::Cancelled;
@@ -156,7 +156,7 @@ impl Jobs {
         }
     }
 
-    /// Jobs that are not done.
+    /// Number of jobs that wait or run.
     pub(in crate::serve) fn open_count(&self) -> usize {
         self.locked().values().filter(|j| j.state.is_open()).count()
     }
@@ -196,18 +196,18 @@ mod tests {
         State::Done(Arc::new(Document::from(text.to_owned())))
     }
 
-    async fn shown(jobs: &Jobs, id: &str) -> Option<Value> {
+    async fn shown(jobs: &LocalJobs, id: &str) -> Option<Value> {
         let body = jobs.show(id)?.collect().await.unwrap().to_bytes();
         Some(serde_json::from_slice(&body).unwrap())
     }
 
-    async fn status(jobs: &Jobs, id: &str) -> Option<String> {
+    async fn status(jobs: &LocalJobs, id: &str) -> Option<String> {
         Some(shown(jobs, id).await?["status"].as_str()?.to_owned())
     }
 
     #[tokio::test]
-    async fn answers_make_room_and_waiting_jobs_do_not() {
-        let jobs = Jobs::new(2, Duration::from_mins(1), 0);
+    async fn answered_jobs_make_room_and_waiting_jobs_do_not() {
+        let jobs = LocalJobs::new(2, Duration::from_mins(1), 0);
         let first = jobs.open().unwrap();
         let second = jobs.open().unwrap();
         assert_ne!(first, second);
@@ -229,7 +229,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_expire() {
-        let jobs = Jobs::new(2, Duration::ZERO, 0);
+        let jobs = LocalJobs::new(2, Duration::ZERO, 0);
         let id = jobs.open().unwrap();
         assert_eq!(status(&jobs, &id).await.as_deref(), Some("queued"));
         jobs.set(&id, State::Failed(json!({"kind": "x"})));

@@ -1,19 +1,19 @@
-//! The queue of jobs in Redis: any replica takes jobs in and shows them, any worker answers them.
+//! The queue of jobs in Redis: any replica accepts and shows jobs, any worker answers them.
 //!
 //! | Key | Type | Holds | Until |
 //! |---|---|---|---|
-//! | `dermal:jobs:MODEL` | stream | names of open jobs; group `workers` | each is answered |
+//! | `dermal:jobs:MODEL` | stream | ids of open jobs; group `workers` | each is answered |
 //! | `dermal:job:ID` | hash | status, question, answer | its expiry |
 //! | `dermal:photo:ID` | string | the photo | its answer, or its expiry |
 //! | `dermal:answers`, `dermal:answers:bytes` | sorted set, number | which answers are kept, and their size | their expiry |
-//! | `dermal:dead:MODEL` | stream | jobs given up, the last thousand, with the reason | |
-//! | `dermal:workers:MODEL` | sorted set | workers that live | they stop saying so |
+//! | `dermal:dead:MODEL` | stream | the last thousand jobs that were given up, with the reason | |
+//! | `dermal:workers:MODEL` | sorted set | workers that are alive | they stop reporting |
 //!
 //! A stream belongs to the content of one model, so that no other model ever answers its jobs. A job
-//! that a worker was given stays pending in the group; the worker renews it while it works. When it
-//! says nothing for the visibility time, another worker claims the job (XAUTOCLAIM). So a job may run
-//! twice, but its result is stored once: every change of state is one script, and each is safe to
-//! repeat. What a worker fails at over and over is given up as a dead letter.
+//! that was given to a worker stays pending in the group, and the worker renews it while it works. If
+//! the worker does not renew it within the visibility time, another worker claims it (XAUTOCLAIM). A job
+//! may therefore run twice, but its result is stored once: every change of state is one script, and each
+//! script is safe to repeat. A job at which workers fail again and again becomes a dead letter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +24,13 @@ use redis::{Cmd, RedisError, RedisResult, Script, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::super::error::ApiError;
-use super::super::store::Store;
+use crate::serve::error::ApiError;
+use crate::serve::store::Store;
 
-/// The group of consumers that all workers of a model are in.
+/// The consumer group of all workers of a model.
 const GROUP: &str = "workers";
 
-/// Names of jobs, to which the id is added.
+/// Keys of jobs begin with this; the id follows.
 const JOB: &str = "dermal:job:";
 
 const PHOTO: &str = "dermal:photo:";
@@ -38,12 +38,12 @@ const ANSWERS: &str = "dermal:answers";
 const ANSWERS_BYTES: &str = "dermal:answers:bytes";
 
 /// Longest wait for the numbers that health and metrics show.
-const STATS_PATIENCE: Duration = Duration::from_millis(200);
+const STATS_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Entries that one look for abandoned jobs goes over.
+/// Entries that one search for abandoned jobs goes through.
 const CLAIMED_AT_ONCE: usize = 1;
 
-/// What a server wants of the queue.
+/// The limits that a server sets for the queue.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::serve) struct QueueLimits {
     pub most_open: usize,
@@ -52,31 +52,31 @@ pub(in crate::serve) struct QueueLimits {
     pub answers_bytes: u64,
 }
 
-/// What a job asks beside its photo: the options as they stand in a URL, which are read again by
-/// whoever answers.
+/// What a job asks besides its photo. The options are in the form that a URL has them; the worker
+/// parses them again.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(in crate::serve) struct Question {
-    /// Of the request that brought the job.
+pub(in crate::serve) struct JobRequest {
+    /// The id of the request that created the job.
     pub request_id: String,
     pub options: Vec<(String, String)>,
 }
 
-/// A job in the hands of a worker.
+/// A job that was given to a worker.
 #[derive(Clone, Debug)]
-pub(in crate::serve) struct Taken {
+pub(in crate::serve) struct TakenJob {
     pub id: String,
     entry: String,
     stream: String,
 }
 
-/// What there is to do with a job that was taken.
+/// What a worker should do with a job that it was given.
 #[derive(Debug)]
-pub(in crate::serve) enum Begun {
-    /// Nothing: it was cancelled, answered, or given to another.
+pub(in crate::serve) enum JobStart {
+    /// Nothing: it was cancelled, answered, or given to another worker.
     Gone,
-    /// It cannot be answered any more.
+    /// It can no longer be answered, for this reason.
     Lost(&'static str),
-    /// Workers failed at it too often; the last error, if one was told.
+    /// Give it up: workers failed at it too often. The last error, if one was reported.
     Dead { deliveries: u64, error: String },
     Run {
         deliveries: u64,
@@ -85,21 +85,21 @@ pub(in crate::serve) enum Begun {
     },
 }
 
-/// A job as it is shown.
+/// The status of a job, as clients see it.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::serve) struct Shown {
+pub(in crate::serve) struct JobStatus {
     pub status: String,
     pub deliveries: Option<u64>,
-    /// Whether its photo is still there.
+    /// Whether its photo is still in Redis.
     pub has_photo: bool,
     pub expires: Duration,
-    /// Bytes of result or error.
+    /// Length of its result or error.
     pub answer_bytes: u64,
 }
 
-/// What health and metrics show.
+/// What `/health` and `/metrics` show about the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::serve) struct Stats {
+pub(in crate::serve) struct QueueStats {
     pub open: u64,
     pub workers: u64,
     pub dead: u64,
@@ -132,11 +132,11 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// What a look at a job gives: status and deliveries, whether there is a photo, milliseconds until
-/// it expires, bytes of its answer.
+/// What `show.lua` returns: status and deliveries, whether there is a photo, milliseconds until the job
+/// expires, length of its answer.
 type Row = ((Option<String>, Option<u64>), bool, i64, u64);
 
-/// Whether the stream or its group is not there (yet, or any more).
+/// Whether the stream or its group does not exist, yet or any more.
 fn is_no_group(error: &RedisError) -> bool {
     error.code() == Some("NOGROUP")
 }
@@ -158,12 +158,12 @@ impl Queue {
         }
     }
 
-    /// Takes a job for `model` in; false if there are too many.
+    /// Adds a job for `model`; false if there are too many.
     pub(in crate::serve) async fn push(
         &self,
         (model, id): (&str, &str),
         limits: QueueLimits,
-        question: &Question,
+        question: &JobRequest,
         photo: &[u8],
     ) -> Result<bool, ApiError> {
         let question = serde_json::to_string(question).map_err(|_| ApiError::internal())?;
@@ -181,14 +181,14 @@ impl Queue {
         self.store.run(&call).await
     }
 
-    /// How a job is doing; `None` if there is none of that name.
-    pub(in crate::serve) async fn show(&self, id: &str) -> Result<Option<Shown>, ApiError> {
+    /// The status of a job; `None` if it does not exist.
+    pub(in crate::serve) async fn show(&self, id: &str) -> Result<Option<JobStatus>, ApiError> {
         let (job, photo) = (format!("{JOB}{id}"), format!("{PHOTO}{id}"));
         let mut look = self.scripts.show.prepare_invoke();
         look.key(&job).key(&photo);
         let ((status, deliveries), has_photo, expires, answer_bytes): Row =
             self.store.run(&look).await?;
-        Ok(status.map(|status| Shown {
+        Ok(status.map(|status| JobStatus {
             status,
             deliveries,
             has_photo,
@@ -197,13 +197,13 @@ impl Queue {
         }))
     }
 
-    /// The result or error of a job that has one.
+    /// The result or error of a finished job.
     pub(in crate::serve) async fn answer(&self, id: &str) -> Result<Option<String>, ApiError> {
         let get = Cmd::hget(format!("{JOB}{id}"), "answer");
         self.store.run(&get).await
     }
 
-    /// Forgets a job; false if there is none.
+    /// Removes a job; false if it does not exist.
     pub(in crate::serve) async fn cancel(&self, id: &str) -> Result<bool, ApiError> {
         let mut call = self.scripts.cancel.prepare_invoke();
         call.key(format!("{JOB}{id}"))
@@ -214,9 +214,9 @@ impl Queue {
         self.store.run(&call).await
     }
 
-    /// Numbers of a model's queue; `None` if Redis does not tell at once.
-    pub(in crate::serve) async fn stats(&self, model: &str) -> Option<Stats> {
-        let mut connection = self.store.at_hand()?;
+    /// Counts of a model's queue; `None` if Redis does not answer within [`STATS_TIMEOUT`].
+    pub(in crate::serve) async fn stats(&self, model: &str) -> Option<QueueStats> {
+        let mut connection = self.store.current_connection()?;
         let mut pipe = redis::pipe();
         pipe.cmd("XLEN")
             .arg(stream_of(model))
@@ -225,8 +225,8 @@ impl Queue {
             .cmd("XLEN")
             .arg(format!("dermal:dead:{model}"));
         let ask = pipe.query_async::<(u64, u64, u64)>(&mut connection);
-        let (open, workers, dead) = tokio::time::timeout(STATS_PATIENCE, ask).await.ok()?.ok()?;
-        Some(Stats {
+        let (open, workers, dead) = tokio::time::timeout(STATS_TIMEOUT, ask).await.ok()?.ok()?;
+        Some(QueueStats {
             open,
             workers,
             dead,
@@ -234,9 +234,9 @@ impl Queue {
     }
 }
 
-/// The worker's side.
+/// What workers do.
 impl Queue {
-    /// Says that a worker lives, for `holds`.
+    /// Reports that a worker is alive; the report expires after `holds`.
     pub(in crate::serve) async fn alive(
         &self,
         (model, worker): (&str, &str),
@@ -251,21 +251,21 @@ impl Queue {
         self.store.run::<Value>(&call).await.map(|_| ())
     }
 
-    /// A worker goes.
+    /// Reports that a worker stops.
     pub(in crate::serve) async fn leave(&self, model: &str, worker: &str) -> Result<(), ApiError> {
-        // Its name in the group goes with the next worker's `alive`: not while jobs are pending.
+        // The next worker's `alive` removes its name from the group, once it has no pending jobs.
         let leave = Cmd::zrem(format!("dermal:workers:{model}"), worker);
         self.store.run::<Value>(&leave).await.map(|_| ())
     }
 
-    /// A job that another worker has not renewed for `visibility`. `cursor` is where the last look
+    /// Claims a job that its worker has not renewed for `visibility`. `cursor` is where the last search
     /// ended.
     pub(in crate::serve) async fn claim(
         &self,
         (model, worker): (&str, &str),
         visibility: Duration,
         cursor: &mut String,
-    ) -> Result<Option<Taken>, ApiError> {
+    ) -> Result<Option<TakenJob>, ApiError> {
         let stream = stream_of(model);
         let mut claim = redis::cmd("XAUTOCLAIM");
         claim
@@ -286,16 +286,16 @@ impl Queue {
         };
         *cursor = reply.next_stream_id;
         let found = reply.claimed.into_iter().next();
-        Ok(found.and_then(|entry| Taken::of(&stream, &entry)))
+        Ok(found.and_then(|entry| TakenJob::of(&stream, &entry)))
     }
 
-    /// The next job that nobody has yet; waits for at most `block` on a connection of its own.
+    /// Takes the next new job. Waits for at most `block`, on a connection of its own.
     pub(in crate::serve) async fn next(
         &self,
         (model, worker): (&str, &str),
         block: Duration,
         connection: &mut MultiplexedConnection,
-    ) -> RedisResult<Option<Taken>> {
+    ) -> RedisResult<Option<TakenJob>> {
         let stream = stream_of(model);
         let read = redis::cmd("XREADGROUP")
             .arg("GROUP")
@@ -311,7 +311,7 @@ impl Queue {
             .query_async::<Option<StreamReadReply>>(connection)
             .await;
         let reply = match read {
-            // The next `alive` makes it.
+            // The next `alive` creates it.
             Err(error) if is_no_group(&error) => return Ok(None),
             other => other?,
         };
@@ -320,16 +320,16 @@ impl Queue {
             .flat_map(|reply| reply.keys)
             .flat_map(|key| key.ids)
             .next();
-        Ok(entry.and_then(|entry| Taken::of(&stream, &entry)))
+        Ok(entry.and_then(|entry| TakenJob::of(&stream, &entry)))
     }
 
-    /// Begins a job. Photos of more than `most_bytes` are not fetched.
+    /// Begins a job. A photo of more than `most_bytes` is not fetched.
     pub(in crate::serve) async fn begin(
         &self,
-        taken: &Taken,
+        taken: &TakenJob,
         worker: &str,
         (most_deliveries, most_bytes): (usize, u64),
-    ) -> Result<Begun, ApiError> {
+    ) -> Result<JobStart, ApiError> {
         let mut call = self.scripts.begin.prepare_invoke();
         call.key(&taken.stream)
             .key(format!("{JOB}{}", taken.id))
@@ -341,15 +341,15 @@ impl Queue {
             .arg(most_bytes);
         let reply = self.store.run::<Vec<Value>>(&call).await?;
         read_begun(reply).map_err(|error| {
-            tracing::error!(job = taken.id, %error, "Redis gave what is no job");
+            tracing::error!(job = taken.id, %error, "Redis returned something that is not a job");
             ApiError::internal()
         })
     }
 
-    /// Says that a worker still works on a job; false if it should not.
+    /// Renews a job that a worker works on; false if the worker should stop.
     pub(in crate::serve) async fn renew(
         &self,
-        taken: &Taken,
+        taken: &TakenJob,
         worker: &str,
     ) -> Result<bool, ApiError> {
         let mut call = self.scripts.renew.prepare_invoke();
@@ -361,10 +361,11 @@ impl Queue {
         self.store.run(&call).await
     }
 
-    /// Gives a job back: at once if the worker stops, after the visibility time if it failed.
+    /// Gives a job back. Another worker gets it at once if this one stops (`error` is empty), or after the
+    /// visibility time if this one failed.
     pub(in crate::serve) async fn release(
         &self,
-        taken: &Taken,
+        taken: &TakenJob,
         worker: &str,
         error: &str,
     ) -> Result<(), ApiError> {
@@ -378,11 +379,11 @@ impl Queue {
         self.store.run::<Value>(&call).await.map(|_| ())
     }
 
-    /// Stores what became of a job; false if somebody did before or nobody waits for it. A job that
-    /// is given up has a reason, and becomes a dead letter.
+    /// Stores the result of a job; false if it has one already, or was cancelled or expired. With a
+    /// reason in `given_up` the job becomes a dead letter.
     pub(in crate::serve) async fn finish(
         &self,
-        taken: &Taken,
+        taken: &TakenJob,
         outcome: &Result<String, ApiError>,
         given_up: Option<&str>,
     ) -> Result<bool, ApiError> {
@@ -412,7 +413,7 @@ impl Queue {
     }
 }
 
-impl Taken {
+impl TakenJob {
     fn of(stream: &str, entry: &redis::streams::StreamId) -> Option<Self> {
         Some(Self {
             id: entry.get("job")?,
@@ -422,28 +423,28 @@ impl Taken {
     }
 }
 
-fn read_begun(reply: Vec<Value>) -> RedisResult<Begun> {
+fn read_begun(reply: Vec<Value>) -> RedisResult<JobStart> {
     let mut parts = reply.into_iter();
     let mut next = || parts.next().unwrap_or(Value::Nil);
     let word: String = redis::from_redis_value(next())?;
     Ok(match word.as_str() {
-        "run" => Begun::Run {
+        "run" => JobStart::Run {
             deliveries: redis::from_redis_value(next())?,
             question: redis::from_redis_value(next())?,
             photo: redis::from_redis_value(next())?,
         },
-        "dead" => Begun::Dead {
+        "dead" => JobStart::Dead {
             deliveries: redis::from_redis_value(next())?,
             error: redis::from_redis_value(next())?,
         },
-        "expired" => Begun::Lost("expired"),
-        "large" => Begun::Lost("too_large"),
-        _ => Begun::Gone,
+        "expired" => JobStart::Lost("expired"),
+        "large" => JobStart::Lost("too_large"),
+        _ => JobStart::Gone,
     })
 }
 
-impl Shown {
-    /// The job as JSON, without its answer. An open job whose photo has expired has failed.
+impl JobStatus {
+    /// The job as JSON, without its answer. An open job whose photo has expired counts as failed.
     pub(in crate::serve) fn document(&self, id: &str) -> serde_json::Value {
         let is_open = matches!(self.status.as_str(), "queued" | "running");
         if is_open && !self.has_photo {
@@ -455,7 +456,7 @@ impl Shown {
             });
         }
         let mut document = json!({ "id": id, "status": self.status });
-        // The first is nothing to speak of.
+        // The first delivery is the normal case.
         if let Some(deliveries) = self.deliveries.filter(|&n| n > 1) {
             document["deliveries"] = deliveries.into();
         }
@@ -466,13 +467,13 @@ impl Shown {
     }
 }
 
-/// What the client of a job is told that no worker took in time.
+/// The error of a job that no worker took in time.
 pub(in crate::serve) fn expired() -> ApiError {
     ApiError::unavailable(
         "job_expired",
-        "no worker answered in time; the photo is gone",
+        "no worker answered in time, and the photo has expired",
     )
-    .hint("send it again once workers run")
+    .hint("send it again when workers are running")
 }
 
 #[cfg(test)]
@@ -480,8 +481,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_without_photo_has_failed_and_says_why() {
-        let mut shown = Shown {
+    fn an_open_job_without_photo_has_failed_and_says_why() {
+        let mut status = JobStatus {
             status: "queued".into(),
             deliveries: Some(1),
             has_photo: true,
@@ -489,25 +490,25 @@ mod tests {
             answer_bytes: 0,
         };
         assert_eq!(
-            shown.document("x"),
+            status.document("x"),
             json!({ "id": "x", "status": "queued" })
         );
-        shown.deliveries = Some(2);
-        shown.status = "running".into();
+        status.deliveries = Some(2);
+        status.status = "running".into();
         assert_eq!(
-            shown.document("x"),
+            status.document("x"),
             json!({ "id": "x", "status": "running", "deliveries": 2 })
         );
-        shown.has_photo = false;
-        let document = shown.document("x");
+        status.has_photo = false;
+        let document = status.document("x");
         assert_eq!(document["status"], "failed");
         assert_eq!(document["error"]["kind"], "job_expired");
-        shown.status = "done".into();
-        assert_eq!(shown.document("x")["expires_in_seconds"], 70);
+        status.status = "done".into();
+        assert_eq!(status.document("x")["expires_in_seconds"], 70);
     }
 
     #[test]
-    fn what_a_script_says_is_read_and_nonsense_refused() {
+    fn replies_of_scripts_are_read_and_nonsense_is_refused() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let run = vec![
             text("run"),
@@ -515,14 +516,14 @@ mod tests {
             text("{}"),
             Value::BulkString(vec![0xff]),
         ];
-        let Begun::Run {
+        let JobStart::Run {
             deliveries, photo, ..
         } = read_begun(run).unwrap()
         else {
             panic!("it runs");
         };
         assert_eq!((deliveries, photo), (2, vec![0xff]));
-        assert!(matches!(read_begun(vec![text("lost")]), Ok(Begun::Gone)));
+        assert!(matches!(read_begun(vec![text("lost")]), Ok(JobStart::Gone)));
         assert!(read_begun(vec![text("run"), text("x")]).is_err());
         assert!(read_begun(Vec::new()).is_err());
     }

@@ -1,7 +1,7 @@
--- Says that a worker lives, and forgets those that do not. Makes the stream's group of workers, if it is not
--- there (yet, or any more).
+-- Reports that a worker is alive, and removes workers whose reports have expired. Creates the consumer group
+-- of the stream if it does not exist.
 -- KEYS: stream, workers
--- ARGV: group, worker, ms that this word holds
+-- ARGV: group, worker, ms until this report expires
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local holds = tonumber(ARGV[3])
@@ -13,7 +13,7 @@ if consumers.err then
   redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
   return 1
 end
--- A worker that died keeps its name in the group until its jobs were taken over.
+-- A dead worker keeps its name in the group until other workers have taken its jobs.
 for _, consumer in ipairs(consumers) do
   local name, pending = consumer[2], consumer[4]
   if pending == 0 and not redis.call('ZSCORE', KEYS[2], name) then

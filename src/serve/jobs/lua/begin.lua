@@ -5,7 +5,7 @@
 -- 'run', deliveries, question, photo.
 local status = redis.call('HGET', KEYS[2], 'status')
 if status ~= 'queued' and status ~= 'running' then
-  -- Cancelled, answered, or expired long ago.
+  -- Cancelled, answered, or expired.
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
   redis.call('XDEL', KEYS[1], ARGV[2])
   return { 'gone' }
@@ -15,7 +15,8 @@ if not pending or pending[2] ~= ARGV[3] then
   return { 'lost' }
 end
 local deliveries = pending[4]
--- A write that takes no memory, so that the next ones are let into a full Redis: jobs that are done make room.
+-- A full Redis accepts all writes of a script whose first write takes no memory. This one does not, so that
+-- jobs can be finished and make room.
 redis.call('HDEL', KEYS[2], '')
 redis.call('HSET', KEYS[2], 'deliveries', deliveries)
 if deliveries > tonumber(ARGV[4]) then

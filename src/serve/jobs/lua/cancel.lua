@@ -1,4 +1,4 @@
--- Forgets a job; whoever works on it sees that at its next sign of life.
+-- Removes a job. The worker that computes it notices when it renews the job.
 -- KEYS: job, photo, answers, bytes of answers
 -- ARGV: group
 -- Returns 1, or 0 if there is no such job.

@@ -1,7 +1,7 @@
--- Stores what became of a job; the first result counts.
+-- Stores the result of a job; only the first result counts.
 -- KEYS: stream, job, photo, answers, bytes of answers, dead letters
--- ARGV: group, entry, id, 'done' or 'failed', result or error, reason of a dead letter or '', prefix of jobs
--- Returns 1, or 0 if there is a result already or nobody waits for it.
+-- ARGV: group, entry, id, 'done' or 'failed', result or error, reason of a dead letter or '', prefix of job keys
+-- Returns 1, or 0 if the job has a result already, was cancelled or has expired.
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
 redis.call('DEL', KEYS[3])
@@ -20,7 +20,7 @@ redis.call('PEXPIRE', KEYS[2], expiry)
 if ARGV[6] ~= '' then
   redis.call('XADD', KEYS[6], 'MAXLEN', '=', 1000, '*', 'job', ARGV[3], 'reason', ARGV[6], 'deliveries', job[4] or '')
 end
--- Answers take at most so many bytes: those that would expire first go first.
+-- All answers together take a limited number of bytes: the ones that expire first are removed first.
 redis.call('ZADD', KEYS[4], now + expiry, kept)
 local total = redis.call('INCRBY', KEYS[5], bytes)
 while true do
@@ -38,7 +38,7 @@ while true do
   total = redis.call('DECRBY', KEYS[5], size)
   redis.call('DEL', ARGV[7] .. id)
 end
--- Nothing is left behind when nobody asks any more.
+-- These keys expire, too, once no more jobs are answered.
 redis.call('PEXPIRE', KEYS[4], expiry * 2)
 redis.call('PEXPIRE', KEYS[5], expiry * 2)
 return 1

@@ -1,6 +1,6 @@
--- How a job is doing. A script and no transaction, which a Redis that is full refuses whatever it does.
+-- The status of a job. A script and not a transaction, because a full Redis refuses every transaction.
 -- KEYS: job, photo
--- Returns status and deliveries, whether there is a photo, ms until the job expires, bytes of its answer.
+-- Returns status and deliveries, whether there is a photo, ms until the job expires, length of its answer.
 return {
   redis.call('HMGET', KEYS[1], 'status', 'deliveries'),
   redis.call('EXISTS', KEYS[2]),
