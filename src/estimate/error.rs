@@ -1,8 +1,6 @@
 //! Why there is no estimate.
 
-use std::path::PathBuf;
-
-use crate::artifact::ArtifactError;
+use crate::artifact::LoadError;
 use crate::engine::EngineError;
 use crate::explain::ExplainError;
 use crate::graph::GraphError;
@@ -13,16 +11,8 @@ use crate::readiness::platforms::PlatformError;
 #[derive(Debug, thiserror::Error)]
 pub enum EstimateError {
     /// The artifact cannot be loaded.
-    #[error("cannot load model `{}`", path.display())]
-    Load {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        source: ArtifactError,
-    },
-    /// The embedded model cannot be loaded, which is a bug.
     #[error(transparent)]
-    Embedded(ArtifactError),
+    Load(#[from] LoadError),
     /// The layers do not work on photos of another size.
     #[error("the model does not work on photos of {height} x {width}")]
     ImageSize {
@@ -55,7 +45,7 @@ impl EstimateError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Load { source, .. } | Self::Embedded(source) => source.kind(),
+            Self::Load(error) => error.kind(),
             Self::ImageSize { .. } => "image_size_fixed",
             Self::Engine(_) => "engine",
             Self::Predict(error) => error.kind(),
@@ -69,13 +59,13 @@ impl EstimateError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Load { source, .. } | Self::Embedded(source) => source.hint(),
+            Self::Load(error) => error.hint(),
             Self::ImageSize { .. } => {
                 Some("its layers fix the size; train it for a smaller one".to_owned())
             }
             Self::Engine(_) => Some("import the model again with this version".to_owned()),
             Self::Predict(error) => Some(error.hint()),
-            Self::Explain(error) => Some(error.hint().to_owned()),
+            Self::Explain(error) => Some(error.hint()),
             Self::Photo(_) => Some("give a smaller `--max-pixels`".to_owned()),
             Self::Platforms(error) => Some(error.hint()),
         }

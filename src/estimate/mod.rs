@@ -6,14 +6,14 @@
 //! ([`Estimate::what_if`]), and which platform and file to choose ([`Estimate::advise`]).
 //!
 //! ```
+//! use dermal::artifact::ModelSource;
 //! use dermal::estimate::{Estimate, EstimateOptions};
 //! use dermal::readiness::platforms;
 //! use dermal::readiness::verdict::Verdict;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let options = EstimateOptions { max_pixels: 2_000_000, ..EstimateOptions::default() };
-//! // `None` is the embedded model; `Some(path)` an artifact.
-//! let estimate = Estimate::measure(None, &options)?;
+//! let estimate = Estimate::measure(&ModelSource::Embedded, &options)?;
 //! let platform = platforms::find("render-free")?;
 //! assert_eq!(Verdict::of(&estimate.demand(), platform.ram_bytes()), Verdict::Fits);
 //! let one_photo = estimate.latency(Some(&platform));
@@ -27,7 +27,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::artifact::{self, Model};
+use crate::artifact::{Model, ModelSource};
 use crate::engine::{self, Engine};
 use crate::memory::estimate::{Calibration, Facts, Load, PhotoFacts, State, estimate};
 use crate::memory::measure::Counters;
@@ -94,19 +94,22 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Loads the model (the embedded one without a path) and measures it: how much memory loading
-    /// adds to this process, and how long inference, decoding and drawing take. Takes a few seconds.
+    /// Loads the model and measures it: how much memory loading adds to this process, and how long
+    /// inference, decoding and drawing take. Takes a few seconds.
     ///
     /// # Errors
     /// [`EstimateError`] for a model that cannot be loaded or run.
-    pub fn measure(path: Option<&Path>, options: &EstimateOptions) -> Result<Self, EstimateError> {
+    pub fn measure(source: &ModelSource, options: &EstimateOptions) -> Result<Self, EstimateError> {
         let idle = Counters::of(std::process::id());
         let since = Instant::now();
-        let mut model = load(path)?;
+        let mut model = source.load()?;
         if let Some(size) = options.image_size {
             model = facts::with_image_size(model, size)?;
         }
-        let model_bytes = path.map_or(0, file_bytes);
+        let model_bytes = match source {
+            ModelSource::File(path) => file_bytes(path),
+            ModelSource::Embedded => 0,
+        };
         let one = engine::Options {
             threads: 1,
             ..options.engine.clone()
@@ -186,16 +189,6 @@ impl Estimate {
     #[must_use]
     pub fn what_if(&self, limit_bytes: Option<u64>) -> Vec<WhatIf> {
         what_if::rows(&self.model, &self.facts, limit_bytes)
-    }
-}
-
-fn load(path: Option<&Path>) -> Result<Model, EstimateError> {
-    match path {
-        Some(path) => artifact::load(path).map_err(|source| EstimateError::Load {
-            path: path.to_owned(),
-            source,
-        }),
-        None => artifact::embedded().map_err(EstimateError::Embedded),
     }
 }
 

@@ -15,14 +15,15 @@
 //! ```no_run
 //! use std::path::Path;
 //!
+//! use dermal::artifact::ModelSource;
 //! use dermal::estimate::{Estimate, EstimateOptions};
 //! use dermal::prove::ProofPlan;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let options = EstimateOptions::default();
 //! let plan = ProofPlan {
-//!     estimate: &Estimate::measure(None, &options)?,
-//!     model: None,
+//!     estimate: &Estimate::measure(&ModelSource::Embedded, &options)?,
+//!     model: &ModelSource::Embedded,
 //!     program: Path::new("/usr/local/bin/dermal"),
 //!     limit_bytes: Some(512_000_000),
 //!     cpu_share: Some(0.5),
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::artifact::ModelSource;
 use crate::estimate::{Estimate, EstimateError, SamplePhoto, deployment};
 use crate::memory::estimate::{Facts, Moment, PhotoFacts, State, estimate};
 use crate::memory::measure::{self, Counters};
@@ -211,8 +213,8 @@ pub struct Proof {
 pub struct ProofPlan<'a> {
     /// What is compared with the kernel's counters.
     pub estimate: &'a Estimate,
-    /// The artifact that was estimated; the embedded model without one.
-    pub model: Option<&'a Path>,
+    /// Where the model that was estimated comes from.
+    pub model: &'a ModelSource,
     /// A `dermal` program: it serves, and it tidies up. For `dermal` itself `/proc/self/exe`, which
     /// stays the same file if the program is replaced meanwhile.
     pub program: &'a Path,
@@ -251,7 +253,8 @@ impl ProofPlan<'_> {
             &sandbox.as_ref().map_or(Vec::new(), Sandbox::folders),
             folder.as_ref().map(OwnFolder::path),
         )?;
-        let copies = folder.map(|folder| PrivateCopies::new(folder, self.program, self.model));
+        let copies =
+            folder.map(|folder| PrivateCopies::new(folder, self.program, self.model_file()));
         let copies = copies.transpose().unwrap_or_else(|error| {
             shared_pages_because = Some(error.to_string());
             None
@@ -319,6 +322,14 @@ impl ProofPlan<'_> {
         Ok(proof)
     }
 
+    /// The artifact; `None` for the embedded model.
+    fn model_file(&self) -> Option<&Path> {
+        match self.model {
+            ModelSource::File(path) => Some(path),
+            ModelSource::Embedded => None,
+        }
+    }
+
     fn sandbox(&self) -> (Option<Sandbox>, Confinement) {
         let Some(limit) = self.limit_bytes else {
             return (None, Confinement::None);
@@ -377,10 +388,10 @@ impl Run<'_> {
     fn start(&self) -> Result<Result<Server, Stopped>, ProveError> {
         let ProofPlan {
             program,
-            model,
             limit_bytes,
             ..
         } = *self.plan;
+        let model = self.plan.model_file();
         let claims = deployment::claims(&self.facts);
         Server::start(&Settings {
             program,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::artifact::ArtifactError;
+use crate::artifact::LoadError;
 use crate::estimate::EstimateError;
 use crate::evaluate::dataset::DatasetError;
 use crate::evaluate::trial::TrialError;
@@ -95,13 +95,8 @@ pub enum SurveyError {
     #[error(transparent)]
     Filter(#[from] DatasetError),
     /// A model cannot be loaded.
-    #[error("cannot load model `{}`", path.display())]
-    Load {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        source: ArtifactError,
-    },
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// Models cannot be judged on the photos.
     #[error(transparent)]
     Trial(#[from] TrialError),
@@ -137,7 +132,7 @@ impl SurveyError {
             Self::NotInProject { .. } => "not_in_project",
             Self::Accuracy { source, .. } => source.kind(),
             Self::Photos { source, .. } | Self::Filter(source) => source.kind(),
-            Self::Load { source, .. } => source.kind(),
+            Self::Load(error) => error.kind(),
             Self::Trial(error) => error.kind(),
             Self::Platform(error) => error.kind(),
             Self::Estimate(error) => error.kind(),
@@ -161,7 +156,7 @@ impl SurveyError {
             Self::NotInProject { .. } => "correct `photos` and `base` under `accuracy`",
             Self::Accuracy { source, .. } => return source.hint(),
             Self::Photos { source, .. } | Self::Filter(source) => return Some(source.hint()),
-            Self::Load { source, .. } => return source.hint(),
+            Self::Load(error) => return error.hint(),
             Self::Trial(error) => return Some(error.hint()),
             Self::Platform(error) => return Some(error.hint()),
             Self::Estimate(error) => return error.hint(),

@@ -35,15 +35,16 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use crate::artifact::{self, EvidenceRecord, InputKind, Model};
-use crate::engine::{self, Engine};
+use crate::artifact::{self, EvidenceRecord, InputKind, Model, ModelSource};
+use crate::classifier::{Classifier, HeatMaps};
+use crate::engine;
 use crate::estimate::{Estimate, EstimateOptions};
 use crate::evaluate::comparison::Criteria;
 use crate::evaluate::dataset::{Dataset, Labels, RowFilter};
 use crate::evaluate::trial::{NamedModel, TrialOptions, compare_models, judge};
 use crate::file::sha256_of_file;
 use crate::memory::budget::CpuBudget;
-use crate::predict::{Limits, Predictor, resolve_inputs};
+use crate::predict::Photo;
 use crate::prove::ProofPlan;
 use crate::readiness::calendar::Date;
 use crate::readiness::evidence::{Evidence, Judgement};
@@ -355,10 +356,7 @@ fn judge_on_photos(
 }
 
 fn load(path: &Path) -> Result<Model, SurveyError> {
-    artifact::load(path).map_err(|source| SurveyError::Load {
-        path: path.to_owned(),
-        source,
-    })
+    Ok(ModelSource::File(path.to_owned()).load()?)
 }
 
 /// Whether pixels go in as they are because nobody said otherwise.
@@ -413,13 +411,14 @@ fn judge_model(
         gradcam: project.settings.gradcam,
         ..EstimateOptions::default()
     };
-    let estimate = Estimate::measure(Some(&path), &options)?;
+    let source = ModelSource::File(path);
+    let estimate = Estimate::measure(&source, &options)?;
     let proof = match program {
         None => None,
         Some(program) => {
             let plan = ProofPlan {
                 estimate: &estimate,
-                model: Some(&path),
+                model: &source,
                 program,
                 limit_bytes: Some(platform.ram_bytes()),
                 cpu_share: Some(platform.cpu.value),
@@ -449,15 +448,13 @@ fn answer(model: &Model, photo: &Path, class: &str) -> Result<(String, f64), Str
     let labels = &model.manifest.labels;
     let index = labels.iter().position(|label| label == class);
     let index = index.ok_or_else(|| format!("the model has no class `{class}`"))?;
-    let extra = resolve_inputs(model, &[]).map_err(|error| chain(&error))?;
-    let engine = Engine::new(&model.graph, &engine::Options::default());
-    let engine = engine.map_err(|error| format!("cannot run the model: {}", chain(&error)))?;
-    let mut predictor = Predictor::new(model, engine).map_err(|error| chain(&error))?;
-    let (_, prediction) = predictor
-        .predict_file(photo, &Limits::default(), &extra)
-        .map_err(|error| chain(&error))?;
-    let probability = f64::from(prediction.probabilities[index]);
-    Ok((labels[prediction.top1()].clone(), probability))
+    let classifier = Classifier::options().threads(1).heat_maps(HeatMaps::Off);
+    let classifier = classifier.build(model.clone());
+    let mut classifier = classifier.map_err(|error| chain(&error))?;
+    let photo = Photo::open(photo).map_err(|error| chain(&error))?;
+    let answer = classifier.predict(&photo).map_err(|error| chain(&error))?;
+    let probability = f64::from(answer.prediction().probabilities[index]);
+    Ok((answer.label().to_owned(), probability))
 }
 
 /// An error and its causes in one line.

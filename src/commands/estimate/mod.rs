@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{Outcome, THIS_PROGRAM, Versioned, engine_options};
+use crate::artifact::ModelSource;
 use crate::cli::{EstimateArgs, ProofPart, Switch};
 use crate::estimate::{Estimate, EstimateOptions, EstimateReport, LimitReport};
 use crate::memory::{limit, sandbox};
@@ -46,7 +47,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
             Some("they stand on the platform's own pages; `--budget` takes any"),
         );
     }
-    let model = args.model.as_deref();
+    let source = ModelSource::of(args.model.as_deref());
     let options = EstimateOptions {
         engine: engine_options(&args.engine)?,
         image_size: args.image_size.map(|size| [size.height, size.width]),
@@ -54,8 +55,11 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
         photos_at_once: args.concurrency.into(),
         gradcam: args.gradcam == Switch::On,
     };
-    let estimate = Estimate::measure(model, &options)?;
-    let name = name(args);
+    let estimate = Estimate::measure(&source, &options)?;
+    let name = match args.image_size {
+        Some(size) => format!("{source} for photos of {} x {}", size.height, size.width),
+        None => source.to_string(),
+    };
     if args.advise {
         return advise(args, &estimate, name, today);
     }
@@ -63,7 +67,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
     let proof = if args.prove {
         let plan = ProofPlan {
             estimate: &estimate,
-            model,
+            model: &source,
             program: Path::new(THIS_PROGRAM),
             limit_bytes: limit.as_ref().map(|limit| limit.bytes),
             cpu_share: platform.as_ref().map(|p| p.cpu.value),
@@ -91,18 +95,6 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
     } else {
         Outcome::No
     })
-}
-
-/// What the report calls the model.
-fn name(args: &EstimateArgs) -> String {
-    let name = args.model.as_ref().map_or_else(
-        || "embedded demo model".to_owned(),
-        |path| path.display().to_string(),
-    );
-    match args.image_size {
-        Some(size) => format!("{name} for photos of {} x {}", size.height, size.width),
-        None => name,
-    }
 }
 
 /// The limit that is asked for, or that of this process's cgroup.

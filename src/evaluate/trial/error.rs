@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::DatasetError;
-use crate::engine::EngineError;
+use crate::classifier::ClassifierError;
 use crate::evaluate::metrics::MetricsError;
 use crate::evaluate::pass::PassError;
 use crate::predict::PredictError;
@@ -66,12 +66,9 @@ pub enum TrialError {
         /// Why.
         source: PredictError,
     },
-    /// A model cannot classify photos.
+    /// A model cannot be made ready to answer.
     #[error(transparent)]
-    Model(#[from] PredictError),
-    /// A model cannot be run.
-    #[error("cannot run the model")]
-    Engine(#[from] EngineError),
+    Model(#[from] ClassifierError),
     /// What the models answered cannot be evaluated.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -89,8 +86,8 @@ impl TrialError {
             Self::OtherClasses { .. } => "other_classes",
             Self::Group(source) | Self::Rows { source, .. } => source.kind(),
             Self::Pass(error) => error.kind(),
-            Self::Photo { source, .. } | Self::Model(source) => source.kind(),
-            Self::Engine(_) => "engine",
+            Self::Photo { source, .. } => source.kind(),
+            Self::Model(error) => error.kind(),
             Self::Metrics(error) => error.kind(),
         }
     }
@@ -113,8 +110,10 @@ impl TrialError {
             }
             Self::Group(source) | Self::Rows { source, .. } => source.hint(),
             Self::Pass(error) => error.hint().to_owned(),
-            Self::Photo { source, .. } | Self::Model(source) => source.hint(),
-            Self::Engine(_) => "import the model again with this version".to_owned(),
+            Self::Photo { source, .. } => source.hint(),
+            Self::Model(error) => error
+                .hint()
+                .unwrap_or_else(|| "import the model again with this version".to_owned()),
             Self::Metrics(error) => error.hint().to_owned(),
         }
     }

@@ -37,6 +37,7 @@ use super::metrics::{self, EvaluationOptions};
 use super::pass::{LeftOut, Pass, Watch, is_evenly_spaced};
 use super::statistics::correlation::pearson;
 use crate::artifact::{ComparisonRecord, EvidenceRecord, FieldMapping, Model};
+use crate::classifier::HeatMaps;
 use crate::engine;
 use crate::graph::NodeId;
 use crate::predict::{ExtraInput, Limits, PhotoInput};
@@ -47,7 +48,7 @@ mod side;
 
 pub use error::TrialError;
 pub use report::{FlippedPhoto, GroupReport, HeatMapAgreement, ModelReport, TrialReport};
-use side::Side;
+use side::{Side, heat_map};
 
 /// A model and the name under which a report speaks of it.
 #[derive(Clone, Debug)]
@@ -119,7 +120,7 @@ pub fn judge(
     options: &TrialOptions,
     watch: &mut Watch<'_>,
 ) -> Result<Trial, TrialError> {
-    let wanted = side::HeatMaps::None;
+    let wanted = HeatMaps::Off;
     Trial::run(
         vec![Side::new(model, options, wanted)?],
         photos,
@@ -141,10 +142,10 @@ pub fn compare_models(
     watch: &mut Watch<'_>,
 ) -> Result<Trial, TrialError> {
     let wanted = match options.heat_maps {
-        0 => side::HeatMaps::None,
-        _ => side::HeatMaps::WherePossible,
+        0 => HeatMaps::Off,
+        _ => HeatMaps::IfPossible,
     };
-    let base = Side::new(base, options, wanted)?;
+    let base = Side::new(base, options, wanted.clone())?;
     let mut candidate = Side::new(candidate, options, wanted)?;
     candidate.order_like(&base)?;
     Trial::run(vec![base, candidate], photos, options, watch)
@@ -234,7 +235,7 @@ impl Trial {
     /// If there is no such model.
     #[must_use]
     pub fn model(&self, index: usize) -> &Model {
-        &self.sides[index].model
+        self.sides[index].model()
     }
 
     /// The extra inputs of the first photo for model number `index` of the report.
@@ -300,7 +301,10 @@ fn classify(
     options: &TrialOptions,
     watch: &mut Watch<'_>,
 ) -> Result<Seen, TrialError> {
-    let inputs: Vec<PhotoInput> = sides.iter().map(|side| side.photo.clone()).collect();
+    let inputs: Vec<PhotoInput> = sides
+        .iter()
+        .map(|side| side.classifier.photo_input().clone())
+        .collect();
     let total = dataset.samples.len();
     let mut seen = Seen {
         images: Vec::with_capacity(total),
@@ -327,36 +331,39 @@ fn classify(
         let Some(truth) = sample.label else {
             return Ok(());
         };
+        let mut answers = Vec::with_capacity(2);
         for (i, side) in sides.iter_mut().enumerate() {
             let extra = side
                 .rows()
                 .of(dataset, sample)
                 .map_err(|source| side.does_not_fit(source))?;
-            let prediction = side
-                .predictor
+            let Side {
+                classifier, order, ..
+            } = side;
+            let answer = classifier
                 .predict_prepared(photo.input(i), &extra)
                 .map_err(|source| TrialError::Photo {
                     photo: sample.path.clone(),
                     source,
                 })?;
-            let ordered = side
-                .order
-                .iter()
-                .map(|&class| prediction.probabilities[class]);
+            let prediction = answer.prediction();
+            let ordered = order.iter().map(|&class| prediction.probabilities[class]);
             seen.probabilities[i].extend(ordered);
             seen.times[i].push(prediction.timing.inference.as_secs_f64() * 1e3);
+            answers.push((answer, &*order));
         }
         seen.images.push(index);
         seen.truth.push(truth);
-        if let [base, candidate] = &*sides
+        if let [(base, base_order), (candidate, candidate_order)] = answers.as_slice()
             && is_evenly_spaced(index, options.heat_maps, total)
         {
             let probabilities = &seen.probabilities[0];
-            let last = &probabilities[probabilities.len() - base.order.len()..];
+            let last = &probabilities[probabilities.len() - base_order.len()..];
             let class = first_of_the_largest(last);
-            if let (Some(a), Some(b)) = (base.heat_map(class), candidate.heat_map(class)) {
-                let wide = |map: Vec<f32>| map.into_iter().map(f64::from).collect::<Vec<_>>();
-                seen.maps.extend(pearson(&wide(a), &wide(b)));
+            let maps = [(base, base_order), (candidate, candidate_order)]
+                .map(|(answer, order)| heat_map(answer, order[class]));
+            if let [Some(a), Some(b)] = maps {
+                seen.maps.extend(pearson(&a, &b));
             }
         }
         Ok::<_, TrialError>(())
@@ -383,7 +390,7 @@ fn report_on(
     columns: &[usize],
     options: &TrialOptions,
 ) -> Result<TrialReport, TrialError> {
-    let labels = &sides[0].model.manifest.labels;
+    let labels = sides[0].classifier.labels();
     let mut models = Vec::new();
     for (i, side) in sides.iter().enumerate() {
         let mut times = seen.times[i].clone();
@@ -407,7 +414,7 @@ fn report_on(
         source: dataset.layout.to_string(),
         filtered_out: dataset.filtered_out,
         left_out: seen.left_out.photos().to_vec(),
-        labels: labels.clone(),
+        labels: labels.to_vec(),
         threads: options.engine.threads,
         isa: options.engine.isa.name(),
         models,

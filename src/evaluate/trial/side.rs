@@ -2,28 +2,17 @@
 
 use super::{DatasetError, NamedModel, TrialError, TrialOptions};
 use crate::artifact::{FieldMapping, Head, Model};
-use crate::engine::{self, Engine};
+use crate::classifier::{Answer, Classifier, HeatMaps};
 use crate::evaluate::dataset::RowInputs;
-use crate::explain::{self, Method, Score, Target};
-use crate::predict::{ExtraInput, PhotoInput, Predictor};
-
-/// Whether a model's heat maps are wanted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum HeatMaps {
-    None,
-    /// A model without a feature map is judged all the same.
-    WherePossible,
-}
+use crate::explain::Method;
+use crate::predict::ExtraInput;
 
 pub(super) struct Side {
     pub(super) name: String,
-    pub(super) model: Model,
+    pub(super) classifier: Classifier,
     mapping: Option<FieldMapping>,
     /// Values of extra inputs, the same for all photos.
     given: Vec<ExtraInput>,
-    pub(super) predictor: Predictor<Engine>,
-    pub(super) photo: PhotoInput,
-    target: Option<Target>,
     /// For each label of the base the index of this model's.
     pub(super) order: Vec<usize>,
 }
@@ -42,33 +31,26 @@ impl Side {
         if model.manifest.head == Head::MultiLabelSigmoid {
             return Err(TrialError::ClassesOverlap { model: name });
         }
-        let target = match heat_maps {
-            HeatMaps::None => None,
-            HeatMaps::WherePossible => Target::find(&model.graph, None).ok(),
-        };
-        let (graph, keep) = match &target {
-            Some(target) => (target.graph(), target.keep()),
-            None => (&model.graph, Vec::new()),
-        };
-        let settings = engine::Options {
-            keep,
-            ..options.engine.clone()
-        };
-        let engine = Engine::new(graph, &settings)?;
+        let classifier = Classifier::options()
+            .threads(options.engine.threads)
+            .isa(options.engine.isa)
+            .heat_maps(heat_maps)
+            .build(model)?;
         Ok(Self {
-            photo: PhotoInput::of(&model)?,
-            predictor: Predictor::new(&model, engine)?,
-            order: (0..model.manifest.labels.len()).collect(),
+            order: (0..classifier.labels().len()).collect(),
             name,
-            model,
+            classifier,
             mapping,
             given: options.inputs.clone(),
-            target,
         })
     }
 
+    pub(super) fn model(&self) -> &Model {
+        self.classifier.model()
+    }
+
     pub(super) fn rows(&self) -> RowInputs<'_> {
-        RowInputs::new(&self.model, self.mapping.as_ref(), self.given.clone())
+        RowInputs::new(self.model(), self.mapping.as_ref(), self.given.clone())
     }
 
     /// The table's rows do not give this model its inputs.
@@ -79,18 +61,9 @@ impl Side {
         }
     }
 
-    /// The heat map of a class (index of the base's labels) after a prediction.
-    pub(super) fn heat_map(&self, class: usize) -> Option<Vec<f32>> {
-        let target = self.target.as_ref()?;
-        let score = Score::of_class(self.order[class], self.model.manifest.head);
-        let engine = self.predictor.runner();
-        let map = explain::explain(target, Method::GradCam, score, &|id| engine.value(id));
-        map.ok().map(|map| map.raw)
-    }
-
     /// Brings this model's classes into the base's order.
     pub(super) fn order_like(&mut self, base: &Self) -> Result<(), TrialError> {
-        let (ours, theirs) = (&self.model.manifest.labels, &base.model.manifest.labels);
+        let (ours, theirs) = (self.classifier.labels(), base.classifier.labels());
         let order: Option<Vec<usize>> = theirs
             .iter()
             .map(|label| ours.iter().position(|other| other == label))
@@ -114,4 +87,10 @@ impl Side {
             }
         }
     }
+}
+
+/// The heat map of a class.
+pub(super) fn heat_map(answer: &Answer<'_>, class: usize) -> Option<Vec<f64>> {
+    let map = answer.heat_map(Method::GradCam, Some(class)).ok()?;
+    Some(map.raw.into_iter().map(f64::from).collect())
 }
