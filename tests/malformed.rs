@@ -479,7 +479,7 @@ fn bombs_of_models_are_refused_in_little_memory() {
     for config in [
         "[".repeat(1 << 20),
         format!("{{\"class_name\": \"{}\"}}", "x".repeat(8 << 20)),
-        format!("{sequential}{}{{}}]}}}}", layers),
+        format!("{sequential}{layers}{{}}]}}}}"),
     ] {
         let path = keras(&config);
         refused_in_little_memory(&[

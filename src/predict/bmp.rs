@@ -32,11 +32,12 @@ pub(super) fn sixteen_bit_layout(file: &[u8]) -> Option<[u32; 3]> {
 pub(super) fn cut_fractions(pixels: &mut [u8], bits: [u32; 3]) {
     let tables = bits.map(|bits| {
         let most = (1_u32 << bits) - 1;
-        let table: [u8; 256] = std::array::from_fn(|rounded| {
+        let mut table = [0_u8; 256];
+        for (rounded, cut) in (0_u32..).zip(&mut table) {
             // Rounding is undone by rounding: the sample as it is stored.
-            let stored = (rounded as u32 * most + 127) / 255;
-            (stored * 255 / most).to_le_bytes()[0]
-        });
+            let stored = (rounded * most + 127) / 255;
+            *cut = (stored * 255 / most).to_le_bytes()[0];
+        }
         table
     });
     for pixel in pixels.as_chunks_mut::<3>().0 {

@@ -49,7 +49,8 @@ pub(super) fn of_png(bytes: &[u8]) -> Orientation {
     if let Some(exif) = exif {
         return orientation(Some(exif), xmp.as_deref());
     }
-    let exif = profile.and_then(Text::content).and_then(raw_profile);
+    let exif = profile.and_then(Text::content);
+    let exif = exif.as_deref().and_then(raw_profile);
     orientation(exif.as_deref(), xmp.as_deref())
 }
 
@@ -125,7 +126,7 @@ fn until_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// ImageMagick's form: an empty line, the name, the length, then lines of hexadecimal digits.
-fn raw_profile(text: Vec<u8>) -> Option<Vec<u8>> {
+fn raw_profile(text: &[u8]) -> Option<Vec<u8>> {
     let lines = text.split(|&b| b == b'\n').skip(3);
     let digits: Option<Vec<u8>> = lines
         .flatten()
