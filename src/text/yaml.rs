@@ -19,12 +19,12 @@ pub enum Aliases {
     /// A text of several documents is refused, too.
     Refuse,
     /// They are replaced by what they stand for: for files that other programs read. All copies
-    /// together take at most [`MAX_COPIED_BYTES`]. Tags are ignored but for `!!str`, and of
+    /// together take at most 4 MB. Tags are ignored but for `!!str`, and of
     /// several documents the first is read, as most of those programs do.
     Expand,
 }
 
-/// Bytes that the copies made for aliases may take: some 30,000 values.
+/// Bytes that the copies made for anchors and aliases may take: some 30,000 values.
 const MAX_COPIED_BYTES: usize = 4 << 20;
 
 /// Longest key, in characters; YAML itself says 1024.
@@ -150,7 +150,7 @@ impl Builder {
                     self.key(key, at)?;
                     if anchor > 0 {
                         let value = Located::new(at, Value::Text(text.into_owned()));
-                        self.keep(anchor, &value, scalar_size(&value));
+                        self.keep(anchor, &value, scalar_size(&value))?;
                     }
                     return Ok(Next::More);
                 }
@@ -160,7 +160,7 @@ impl Builder {
                     Located::new(at, Value::Text(text.into_owned()))
                 };
                 let size = scalar_size(&value);
-                self.keep(anchor, &value, size);
+                self.keep(anchor, &value, size)?;
                 self.value(value, size)?;
             }
             Event::SequenceStart(_, anchor, tag) => {
@@ -291,32 +291,39 @@ impl Builder {
             }
         };
         let value = Located::new(at, value);
-        self.keep(anchor, &value, size);
+        self.keep(anchor, &value, size)?;
         self.value(value, size)
     }
 
     /// Remembers what an anchor names.
-    fn keep(&mut self, anchor: usize, value: &Located, size: Size) {
+    fn keep(&mut self, anchor: usize, value: &Located, size: Size) -> Result<(), SyntaxError> {
         if anchor > 0 {
+            self.pay(size, value.position())?;
             self.anchors.insert(anchor, (value.clone(), size));
         }
+        Ok(())
+    }
+
+    /// Counts a copy, before it is made.
+    fn pay(&mut self, size: Size, at: Position) -> Result<(), SyntaxError> {
+        self.copied_bytes = self.copied_bytes.saturating_add(size.bytes);
+        if self.copied_bytes > MAX_COPIED_BYTES || self.open.len() + size.depth > MAX_DEPTH {
+            let message = "its anchors and aliases stand for more than is read";
+            return Err(SyntaxError::new(SyntaxKind::TooLarge, at, message));
+        }
+        Ok(())
     }
 
     /// Puts a copy of what an anchor names in the alias' place.
     fn copy(&mut self, anchor: usize, at: Position) -> Result<(), SyntaxError> {
-        let Some((value, size)) = self.anchors.get(&anchor) else {
+        let Some(&(_, size)) = self.anchors.get(&anchor) else {
             return Err(SyntaxError::invalid(
                 at,
                 "an alias inside of its own anchor",
             ));
         };
-        self.copied_bytes = self.copied_bytes.saturating_add(size.bytes);
-        if self.copied_bytes > MAX_COPIED_BYTES || self.open.len() + size.depth > MAX_DEPTH {
-            let message = "its aliases (`*`) stand for more than is read";
-            return Err(SyntaxError::new(SyntaxKind::TooLarge, at, message));
-        }
-        let size = *size;
-        let value = value.clone();
+        self.pay(size, at)?;
+        let value = self.anchors[&anchor].0.clone();
         if self.takes_key() {
             let Value::Text(key) = value.value else {
                 return Err(refused(at, "a key that is a list or a block"));
@@ -549,7 +556,14 @@ list: [&one 1, *one, {<<: [*base, {plan: x, extra: y}]}]
         for i in 1..2000 {
             chain += &format!("a{i}: &a{i} [*a{}]\n", i - 1);
         }
-        for bomb in [laughs, wide, text, chain] {
+        // Anchors inside of anchors, all of them around the same list.
+        let nested = format!(
+            "{}{}{}",
+            "&a [".repeat(60),
+            "x, ".repeat(15_000),
+            "]".repeat(60)
+        );
+        for bomb in [laughs, wide, text, chain, nested] {
             assert_eq!(refuse(&bomb).unwrap_err().kind, SyntaxKind::Refused);
             assert_eq!(expand(&bomb).unwrap_err().kind, SyntaxKind::TooLarge);
         }
