@@ -75,7 +75,10 @@ impl Preprocessing {
             if !FIELDS.contains(&name.as_str()) {
                 return Err(PreprocessingError::UnknownField {
                     field: shorten(name),
-                    hint: suggest(name, &FIELDS),
+                    hint: match KERAS_WORDS.iter().find(|(theirs, _)| name == theirs) {
+                        Some((_, hint)) => (*hint).to_owned(),
+                        None => suggest(name, &FIELDS),
+                    },
                 });
             }
         }
@@ -135,6 +138,18 @@ impl Preprocessing {
         Ok(recipe)
     }
 }
+
+/// What Keras calls some of the fields.
+const KERAS_WORDS: [(&str, &str); 2] = [
+    (
+        "rescale",
+        "the field is `scale`, and takes a number: 1/255 is `scale: 0.00392156862745098`",
+    ),
+    (
+        "interpolation",
+        "the field is `filter`: `pillow_nearest`, `tensorflow_bilinear`, ...",
+    ),
+];
 
 const FILTERS: &[&str] = &[
     "pillow_nearest",
@@ -401,6 +416,8 @@ mod tests {
                 "did you mean `keras-efficientnet-v2`?",
             ),
             case("fliter: raw", "unknown_field", "did you mean `filter`?"),
+            case("rescale: 1/255", "unknown_field", "the field is `scale`"),
+            case("interpolation: nearest", "unknown_field", "`filter`"),
             case("filter: pillow_bilnear", "bad_field", "`pillow_bilinear`?"),
             case("filter: 3", "bad_field", "one of pillow_nearest"),
             case("scale: one", "bad_field", "a number"),
