@@ -52,7 +52,6 @@ fn smaller_loads_need_less() {
 
 #[test]
 fn an_image_size_that_the_layers_allow_is_taken() {
-    let ran = dermal(["estimate", "--image-size", "64"]);
     // The demo pools globally, so any size goes.
     let ran = dermal(["estimate", "--image-size", "64"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
