@@ -137,7 +137,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("report", &["text"]),
     // Plain value types only: what an option may be.
-    ("cli", &["explain", "graph", "predict", "units"]),
+    ("cli", &["explain", "graph", "predict", "units", "text"]),
     ("commands", &["*"]),
     ("main", &["*"]),
     ("lib", &["*"]),

@@ -10,12 +10,11 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 
+use crate::text::shorten;
+
 /// Arguments for which an empty variable is an error. Without a model the demo model would be served,
 /// which nobody means by `DERMAL_MODEL=`.
 const NEVER_EMPTY: [&str; 1] = ["model"];
-
-/// Most characters of a value that an error repeats.
-const MAX_QUOTED_CHARS: usize = 80;
 
 /// Makes empty variables count as not set.
 pub(crate) fn ignore_empty_variables(command: Command) -> Command {
@@ -66,8 +65,10 @@ pub(crate) fn name_variable(error: Error, command: &Command, args: &[OsString]) 
             .map_or_else(|| possible_values(argument), |source| source.to_string());
         // The hint follows on a line of its own.
         let reason = reason.replace(&format!("; {hint}"), "");
-        let shown: String = value.chars().take(MAX_QUOTED_CHARS).collect();
-        format!("{name} (environment variable) is `{shown}`: {reason}")
+        format!(
+            "{name} (environment variable) is `{}`: {reason}",
+            shorten(&value)
+        )
     };
     Error::raw(error.kind(), format!("{message}\nhint: {hint}\n"))
 }
@@ -107,7 +108,7 @@ pub(super) fn hint(value: &str) -> Option<String> {
         return Some(format!(
             "no shell replaced `{}`: quotes, or a command that is a list (`CMD [\"dermal\", ...]`), \
              keep it as it is",
-            value.chars().take(MAX_QUOTED_CHARS).collect::<String>()
+            shorten(value)
         ));
     }
     let is_quoted =
