@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::artifact::Head;
 use crate::explain::{Colormap, Method};
 use crate::graph::pass::Level;
 use crate::predict::ExtraInput;
@@ -85,10 +86,12 @@ Examples:
   dermal import model.keras -o model.safetensors --labels nv,mel,bkl --preprocess keras-xception
   dermal import weights.h5 --config model.json -o model.safetensors --labels labels.txt
   dermal import model.keras -o m.safetensors --preprocess recipe.yaml --input-default patient=0,1,0.5
+  dermal import logits.keras -o m.safetensors --labels benign,malignant --head sigmoid
   dermal import --list-ops
 
 Importing needs no Python and runs no code of the model: `Lambda` and custom layers are refused by
-name. An existing OUT is replaced at the end, whole; after an error it is as it was.")]
+name. An existing OUT is replaced at the end, whole; after an error it is as it was. OUT is never a
+file that the import reads.")]
 pub struct ImportArgs {
     /// The model: `.keras`, or `.h5` with or without architecture
     #[arg(required_unless_present = "list_ops", value_hint = ValueHint::FilePath)]
@@ -99,9 +102,10 @@ pub struct ImportArgs {
     pub output: Option<PathBuf>,
     /// Class names in the order of the outputs: `a,b,c`, or a file with one name a line
     ///
-    /// Lines numbered from 0 (`0 benign`), as Teachable Machine writes them, are understood. A
-    /// model with one sigmoid output takes two names, that of output 0 first. Without names the
-    /// classes are called `class_0`, `class_1`, ...
+    /// A file may also number its lines from 0 (`0 benign`), in any order, or be a JSON or YAML list,
+    /// or a map such as Keras' `class_indices` (`{"benign": 0, "malignant": 1}`). A model with one
+    /// sigmoid output takes two names, that of output 0 first. Without names the classes are called
+    /// `class_0`, `class_1`, ...
     #[arg(long, value_name = "NAMES|FILE", value_hint = ValueHint::FilePath)]
     pub labels: Option<OsString>,
     /// How photos become the input: a preset's name, or a YAML file
@@ -111,6 +115,12 @@ pub struct ImportArgs {
     /// docs/preprocessing.md has each preset's formula.
     #[arg(long, value_name = "PRESET|FILE.yaml", value_hint = ValueHint::FilePath)]
     pub preprocess: Option<OsString>,
+    /// How the output becomes probabilities, where the file does not say it
+    ///
+    /// A model that ends in softmax or sigmoid says it, and so does a loss with `from_logits=True` in
+    /// the file. Otherwise look at the training code: a wrong head gives wrong probabilities.
+    #[arg(long, value_name = "HEAD")]
+    pub head: Option<Head>,
     /// Values of an extra input when a prediction gives none (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
     pub input_default: Vec<ExtraInput>,
@@ -131,7 +141,7 @@ pub struct ImportArgs {
     /// weights; `fused` has activations and residual additions in the nodes before them; `packed` is
     /// what an artifact holds.
     #[arg(long, value_name = "STAGE", value_parser = level_parser(),
-          conflicts_with_all = ["output", "labels", "preprocess", "input_default", "fields"])]
+          conflicts_with_all = ["output", "labels", "preprocess", "head", "input_default", "fields"])]
     pub dump: Option<Level>,
     /// Print one JSON document
     #[arg(long, requires = "dump")]
@@ -604,6 +614,24 @@ impl ValueEnum for Method {
             Self::HiResCam => "Gradient at each place (Draelos & Carin 2020)",
         };
         Some(PossibleValue::new(self.name()).help(help))
+    }
+}
+
+impl ValueEnum for Head {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Softmax => "One of the classes: the outputs are logits of a softmax",
+            Self::BinarySigmoid => "One of two classes: the only output is the logit of the second",
+            Self::MultiLabelSigmoid => {
+                "Any number of the classes: each output is the logit of a sigmoid"
+            }
+            Self::Probabilities => "The outputs are probabilities as they are",
+        };
+        Some(PossibleValue::new(self.option()).help(help))
     }
 }
 

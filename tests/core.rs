@@ -55,19 +55,15 @@ fn ends_in_a_maximum() -> Model {
     let preprocessing = Preprocessing::preset("unit", [4, 4, 3]).unwrap();
     Model {
         graph,
-        manifest: Manifest {
-            inputs: vec![InputSpec {
+        manifest: Manifest::new(
+            vec![InputSpec {
                 name: "photo".into(),
                 kind: InputKind::Image { preprocessing },
             }],
-            labels: ["red", "green", "blue"].map(String::from).to_vec(),
-            head: Head::Softmax,
-            fields: None,
-            provenance: Provenance::default(),
-            quantization: None,
-            evidence: None,
-            self_test: None,
-        },
+            ["red", "green", "blue"].map(String::from).to_vec(),
+            Head::Softmax,
+            Provenance::default(),
+        ),
     }
 }
 

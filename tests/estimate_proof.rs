@@ -190,10 +190,8 @@ fn hungry(folder: &Path) -> PathBuf {
     let shape = dermal::tensor::Shape::new(&[1600, 1600, channels]);
     let graph = model.graph.with_input_shape(input, &shape).unwrap();
     let path = folder.join("hungry.safetensors");
-    let manifest = dermal::artifact::Manifest {
-        self_test: None,
-        ..model.manifest
-    };
+    let mut manifest = model.manifest;
+    manifest.self_test = None;
     dermal::artifact::write(&path, &dermal::artifact::Model { graph, manifest }).unwrap();
     path
 }

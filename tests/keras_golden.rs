@@ -146,7 +146,7 @@ fn answer(answer: Answer, output: &[f32]) -> Vec<f32> {
             narrow(shares.iter().map(|s| s / sum).collect())
         }
         Answer::Sigmoid => narrow(wide.map(|x| 1.0 / (1.0 + (-x).exp())).collect()),
-        Answer::Logits | Answer::Probabilities => output.to_vec(),
+        Answer::Logits | Answer::Probabilities | Answer::Bounded(_) => output.to_vec(),
     }
 }
 

@@ -70,16 +70,12 @@ fn import_model(
         kind: kind(&node.shape),
     });
     Model {
-        manifest: Manifest {
-            inputs: inputs.collect(),
-            labels: labels.to_vec(),
-            head: Head::Softmax,
-            fields: None,
-            provenance: Provenance::default(),
-            quantization: None,
-            evidence: None,
-            self_test: None,
-        },
+        manifest: Manifest::new(
+            inputs.collect(),
+            labels.to_vec(),
+            Head::Softmax,
+            Provenance::default(),
+        ),
         graph,
     }
 }

@@ -34,25 +34,21 @@ pub(crate) fn model(net: &Net, checkpoint: &Path, options: Vec<String>) -> Resul
         background: None,
     };
     let name = checkpoint.file_name().context("the checkpoint is a file")?;
-    let manifest = Manifest {
-        inputs: vec![InputSpec {
+    let manifest = Manifest::new(
+        vec![InputSpec {
             name: "image".to_owned(),
             kind: InputKind::Image { preprocessing },
         }],
-        labels: CLASSES.map(str::to_owned).to_vec(),
-        head: Head::Softmax,
-        fields: None,
-        quantization: None,
-        evidence: None,
-        self_test: None,
-        provenance: Provenance {
+        CLASSES.map(str::to_owned).to_vec(),
+        Head::Softmax,
+        Provenance {
             source_file: name.to_string_lossy().into_owned(),
             source_sha256: dermal::file::sha256_of_file(checkpoint, &mut |_, _| {})?,
             source_format: "examples/train_demo, synthetic pictures, candle 0.11".to_owned(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             options,
         },
-    };
+    );
     Ok(Model { graph, manifest })
 }
 

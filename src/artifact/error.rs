@@ -183,6 +183,11 @@ pub enum ArtifactError {
         /// Outputs of the graph.
         got: usize,
     },
+    /// A softmax over one output, which is always 1.
+    #[error(
+        "the model has one output and a softmax, so that every photo would be 100 % of one class"
+    )]
+    SoftmaxOfOne,
     /// An empty or repeated label.
     #[error("label {index} (`{label}`) is {problem}")]
     Label {
@@ -248,7 +253,7 @@ impl ArtifactError {
             Self::Input { .. } => "input",
             Self::Fields(_) => "fields",
             Self::LabelCount { .. } => "label_count",
-            Self::Head { .. } => "head",
+            Self::Head { .. } | Self::SoftmaxOfOne => "head",
             Self::Label { .. } => "label",
             Self::NotFinite { .. } => "not_finite",
             Self::Write(_) => "write",
@@ -292,6 +297,9 @@ impl ArtifactError {
             }
             Self::Io(_) => "check the path and its permissions",
             Self::NotAFile => "give the `.safetensors` file that `dermal import` wrote",
+            Self::SoftmaxOfOne => {
+                "import the source again with `--head sigmoid` or `--head probabilities`"
+            }
             Self::ReservedName(_)
             | Self::Inputs { .. }
             | Self::Input { .. }

@@ -16,8 +16,9 @@ pub struct Model {
     pub manifest: Manifest,
 }
 
-/// The part of a [`Model`] that is not the graph.
+/// The part of a [`Model`] that is not the graph. [`Manifest::new`] makes one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Manifest {
     /// One entry for each input of the graph, in its order.
     pub inputs: Vec<InputSpec>,
@@ -40,6 +41,40 @@ pub struct Manifest {
     /// it computed where it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
+}
+
+impl Manifest {
+    /// What every artifact has to say; the rest is absent.
+    #[must_use]
+    pub fn new(
+        inputs: Vec<InputSpec>,
+        labels: Vec<String>,
+        head: Head,
+        provenance: Provenance,
+    ) -> Self {
+        Self {
+            inputs,
+            labels,
+            head,
+            fields: None,
+            provenance,
+            quantization: None,
+            evidence: None,
+            self_test: None,
+        }
+    }
+
+    /// That of a model made from this one by `quantize`: evidence and self-test are of the other
+    /// file.
+    #[must_use]
+    pub fn quantized(&self, record: QuantizationRecord) -> Self {
+        Self {
+            quantization: Some(record),
+            evidence: None,
+            self_test: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// A question whose answer is known; `predict::selftest` asks it.
@@ -175,16 +210,48 @@ pub enum InputKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Head {
-    /// Softmax over the outputs: one of the classes.
+    /// Softmax over the outputs: one of the classes. `logits` is what older files say where the
+    /// source had no final activation; it meant the same.
+    #[serde(alias = "logits")]
     Softmax,
     /// One output, sigmoid: the probability of the second of two labels.
     BinarySigmoid,
     /// A sigmoid for each output: classes do not exclude each other.
     MultiLabelSigmoid,
-    /// The source had no final activation; softmax is applied, and `inspect` says so.
-    Logits,
-    /// The graph's output is a probability already (its last op is neither softmax nor sigmoid).
+    /// The graph's outputs are probabilities already.
     Probabilities,
+}
+
+impl Head {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Softmax,
+        Self::BinarySigmoid,
+        Self::MultiLabelSigmoid,
+        Self::Probabilities,
+    ];
+
+    /// The word by which `import --head` asks for it.
+    #[must_use]
+    pub const fn option(self) -> &'static str {
+        match self {
+            Self::Softmax => "softmax",
+            Self::BinarySigmoid => "sigmoid",
+            Self::MultiLabelSigmoid => "multi-sigmoid",
+            Self::Probabilities => "probabilities",
+        }
+    }
+
+    /// What the answer is, for people.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Softmax => "one of the classes (softmax)",
+            Self::BinarySigmoid => "one of two classes (sigmoid)",
+            Self::MultiLabelSigmoid => "any number of the classes (a sigmoid each)",
+            Self::Probabilities => "probabilities from inside the model",
+        }
+    }
 }
 
 /// Where a model came from.

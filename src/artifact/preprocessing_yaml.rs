@@ -108,8 +108,13 @@ impl Preprocessing {
             recipe.filter = choice("filter", value, FILTERS)?;
         }
         if let Some(value) = fields.get("scale") {
-            recipe.scale = number(value)
-                .ok_or_else(|| field("scale", "a number such as 0.00392156862745098", value))?;
+            recipe.scale = number(value).ok_or_else(|| {
+                field(
+                    "scale",
+                    "a number such as 1/255 or 0.00392156862745098",
+                    value,
+                )
+            })?;
         }
         if let Some(value) = fields.get("mean") {
             recipe.mean = triple("mean", value)?;
@@ -269,7 +274,16 @@ fn short_side(value: &Located) -> Result<u32, PreprocessingError> {
 }
 
 fn number(value: &Located) -> Option<f64> {
-    value.number().filter(|v| v.is_finite())
+    let number = match value.text() {
+        // YAML knows no fractions, and everybody writes `1/255`.
+        Some(text) => {
+            let (above, below) = text.split_once('/')?;
+            let number = |text: &str| text.trim().parse::<f64>().ok();
+            Some(number(above)? / number(below)?)
+        }
+        None => value.number(),
+    };
+    number.filter(|v| v.is_finite())
 }
 
 fn triple(name: &'static str, value: &Located) -> Result<[f64; 3], PreprocessingError> {

@@ -88,8 +88,8 @@ fn sample() -> Model {
     };
     Model {
         graph,
-        manifest: Manifest {
-            inputs: vec![
+        manifest: Manifest::new(
+            vec![
                 InputSpec {
                     name: "image".into(),
                     kind: InputKind::Image { preprocessing },
@@ -101,17 +101,13 @@ fn sample() -> Model {
                     },
                 },
             ],
-            labels: vec!["nævus".into(), "mel".into(), "bcc".into()],
-            head: Head::Softmax,
-            fields: None,
-            quantization: None,
-            evidence: None,
-            self_test: None,
-            provenance: Provenance {
+            vec!["nævus".into(), "mel".into(), "bcc".into()],
+            Head::Softmax,
+            Provenance {
                 source_file: "sample.keras".into(),
                 ..Provenance::default()
             },
-        },
+        ),
     }
 }
 

@@ -119,6 +119,7 @@ fn check_labels(graph: &Graph, manifest: &Manifest) -> Result<(), ArtifactError>
     let (expected, why) = match (manifest.head, outputs) {
         (Head::BinarySigmoid, 1) => (2, "the model's one output tells two classes apart".into()),
         (Head::BinarySigmoid, got) => return Err(ArtifactError::Head { got }),
+        (Head::Softmax, 1) => return Err(ArtifactError::SoftmaxOfOne),
         (_, n) => (n, format!("the model has {n} outputs")),
     };
     if got != expected {

@@ -204,7 +204,7 @@ impl<'a> Report<'a> {
             fields.row([&format!("field {name}"), &text]);
         }
         fields.row(["labels", &self.labels.join(", ")]);
-        fields.row(["answer", head_text(self.head)]);
+        fields.row(["answer", self.head.meaning()]);
         fields.row(["parameters", &Count(self.parameters).to_string()]);
         fields.row(["multiply-adds", &Count(self.macs).to_string()]);
         let parts: Vec<String> = self
@@ -431,14 +431,4 @@ fn json_name(value: &impl Serialize) -> String {
     json.ok()
         .and_then(|v| v.as_str().map(str::to_owned))
         .unwrap_or_default()
-}
-
-fn head_text(head: Head) -> &'static str {
-    match head {
-        Head::Softmax => "one of the classes (softmax)",
-        Head::BinarySigmoid => "one of two classes (sigmoid)",
-        Head::MultiLabelSigmoid => "any number of the classes (a sigmoid each)",
-        Head::Logits => "one of the classes (the source has no final activation; softmax is added)",
-        Head::Probabilities => "probabilities from inside the model",
-    }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap_complete::Shell;
 
 use crate::cli::ManArgs;
-use crate::file::atomic;
+use crate::file::Guard;
 use crate::report;
 
 pub(super) fn completions(shell: Shell) -> Result<()> {
@@ -21,10 +21,11 @@ pub(super) fn run(args: &ManArgs) -> Result<()> {
     let Some(dir) = &args.dir else {
         return Ok(report::print(page(&command)?)?);
     };
-    write(dir, "dermal", &command)?;
+    let mut guard = Guard::new();
+    write(&mut guard, dir, "dermal", &command)?;
     for sub in command.get_subcommands() {
         let name = format!("dermal-{}", sub.get_name());
-        write(dir, &name, &sub.clone().name(&name))?;
+        write(&mut guard, dir, &name, &sub.clone().name(&name))?;
     }
     Ok(())
 }
@@ -35,8 +36,9 @@ fn page(command: &clap::Command) -> Result<Vec<u8>> {
     Ok(page)
 }
 
-fn write(dir: &Path, name: &str, command: &clap::Command) -> Result<()> {
+fn write(guard: &mut Guard, dir: &Path, name: &str, command: &clap::Command) -> Result<()> {
     let page = page(command)?;
-    atomic::write(&dir.join(format!("{name}.1")), |file| file.write_all(&page))?;
+    let output = guard.writes("--dir", &dir.join(format!("{name}.1")))?;
+    output.write(|file| file.write_all(&page))?;
     Ok(())
 }

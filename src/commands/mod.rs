@@ -19,8 +19,9 @@ use crate::evaluate::dataset::{DatasetError, RowFilter};
 use crate::evaluate::metrics::MetricsError;
 use crate::evaluate::trial::TrialError;
 use crate::explain::ExplainError;
+use crate::file::GuardError;
 use crate::file::atomic::AtomicError;
-use crate::import::ImportError;
+use crate::import::{ImportError, ModelError};
 use crate::kernels::{Isa, IsaError};
 use crate::memory::budget::CpuBudget;
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
@@ -52,7 +53,7 @@ mod quantize;
 mod report_file;
 mod serve;
 mod service;
-mod session;
+mod spare;
 mod watch;
 mod worker;
 
@@ -196,6 +197,12 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<AtomicError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<GuardError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<ModelError>() {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<ImportError>() {

@@ -30,7 +30,7 @@
 //! Goes in: a model with f32 weights and, for integers, a [`Dataset`]. The calibration itself, from
 //! numbers to numbers, is [`crate::quantize`]. Not here: files of models (`artifact`).
 
-use crate::artifact::{Manifest, Model, QuantizationRecord};
+use crate::artifact::{Model, QuantizationRecord};
 use crate::quantize::LayerError;
 use crate::quantize::weights::{WeightType, convert, widen};
 use crate::tensor::DType;
@@ -178,13 +178,7 @@ fn record(to: &str, base_sha256: &str) -> QuantizationRecord {
 fn made_from(base: &Model, graph: crate::graph::Graph, record: QuantizationRecord) -> Model {
     Model {
         graph,
-        manifest: Manifest {
-            quantization: Some(record),
-            // Both are of the other file.
-            evidence: None,
-            self_test: None,
-            ..base.manifest.clone()
-        },
+        manifest: base.manifest.quantized(record),
     }
 }
 

@@ -33,6 +33,18 @@ pub struct Options {
     pub keep: Vec<NodeId>,
 }
 
+impl Options {
+    /// On the kernels that every CPU has, whose results are the same everywhere.
+    #[must_use]
+    pub fn portable(threads: usize) -> Self {
+        Self {
+            threads,
+            isa: Isa::Portable,
+            keep: Vec::new(),
+        }
+    }
+}
+
 impl Default for Options {
     /// One thread on the best tier.
     fn default() -> Self {

@@ -227,6 +227,12 @@ fn is_at(_: &File, path: &Path) -> bool {
     path.exists()
 }
 
+/// Where the content of `path` is collected until it is whole, and the file that it then replaces.
+pub(super) fn places(path: &Path) -> Result<[PathBuf; 2], AtomicError> {
+    let target = resolve(path)?;
+    Ok([partial_path(&target), target])
+}
+
 /// `.name.partial`, or a name of fixed length where that would be too long for a file system.
 fn partial_path(target: &Path) -> PathBuf {
     const MAX_NAME_BYTES: usize = 255;

@@ -20,6 +20,7 @@ mod expose;
 mod format_tests;
 mod op;
 pub mod pass;
+mod range;
 mod shape;
 mod stats;
 mod storage;
@@ -31,6 +32,7 @@ pub use op::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Padding,
     PoolKind, ResizeKind, Window,
 };
+pub use range::Range;
 pub use shape::ShapeError;
 pub use stats::NodeStats;
 pub use storage::StorageError;

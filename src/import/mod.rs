@@ -6,8 +6,9 @@
 //! allocated, nesting is bounded, no code in a file is ever run, and what cannot be reproduced
 //! exactly is refused by layer and attribute.
 //!
-//! The format is found from the content, never from the extension. Not here: labels,
-//! preprocessing, writing (`artifact`).
+//! The format is found from the content, never from the extension. [`Import`] joins a graph with
+//! labels, recipe and head to a model that runs; the readers of formats know the graph alone. Not
+//! here: writing (`artifact`).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,10 +18,15 @@ use memmap2::Mmap;
 use crate::graph::{Graph, GraphError};
 use crate::tensor::Shape;
 
+pub mod head;
 mod keras;
+pub mod labels;
+mod model;
+mod scaling;
 mod sniff;
 
 pub use keras::{SupportedLayer, supported_layers};
+pub use model::{Import, Made, ModelError, Stage, Warning};
 
 /// Bounds on what an untrusted file may make the importer allocate.
 #[derive(Clone, Debug)]

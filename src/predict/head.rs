@@ -29,16 +29,31 @@ impl Score {
     }
 }
 
-/// The probability of each label, in order, from the graph's output. Sums are in `f64`.
+/// How far an output that is taken as a probability may miss the range from 0 to 1: INT8 rounds it
+/// to steps of 1/255.
+const PROBABILITY_TOLERANCE: f32 = 0.01;
+
+/// The first output that is to be a probability and is not one.
+#[must_use]
+pub fn no_probability(head: Head, output: &[f32]) -> Option<usize> {
+    let range = -PROBABILITY_TOLERANCE..=1.0 + PROBABILITY_TOLERANCE;
+    match head {
+        Head::Probabilities => output.iter().position(|value| !range.contains(value)),
+        Head::Softmax | Head::BinarySigmoid | Head::MultiLabelSigmoid => None,
+    }
+}
+
+/// The probability of each label, in order, from the graph's output. Sums are in `f64`. Outputs that
+/// are probabilities already are kept in 0 to 1, from which rounding may carry them.
 pub fn probabilities(head: Head, output: &[f32]) -> Vec<f32> {
     match head {
-        Head::Softmax | Head::Logits => softmax(output),
+        Head::Softmax => softmax(output),
         Head::BinarySigmoid => {
             let second = output.first().copied().unwrap_or(f32::NAN);
             vec![sigmoid(-second), sigmoid(second)]
         }
         Head::MultiLabelSigmoid => output.iter().copied().map(sigmoid).collect(),
-        Head::Probabilities => output.to_vec(),
+        Head::Probabilities => output.iter().map(|value| value.clamp(0.0, 1.0)).collect(),
     }
 }
 
@@ -76,9 +91,7 @@ mod tests {
     fn heads_compute_their_formula() {
         // e^0 : e^ln2 : e^ln5 = 1 : 2 : 5.
         let logits = [0.0, 2_f32.ln(), 5_f32.ln()];
-        for head in [Head::Softmax, Head::Logits] {
-            assert_close(probabilities(head, &logits), &[0.125, 0.25, 0.625]);
-        }
+        assert_close(probabilities(Head::Softmax, &logits), &[0.125, 0.25, 0.625]);
         // 1 / (1 + 1/3) = 3/4.
         let three = 3_f32.ln();
         assert_close(probabilities(Head::BinarySigmoid, &[three]), &[0.25, 0.75]);
@@ -89,6 +102,25 @@ mod tests {
         assert_close(
             probabilities(Head::Probabilities, &[0.5, 0.25]),
             &[0.5, 0.25],
+        );
+    }
+
+    #[test]
+    fn what_is_no_probability_is_found_and_rounding_is_forgiven() {
+        for (output, expected) in [
+            (&[0.0, 1.0][..], None),
+            (&[-0.004, 1.004], None),
+            (&[0.5, -0.4], Some(1)),
+            (&[1.05, 0.0], Some(0)),
+            (&[0.2, f32::NAN], Some(1)),
+        ] {
+            let found = no_probability(Head::Probabilities, output);
+            assert_eq!(found, expected, "{output:?}");
+        }
+        assert_eq!(no_probability(Head::Softmax, &[-7.0, 9.0]), None);
+        assert_eq!(
+            probabilities(Head::Probabilities, &[-0.004, 1.004]),
+            [0.0, 1.0]
         );
     }
 

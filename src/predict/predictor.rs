@@ -105,6 +105,14 @@ pub enum PredictError {
         /// What it is.
         value: f32,
     },
+    /// The network's output is taken as it is, and is no probability.
+    #[error("the model's output {index} is {value}, which is not a probability from 0 to 1")]
+    NotProbability {
+        /// Which output.
+        index: usize,
+        /// What it is.
+        value: f32,
+    },
 }
 
 impl PredictError {
@@ -117,6 +125,7 @@ impl PredictError {
             Self::Preprocessing { source, .. } => source.kind(),
             Self::Model(_) => "model_is_no_photo_classifier",
             Self::NotFinite { .. } => "output_not_finite",
+            Self::NotProbability { .. } => "output_not_probability",
         }
     }
 
@@ -131,6 +140,11 @@ impl PredictError {
             Self::NotFinite { .. } => {
                 "check `--preprocess` and `--input`: numbers far from those of training overflow; \
                  or the weights are damaged"
+                    .into()
+            }
+            Self::NotProbability { .. } => {
+                "import the model again with the head that it was trained for: `--head softmax`, \
+                 `sigmoid` or `multi-sigmoid`"
                     .into()
             }
         }
@@ -176,7 +190,7 @@ impl<R: Run> Predictor<R> {
     /// [`super::inputs::resolve`].
     ///
     /// # Errors
-    /// [`PredictError::NotFinite`].
+    /// [`PredictError::NotFinite`] or [`PredictError::NotProbability`].
     ///
     /// # Panics
     /// If `extra` is not for this model.
@@ -197,7 +211,7 @@ impl<R: Run> Predictor<R> {
     /// As [`Predictor::predict`], for a photo that [`PhotoInput::prepare`] made floats of.
     ///
     /// # Errors
-    /// [`PredictError::NotFinite`].
+    /// As [`Predictor::predict`].
     ///
     /// # Panics
     /// If `input` or `extra` is not for this model.
@@ -223,6 +237,10 @@ impl<R: Run> Predictor<R> {
         if let Some(index) = logits.iter().position(|v| !v.is_finite()) {
             let value = logits[index];
             return Err(PredictError::NotFinite { index, value });
+        }
+        if let Some(index) = head::no_probability(self.head, &logits) {
+            let value = logits[index];
+            return Err(PredictError::NotProbability { index, value });
         }
         let probabilities = head::probabilities(self.head, &logits);
         Ok(Prediction {
@@ -319,8 +337,8 @@ mod tests {
         let preprocessing = Preprocessing::preset("unit", [2, 2, 3]).unwrap();
         Model {
             graph,
-            manifest: Manifest {
-                inputs: vec![
+            manifest: Manifest::new(
+                vec![
                     InputSpec {
                         name: "photo".into(),
                         kind: InputKind::Image { preprocessing },
@@ -330,14 +348,10 @@ mod tests {
                         kind: InputKind::Vector { default },
                     },
                 ],
-                labels: vec!["a".into(), "b".into(), "c".into()],
-                head: Head::Logits,
-                fields: None,
-                provenance: Provenance::default(),
-                quantization: None,
-                evidence: None,
-                self_test: None,
-            },
+                vec!["a".into(), "b".into(), "c".into()],
+                Head::Softmax,
+                Provenance::default(),
+            ),
         }
     }
 

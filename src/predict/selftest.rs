@@ -9,6 +9,7 @@ use super::decode::Photo;
 use super::inputs::{self, ExtraInput};
 use super::predictor::{PredictError, Predictor, Run};
 use crate::artifact::{Model, SelfTest};
+use crate::engine::{Engine, EngineError, Options};
 use crate::random::SplitMix64;
 
 /// The seed of new self-tests.
@@ -22,6 +23,17 @@ const HALF_TOLERANCE: f32 = 0.02;
 
 /// Sums in another order, over a hundred layers.
 const TOLERANCE: f32 = 0.002;
+
+/// Why no self-test could be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The model gives no answer to the made-up photo.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+    /// The graph cannot be run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
 
 /// Why a self-test does not pass.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +77,19 @@ impl SelfTestError {
     pub fn hint(&self) -> &'static str {
         "copy the artifact again, and compare its checksum with the original's"
     }
+}
+
+/// Asks the question on an engine of its own, with the portable kernels, so that the same model
+/// gives the same record on every machine. The number of threads changes no bit.
+///
+/// # Errors
+/// [`RecordError`] if the model gives no answer: a server then starts without a self-test, which
+/// `/readyz` says.
+pub fn record_portably(model: &Model) -> Result<SelfTest, RecordError> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let engine = Engine::new(&model.graph, &Options::portable(threads))?;
+    let mut predictor = Predictor::new(model, engine)?;
+    Ok(record(model, &mut predictor)?)
 }
 
 /// Asks the question and writes down the answer. For the same bytes everywhere, `predictor` should
@@ -160,7 +185,6 @@ fn photo(height: usize, width: usize, seed: u64) -> Option<Photo> {
 mod tests {
     use super::*;
     use crate::artifact;
-    use crate::engine::{Engine, Options};
 
     #[test]
     fn the_photo_is_the_same_everywhere() {

@@ -233,7 +233,7 @@ impl From<PredictError> for ApiError {
         match error {
             PredictError::Decode(error) => error.into(),
             PredictError::Input(error) => error.into(),
-            PredictError::NotFinite { .. } => Self::new(
+            PredictError::NotFinite { .. } | PredictError::NotProbability { .. } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 error.kind(),
                 error.to_string(),

@@ -8,7 +8,7 @@ use clap::CommandFactory;
 
 use super::{Outcome, THIS_PROGRAM, failure};
 use crate::cli::{CheckArgs, Cli, FindingFormat};
-use crate::file::atomic;
+use crate::file::Guard;
 use crate::readiness::calendar::Date;
 use crate::readiness::project::{Project, SETTINGS_FILE};
 use crate::readiness::rules::Severity;
@@ -74,8 +74,11 @@ fn init(path: &Path) -> Result<Outcome> {
             "edit it, or delete it first: it is not written over",
         ));
     }
-    atomic::write(path, |file| file.write_all(EXAMPLE.as_bytes()))
-        .with_context(|| format!("cannot write `{}`", path.display()))?;
+    let context = || format!("cannot write `{}`", path.display());
+    let output = Guard::new().writes("--init", path).with_context(context)?;
+    output
+        .write(|file| file.write_all(EXAMPLE.as_bytes()))
+        .with_context(context)?;
     report::note(&format!("wrote {}", path.display()));
     Ok(Outcome::Yes)
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::fields::read_field_mapping;
 use super::own_process::peak_rss_of_predict;
 use super::report_file::ReportFile;
+use super::spare::spare_photos;
 use super::watch::Watcher;
 use super::{Outcome, Versioned, engine_options, failure, row_filters};
 use crate::artifact;
@@ -15,7 +16,7 @@ use crate::evaluate::comparison::{Criteria, Verdict};
 use crate::evaluate::dataset::{Dataset, Labels};
 use crate::evaluate::metrics::EvaluationOptions;
 use crate::evaluate::trial::{NamedModel, Trial, TrialOptions, compare_models, judge};
-use crate::file::sha256_of_file;
+use crate::file::{Guard, Output, sha256_of_file};
 use crate::report;
 
 use document::Reader;
@@ -24,11 +25,31 @@ mod document;
 mod thumbnail;
 
 pub(super) fn run(args: &CompareArgs) -> Result<Outcome> {
-    let file = args.report.as_deref().map(ReportFile::new).transpose()?;
-    let mut trial = trial(args)?;
+    let mut guard = Guard::new();
+    // The last model is read, and written on purpose: it may not be anything else that is read.
     let last = args.candidate.as_ref().unwrap_or(&args.base);
-    if args.attach {
-        attach(&trial, args, last)?;
+    if args.candidate.is_some() || !args.attach {
+        guard.reads("the model in use", &args.base)?;
+    }
+    guard.may_read("the field mapping", args.fields.as_ref())?;
+    let attached = if args.attach {
+        let output = guard.writes("--attach", last);
+        Some(output.with_context(|| format!("cannot write `{}`", last.display()))?)
+    } else {
+        guard.reads("the model", last)?;
+        None
+    };
+    let file = args.report.as_deref();
+    let file = file.map(|path| ReportFile::new(path, &mut guard));
+    let file = file.transpose()?;
+    if guard.replaces_files() {
+        let context = || format!("cannot load model `{}`", args.base.display());
+        let model = artifact::load(&args.base).with_context(context)?;
+        spare_photos(&mut guard, &args.fixtures, &model.manifest.labels)?;
+    }
+    let mut trial = trial(args)?;
+    if let Some(output) = &attached {
+        attach(&trial, args, output)?;
     }
     look_at_files(&mut trial, args)?;
     let report = trial.report();
@@ -105,7 +126,8 @@ fn load(path: &Path, args: &CompareArgs) -> Result<NamedModel> {
 }
 
 /// Writes what was found into the last of the models.
-fn attach(trial: &Trial, args: &CompareArgs, path: &Path) -> Result<()> {
+fn attach(trial: &Trial, args: &CompareArgs, output: &Output) -> Result<()> {
+    let path = output.path();
     let source = args.fixtures.file_name().unwrap_or_default();
     let base_sha256 = match &args.candidate {
         Some(_) => Some(sha256(&args.base)?),
@@ -114,7 +136,8 @@ fn attach(trial: &Trial, args: &CompareArgs, path: &Path) -> Result<()> {
     let mut model =
         artifact::load(path).with_context(|| format!("cannot load model `{}`", path.display()))?;
     model.manifest.evidence = Some(trial.evidence(&source.to_string_lossy(), base_sha256));
-    artifact::write(path, &model).with_context(|| format!("cannot write `{}`", path.display()))?;
+    artifact::write(output.path(), &model)
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(())
 }
 

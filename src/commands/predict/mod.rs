@@ -11,7 +11,7 @@ use crate::artifact::ModelSource;
 use crate::classifier::{Classifier, HeatMaps};
 use crate::cli::PredictArgs;
 use crate::explain::{self, HeatMap, Method, Overlay, Picture};
-use crate::file::atomic;
+use crate::file::Output;
 use crate::memory::measure;
 use crate::predict::{InputValues, Limits, PredictError, decode};
 use crate::report::{self, Progress, SCHEMA_VERSION};
@@ -158,7 +158,7 @@ impl Question {
     }
 
     /// Classifies one photo, and writes its heat map's picture and numbers.
-    fn answer(&mut self, path: &Path, files: [Option<&Path>; 2]) -> Result<Record> {
+    fn answer(&mut self, path: &Path, files: [Option<&Output>; 2]) -> Result<Record> {
         let started = Instant::now();
         let photo = decode::read(path, &self.limits).map_err(PredictError::from)?;
         let decode = started.elapsed();
@@ -179,19 +179,22 @@ impl Question {
 
 /// Writes a heat map's picture and numbers, whichever were asked for.
 fn write(
-    [png, npy]: [Option<&Path>; 2],
+    [png, npy]: [Option<&Output>; 2],
     map: &HeatMap,
     draw: impl FnOnce() -> Picture,
 ) -> Result<()> {
-    let context = |path: &Path| format!("cannot write `{}`", path.display());
-    if let Some(path) = png {
+    let context = |output: &Output| format!("cannot write `{}`", output.path().display());
+    if let Some(output) = png {
         let picture = draw();
-        atomic::write(path, |file| file.write_all(&picture.png()?))
-            .with_context(|| context(path))?;
+        output
+            .write(|file| file.write_all(&picture.png()?))
+            .with_context(|| context(output))?;
     }
-    if let Some(path) = npy {
+    if let Some(output) = npy {
         let bytes = explain::npy_bytes(map.height, map.width, &map.raw);
-        atomic::write(path, |file| file.write_all(&bytes)).with_context(|| context(path))?;
+        output
+            .write(|file| file.write_all(&bytes))
+            .with_context(|| context(output))?;
     }
     Ok(())
 }

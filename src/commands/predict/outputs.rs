@@ -8,69 +8,43 @@ use anyhow::{Context, Result};
 
 use crate::cli::PredictArgs;
 use crate::commands::failure;
-use crate::file::atomic;
+use crate::file::{Guard, Output};
 
 /// Where heat maps go, a place for each photo.
 pub(super) struct Outputs {
     /// Pictures.
-    gradcam: Option<Vec<PathBuf>>,
+    gradcam: Option<Vec<Output>>,
     /// Numbers.
-    raw_map: Option<Vec<PathBuf>>,
+    raw_map: Option<Vec<Output>>,
 }
 
 impl Outputs {
-    /// Every path is known, distinct and writable before the first photo is read.
+    /// Before the first photo is read every path is known, distinct, writable and none that is read.
     pub(super) fn plan(args: &PredictArgs, photos: &[PathBuf], several: bool) -> Result<Self> {
-        let plan = |option: &str, out: &Option<PathBuf>, extension: &str| {
+        let mut guard = Guard::new();
+        guard.may_read("the model", args.model.as_ref())?;
+        guard.may_read("the field mapping", args.fields.as_ref())?;
+        for photo in photos {
+            guard.reads("the photo", photo)?;
+        }
+        let mut plan = |option: &str, out: &Option<PathBuf>, extension: &str| {
             let Some(out) = out else { return Ok(None) };
             let paths = output_paths(option, out, extension, photos, several)?;
-            for path in &paths {
-                atomic::check(path)
-                    .with_context(|| format!("cannot write `{}`", path.display()))?;
-            }
-            anyhow::Ok(Some(paths))
+            let outputs = paths.iter().map(|path| {
+                let context = || format!("cannot write `{}`", path.display());
+                guard.writes(option, path).with_context(context)
+            });
+            anyhow::Ok(Some(outputs.collect::<Result<_>>()?))
         };
-        let outputs = Self {
+        Ok(Self {
             gradcam: plan("--gradcam", &args.gradcam, "png")?,
             raw_map: plan("--raw-map", &args.raw_map, "npy")?,
-        };
-        outputs.spare(photos, args.model.as_deref())?;
-        Ok(outputs)
+        })
     }
 
     /// Where the picture and the numbers of one photo go.
-    pub(super) fn of(&self, photo: usize) -> [Option<&Path>; 2] {
-        [&self.gradcam, &self.raw_map].map(|paths| Some(paths.as_ref()?[photo].as_path()))
-    }
-
-    /// Refuses outputs that would replace a photo, the model, or each other.
-    fn spare(&self, photos: &[PathBuf], model: Option<&Path>) -> Result<()> {
-        let real = |path: &Path| path.canonicalize().ok();
-        let read: BTreeSet<PathBuf> = photos
-            .iter()
-            .map(PathBuf::as_path)
-            .chain(model)
-            .filter_map(real)
-            .collect();
-        let mut written = BTreeSet::new();
-        for path in self.gradcam.iter().chain(&self.raw_map).flatten() {
-            if real(path).is_some_and(|real| read.contains(&real)) {
-                return Err(failure(
-                    format!("the heat map would replace `{}`", path.display()),
-                    "give another file name: photos and models are never written over",
-                ));
-            }
-            if !written.insert(path) {
-                return Err(failure(
-                    format!(
-                        "`{}` is named by `--gradcam` and by `--raw-map`",
-                        path.display()
-                    ),
-                    "give the picture and the numbers different names",
-                ));
-            }
-        }
-        Ok(())
+    pub(super) fn of(&self, photo: usize) -> [Option<&Output>; 2] {
+        [&self.gradcam, &self.raw_map].map(|outputs| Some(&outputs.as_ref()?[photo]))
     }
 }
 

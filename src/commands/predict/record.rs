@@ -9,6 +9,7 @@ use super::HeatMapQuestion;
 use crate::classifier::Answer;
 use crate::commands::{self, fields::FieldsRecord};
 use crate::explain::HeatMap;
+use crate::file::Output;
 use crate::predict::{Photo, PredictError};
 use crate::report::{self, Align, Table, bar, percent};
 use crate::units::Millis;
@@ -94,9 +95,9 @@ impl GradcamRecord {
         wanted: &HeatMapQuestion,
         answer: &Answer<'_>,
         map: &HeatMap,
-        files: [Option<&Path>; 2],
+        files: [Option<&Output>; 2],
     ) -> Self {
-        let [path, raw_map_path] = files.map(|path| Some(path?.display().to_string()));
+        let [path, raw_map_path] = files.map(|file| Some(file?.path().display().to_string()));
         let class = wanted.method.needs_gradient().then(|| match wanted.class {
             Some(class) => answer.labels()[class].clone(),
             None => answer.label().to_owned(),

@@ -1,6 +1,5 @@
 //! `dermal quantize`: a smaller and faster artifact, and what it costs.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,7 +8,7 @@ use serde::Serialize;
 use super::fields::read_field_mapping;
 use super::own_process::peak_rss_of_bench;
 use super::report_file::ReportFile;
-use super::session::self_test;
+use super::spare::spare_photos;
 use super::watch::Watcher;
 use super::{Outcome, engine_options, failure, row_filters};
 use crate::artifact::{self, Model};
@@ -19,8 +18,9 @@ use crate::compress::{
 };
 use crate::engine;
 use crate::evaluate::dataset::{Dataset, Labels};
-use crate::file::{atomic, sha256_of_file};
+use crate::file::{Guard, sha256_of_file};
 use crate::memory::measure;
+use crate::predict::selftest;
 use crate::quantize::weights::WeightType;
 use crate::quantize::{LayerError, RangeMethod, speed_ratio};
 use crate::report::{self, Progress, SCHEMA_VERSION};
@@ -35,13 +35,21 @@ const WORTH_IT: f64 = 1.1;
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
     let started = Instant::now();
-    let file = args.report.as_deref().map(ReportFile::new).transpose()?;
-    weights_only_is_for_int8(args)?;
-    atomic::check(&args.output)
+    let mut guard = Guard::new();
+    guard.reads("the model", &args.model)?;
+    guard.may_read("the field mapping", args.fields.as_ref())?;
+    let output = guard
+        .writes("-o", &args.output)
         .with_context(|| format!("cannot write `{}`", args.output.display()))?;
-    refuse_same_file(&args.model, &args.output)?;
+    let file = args.report.as_deref();
+    let file = file.map(|path| ReportFile::new(path, &mut guard));
+    let file = file.transpose()?;
+    weights_only_is_for_int8(args)?;
     let base = artifact::load(&args.model)
         .with_context(|| format!("cannot load model `{}`", args.model.display()))?;
+    if let Some(photos) = &args.calibrate {
+        spare_photos(&mut guard, photos, &base.manifest.labels)?;
+    }
     let halves = if args.again {
         Halves::Widen
     } else {
@@ -62,9 +70,9 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
         }
         NumberType::Int8 => int8(args, &base, &options, started, base_sha256)?,
     };
-    made.model.manifest.self_test = self_test(&made.model);
+    made.model.manifest.self_test = selftest::record_portably(&made.model).ok();
     let mut bar = Progress::bytes("writing");
-    let bytes = artifact::write_with_progress(&args.output, &made.model, &mut |done, all| {
+    let bytes = artifact::write_with_progress(output.path(), &made.model, &mut |done, all| {
         bar.set(done, all);
     })
     .with_context(|| format!("cannot write `{}`", args.output.display()))?;
@@ -125,23 +133,6 @@ fn name_of(to: NumberType) -> &'static str {
         NumberType::Bf16 => "bf16",
         NumberType::Int8 => "int8",
     }
-}
-
-fn refuse_same_file(model: &Path, output: &Path) -> Result<()> {
-    let same = match (model.canonicalize(), output.canonicalize()) {
-        (Ok(model), Ok(output)) => model == output,
-        _ => false,
-    };
-    if same {
-        return Err(failure(
-            format!(
-                "`{}` would replace the model it is made from",
-                output.display()
-            ),
-            "give another name with `-o`: the f32 file is needed to try other settings",
-        ));
-    }
-    Ok(())
 }
 
 fn weights_only(

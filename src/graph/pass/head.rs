@@ -1,21 +1,46 @@
-//! Splits the last softmax or sigmoid off the graph.
+//! What a graph answers with, and the split of the last softmax or sigmoid from it.
 
 use super::draft::Draft;
 use crate::activation::Activation;
-use crate::graph::{Graph, GraphError, Node, NodeId, Op, SourceLayer};
+use crate::graph::{Graph, GraphError, Node, NodeId, Op, Range, SourceLayer};
 use crate::tensor::Shape;
 
-/// What a graph's output was before [`split_head`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a graph's output is.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Answer {
-    /// A softmax, which is now gone: the output is its input.
+    /// A softmax over all outputs.
     Softmax,
-    /// A sigmoid for each output, now gone.
+    /// A sigmoid for each output.
     Sigmoid,
-    /// No function that makes probabilities: taken for logits.
-    Logits,
-    /// A softmax or sigmoid followed by other arithmetic, left as it is.
+    /// Always from 0 to 1, by other arithmetic: probabilities.
     Probabilities,
+    /// Any number: what a model gives that leaves softmax or sigmoid to its loss.
+    Logits,
+    /// Numbers with another bound, such as those of tanh or ReLU: neither probabilities nor logits.
+    Bounded(Range),
+}
+
+/// What the graph's output is, looked at below reshapes.
+#[must_use]
+pub fn answer(graph: &Graph) -> Answer {
+    let last = graph.node(below_reshapes(graph.nodes(), graph.output()));
+    let range = Range::of(graph, graph.output());
+    match last.op {
+        // Over the last axis: with others beside it there are several groups.
+        Op::Softmax if last.shape.channels() == last.shape.len() => Answer::Softmax,
+        Op::Activation(Activation::Sigmoid) => Answer::Sigmoid,
+        _ if range.is_probability() => Answer::Probabilities,
+        _ if range.is_unbounded() => Answer::Logits,
+        _ => Answer::Bounded(range),
+    }
+}
+
+fn below_reshapes(nodes: &[Node], from: NodeId) -> NodeId {
+    let mut last = from;
+    while matches!(nodes[last.0].op, Op::Reshape { .. }) {
+        last = nodes[last.0].inputs[0];
+    }
+    last
 }
 
 /// Makes the graph end in logits: removes a final softmax or sigmoid (also below reshapes), and
@@ -24,22 +49,23 @@ pub enum Answer {
 /// # Errors
 /// [`GraphError`] if the rewritten graph does not check.
 pub fn split_head(graph: Graph) -> Result<(Graph, Answer), GraphError> {
+    let answer = answer(&graph);
     let mut draft = Draft::new(graph);
-    let mut last = draft.output;
-    while matches!(draft.node(last).op, Op::Reshape { .. }) {
-        last = draft.node(last).inputs[0];
-    }
-    let answer = match draft.node(last).op {
-        Op::Softmax => Answer::Softmax,
-        Op::Activation(Activation::Sigmoid) => Answer::Sigmoid,
-        _ if normalized(&draft, last) => Answer::Probabilities,
-        _ => Answer::Logits,
-    };
     if matches!(answer, Answer::Softmax | Answer::Sigmoid) {
+        let last = below_reshapes(&draft.nodes, draft.output);
         let logits = draft.node(last).inputs[0];
         draft.append_layers(last, logits);
         draft.redirect(last, logits);
     }
+    Ok((flatten_output(draft.finish()?)?, answer))
+}
+
+/// Makes the output `[classes]`, if it has more axes.
+///
+/// # Errors
+/// [`GraphError`] if the rewritten graph does not check.
+pub fn flatten_output(graph: Graph) -> Result<Graph, GraphError> {
+    let mut draft = Draft::new(graph);
     let output = draft.output;
     let shape = draft.node(output).shape.clone();
     if shape.rank() != 1 {
@@ -56,22 +82,7 @@ pub fn split_head(graph: Graph) -> Result<(Graph, Answer), GraphError> {
         draft.nodes.push(node);
         draft.output = NodeId(draft.nodes.len() - 1);
     }
-    Ok((draft.finish()?, answer))
-}
-
-/// Whether a softmax lies upstream through ops that keep probabilities recognisable.
-fn normalized(draft: &Draft, from: NodeId) -> bool {
-    let node = draft.node(from);
-    match &node.op {
-        Op::Softmax => true,
-        Op::Reshape { .. }
-        | Op::GlobalPool { .. }
-        | Op::Pool2d { .. }
-        | Op::ScaleShift { .. }
-        | Op::Binary { .. }
-        | Op::Concat { .. } => node.inputs.iter().any(|&input| normalized(draft, input)),
-        _ => false,
-    }
+    draft.finish()
 }
 
 fn unique_name(draft: &Draft, base: &str) -> String {

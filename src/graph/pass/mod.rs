@@ -14,7 +14,7 @@ mod pack;
 pub use fold::{fold_padding, fold_scale_shift};
 pub use fuse::{fuse_activation, fuse_residual};
 pub use hard_swish::recognize_hard_swish;
-pub use head::{Answer, split_head};
+pub use head::{Answer, answer, flatten_output, split_head};
 pub use pack::pack_weights;
 
 use super::{Graph, GraphError};

@@ -1,0 +1,495 @@
+//! How a model's output becomes probabilities: known from the graph or the loss it was trained
+//! with, or asked for; never guessed where a guess would be nonsense.
+//!
+//! | The graph ends in | Head |
+//! |---|---|
+//! | softmax over two outputs or more | `softmax` |
+//! | sigmoid | `sigmoid` for one output, `multi-sigmoid` for several |
+//! | numbers that are always from 0 to 1 | `probabilities` |
+//! | any numbers, and the loss takes logits | the loss's function |
+//! | any numbers, two or more, and no loss is stored | `softmax`, with a warning |
+//! | anything else | asked for |
+//!
+//! Not here: the functions themselves (`predict::head`).
+
+use std::fmt::Write as _;
+
+use crate::artifact::Head;
+use crate::graph::pass::{self, Answer};
+use crate::graph::{Graph, GraphError, Node, Op, Range};
+use crate::tensor::{Tensor, TensorError};
+
+/// The loss with which a source says that it was trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// As the source calls it, such as `binary_crossentropy`.
+    pub name: String,
+    /// Which outputs it is made for.
+    pub kind: LossKind,
+    /// Whether it takes logits, so that the model may leave out softmax or sigmoid.
+    pub from_logits: bool,
+}
+
+/// What a loss takes a model's outputs for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossKind {
+    /// Independent yes or no for each output.
+    Binary,
+    /// One of the classes.
+    Categorical,
+    /// Something else, such as a squared error.
+    Other,
+}
+
+/// How the head came to be known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeadOrigin {
+    /// The graph ends in it.
+    Graph,
+    /// The loss applies it.
+    Loss(String),
+    /// The user said so.
+    Asked,
+    /// Nothing says so: the usual one.
+    Assumed,
+}
+
+/// A graph that is ready for its head.
+#[derive(Clone, Debug)]
+pub struct Headed {
+    /// Ends in `[n]` numbers, to which the head is applied.
+    pub graph: Graph,
+    /// What makes probabilities of them.
+    pub head: Head,
+    /// Why it is this one.
+    pub origin: HeadOrigin,
+}
+
+/// Why the head is not known, or not the one that is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadError {
+    /// A softmax over one number.
+    #[error("a softmax over one number is always 1: every photo would be 100 % of one class")]
+    SoftmaxOfOne {
+        /// Whether the graph itself ends in it.
+        in_graph: bool,
+    },
+    /// Neither graph nor loss tell.
+    #[error(
+        "the model's last layers ({last}) do not say how {outputs} become probabilities{because}"
+    )]
+    Unknown {
+        /// The last ops.
+        last: String,
+        /// Number of outputs, as `its 3 outputs`.
+        outputs: String,
+        /// What is known, as `: ...`.
+        because: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A head for another number of outputs.
+    #[error("`{head}` is for one output, the model has {got}")]
+    OneOutput {
+        /// The head asked for, as the command line calls it.
+        head: &'static str,
+        /// Outputs of the model.
+        got: usize,
+    },
+    /// Asked for a function on top of one that is there.
+    #[error("the model ends in {found} already, so `{asked}` cannot be its head")]
+    Contradiction {
+        /// What the graph ends in.
+        found: &'static str,
+        /// The head asked for.
+        asked: &'static str,
+        /// The head that is there.
+        fits: &'static str,
+    },
+    /// The rewritten graph does not check.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A tensor of the rewritten graph does not check.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+impl HeadError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SoftmaxOfOne { .. } => "softmax_of_one",
+            Self::Unknown { .. } => "head_unknown",
+            Self::OneOutput { .. } => "head_outputs",
+            Self::Contradiction { .. } => "head_contradiction",
+            Self::Graph(_) | Self::Tensor(_) => "graph",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::SoftmaxOfOne { in_graph: true } => {
+                "such a model has learned nothing: train it with `Dense(1, activation=\"sigmoid\")`, \
+                 or with two outputs and softmax"
+                    .into()
+            }
+            Self::SoftmaxOfOne { in_graph: false } => {
+                "give `--head sigmoid` (the output is a logit) or `--head probabilities` (it is a \
+                 probability)"
+                    .into()
+            }
+            Self::Unknown { hint, .. } => hint.clone(),
+            Self::OneOutput { .. } => {
+                "give `--head multi-sigmoid` for a sigmoid each, or `--head softmax` for one of the \
+                 classes"
+                    .into()
+            }
+            Self::Contradiction { fits, .. } => {
+                format!("leave `--head` out, or give `--head {fits}`")
+            }
+            Self::Graph(_) | Self::Tensor(_) => "check that the file loads in Keras".into(),
+        }
+    }
+}
+
+/// Finds the head of a graph as it was imported, and makes the graph end before it. `asked` is what
+/// the user says.
+///
+/// # Errors
+/// [`HeadError`] if the head is not known, or contradicts the graph.
+pub fn find(graph: Graph, loss: Option<&Loss>, asked: Option<Head>) -> Result<Headed, HeadError> {
+    let answer = pass::answer(&graph);
+    let outputs = graph.node(graph.output()).shape.len();
+    let (head, origin) = match asked {
+        Some(head) => (agrees(answer, outputs, head)?, HeadOrigin::Asked),
+        None => known(&graph, answer, outputs, loss)?,
+    };
+    let graph = match head {
+        // The output is taken as it is, also where it is a softmax's.
+        Head::Probabilities => pass::flatten_output(graph)?,
+        _ => pass::split_head(graph)?.0,
+    };
+    Ok(Headed {
+        graph,
+        head,
+        origin,
+    })
+}
+
+/// The head that was asked for, if it fits what the graph ends in.
+fn agrees(answer: Answer, outputs: usize, asked: Head) -> Result<Head, HeadError> {
+    let (found, fits) = match answer {
+        Answer::Softmax => ("a softmax", Head::Softmax),
+        Answer::Sigmoid if outputs == 1 => ("a sigmoid", Head::BinarySigmoid),
+        Answer::Sigmoid => ("sigmoids", Head::MultiLabelSigmoid),
+        Answer::Probabilities => ("probabilities", Head::Probabilities),
+        Answer::Logits | Answer::Bounded(_) => ("", asked),
+    };
+    if asked == Head::BinarySigmoid && outputs != 1 {
+        return Err(HeadError::OneOutput {
+            head: asked.option(),
+            got: outputs,
+        });
+    }
+    if outputs == 1 && (answer == Answer::Softmax || asked == Head::Softmax) {
+        return Err(HeadError::SoftmaxOfOne {
+            in_graph: answer == Answer::Softmax,
+        });
+    }
+    let one_sigmoid = answer == Answer::Sigmoid && asked == Head::MultiLabelSigmoid;
+    if asked == fits || asked == Head::Probabilities || one_sigmoid {
+        return Ok(asked);
+    }
+    Err(HeadError::Contradiction {
+        found,
+        asked: asked.option(),
+        fits: fits.option(),
+    })
+}
+
+fn known(
+    graph: &Graph,
+    answer: Answer,
+    outputs: usize,
+    loss: Option<&Loss>,
+) -> Result<(Head, HeadOrigin), HeadError> {
+    let by_loss = |loss: &Loss| HeadOrigin::Loss(loss.name.clone());
+    Ok(match (answer, loss) {
+        (Answer::Softmax, _) if outputs == 1 => {
+            return Err(HeadError::SoftmaxOfOne { in_graph: true });
+        }
+        (Answer::Softmax, _) => (Head::Softmax, HeadOrigin::Graph),
+        (Answer::Sigmoid, _) if outputs == 1 => (Head::BinarySigmoid, HeadOrigin::Graph),
+        (Answer::Sigmoid, _) => (Head::MultiLabelSigmoid, HeadOrigin::Graph),
+        (Answer::Probabilities, _) => (Head::Probabilities, HeadOrigin::Graph),
+        (Answer::Logits, Some(loss)) if loss.from_logits => match loss.kind {
+            LossKind::Binary if outputs == 1 => (Head::BinarySigmoid, by_loss(loss)),
+            LossKind::Binary => (Head::MultiLabelSigmoid, by_loss(loss)),
+            LossKind::Categorical if outputs > 1 => (Head::Softmax, by_loss(loss)),
+            _ => return Err(unknown(graph, answer, outputs, Some(loss))),
+        },
+        (Answer::Logits, None) if outputs > 1 => (Head::Softmax, HeadOrigin::Assumed),
+        (Answer::Logits | Answer::Bounded(_), loss) => {
+            return Err(unknown(graph, answer, outputs, loss));
+        }
+    })
+}
+
+fn unknown(graph: &Graph, answer: Answer, outputs: usize, loss: Option<&Loss>) -> HeadError {
+    let mut because = match answer {
+        Answer::Bounded(range) => format!(": they lie {}", between(range)),
+        _ => String::new(),
+    };
+    if let Some(loss) = loss {
+        let logits = if loss.from_logits { " of logits" } else { "" };
+        let start = if because.is_empty() {
+            ": it"
+        } else {
+            ", and it"
+        };
+        let _ = write!(because, "{start} was trained with `{}`{logits}", loss.name);
+    }
+    let (outputs_text, choices) = if outputs == 1 {
+        (
+            "its output".to_owned(),
+            "`--head sigmoid` if the output is a logit (trained with `from_logits=True`), `--head \
+             probabilities` if it is a probability",
+        )
+    } else {
+        (
+            format!("its {outputs} outputs"),
+            "`--head softmax` (one of the classes), `--head multi-sigmoid` (a sigmoid each), or \
+             `--head probabilities` if they are probabilities",
+        )
+    };
+    HeadError::Unknown {
+        last: last_layers(graph),
+        outputs: outputs_text,
+        because,
+        hint: format!("say what the training code applies to the output: {choices}"),
+    }
+}
+
+fn between(range: Range) -> String {
+    match (range.low.is_finite(), range.high.is_finite()) {
+        (true, true) => format!("from {} to {}", range.low, range.high),
+        (true, false) => format!("at {} or above", range.low),
+        _ => format!("at {} or below", range.high),
+    }
+}
+
+/// The last layers, as their source names them.
+fn last_layers(graph: &Graph) -> String {
+    let name = |node: &Node| match node.layers.last() {
+        Some(layer) => format!("`{}` ({})", layer.name, layer.class),
+        None => format!("`{}` ({})", node.name, node.op.name()),
+    };
+    let last = graph.node(graph.output());
+    // An activation of a layer is a node of its own, and says the most.
+    match &last.op {
+        Op::Activation(activation) => {
+            let kind = serde_json::to_value(activation).ok();
+            let kind = kind.and_then(|value| Some(value.get("kind")?.as_str()?.to_owned()));
+            format!("{}: {}", name(last), kind.unwrap_or_default())
+        }
+        _ => name(last),
+    }
+}
+
+/// The graph of one probability p with `[1 - p, p]` behind it, so that both classes have an output.
+///
+/// # Errors
+/// [`HeadError::Graph`] if the graph does not check, which is a bug.
+pub fn with_complement(mut graph: Graph) -> Result<Graph, HeadError> {
+    let p = graph.output();
+    let free = |graph: &Graph, base: &str| {
+        let taken = |name: &str| {
+            graph.nodes().iter().any(|node| node.name == name) || graph.tensors.contains_key(name)
+        };
+        let mut name = base.to_owned();
+        while taken(&name) {
+            name.push('_');
+        }
+        name
+    };
+    let tensor = |graph: &mut Graph, base: &str, value: f32| {
+        let key = free(graph, base);
+        let tensor = Tensor::from_f32([1], &[value])?;
+        graph.tensors.insert(key.clone(), tensor);
+        Ok::<_, HeadError>(key)
+    };
+    let scale = tensor(&mut graph, "complement/scale", -1.0)?;
+    let shift = tensor(&mut graph, "complement/shift", 1.0)?;
+    let name = free(&graph, "complement");
+    let rest = graph.push(name, Op::ScaleShift { scale, shift }, &[p])?;
+    let name = free(&graph, "probabilities");
+    graph.push(name, Op::Concat { axis: 0 }, &[rest, p])?;
+    Ok(graph)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+    use crate::activation::Activation;
+
+    /// A graph of `n` raw numbers, with an op behind them.
+    fn graph(n: usize, op: Option<Op>) -> Graph {
+        let mut graph = Graph::new("test");
+        let x = graph.push_input("scores", [n].into()).unwrap();
+        if let Some(op) = op {
+            graph.push("last", op, &[x]).unwrap();
+        }
+        graph
+    }
+
+    fn loss(kind: LossKind, from_logits: bool) -> Loss {
+        Loss {
+            name: "the_loss".to_owned(),
+            kind,
+            from_logits,
+        }
+    }
+
+    #[test]
+    fn the_head_is_known_or_asked_for() {
+        let sigmoid = || Some(Op::Activation(Activation::Sigmoid));
+        let tanh = || Some(Op::Activation(Activation::Tanh));
+        let hard = || {
+            Some(Op::Activation(Activation::HardSigmoid {
+                alpha: 0.2,
+                beta: 0.5,
+            }))
+        };
+        let binary = Some(loss(LossKind::Binary, true));
+        let categorical = Some(loss(LossKind::Categorical, true));
+        let plain = Some(loss(LossKind::Binary, false));
+        let squared = Some(loss(LossKind::Other, false));
+        let softmax = || Some(Op::Softmax);
+        for (n, op, loss, asked, expected) in [
+            // The graph says it.
+            (3, softmax(), &None, None, "softmax"),
+            (3, softmax(), &binary, None, "softmax"),
+            (1, softmax(), &None, None, "softmax_of_one"),
+            (1, sigmoid(), &None, None, "sigmoid"),
+            (4, sigmoid(), &None, None, "multi-sigmoid"),
+            (1, hard(), &None, None, "probabilities"),
+            (3, hard(), &squared, None, "probabilities"),
+            // The loss says it.
+            (1, None, &binary, None, "sigmoid"),
+            (4, None, &binary, None, "multi-sigmoid"),
+            (4, None, &categorical, None, "softmax"),
+            (1, None, &categorical, None, "head_unknown"),
+            (1, None, &plain, None, "head_unknown"),
+            (4, None, &plain, None, "head_unknown"),
+            (4, None, &squared, None, "head_unknown"),
+            (4, tanh(), &binary, None, "head_unknown"),
+            // Nobody says it.
+            (4, None, &None, None, "softmax"),
+            (1, None, &None, None, "head_unknown"),
+            (1, tanh(), &None, None, "head_unknown"),
+            // The user says it.
+            (1, None, &None, Some(Head::BinarySigmoid), "sigmoid"),
+            (
+                1,
+                None,
+                &None,
+                Some(Head::MultiLabelSigmoid),
+                "multi-sigmoid",
+            ),
+            (1, None, &None, Some(Head::Probabilities), "probabilities"),
+            (1, None, &None, Some(Head::Softmax), "softmax_of_one"),
+            (4, None, &binary, Some(Head::Softmax), "softmax"),
+            (4, None, &None, Some(Head::BinarySigmoid), "head_outputs"),
+            (4, tanh(), &None, Some(Head::Softmax), "softmax"),
+            (3, softmax(), &None, Some(Head::Softmax), "softmax"),
+            (
+                3,
+                softmax(),
+                &None,
+                Some(Head::Probabilities),
+                "probabilities",
+            ),
+            (
+                3,
+                softmax(),
+                &None,
+                Some(Head::MultiLabelSigmoid),
+                "head_contradiction",
+            ),
+            (
+                3,
+                sigmoid(),
+                &None,
+                Some(Head::Softmax),
+                "head_contradiction",
+            ),
+            (1, sigmoid(), &None, Some(Head::BinarySigmoid), "sigmoid"),
+            (
+                1,
+                sigmoid(),
+                &None,
+                Some(Head::MultiLabelSigmoid),
+                "multi-sigmoid",
+            ),
+            (
+                1,
+                hard(),
+                &None,
+                Some(Head::BinarySigmoid),
+                "head_contradiction",
+            ),
+        ] {
+            let case = format!("{n} outputs, {op:?}, {loss:?}, {asked:?}");
+            let got = match find(graph(n, op), loss.as_ref(), asked) {
+                Ok(headed) => headed.head.option(),
+                Err(error) => {
+                    assert!(error.hint().contains("--head") || n == 1, "{case}");
+                    error.kind()
+                }
+            };
+            assert_eq!(got, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_made_it_known_is_told() {
+        let origin = |n, op, loss: Option<Loss>, asked| {
+            find(graph(n, op), loss.as_ref(), asked).unwrap().origin
+        };
+        let binary = loss(LossKind::Binary, true);
+        assert_eq!(origin(3, Some(Op::Softmax), None, None), HeadOrigin::Graph);
+        assert_eq!(origin(3, None, None, None), HeadOrigin::Assumed);
+        assert_eq!(
+            origin(3, None, Some(binary), None),
+            HeadOrigin::Loss("the_loss".to_owned())
+        );
+        assert_eq!(
+            origin(3, None, None, Some(Head::Softmax)),
+            HeadOrigin::Asked
+        );
+    }
+
+    #[test]
+    fn a_softmax_that_is_taken_as_it_is_stays_in_the_graph() {
+        let headed = find(graph(3, Some(Op::Softmax)), None, Some(Head::Probabilities)).unwrap();
+        assert!(matches!(
+            headed.graph.nodes().last().unwrap().op,
+            Op::Softmax
+        ));
+        let headed = find(graph(3, Some(Op::Softmax)), None, None).unwrap();
+        assert!(matches!(headed.graph.nodes().last().unwrap().op, Op::Input));
+    }
+
+    #[test]
+    fn a_probability_gets_its_complement() {
+        let sigmoid = Op::Activation(Activation::Sigmoid);
+        let graph = with_complement(graph(1, Some(sigmoid))).unwrap();
+        let output = graph.node(graph.output());
+        assert_eq!(output.shape, [2].into());
+        assert!(Range::of(&graph, graph.output()).is_probability());
+    }
+}

@@ -1,0 +1,218 @@
+//! Whether the pixels that a recipe makes are those that the model's own first layers expect.
+//!
+//! Many models scale the photo themselves: a `Rescaling` or `Normalization` layer, or arithmetic in
+//! the graph. A recipe that scales as well makes an input that hardly varies, and the model answers
+//! the same to every photo, without an error. Nothing in a file says which pixels it was trained
+//! on, but what comes out behind the scaling tells: networks are trained on values such as 0..1,
+//! -1..1, ImageNet's -2.1..2.6 or 0..255, not on 0..0.004.
+
+use crate::artifact::Preprocessing;
+use crate::graph::{Graph, NodeId, Op};
+use crate::tensor::Tensor;
+
+/// What the model's first layers do to the photo, channel by channel: `x * scale + shift`.
+#[derive(Clone, Debug, PartialEq)]
+struct InputScaling {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+/// The values that reach the first layer with weights, in the model's first channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Reach {
+    pub(super) low: f64,
+    pub(super) high: f64,
+}
+
+/// What a recipe and the model's own scaling make together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fit {
+    /// The model does not scale: nothing can be told.
+    NotScaled,
+    /// Values such as networks are trained on.
+    Usual,
+    /// Both scale, or both centre: values such as no network is trained on.
+    Twice(Reach),
+    /// The model's own scaling is for smaller numbers than these.
+    TooLarge(Reach),
+}
+
+/// Judges a recipe by what comes out behind the model's own scaling.
+pub(super) fn judge(graph: &Graph, recipe: &Preprocessing) -> Fit {
+    let Some(own) = own_scaling(graph) else {
+        return Fit::NotScaled;
+    };
+    for channel in 0..own.scale.len() {
+        let c = channel.min(2);
+        let prepared = |pixel: f64| (pixel * recipe.scale - recipe.mean[c]) / recipe.std[c];
+        let reach = |[a, b]: [f64; 2]| {
+            let [a, b] = [a, b].map(|x| x * own.scale[channel] + own.shift[channel]);
+            Reach {
+                low: a.min(b),
+                high: a.max(b),
+            }
+        };
+        let of_bytes = reach([0.0, 255.0]);
+        let of_recipe = reach([prepared(0.0), prepared(255.0)]);
+        if !recipe_changes(recipe) {
+            if of_bytes.high - of_bytes.low > 600.0 {
+                return Fit::TooLarge(of_bytes);
+            }
+        } else if of_bytes.is_usual() || !of_recipe.is_usual() {
+            return Fit::Twice(of_recipe);
+        }
+    }
+    Fit::Usual
+}
+
+impl Reach {
+    /// Whether networks are trained on such values: 0..1 is 1 wide, -1..1 is 2, ImageNet's 4.4, and
+    /// 0..255 is 255; all lie around 0 or begin there. A batch normalization as first layer may
+    /// stretch each a few times.
+    fn is_usual(self) -> bool {
+        let width = self.high - self.low;
+        let centre = f64::midpoint(self.low, self.high) / width;
+        let wide = (0.2..=18.0).contains(&width) || (100.0..=600.0).contains(&width);
+        wide && (-0.3..=0.8).contains(&centre)
+    }
+}
+
+/// Whether pixels go in as something else than 0..255.
+pub(super) fn recipe_changes(recipe: &Preprocessing) -> bool {
+    recipe.scale != 1.0 || recipe.mean != [0.0; 3] || recipe.std != [1.0; 3]
+}
+
+/// What every path from the photo does to it before anything but scaling happens; `None` if some
+/// path does not scale, or not as the others.
+fn own_scaling(graph: &Graph) -> Option<InputScaling> {
+    let (photo, node) = graph
+        .inputs()
+        .find(|(_, node)| node.shape.hwc().is_some())?;
+    let channels = node.shape.channels();
+    let start = InputScaling {
+        scale: vec![1.0; channels],
+        shift: vec![0.0; channels],
+    };
+    let users = graph.users();
+    let mut found: Option<InputScaling> = None;
+    let mut waiting = vec![(photo, start.clone())];
+    // Each node is looked at once for each path, and scaling layers have one reader as a rule.
+    for _ in 0..graph.nodes().len() {
+        let Some((id, so_far)) = waiting.pop() else {
+            break;
+        };
+        for &reader in &users[id.0] {
+            match step(graph, reader, &so_far) {
+                Some(next) => waiting.push((reader, next)),
+                None if so_far == start => return None,
+                None if found.as_ref().is_some_and(|found| *found != so_far) => return None,
+                None => found = Some(so_far.clone()),
+            }
+        }
+    }
+    found
+}
+
+/// The scaling behind `reader`, if it does nothing else to a pixel's value.
+fn step(graph: &Graph, reader: NodeId, x: &InputScaling) -> Option<InputScaling> {
+    match &graph.node(reader).op {
+        Op::ScaleShift { scale, shift } => {
+            let values = |key: &String| graph.tensors.get(key).and_then(Tensor::as_f32);
+            let (scale, shift) = (values(scale)?, values(shift)?);
+            let at = |values: &[f32], c: usize| {
+                let value = values.get(if values.len() == 1 { 0 } else { c });
+                value.map(|&v| f64::from(v))
+            };
+            let mut next = x.clone();
+            for c in 0..x.scale.len() {
+                let (a, b) = (at(scale, c)?, at(shift, c)?);
+                next.scale[c] *= a;
+                next.shift[c] = next.shift[c] * a + b;
+            }
+            Some(next)
+        }
+        Op::Pad(_) | Op::Crop(_) | Op::Resize { .. } => Some(x.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+    use crate::graph::{Padding, PoolKind};
+
+    const RGB: [usize; 3] = [8, 8, 3];
+
+    fn scale_shift(graph: &mut Graph, x: NodeId, scale: &[f32], shift: &[f32]) -> NodeId {
+        let name = format!("scale{}", graph.nodes().len());
+        let keys = ["scale", "shift"].map(|part| format!("{name}/{part}"));
+        for (key, values) in keys.iter().zip([scale, shift]) {
+            let tensor = Tensor::from_f32([values.len()], values).unwrap();
+            graph.tensors.insert(key.clone(), tensor);
+        }
+        let [scale, shift] = keys;
+        graph
+            .push(name, Op::ScaleShift { scale, shift }, &[x])
+            .unwrap()
+    }
+
+    /// A graph that does `layers` to its photo and then pools it.
+    fn graph(layers: &[(f32, f32)]) -> Graph {
+        let mut graph = Graph::new("test");
+        let mut x = graph.push_input("photo", RGB.into()).unwrap();
+        for &(scale, shift) in layers {
+            x = scale_shift(&mut graph, x, &[scale], &[shift]);
+            let pad = Op::Pad(Padding {
+                top: 1,
+                ..Padding::default()
+            });
+            let name = format!("pad{}", graph.nodes().len());
+            x = graph.push(name, pad, &[x]).unwrap();
+        }
+        let pool = Op::GlobalPool {
+            kind: PoolKind::Average,
+            keep_dims: false,
+        };
+        graph.push("pool", pool, &[x]).unwrap();
+        graph
+    }
+
+    #[test]
+    fn what_reaches_the_first_layer_decides() {
+        let unit: (f32, f32) = (1.0 / 255.0, 0.0);
+        let signed = (1.0 / 127.5, -1.0);
+        let imagenet = (1.0 / 0.226, -2.0);
+        let caffe = (1.0, -116.0);
+        for (layers, preset, expected) in [
+            (&[unit][..], "raw", "usual"),
+            (&[unit], "unit", "twice"),
+            (&[unit], "signed-unit", "twice"),
+            (&[unit], "keras-resnet", "twice"),
+            (&[unit], "imagenet-torchvision", "twice"),
+            (&[signed], "raw", "usual"),
+            (&[signed], "unit", "twice"),
+            (&[signed], "keras-mobilenet-v2", "twice"),
+            (&[unit, imagenet], "raw", "usual"),
+            (&[unit, imagenet], "unit", "twice"),
+            // The layer is for pixels of 0..1, which the preset makes.
+            (&[imagenet], "unit", "usual"),
+            (&[(2.0, -1.0)], "unit", "usual"),
+            (&[imagenet], "raw", "too large"),
+            (&[imagenet], "keras-densenet", "twice"),
+            (&[caffe], "raw", "usual"),
+            (&[caffe], "keras-resnet", "twice"),
+            (&[], "unit", "not scaled"),
+            (&[], "raw", "not scaled"),
+        ] {
+            let recipe = Preprocessing::preset(preset, RGB).unwrap();
+            let got = match judge(&graph(layers), &recipe) {
+                Fit::NotScaled => "not scaled",
+                Fit::Usual => "usual",
+                Fit::Twice(_) => "twice",
+                Fit::TooLarge(_) => "too large",
+            };
+            assert_eq!(got, expected, "{layers:?} with {preset}");
+        }
+    }
+}
