@@ -5,21 +5,22 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::artifact::Head;
 use crate::explain::{Colormap, Method};
-use crate::graph::pass::Level;
 use crate::predict::ExtraInput;
 use crate::units;
 
 mod compare;
 pub(crate) mod environment;
+mod import;
 mod serve;
 mod worker;
 
 pub use compare::CompareArgs;
+pub use import::ImportArgs;
 pub use serve::{BindAddress, LogArgs, LogFormat, LogLevel, ProbeArgs, ServeArgs};
 pub use worker::WorkerArgs;
 
@@ -77,78 +78,6 @@ pub enum Command {
     },
     /// Print the manual page, or write the pages of all commands into a folder
     Man(ManArgs),
-}
-
-/// `dermal import`.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-Examples:
-  dermal import model.keras -o model.safetensors --labels nv,mel,bkl --preprocess keras-xception
-  dermal import weights.h5 --config model.json -o model.safetensors --labels labels.txt
-  dermal import model.keras -o m.safetensors --preprocess recipe.yaml --input-default patient=0,1,0.5
-  dermal import logits.keras -o m.safetensors --labels benign,malignant --head sigmoid
-  dermal import --list-ops
-
-Importing needs no Python and runs no code of the model: `Lambda` and custom layers are refused by
-name. An existing OUT is replaced at the end, whole; after an error it is as it was. OUT is never a
-file that the import reads.")]
-pub struct ImportArgs {
-    /// The model: `.keras`, or `.h5` with or without architecture
-    #[arg(required_unless_present = "list_ops", value_hint = ValueHint::FilePath)]
-    pub source: Option<PathBuf>,
-    /// Where the artifact goes (`.safetensors`)
-    #[arg(short, long = "output", value_name = "OUT", required_unless_present_any = ["list_ops", "dump"],
-          value_hint = ValueHint::FilePath)]
-    pub output: Option<PathBuf>,
-    /// Class names in the order of the outputs: `a,b,c`, or a file with one name a line
-    ///
-    /// A file may also number its lines from 0 (`0 benign`), in any order, or be a JSON or YAML list,
-    /// or a map such as Keras' `class_indices` (`{"benign": 0, "malignant": 1}`). A model with one
-    /// sigmoid output takes two names, that of output 0 first. Without names the classes are called
-    /// `class_0`, `class_1`, ...
-    #[arg(long, value_name = "NAMES|FILE", value_hint = ValueHint::FilePath)]
-    pub labels: Option<OsString>,
-    /// How photos become the input: a preset's name, or a YAML file
-    ///
-    /// A Keras file does not say how its photos were prepared; a wrong guess costs most of the
-    /// accuracy without an error. Without this option pixels go in as 0..255 (`raw`).
-    /// docs/preprocessing.md has each preset's formula.
-    #[arg(long, value_name = "PRESET|FILE.yaml", value_hint = ValueHint::FilePath)]
-    pub preprocess: Option<OsString>,
-    /// How the output becomes probabilities, where the file does not say it
-    ///
-    /// A model that ends in softmax or sigmoid says it, and so does a loss with `from_logits=True` in
-    /// the file. Otherwise look at the training code: a wrong head gives wrong probabilities.
-    #[arg(long, value_name = "HEAD")]
-    pub head: Option<Head>,
-    /// Values of an extra input when a prediction gives none (repeatable)
-    #[arg(long, value_name = "NAME=v,...")]
-    pub input_default: Vec<ExtraInput>,
-    /// How named fields (`--field age=55`) become extra inputs: a YAML file
-    ///
-    /// The mapping travels in the artifact. docs/fields.md explains it.
-    #[arg(long, value_name = "FILE.yaml", value_hint = ValueHint::FilePath)]
-    pub fields: Option<PathBuf>,
-    /// The architecture (`model.to_json()`) of a weights-only `.h5`
-    #[arg(long, value_name = "model.json", value_hint = ValueHint::FilePath)]
-    pub config: Option<PathBuf>,
-    /// Rows and columns of the photo where the model leaves them open: `224` or `224x320`
-    #[arg(long, value_name = "N|HxW")]
-    pub input_size: Option<InputSize>,
-    /// Print the graph as it stands after a stage of the import, and write nothing
-    ///
-    /// `imported` is what was read; `folded` ends in logits and has batch normalization in its
-    /// weights; `fused` has activations and residual additions in the nodes before them; `packed` is
-    /// what an artifact holds.
-    #[arg(long, value_name = "STAGE", value_parser = level_parser(),
-          conflicts_with_all = ["output", "labels", "preprocess", "head", "input_default", "fields"])]
-    pub dump: Option<Level>,
-    /// Print one JSON document
-    #[arg(long, requires = "dump")]
-    pub json: bool,
-    /// List the layers that can be imported, and stop
-    #[arg(long, exclusive = true)]
-    pub list_ops: bool,
 }
 
 /// `dermal quantize`.
@@ -734,11 +663,6 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     units::parse_bytes(text).ok_or_else(|| {
         "expected a size such as 512MB or 1.5GiB, from 1 byte to under 1000000GB".to_owned()
     })
-}
-
-fn level_parser() -> impl TypedValueParser<Value = Level> {
-    let names = PossibleValuesParser::new(Level::ALL.map(Level::name));
-    names.try_map(|name| Level::by_name(&name).ok_or_else(|| format!("no stage is named `{name}`")))
 }
 
 fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {

@@ -113,7 +113,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("probe", &["text"]),
-    ("readiness", &["memory", "artifact", "units", "text"]),
+    ("readiness", &["memory", "units", "text"]),
     (
         "estimate",
         &[
