@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::serve::app::App;
-use crate::serve::error::ErrorKind;
+use crate::serve::error::{ErrorKind, short};
 use crate::serve::http::access::{Client, client_address};
 use crate::serve::http::body::UnreadBody;
 use crate::serve::http::request::{Peer, RequestId, content_length};
@@ -52,7 +52,8 @@ pub(super) async fn surround(
     let started = Instant::now();
     let id = RequestId::of(&request);
     request.extensions_mut().insert(id.clone());
-    let method = request.method().clone();
+    let is_get = request.method() == Method::GET;
+    let method = short(request.method().as_str());
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     let body_bytes = content_length(request.headers());
@@ -83,17 +84,30 @@ pub(super) async fn surround(
     secure(&mut response);
     let kind = response.extensions().get::<ErrorKind>();
     // Health checks come every few seconds and are not worth a line.
-    let quiet = status.is_success() && method == Method::GET;
+    let quiet = status.is_success() && is_get;
     let ms = started.elapsed().as_secs_f64() * 1e3;
     let address = address.flatten().map(|a| a.to_string());
     if quiet {
         tracing::debug!(
-            request_id = &*id.0, %method, route, status = status.as_u16(), ms, address, "request"
+            request_id = &*id.0,
+            method,
+            route,
+            status = status.as_u16(),
+            ms,
+            address,
+            "request"
         );
     } else {
         tracing::info!(
-            request_id = &*id.0, %method, route, status = status.as_u16(), ms, body_bytes,
-            error = kind.map(|k| k.0), address, "request"
+            request_id = &*id.0,
+            method,
+            route,
+            status = status.as_u16(),
+            ms,
+            body_bytes,
+            error = kind.map(|k| k.0),
+            address,
+            "request"
         );
     }
     response
