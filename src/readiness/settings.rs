@@ -1,9 +1,9 @@
 //! `dermal.yaml`: what a project promises, read strictly.
 
-use super::located::{self, Located, Value};
+use super::located::{Located, Value};
 use super::platforms::{Fact, Platform};
 use super::rules;
-use crate::text as suggest;
+use crate::text::{self, Aliases};
 
 /// Why `dermal.yaml` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,13 +136,10 @@ impl Settings {
     /// [`SettingsError`] for the first thing that is unknown, of a wrong type, or leads out of
     /// the project.
     pub fn read(text: &str) -> Result<Self, SettingsError> {
-        let root = located::yaml(text).map_err(|error| {
-            let prefix = format!("line {}: ", error.line);
-            let message = error.message.strip_prefix(&prefix);
-            SettingsError {
-                line: error.line,
-                message: message.unwrap_or(&error.message).to_owned(),
-            }
+        // Our own file, and no host's: it needs no aliases.
+        let root = text::yaml(text, Aliases::Refuse).map_err(|error| SettingsError {
+            line: error.line,
+            message: error.message,
         })?;
         let mut settings = Self::default();
         if root.value == Value::Null {
@@ -240,11 +237,11 @@ impl Settings {
         };
         for (id, reason) in entries {
             if rules::by_id(id).is_none() {
-                let near = suggest::nearest(id, &ids)
+                let near = text::nearest(id, &ids)
                     .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
                 return Err(SettingsError {
                     line: reason.line,
-                    message: format!("there is no rule `{}`{near}", suggest::shorten(id)),
+                    message: format!("there is no rule `{}`{near}", text::shorten(id)),
                 });
             }
             if reason.text().is_none_or(|text| text.trim().is_empty()) {
@@ -362,8 +359,8 @@ fn map<'a>(value: &'a Located, of: &str, keys: &[&str]) -> Result<Entries<'a>, S
             line: value.line,
             message: format!(
                 "`{of}` knows no `{}`; {}",
-                suggest::shorten(key),
-                suggest::suggest(key, keys)
+                text::shorten(key),
+                text::suggest(key, keys)
             ),
         }),
     }
@@ -372,7 +369,7 @@ fn map<'a>(value: &'a Located, of: &str, keys: &[&str]) -> Result<Entries<'a>, S
 fn wrong(value: &Located, key: &str, expected: &str) -> SettingsError {
     SettingsError {
         line: value.line,
-        message: format!("`{}`: expected {expected}", suggest::shorten(key)),
+        message: format!("`{}`: expected {expected}", text::shorten(key)),
     }
 }
 
@@ -416,7 +413,7 @@ fn path(value: &Located) -> Result<String, SettingsError> {
     if outside {
         return Err(SettingsError {
             line: value.line,
-            message: format!("`{}` leads out of the project", suggest::shorten(text)),
+            message: format!("`{}` leads out of the project", text::shorten(text)),
         });
     }
     Ok(text.to_owned())

@@ -144,7 +144,7 @@ fn every_mistake_of_a_table_names_its_line() {
             "line 2: expected 2 columns, got 3",
         ),
         ("file,label\n,nv", "row_without_file", "line 2"),
-        ("file,label\n\"a\0.jpg\",nv", "row_without_file", "line 2"),
+        ("file,label\n\"a\0.jpg\",nv", "table_is_not_utf8", "line 2"),
         ("file,label\na.jpg,", "row_without_label", "line 2"),
         (
             "file,label\na.jpg,nv\nb.jpg,me",
