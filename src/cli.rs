@@ -11,13 +11,15 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use crate::artifact::Head;
 use crate::explain::{Colormap, Method};
 use crate::predict::ExtraInput;
-use crate::units;
 
 mod compare;
 pub(crate) mod environment;
 mod import;
 mod serve;
+mod size;
 mod worker;
+
+use size::{parse_bytes, parse_estimated_pixels, parse_pixels};
 
 pub use compare::CompareArgs;
 pub use import::ImportArgs;
@@ -31,7 +33,8 @@ pub use worker::WorkerArgs;
     name = "dermal",
     version,
     propagate_version = false,
-    after_help = "Exit status: 0 done or yes, 1 no, 2 could not be done (usage, files, unsupported models).\n\
+    after_help = "Exit status: 0 done or yes, 1 no, 2 could not be done (usage, files, unsupported models),\n\
+                  3 `compare` cannot tell.\n\
                   `dermal COMMAND --help` explains a command with examples."
 )]
 pub struct Cli {
@@ -206,21 +209,22 @@ pub enum RangeChoice {
 Examples:
   dermal predict photo.jpg
   dermal predict photo.jpg --gradcam heatmap.png --class mel
-  dermal predict photos/ --model model.safetensors --json > answers.json
+  dermal predict model.safetensors photos/ --json > answers.json
   dermal predict a.jpg b.jpg --gradcam 'maps/{stem}.png'
-  dermal predict photo.jpg --model m.safetensors --input patient=0,1,0.5
-  dermal predict photo.jpg --model m.safetensors --field sex=male --field age=55
+  dermal predict m.safetensors photo.jpg --input patient=0,1,0.5
+  dermal predict m.safetensors photo.jpg --field sex=male --field age=55
 
 A folder means the photos directly in it, in the order of their names. With several photos those
 that cannot be read are reported, the others go on, and the exit status is 2.
 The answer is that of a statistical model: no diagnosis."
 )]
 pub struct PredictArgs {
-    /// Photos (JPEG, PNG, WebP, BMP) or folders of them
-    #[arg(required = true, value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
-    pub images: Vec<PathBuf>,
-    /// The artifact [default: the embedded demo model]
-    #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    /// The artifact (a name that ends in `.safetensors`) [default: the embedded demo model], then
+    /// photos (JPEG, PNG, WebP, BMP) or folders of them
+    #[arg(required = true, value_names = ["MODEL] [IMAGE"], value_hint = ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+    /// The artifact: the older way to name it
+    #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::FilePath, hide = true)]
     pub model: Option<PathBuf>,
     /// Classes to show for one photo [default: 5]; `--json` always has all
     #[arg(long, value_name = "K", conflicts_with = "json")]
@@ -289,11 +293,11 @@ pub struct PredictArgs {
     /// How the engine runs.
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Refuse photos with more pixels [default: 50 million]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    /// Refuse photos with more pixels [default: 50MP]
+    #[arg(long, value_name = "PIXELS", value_parser = parse_pixels, help_heading = "Limits")]
     pub max_pixels: Option<u64>,
     /// Refuse photo files with more bytes [default: 32 MiB]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "Limits")]
     pub max_bytes: Option<u64>,
     /// Print one JSON document
     #[arg(long)]
@@ -402,7 +406,7 @@ pub struct EstimateArgs {
     #[arg(long, value_name = "on|off", default_value = "on")]
     pub gradcam: Switch,
     /// Pixels of the largest photo that is admitted
-    #[arg(long, value_name = "N", default_value = "12000000", value_parser = clap::value_parser!(u64).range(1..=400_000_000))]
+    #[arg(long, value_name = "PIXELS", default_value = "12MP", value_parser = parse_estimated_pixels)]
     pub max_pixels: u64,
     /// Rows and columns of the model's input, in place of its own: `224` or `224x320`
     #[arg(long, value_name = "N|HxW", conflicts_with = "prove")]
@@ -656,13 +660,6 @@ fn parse_minutes(text: &str) -> Result<f64, String> {
         Ok(minutes) if minutes > 0.0 && minutes.is_finite() => Ok(minutes),
         _ => Err("expected a positive number of minutes".to_owned()),
     }
-}
-
-/// `512MB`, `1.5GiB`, `1000000`.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    units::parse_bytes(text).ok_or_else(|| {
-        "expected a size such as 512MB or 1.5GiB, from 1 byte to under 1000000GB".to_owned()
-    })
 }
 
 fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {

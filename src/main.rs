@@ -9,7 +9,10 @@ use dermal::{commands, report};
 const NO: u8 = 1;
 
 /// Usage, files that cannot be read, models that are not supported: the question stays open.
-const COULD_NOT_TELL: u8 = 2;
+const NOT_DONE: u8 = 2;
+
+/// The question was asked, and the photos do not suffice to answer it.
+const CANNOT_TELL: u8 = 3;
 
 fn main() -> ExitCode {
     let command = match commands::parse(std::env::args_os()) {
@@ -17,17 +20,18 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version come here too, with exit code 0. A closed pipe ends them quietly.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(COULD_NOT_TELL));
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(NOT_DONE));
         }
     };
     match commands::run(&command) {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(NO),
+        Ok(Outcome::CannotTell) => ExitCode::from(CANNOT_TELL),
         Err(error) if commands::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
             report::print_failure(&causes, commands::hint(&error).as_deref());
-            ExitCode::from(COULD_NOT_TELL)
+            ExitCode::from(NOT_DONE)
         }
     }
 }

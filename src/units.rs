@@ -69,6 +69,27 @@ impl fmt::Display for Count {
     }
 }
 
+/// Reads a number of pixels: `12MP` (millions of pixels) or a plain number. `None` if it is neither, or
+/// not at least 1 and under 10^12.
+#[must_use]
+pub fn parse_pixels(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (number, factor) = match lower.strip_suffix("mp") {
+        Some(number) => (number.trim_end(), 1e6),
+        None => (lower.as_str(), 1.0),
+    };
+    if !number.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let pixels = number.parse::<f64>().ok()? * factor;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and 1e12"
+    )]
+    (1.0..1e12).contains(&pixels).then_some(pixels as u64)
+}
+
 /// A size as people write it: `512MB`, `1.5GiB`, `1000000`; `None` for anything else, and for
 /// sizes below a byte or from a petabyte on.
 #[must_use]

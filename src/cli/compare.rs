@@ -17,8 +17,8 @@ Examples:
   dermal compare m.safetensors m8.safetensors --fixtures labels.csv --report verdict.html
   dermal compare m.safetensors m8.safetensors --fixtures labels.csv --attach
 
-Exit status: 0 equivalent, better, or at least not worse; 1 worse, or these photos cannot tell (unless
---allow-inconclusive); 2 could not be run. docs/comparing.md has every formula and the verdict's rule.")]
+Exit status: 0 equivalent, better, or at least not worse; 1 worse; 2 could not be run; 3 these photos
+cannot tell (0 with --allow-inconclusive). docs/comparing.md has every formula and the verdict's rule.")]
 pub struct CompareArgs {
     /// The model in use
     #[arg(value_hint = ValueHint::FilePath)]

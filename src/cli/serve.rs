@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use super::EngineArgs;
 use super::environment::hint;
-use super::{EngineArgs, parse_bytes};
+use super::size::{parse_bytes, parse_bytes_or_none, parse_pixels};
 
 /// `dermal serve`.
 #[derive(Debug, Args)]
@@ -56,7 +57,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", env = "DERMAL_MAX_UPLOAD", default_value = "10MB", value_parser = parse_bytes, help_heading = "Limits")]
     pub max_upload: u64,
     /// Most pixels of a photo; a larger one is refused
-    #[arg(long, value_name = "N", env = "DERMAL_MAX_PIXELS", default_value = "50000000", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    #[arg(long, value_name = "PIXELS", env = "DERMAL_MAX_PIXELS", default_value = "50MP", value_parser = parse_pixels, help_heading = "Limits")]
     pub max_pixels: u64,
     /// Requests that may wait while one is answered; more are told to come back later (429)
     #[arg(
@@ -267,14 +268,6 @@ pub enum LogLevel {
     Info,
     /// Also each health check
     Debug,
-}
-
-/// Like [`parse_bytes`], but accepts 0.
-fn parse_bytes_or_none(text: &str) -> Result<u64, String> {
-    match text.trim() {
-        "0" => Ok(0),
-        text => parse_bytes(text),
-    }
 }
 
 /// Reads a boolean in any of the words that environments use.

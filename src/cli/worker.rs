@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::EngineArgs;
 use super::serve::{LogArgs, parse_count, parse_seconds, parse_seconds_or_none};
-use super::{EngineArgs, parse_bytes};
+use super::size::{parse_bytes, parse_pixels};
 
 /// `dermal worker`.
 #[derive(Debug, Args)]
@@ -50,7 +51,7 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "BYTES", env = "DERMAL_MAX_UPLOAD", default_value = "10MB", value_parser = parse_bytes, help_heading = "Limits")]
     pub max_upload: u64,
     /// Most pixels of a photo; a larger one is refused
-    #[arg(long, value_name = "N", env = "DERMAL_MAX_PIXELS", default_value = "50000000", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Limits")]
+    #[arg(long, value_name = "PIXELS", env = "DERMAL_MAX_PIXELS", default_value = "50MP", value_parser = parse_pixels, help_heading = "Limits")]
     pub max_pixels: u64,
     /// Seconds that computing one job may take
     #[arg(long, value_name = "S", env = "DERMAL_TIMEOUT", default_value = "60", value_parser = parse_seconds, help_heading = "Limits")]

@@ -64,6 +64,8 @@ pub enum Outcome {
     Yes,
     /// The answer is no. Exit code 1.
     No,
+    /// The command was carried out, and its data do not suffice for an answer. Exit code 3.
+    CannotTell,
 }
 
 /// This program, even if its file was replaced meanwhile.

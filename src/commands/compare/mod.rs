@@ -67,6 +67,7 @@ pub(super) fn run(args: &CompareArgs) -> Result<Outcome> {
     }
     Ok(match report.comparison.as_ref().map(|c| c.verdict) {
         Some(Verdict::CannotTell { .. }) if args.allow_inconclusive => Outcome::Yes,
+        Some(Verdict::CannotTell { .. }) => Outcome::CannotTell,
         Some(verdict) if !verdict.passes() => Outcome::No,
         _ => Outcome::Yes,
     })

@@ -26,10 +26,11 @@ mod record;
 const DEFAULT_TOP: usize = 5;
 
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
-    let (photos, from_folder) = list_photos(&args.images)?;
+    let (model, images) = model_and_images(args)?;
+    let (photos, from_folder) = list_photos(images)?;
     let several = photos.len() > 1 || from_folder;
-    let outputs = Outputs::plan(args, &photos, several)?;
-    let source = ModelSource::of(args.model.as_deref());
+    let outputs = Outputs::plan(args, model, &photos, several)?;
+    let source = ModelSource::of(model);
     let mut question = Question::new(args, &source)?;
     if !args.json {
         question.fields.warn();
@@ -78,6 +79,41 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
             "the lines above say why; the other answers are complete",
         )),
     }
+}
+
+/// The model, if one is named, and what is to be classified. The model is the first argument, as with
+/// every command; of an image it is told by the ending of its name.
+fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf])> {
+    let is_model = |path: &&PathBuf| path.extension().is_some_and(|end| end == "safetensors");
+    let first = args.files.first().filter(is_model);
+    let (model, images) = match (&args.model, first) {
+        (Some(old), None) => {
+            report::warn(
+                "`--model` is the older way to name the model, and goes away in the next release",
+                Some(&format!("write `dermal predict {} IMAGE`", old.display())),
+            );
+            (Some(old.as_path()), args.files.as_slice())
+        }
+        (None, Some(model)) => (Some(model.as_path()), &args.files[1..]),
+        (None, None) => (None, args.files.as_slice()),
+        (Some(old), Some(model)) => {
+            return Err(failure(
+                format!(
+                    "two models are named: `{}` and `{}`",
+                    old.display(),
+                    model.display()
+                ),
+                "leave `--model` out: the first argument is the model",
+            ));
+        }
+    };
+    if images.is_empty() {
+        return Err(failure(
+            "no photo is given",
+            "name one or more after the model: `dermal predict MODEL IMAGE`",
+        ));
+    }
+    Ok((model, images))
 }
 
 /// The photos to classify, and whether a folder was given.

@@ -20,9 +20,14 @@ pub(super) struct Outputs {
 
 impl Outputs {
     /// Before the first photo is read every path is known, distinct, writable and none that is read.
-    pub(super) fn plan(args: &PredictArgs, photos: &[PathBuf], several: bool) -> Result<Self> {
+    pub(super) fn plan(
+        args: &PredictArgs,
+        model: Option<&Path>,
+        photos: &[PathBuf],
+        several: bool,
+    ) -> Result<Self> {
         let mut guard = Guard::new();
-        guard.may_read("the model", args.model.as_ref())?;
+        guard.may_read("the model", model)?;
         guard.may_read("the field mapping", args.fields.as_ref())?;
         for photo in photos {
             guard.reads("the photo", photo)?;
