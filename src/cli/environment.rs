@@ -33,7 +33,7 @@ pub(crate) fn ignore_empty_variables(command: Command) -> Command {
 }
 
 /// Rewrites an error about a value from a variable, so that it names the variable. `args` is the command
-/// line.
+/// line, `command` has been built.
 pub(crate) fn name_variable(error: Error, command: &Command, args: &[OsString]) -> Error {
     let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else {
         return error;
@@ -46,7 +46,7 @@ pub(crate) fn name_variable(error: Error, command: &Command, args: &[OsString]) 
     let subcommand = subcommand.and_then(|name| command.find_subcommand(name));
     let mut arguments = subcommand.into_iter().flat_map(Command::get_arguments);
     let argument = arguments.find(|argument| {
-        argument.to_string() == *wrong && is_value && !is_on_command_line(argument, args)
+        is_value && argument.to_string() == *wrong && !is_on_command_line(argument, args)
     });
     let Some(argument) = argument else {
         return error;
@@ -61,8 +61,10 @@ pub(crate) fn name_variable(error: Error, command: &Command, args: &[OsString]) 
     } else if argument.is_hide_env_values_set() {
         format!("{name} (environment variable) has a value that cannot be used")
     } else {
-        let reason = std::error::Error::source(&error)
-            .map_or_else(|| possible_values(argument), |source| source.to_string());
+        let reason = std::error::Error::source(&error).map_or_else(
+            || possible_values(argument),
+            std::string::ToString::to_string,
+        );
         // The hint follows on a line of its own.
         let reason = reason.replace(&format!("; {hint}"), "");
         format!(

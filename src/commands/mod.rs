@@ -129,7 +129,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
     let args: Vec<OsString> = args.into_iter().collect();
     let command = environment::ignore_empty_variables(command());
     let matches = command.clone().try_get_matches_from(&args);
-    let matches = matches.map_err(|error| environment::name_variable(error, &command, &args))?;
+    let matches = matches.map_err(|error| {
+        // Only a built command can show its arguments.
+        let mut command = command.clone();
+        command.build();
+        environment::name_variable(error, &command, &args)
+    })?;
     Cli::from_arg_matches(&matches)
 }
 
@@ -278,4 +283,29 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     let error = cause.downcast_ref::<ExplainError>()?;
     Some(error.hint())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_command_line_that_is_wrong_is_an_error_and_no_panic() {
+        for (line, kind) in [
+            (
+                "dermal predict a.jpg --json --top 6",
+                ErrorKind::ArgumentConflict,
+            ),
+            ("dermal predict a.jpg --top 0", ErrorKind::ValueValidation),
+            ("dermal predict a.jpg --tpo 6", ErrorKind::UnknownArgument),
+            ("dermal serve --port many", ErrorKind::ValueValidation),
+            ("dermal serve --log-format x", ErrorKind::InvalidValue),
+            ("dermal classify", ErrorKind::InvalidSubcommand),
+        ] {
+            let error = parse(line.split(' ').map(OsString::from)).unwrap_err();
+            assert_eq!(error.kind(), kind, "{line}: {error}");
+        }
+    }
 }
