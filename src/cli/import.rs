@@ -76,7 +76,8 @@ pub struct ImportArgs {
           conflicts_with_all = ["output", "labels", "preprocess", "head", "input_default", "fields"])]
     pub dump: Option<Level>,
     /// Print one JSON document
-    #[arg(long, requires = "dump")]
+    // clap asks for no `--dump` beside an `--output`, with which that cannot stand.
+    #[arg(long, requires = "dump", conflicts_with = "output")]
     pub json: bool,
     /// List the layers that can be imported, and stop
     #[arg(long, exclusive = true)]
