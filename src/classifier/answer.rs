@@ -11,6 +11,12 @@ pub struct Answer<'a> {
     prediction: Prediction,
 }
 
+impl std::fmt::Debug for Answer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.ranked()).finish()
+    }
+}
+
 impl<'a> Answer<'a> {
     pub(super) fn new(classifier: &'a Classifier, prediction: Prediction) -> Self {
         Self {

@@ -214,5 +214,15 @@ impl Classifier {
     }
 }
 
+impl std::fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Classifier")
+            .field("name", &self.model.graph.name)
+            .field("labels", &self.labels())
+            .field("layer", &self.target().map(Target::layer))
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests;

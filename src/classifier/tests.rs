@@ -41,8 +41,22 @@ fn path_bytes_embedded_and_pixels_agree() {
             assert_eq!(answer.prediction().logits, expected.logits);
             assert_eq!(answer.ranked()[0], (answer.label(), answer.probability()));
         }
-        assert!(classifier.self_test().unwrap());
+        assert!(!classifier.self_test().unwrap(), "the demo carries none");
     }
+}
+
+#[test]
+fn the_self_test_is_asked_if_the_artifact_carries_one() {
+    let mut model = artifact::embedded().unwrap();
+    let engine = Engine::new(&model.graph, &engine::Options::default()).unwrap();
+    let mut predictor = Predictor::new(&model, engine).unwrap();
+    let mut record = selftest::record(&model, &mut predictor).unwrap();
+    model.manifest.self_test = Some(record.clone());
+    assert!(Classifier::new(model.clone()).unwrap().self_test().unwrap());
+    record.probabilities.rotate_left(1);
+    model.manifest.self_test = Some(record);
+    let error = Classifier::new(model).unwrap().self_test().unwrap_err();
+    assert_eq!(error.kind(), "self_test_differs");
 }
 
 #[test]
@@ -120,13 +134,13 @@ fn what_cannot_be_done_is_an_error_with_a_next_step() {
 
     let layer = HeatMaps::At(Some("no_such_layer".to_owned()));
     let error = Classifier::options().heat_maps(layer).embedded();
-    let error = error.err().unwrap();
+    let error = error.unwrap_err();
     assert_eq!(error.kind(), "unknown_layer");
     assert!(error.hint().unwrap().contains("dermal inspect"));
-    let error = Classifier::open("no/such.safetensors").err().unwrap();
+    let error = Classifier::open("no/such.safetensors").unwrap_err();
     assert_eq!(error.kind(), "io");
     assert!(error.to_string().contains("no/such.safetensors"), "{error}");
-    let error = Classifier::from_bytes(b"not a model").err().unwrap();
+    let error = Classifier::from_bytes(b"not a model").unwrap_err();
     assert_eq!(error.to_string(), "cannot load the model");
 }
 

@@ -183,12 +183,12 @@ impl Layer {
 }
 
 /// The derivative of an activation that dense layers commonly have; `None` for others. At the kink of
-/// a rectifier it is the slope on the right, as in candle.
+/// a rectifier it is 0, as in TensorFlow (candle takes 1 there).
 fn slope(activation: Activation, x: f32) -> Option<f32> {
     let step = |on: bool| if on { 1.0 } else { 0.0 };
     Some(match activation {
         Activation::Linear => 1.0,
-        Activation::Relu => step(x >= 0.0),
+        Activation::Relu => step(x > 0.0),
         Activation::Tanh => {
             let y = activation.apply(x);
             1.0 - y * y
