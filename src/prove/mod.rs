@@ -7,7 +7,8 @@
 //!
 //! In the cgroup it runs from private copies of program and model (`private_copies`): the kernel
 //! charges a page of a file to the group that reads it first, so pages that other processes have read
-//! already would be free. The kernel kills the server when this process is gone, and a process guard
+//! already would be free. A first server, which is not measured, reads them for the group. The kernel
+//! kills the server when this process is gone, and a process guard
 //! (`guard`) removes the cgroup and the copies.
 //!
 //! Goes in: an [`Estimate`] and a `dermal` program ([`ProofPlan`]). Comes out: a [`Proof`].
@@ -58,6 +59,10 @@ pub use server::Drain;
 use guard::Guard;
 use private_copies::{OwnFolder, PrivateCopies};
 use server::{Server, Settings, Stopped};
+
+/// Pixels of the photo that is sent before anything is measured: few, so that it takes no time, and
+/// less memory than the photos that are measured.
+const WARM_UP_PIXELS: u64 = 10_000;
 
 /// Why a proof cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -286,6 +291,9 @@ impl ProofPlan<'_> {
             sent: 0,
             health: None,
         };
+        if copies.is_some() {
+            run.warm_up()?;
+        }
         let since = Instant::now();
         for (i, state) in states.iter().enumerate() {
             watch(i as u64, states.len() as u64);
@@ -367,8 +375,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn query_of(&self, state: &State) -> String {
-        let heat_map = if state.gradcam { "&gradcam=1" } else { "" };
+    fn query_with(&self, gradcam: bool) -> String {
+        let heat_map = if gradcam { "&gradcam=1" } else { "" };
         format!("{}{heat_map}", self.query)
     }
 
@@ -409,6 +417,22 @@ impl Run<'_> {
             sandbox: self.sandbox,
             address_space: limit_bytes.filter(|_| self.sandbox.is_none()),
         })
+    }
+
+    /// Has the group read program and model once, so that their pages are cached and charged to it
+    /// when the measured server starts: the kernel maps pages around a fault only if they are cached,
+    /// and the estimate is of a program that is. If this fails, the measured server fails as well,
+    /// and there it is reported.
+    fn warm_up(&self) -> Result<(), ProveError> {
+        let photo = SamplePhoto::of_pixels(WARM_UP_PIXELS)?.jpeg;
+        let Ok(mut server) = self.start()? else {
+            return Ok(());
+        };
+        if server.load().is_ok() {
+            let gradcam = self.facts.load.gradcam;
+            let _ = server.send(&[photo], &self.query_with(gradcam), gradcam);
+        }
+        Ok(())
     }
 
     fn row(&mut self, state: &State) -> Result<StateProof, ProveError> {
@@ -467,7 +491,7 @@ impl Run<'_> {
                 Err(stopped) => Err(stopped),
             });
         }
-        let query = self.query_of(state);
+        let query = self.query_with(state.gradcam);
         let Some(server) = &mut self.server else {
             return Ok(Err(Stopped {
                 outcome: StateOutcome::Refused,
@@ -496,7 +520,7 @@ impl Run<'_> {
             return Ok(None);
         };
         let photos = self.photo.variants(&mut self.sent, state.photos);
-        let query = self.query_of(state);
+        let query = self.query_with(state.gradcam);
         server.drain(&photos, &query, state.gradcam).map(Some)
     }
 }
