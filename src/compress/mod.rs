@@ -31,6 +31,7 @@
 //! numbers to numbers, is [`crate::quantize`]. Not here: files of models (`artifact`).
 
 use crate::artifact::{Model, QuantizationRecord};
+use crate::predict::selftest;
 use crate::quantize::LayerError;
 use crate::quantize::weights::{WeightType, convert, widen};
 use crate::tensor::DType;
@@ -49,8 +50,8 @@ pub use latency::latencies_ms;
 /// A smaller model and what it cost.
 #[derive(Clone, Debug)]
 pub struct Quantized {
-    /// The model, with a record of how it was made in its manifest. It has no self-test, and
-    /// nothing of what was measured of the model that it was made from.
+    /// The model, with a record of how it was made and a self-test of its own in its manifest.
+    /// Evidence about the model that it was made from is left out.
     pub model: Model,
     /// What the photos showed; absent where none were needed.
     pub calibration: Option<CalibrationReport>,
@@ -176,10 +177,13 @@ fn record(to: &str, base_sha256: &str) -> QuantizationRecord {
 
 /// A model like `base` with another graph.
 fn made_from(base: &Model, graph: crate::graph::Graph, record: QuantizationRecord) -> Model {
-    Model {
+    let mut made = Model {
         graph,
         manifest: base.manifest.quantized(record),
-    }
+    };
+    // A model that has no answer to the made-up photo goes without.
+    made.manifest.self_test = selftest::record_portably(&made).ok();
+    made
 }
 
 #[cfg(test)]
@@ -198,6 +202,7 @@ mod tests {
         let record = half.model.manifest.quantization.as_ref().unwrap();
         assert_eq!((record.to.as_str(), record.weights_only), ("fp16", false));
         assert_eq!(record.base_sha256, settings.base_sha256);
+        assert!(half.model.manifest.self_test.is_some());
         assert!(!half.missed() && half.calibration.is_none());
         let errors: Vec<f64> = half.layers.iter().filter_map(|l| l.sqnr_db).collect();
         assert!(errors.is_sorted(), "worst first");

@@ -20,7 +20,6 @@ use crate::engine;
 use crate::evaluate::dataset::{Dataset, Labels};
 use crate::file::{Guard, sha256_of_file};
 use crate::memory::measure;
-use crate::predict::selftest;
 use crate::quantize::weights::WeightType;
 use crate::quantize::{LayerError, RangeMethod, speed_ratio};
 use crate::report::{self, Progress, SCHEMA_VERSION};
@@ -62,7 +61,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
     let base_sha256 = sha256_of_file(&args.model, &mut |done, all| bar.set(done, all))
         .with_context(|| format!("cannot read `{}`", args.model.display()))?;
     drop(bar);
-    let mut made = match args.to {
+    let made = match args.to {
         NumberType::Fp16 => weights_only(args, &base, WeightType::F16, base_sha256)?,
         NumberType::Bf16 => weights_only(args, &base, WeightType::BF16, base_sha256)?,
         NumberType::Int8 if args.weights_only => {
@@ -70,7 +69,6 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
         }
         NumberType::Int8 => int8(args, &base, &options, started, base_sha256)?,
     };
-    made.model.manifest.self_test = selftest::record_portably(&made.model).ok();
     let mut bar = Progress::bytes("writing");
     let bytes = artifact::write_with_progress(output.path(), &made.model, &mut |done, all| {
         bar.set(done, all);
