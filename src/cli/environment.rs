@@ -61,10 +61,8 @@ pub(crate) fn name_variable(error: Error, command: &Command, args: &[OsString]) 
     } else if argument.is_hide_env_values_set() {
         format!("{name} (environment variable) has a value that cannot be used")
     } else {
-        let reason = std::error::Error::source(&error).map_or_else(
-            || possible_values(argument),
-            std::string::ToString::to_string,
-        );
+        let reason = std::error::Error::source(&error)
+            .map_or_else(|| possible_values(argument), ToString::to_string);
         // The hint follows on a line of its own.
         let reason = reason.replace(&format!("; {hint}"), "");
         format!(

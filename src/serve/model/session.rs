@@ -150,22 +150,19 @@ impl Session {
             .map_err(|e| LoadFailure::new("model_not_runnable", &e))?;
         let mut predictor = Predictor::new(&model, engine)
             .map_err(|e| LoadFailure::new("model_not_runnable", &e))?;
-        let self_test = match &model.manifest.self_test {
-            Some(expected) => {
-                selftest::check(&model, &mut predictor, expected)
-                    .map_err(|e| LoadFailure::new("self_test", &e))?;
-                "matched"
+        let self_test = if let Some(expected) = &model.manifest.self_test {
+            selftest::check(&model, &mut predictor, expected)
+                .map_err(|e| LoadFailure::new("self_test", &e))?;
+            "matched"
+        } else {
+            // There is nothing to compare with, but a model that gives no number here gives none for
+            // any photo.
+            if let Err(error @ PredictError::NotFinite { .. }) =
+                selftest::record(&model, &mut predictor)
+            {
+                return Err(LoadFailure::new("model_not_finite", &error));
             }
-            None => {
-                // There is nothing to compare with, but a model that gives no number here gives none
-                // for any photo.
-                if let Err(error @ PredictError::NotFinite { .. }) =
-                    selftest::record(&model, &mut predictor)
-                {
-                    return Err(LoadFailure::new("model_not_finite", &error));
-                }
-                "absent"
-            }
+            "absent"
         };
         let info = ModelInfo::new(
             &model,

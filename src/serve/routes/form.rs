@@ -221,12 +221,11 @@ fn parse_disposition(text: &str) -> PartHead {
     while let Some((name, value)) = rest.split_once('=') {
         let name = name.trim().to_ascii_lowercase();
         let value = value.trim_start();
-        let (value, after) = match value.strip_prefix('"') {
-            Some(quoted) => unquote(quoted),
-            None => {
-                let end = value.find(';').unwrap_or(value.len());
-                (value[..end].trim().to_owned(), &value[end..])
-            }
+        let (value, after) = if let Some(quoted) = value.strip_prefix('"') {
+            unquote(quoted)
+        } else {
+            let end = value.find(';').unwrap_or(value.len());
+            (value[..end].trim().to_owned(), &value[end..])
         };
         match name.as_str() {
             "name" => head.name = unescape(&value),
