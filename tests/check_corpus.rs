@@ -26,8 +26,13 @@ type Files = BTreeMap<String, String>;
 struct Variation {
     name: String,
     base: String,
+    /// The fact of `facts.yaml` that makes it a mistake, or that makes it none.
+    fact: String,
     #[serde(default)]
     expects: Option<String>,
+    /// Warnings that a clean project has: what cannot be told.
+    #[serde(default)]
+    warns: Vec<String>,
     #[serde(default)]
     files: Files,
     #[serde(default)]
@@ -244,17 +249,14 @@ fn all_found(document: &Value, wanted: impl Fn(&str) -> bool) -> Vec<(String, St
         .collect()
 }
 
-#[test]
-fn every_planted_mistake_is_found_and_clean_projects_raise_no_alarm() {
+/// Lays each project out and checks it; `wrong` says what is not as it should be.
+fn try_all(
+    variations: &[Variation],
+    wrong: impl Fn(&Variation, &Checked) -> Option<String> + Sync,
+) -> (Vec<String>, Duration) {
     let bases: BTreeMap<String, Files> = read("bases.yaml");
-    let mistakes: Vec<Variation> = read("mistakes.yaml");
-    let clean: Vec<Variation> = read("clean.yaml");
-    assert!(mistakes.len() >= 60 && clean.len() >= 30);
     let contents = Contents::new();
-    let mut wrong = Vec::new();
-    let mut slowest = Duration::ZERO;
-    let mut total = Duration::ZERO;
-    for variation in mistakes.iter().chain(&clean) {
+    let one = |variation: &Variation| {
         let folder = tempfile::tempdir().unwrap();
         contents.lay_out(folder.path(), &bases, variation);
         let options = if variation.prove {
@@ -263,37 +265,106 @@ fn every_planted_mistake_is_found_and_clean_projects_raise_no_alarm() {
             &[]
         };
         let checked = check(folder.path(), options);
-        if !variation.prove {
-            slowest = slowest.max(checked.time);
-        }
-        total += checked.time;
-        let found = match variation.expects {
-            Some(_) => all_found(&checked.document, |_| true),
-            None => found(&checked.document),
+        let time = if variation.prove {
+            Duration::ZERO
+        } else {
+            checked.time
         };
-        let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
-        let fine = match &variation.expects {
-            Some(rule) => {
-                let rule = rules::by_id(rule).unwrap_or_else(|| panic!("no rule {rule}"));
-                let not_ready = rule.severity == rules::Severity::Error;
-                ids.contains(&rule.id) && (!not_ready || checked.code == Some(1))
-            }
-            None => ids.is_empty() && checked.code == Some(0),
-        };
-        if !fine {
-            wrong.push(format!(
-                "{} (expects {:?}, exit {:?}): {found:#?}",
-                variation.name, variation.expects, checked.code
-            ));
-        }
+        let what = wrong(variation, &checked).map(|what| {
+            let (name, code) = (&variation.name, checked.code);
+            let found = all_found(&checked.document, |_| true);
+            format!("{name} ({what}, exit {code:?}): {found:#?}")
+        });
+        (what, time)
+    };
+    let mut wrong = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for variation in variations {
+        let (what, time) = one(variation);
+        wrong.extend(what);
+        slowest = slowest.max(time);
     }
+    (wrong, slowest)
+}
+
+#[test]
+fn every_planted_mistake_is_found_and_clean_projects_raise_no_alarm() {
+    let mistakes: Vec<Variation> = read("mistakes.yaml");
+    let clean: Vec<Variation> = read("clean.yaml");
+    let since = Instant::now();
+    let (missed, slowest) = try_all(&mistakes, |mistake, checked| {
+        let expected = mistake.expects.as_deref().unwrap();
+        let rule = rules::by_id(expected).unwrap_or_else(|| panic!("no rule {expected}"));
+        let found = all_found(&checked.document, |_| true);
+        let not_ready = rule.severity == rules::Severity::Error;
+        let fine =
+            found.iter().any(|(id, _)| id == rule.id) && (!not_ready || checked.code == Some(1));
+        (!fine).then(|| format!("expects {expected}"))
+    });
+    let (alarmed, slow) = try_all(&clean, |clean, checked| {
+        let found = found(&checked.document);
+        let allowed = |(id, _): &(String, String)| clean.warns.contains(id);
+        let all_there = clean
+            .warns
+            .iter()
+            .all(|id| found.iter().any(|(f, _)| f == id));
+        let fine = found.iter().all(allowed) && all_there && checked.code == Some(0);
+        (!fine).then(|| format!("warns {:?}", clean.warns))
+    });
     println!(
-        "{} mistakes, {} clean projects, {total:?} in all, {slowest:?} at most",
+        "{} mistakes, {} of them missed; {} clean projects, {} of them with an alarm; {:?} in all, \
+         {:?} at most",
         mistakes.len(),
-        clean.len()
+        missed.len(),
+        clean.len(),
+        alarmed.len(),
+        since.elapsed(),
+        slowest.max(slow)
+    );
+    assert!(mistakes.len() >= 200 && clean.len() >= 100);
+    assert!(missed.is_empty(), "missed: {}", missed.join("\n"));
+    assert!(alarmed.is_empty(), "alarmed: {}", alarmed.join("\n"));
+    assert!(slowest.max(slow) < Duration::from_secs(5), "{slowest:?}");
+}
+
+/// Projects that were written before the rules, and not looked at while those were written.
+#[test]
+fn projects_that_were_held_out_are_judged_right() {
+    let held_out: Vec<Variation> = read("held-out.yaml");
+    let (wrong, _) = try_all(&held_out, |project, checked| {
+        let severe = |severity: &str| !all_found(&checked.document, |s| s == severity).is_empty();
+        let fine = match project.expects.as_deref() {
+            Some("error") => checked.code == Some(1),
+            Some("warning") => severe("warning") || severe("error"),
+            Some(other) => panic!("{}: {other}", project.name),
+            None => checked.code == Some(0),
+        };
+        (!fine).then(|| format!("expects {:?}", project.expects))
+    });
+    println!(
+        "{} projects held out, {} wrong",
+        held_out.len(),
+        wrong.len()
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+}
+
+#[test]
+fn every_project_names_a_fact_and_every_fact_is_used() {
+    let facts: BTreeMap<String, String> = read("facts.yaml");
+    let mut unused: Vec<&String> = facts.keys().collect();
+    for file in ["mistakes.yaml", "clean.yaml", "held-out.yaml"] {
+        let variations: Vec<Variation> = read(file);
+        let mut names = Vec::new();
+        for variation in &variations {
+            let (name, fact) = (&variation.name, &variation.fact);
+            assert!(facts.contains_key(fact), "{file}: {name}: no fact `{fact}`");
+            assert!(!names.contains(&name), "{file}: {name} is there twice");
+            unused.retain(|other| *other != fact);
+            names.push(name);
+        }
+    }
+    assert!(unused.is_empty(), "facts without a project: {unused:?}");
 }
 
 #[test]

@@ -3,12 +3,12 @@
 
 use super::located::{self, Located};
 
-/// Accuracy of a model on labelled photos, and how it does beside another.
+/// Accuracy of a model on labelled photos, and how it compares with another model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
     /// The file of the project that says it.
     pub file: String,
-    /// Its line, where there is one.
+    /// Its line, if there is one.
     pub line: Option<usize>,
     /// SHA-256 of the model that was judged, if it is said.
     pub sha256: Option<String>,
@@ -29,7 +29,7 @@ pub struct Judgement {
     pub sentence: String,
 }
 
-/// Text that is no evidence.
+/// Why a text cannot be used as evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// Where, if it is one line's fault.

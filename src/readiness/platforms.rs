@@ -66,7 +66,7 @@ pub struct Platform {
     pub grace_s: Option<Fact>,
     /// Seconds without requests after which it is put to sleep.
     pub sleeps_after_s: Option<Fact>,
-    /// Seconds that waking takes, beside the program's own start.
+    /// Seconds that waking takes, without the program's own start.
     pub wakes_in_s: Option<Fact>,
     /// Largest request, in 1,000,000 bytes.
     pub upload_mb: Option<Fact>,

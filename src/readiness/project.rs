@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 
 use super::evidence::Evidence;
+use super::hosts::{self, Hosts};
+use super::image::files::{Origin, base_name};
+use super::judge::{self, Served};
+use super::launch::serve::Flag;
 use super::platforms::Platform;
 use super::rules::{self, Finding, Findings};
-use super::secrets::{self, Variable};
+use super::secrets;
 use super::settings::Settings;
-use super::start::{self, Flag, Serve, Start};
 use super::verdict::Verdict;
-use super::{docker, hosts, render};
 use crate::text as suggest;
 use crate::units;
 
@@ -21,7 +23,7 @@ use crate::units;
 pub struct FileFacts {
     /// Its size.
     pub bytes: u64,
-    /// Its text, where it is one that is looked at.
+    /// Its text, if it is a file that is looked at.
     pub text: Option<String>,
     /// Whether it is a git-LFS pointer.
     pub lfs_pointer: bool,
@@ -36,7 +38,7 @@ pub enum ModelReport {
         sha256: String,
         /// Class names.
         labels: Vec<String>,
-        /// Whether pixels go in as 0..255 because nobody said otherwise.
+        /// Whether pixels go in as 0..255 because nobody chose another preprocessing.
         raw_pixels: bool,
         /// `fp16`, `bf16`, `int8`, if it was quantized.
         quantized: Option<String>,
@@ -45,7 +47,7 @@ pub enum ModelReport {
         /// What it says of its own accuracy.
         evidence: Option<Box<Evidence>>,
     },
-    /// It does not.
+    /// It does not load.
     Invalid {
         /// Why.
         reason: String,
@@ -77,7 +79,7 @@ pub struct GoldenResult {
 /// What an estimate (or a proof) says about the platform.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resources {
-    /// Does it fit.
+    /// Whether it fits.
     pub verdict: Verdict,
     /// Bytes at the worst moment, everything included.
     pub peak_bytes: u64,
@@ -89,10 +91,10 @@ pub struct Resources {
     pub cold_start_ms: f64,
     /// Program and model.
     pub disk_bytes: u64,
-    /// From SIGTERM to the end of the server with as many photos inside as may come at once, where a
-    /// proof came to it.
+    /// From SIGTERM to the end of the server, with as many photos inside as may come at once. Only a
+    /// proof measures it.
     pub drain_ms: Option<f64>,
-    /// Slowest answer of the health check while they are computed, where a proof measured it.
+    /// The slowest answer of the health check while they are computed. Only a proof measures it.
     pub health_ms: Option<f64>,
     /// Whether a proof was made and survived.
     pub proved: Option<bool>,
@@ -127,6 +129,9 @@ pub const SETTINGS_FILE: &str = "dermal.yaml";
 /// Seconds that ending is given at least: a slow client takes its answer that long.
 const LEAST_DRAIN_SECONDS: f64 = 2.0;
 
+/// Memory of a machine at Fly where nothing orders more, in bytes.
+const FLY_DEFAULT_BYTES: u64 = 256_000_000;
+
 /// Seconds between SIGTERM and SIGKILL that `dermal serve` gives itself, unless told otherwise.
 const OWN_GRACE_SECONDS: f64 = 25.0;
 
@@ -155,99 +160,33 @@ impl Drain {
     }
 }
 
-/// What host files say that is compared with one another.
-#[derive(Debug, Default)]
-pub(super) struct HostFacts {
-    pub(super) starts: Vec<Start>,
-    pub(super) variables: Vec<Variable>,
-    /// Sources of COPY in the deployed stage.
-    pub(super) shipped: Vec<Shipped>,
-    /// Files of the image that are copied under another name, and their sources.
-    pub(super) renamed: Vec<(String, String)>,
-    /// Whether a host runs the repository itself, without a container.
-    pub(super) native: bool,
-    /// A platform's name, by the plan that is ordered.
-    pub(super) plan: Option<(String, String, usize)>,
-    /// Seconds between SIGTERM and SIGKILL.
-    pub(super) grace: Option<(f64, String, usize)>,
-    pub(super) fly: bool,
-    /// Whether there is a file of Railway's, which has a rule of its own.
-    pub(super) railway: bool,
-    pub(super) fly_port: Option<(f64, usize)>,
-    pub(super) fly_grace: Option<(f64, usize)>,
-    /// Memory of the machine that is ordered.
-    pub(super) machine: Option<(u64, String, usize)>,
-}
-
-/// A source that is copied into the image.
-#[derive(Debug)]
-pub(super) struct Shipped {
-    pub(super) source: String,
-}
-
 impl Project {
     /// The text of a file.
-    pub(super) fn text(&self, path: &str) -> Option<&str> {
+    pub(crate) fn text(&self, path: &str) -> Option<&str> {
         self.files.get(path)?.text.as_deref()
     }
 
-    /// Whether .dockerignore leaves a path out. The last pattern that matches decides.
-    pub(super) fn is_ignored(&self, path: &str) -> bool {
-        let text = self.text(".dockerignore").unwrap_or_default();
-        let mut ignored = false;
-        for line in text.lines().map(str::trim) {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (pattern, out) = match line.strip_prefix('!') {
-                Some(pattern) => (pattern, false),
-                None => (line, true),
-            };
-            let pattern = pattern.trim_matches('/');
-            let mut above = Some(path);
-            while let Some(part) = above {
-                if docker::matches_pattern(pattern, part) {
-                    ignored = out;
-                    break;
-                }
-                above = part.rfind('/').map(|at| &part[..at]);
-            }
-        }
-        ignored
-    }
-
-    /// Whether a file is deployed: in the image, where there is one, or in the repository that a
-    /// host runs.
-    pub(super) fn is_shipped(&self, path: &str, facts: &HostFacts) -> bool {
-        let container = self.files.keys().any(|file| is_dockerfile(file));
-        if facts.native || !container {
+    /// Whether a file is deployed: in an image, if there is one, or in the repository that a host
+    /// runs.
+    pub(super) fn is_shipped(&self, path: &str, hosts: &Hosts) -> bool {
+        let container = self.files.keys().any(|file| hosts::is_dockerfile(file));
+        if hosts.native || !container {
             return true;
         }
-        let path = self.named_like(path, facts).unwrap_or(path);
-        !self.is_ignored(path)
-            && facts
-                .shipped
-                .iter()
-                .any(|shipped| docker::covers(&shipped.source, path))
+        let images = hosts
+            .deployments
+            .iter()
+            .filter_map(|deployment| deployment.image.as_ref());
+        images
+            .flat_map(|image| image.machine.tree.files())
+            .any(|(_, origin)| matches!(origin, Origin::Project(own) if own == path))
     }
 
-    /// The project's file that a path of another place (`/app/model.safetensors`) means.
-    pub(super) fn named_like(&self, path: &str, facts: &HostFacts) -> Option<&str> {
-        let last = |path: &str| path.rsplit('/').next().map(str::to_owned);
-        let mut renamed = facts.renamed.iter();
-        if let Some((_, source)) = renamed.find(|(to, _)| last(to) == last(path))
-            && let Some((own, _)) = self.files.get_key_value(source)
-        {
-            return Some(own);
-        }
-        if let Some((own, _)) = self.files.get_key_value(path.trim_start_matches("./")) {
-            return Some(own);
-        }
-        let name = path.rsplit('/').next()?;
-        let mut found = self
-            .files
-            .keys()
-            .filter(|own| own.rsplit('/').next() == Some(name));
+    /// The project's file that a path of another place (`/app/model.safetensors`) means, if only
+    /// one has its name.
+    pub(super) fn named_like(&self, path: &str) -> Option<&str> {
+        let name = base_name(path);
+        let mut found = self.files.keys().filter(|own| base_name(own) == name);
         match (found.next(), found.next()) {
             (Some(one), None) => Some(one),
             _ => None,
@@ -271,21 +210,14 @@ impl Project {
     #[must_use]
     pub fn check(&self) -> Vec<Finding> {
         let mut out = Findings::default();
-        let mut facts = HostFacts::default();
-        render::check(self, &mut facts, &mut out);
-        hosts::procfile(self, &mut facts, &mut out);
-        hosts::fly(self, &mut facts, &mut out);
-        hosts::railway(self, &mut facts, &mut out);
-        let dockerfiles: Vec<&String> = self.files.keys().filter(|f| is_dockerfile(f)).collect();
-        for file in dockerfiles {
-            docker::check(self, file, &mut facts, &mut out);
-        }
-        let served = self.starts(&facts, &mut out);
-        self.environment(&facts, &served, &mut out);
-        self.machine(&facts, &served, &mut out);
-        self.shutdown(&facts, &served, &mut out);
-        self.models(&facts, &served, &mut out);
-        self.shipped(&facts, &mut out);
+        let hosts = hosts::read(self, &mut out);
+        let served = judge::check(self, &hosts, &mut out);
+        self.texts(&hosts, &mut out);
+        self.budgets(&hosts, &served, &mut out);
+        self.machine(&hosts, &mut out);
+        self.shutdown(&hosts, &served, &mut out);
+        self.models(&served, &mut out);
+        self.shipped(&hosts, &mut out);
         self.accuracy(&mut out);
         self.resources(&mut out);
         let allowed = |finding: &Finding| {
@@ -297,125 +229,49 @@ impl Project {
         findings
     }
 
-    fn starts<'a>(&self, facts: &'a HostFacts, out: &mut Findings) -> Vec<(&'a Start, Serve)> {
-        let mut served: Vec<(&Start, Serve)> = Vec::new();
-        for start in &facts.starts {
-            let gradcam = self.settings.gradcam;
-            let Some(serve) = start::check(start, &self.flags, gradcam, out) else {
-                continue;
-            };
-            if let Some((first, other)) = served.first() {
-                let name = |serve: &Serve| {
-                    let model = serve.model.as_deref().unwrap_or("the demo");
-                    let model = self.named_like(model, facts).unwrap_or(model);
-                    model.rsplit('/').next().unwrap_or_default().to_owned()
-                };
-                if name(other) != name(&serve) {
-                    out.add(
-                        &rules::FILES_DISAGREE,
-                        &start.file,
-                        start.line,
-                        format!(
-                            "it serves `{}`, {} serves `{}`",
-                            suggest::shorten(&name(&serve)),
-                            first.file,
-                            suggest::shorten(&name(other))
-                        ),
+    /// Secrets and debug flags, in variables and in texts.
+    fn texts(&self, hosts: &Hosts, out: &mut Findings) {
+        for variable in &hosts.variables {
+            secrets::check_variable(variable, out);
+        }
+        for (file, facts) in &self.files {
+            if let Some(text) = &facts.text {
+                secrets::check_text(file, text, out);
+            }
+        }
+    }
+
+    /// Budgets that servers are given.
+    fn budgets(&self, hosts: &Hosts, served: &[Served], out: &mut Findings) {
+        for served in served {
+            if let Some(word) = served.serve.value("--budget") {
+                if !word.runtime {
+                    self.budget(
+                        &word.text,
+                        &served.place.file,
+                        served.place.line,
+                        hosts,
+                        out,
                     );
                 }
+            } else if let Some((text, place)) = served.launch.machine.env.known("DERMAL_BUDGET") {
+                self.budget(text, &place.file, place.line, hosts, out);
             }
-            served.push((start, serve));
-        }
-        served
-    }
-
-    fn environment(&self, facts: &HostFacts, served: &[(&Start, Serve)], out: &mut Findings) {
-        for variable in &facts.variables {
-            secrets::check_variable(variable, out);
-            let (file, line) = (variable.file.as_str(), variable.line);
-            let value = variable.value.trim().to_ascii_lowercase();
-            let off = matches!(value.as_str(), "0" | "false" | "off" | "no");
-            let on = matches!(value.as_str(), "1" | "true" | "on" | "yes");
-            let told = |option: &str| served.iter().any(|(_, serve)| serve.has(option));
-            let against = match variable.name.as_str() {
-                "PRELOAD_MODEL" | "DERMAL_PRELOAD" if off && told("--preload") => "--preload",
-                "PRELOAD_MODEL" | "DERMAL_PRELOAD" if on && told("--lazy") => "--lazy",
-                "ENABLE_GRADCAM" | "DERMAL_GRADCAM" if on && told("--no-gradcam") => "--no-gradcam",
-                _ => "",
-            };
-            if !against.is_empty() {
-                out.add(
-                    &rules::START_CONTRADICTION,
-                    file,
-                    line,
-                    format!(
-                        "`{}={value}`, but the server is started with `{against}`",
-                        variable.name
-                    ),
-                );
-            }
-            if matches!(variable.name.as_str(), "ENABLE_GRADCAM" | "DERMAL_GRADCAM")
-                && off
-                && self.settings.gradcam
-            {
-                out.add(
-                    &rules::START_GRADCAM_OFF,
-                    file,
-                    line,
-                    format!("`{}={value}`", variable.name),
-                );
-            }
-            if variable.name == "DERMAL_BUDGET" {
-                self.budget(&variable.value, file, line, facts, out);
-            }
-        }
-        for (start, serve) in served {
-            if let Some(budget) = serve.value("--budget") {
-                self.budget(budget, &start.file, start.line, facts, out);
-            }
-            if let Some(key) = serve.value("--api-key")
-                && !key.starts_with('$')
-            {
-                out.add(
-                    &rules::SECRET,
-                    &start.file,
-                    start.line,
-                    "`--api-key` with its value",
-                );
-            }
-        }
-        for (file, text) in self
-            .files
-            .iter()
-            .filter_map(|(f, t)| Some((f, t.text.as_ref()?)))
-        {
-            secrets::check_text(file, text, out);
         }
     }
 
-    /// A budget that the server is given, against the machine's memory.
-    fn budget(&self, text: &str, file: &str, line: usize, facts: &HostFacts, out: &mut Findings) {
+    /// A budget, against the machine's memory.
+    fn budget(&self, text: &str, file: &str, line: usize, hosts: &Hosts, out: &mut Findings) {
         let Some(budget) = units::parse_bytes(text) else {
-            if !text.starts_with('$') {
-                let shown = suggest::shorten(text);
-                out.add(
-                    &rules::START_UNKNOWN_FLAG,
-                    file,
-                    line,
-                    format!("the budget `{shown}` is no size such as `512MB`"),
-                );
-            }
-            return;
+            let shown = suggest::shorten(text);
+            let what = format!("the budget `{shown}` is not a size such as `512MB`");
+            return out.add(&rules::START_UNKNOWN_FLAG, file, line, what);
         };
         let platform = self
             .platform
             .as_ref()
             .map(|(platform, _)| platform.ram_bytes());
-        let machine = facts
-            .machine
-            .as_ref()
-            .map(|(bytes, ..)| *bytes)
-            .or(platform);
+        let machine = hosts.machines.first().map(|(bytes, _)| *bytes).or(platform);
         if let Some(machine) = machine.filter(|machine| budget > *machine) {
             out.add(
                 &rules::MEMORY_BUDGET,
@@ -431,295 +287,88 @@ impl Project {
     }
 
     /// What is ordered, against what is checked.
-    fn machine(&self, facts: &HostFacts, served: &[(&Start, Serve)], out: &mut Findings) {
-        let wanted = self.settings.platform.as_deref();
-        if let (Some(wanted), Some((plan, file, line))) = (wanted, &facts.plan)
+    fn machine(&self, hosts: &Hosts, out: &mut Findings) {
+        let wanted = self.settings.platform.as_deref().unwrap_or_default();
+        if let Some((plan, place)) = hosts.plans.first()
             && wanted.starts_with("render-")
-            && wanted != plan
+            && hosts.plans.iter().all(|(plan, _)| plan != wanted)
         {
-            out.add(
-                &rules::PLATFORM_DIFFERS,
-                file,
-                *line,
-                format!("{SETTINGS_FILE} checks for {wanted}, this orders {plan}"),
-            );
+            let what = format!("{SETTINGS_FILE} checks for {wanted}, this orders {plan}");
+            out.add(&rules::PLATFORM_DIFFERS, &place.file, place.line, what);
         }
-        if let (Some((bytes, file, line)), Some(resources)) = (&facts.machine, &self.resources)
-            && resources.must_fit_bytes > *bytes
-        {
-            out.add(
-                &rules::FLY_MEMORY,
-                file,
-                *line,
-                format!(
-                    "{} MB, but {} MB must fit",
-                    bytes / 1_000_000,
-                    resources.must_fit_bytes / 1_000_000
-                ),
-            );
-        }
-        if let Some((port, line)) = facts.fly_port {
-            let bound = served.iter().find_map(|(start, serve)| {
-                let port = serve.port()?;
-                let fly = matches!(start.file.as_str(), "fly.toml") || is_dockerfile(&start.file);
-                fly.then(|| port.parse::<f64>().ok())?
-            });
-            let variable = facts.variables.iter().find(|v| v.name == "PORT");
-            let bound = bound.or(variable.and_then(|v| v.value.parse().ok()));
-            if let Some(bound) = bound.filter(|bound| *bound != port) {
-                out.add(
-                    &rules::FLY_PORT,
-                    "fly.toml",
-                    line,
-                    format!("`internal_port = {port}`, but the server binds {bound}"),
-                );
+        let platform = self
+            .platform
+            .as_ref()
+            .map(|(platform, _)| platform.ram_bytes());
+        for (bytes, place) in &hosts.machines {
+            let fly = place.file == "fly.toml";
+            let mb = bytes / 1_000_000;
+            if let Some(checked) = platform.filter(|_| fly && wanted.starts_with("fly-"))
+                && *bytes < checked
+            {
+                let what = format!("{SETTINGS_FILE} checks for {wanted}, this orders {mb} MB");
+                out.add(&rules::PLATFORM_DIFFERS, &place.file, place.line, what);
             }
+            if let Some(resources) = &self.resources
+                && resources.must_fit_bytes > *bytes
+            {
+                let rule = if fly {
+                    &rules::FLY_MEMORY
+                } else {
+                    &rules::COMPOSE_MEMORY
+                };
+                let what = format!(
+                    "{mb} MB, but {} MB must fit",
+                    resources.must_fit_bytes / 1_000_000
+                );
+                out.add(rule, &place.file, place.line, what);
+            }
+        }
+        if hosts.fly_default
+            && platform
+                .is_some_and(|checked| wanted.starts_with("fly-") && checked > FLY_DEFAULT_BYTES)
+        {
+            let what = format!("there is no [[vm]], and {SETTINGS_FILE} checks for {wanted}");
+            out.add(&rules::FLY_MEMORY_DEFAULT, "fly.toml", None, what);
         }
     }
 
-    /// Time to end, against the time that is given.
-    fn shutdown(&self, facts: &HostFacts, served: &[(&Start, Serve)], out: &mut Findings) {
+    /// The time to end, against the time that is given.
+    fn shutdown(&self, hosts: &Hosts, served: &[Served], out: &mut Findings) {
         let drain = self.drain();
-        if let Some((seconds, file, line)) = &facts.grace
-            && let Some(what) = drain.against(*seconds)
-        {
-            out.add(&rules::RENDER_SHUTDOWN, file, *line, what);
+        for (seconds, place, rule) in &hosts.graces {
+            if let Some(what) = drain.against(*seconds) {
+                out.add(rule, &place.file, place.line, what);
+            }
         }
-        if let Some((seconds, line)) = facts.fly_grace.filter(|_| facts.fly)
-            && let Some(what) = drain.against(seconds)
-        {
-            out.add(&rules::FLY_SHUTDOWN, "fly.toml", line, what);
-        }
-        // Where no file says it, the platform does.
-        let said = facts.grace.is_some() || facts.fly || facts.railway;
+        // If no host's file says it, the platform does.
         let platform = self.platform.as_ref().and_then(|(p, _)| p.grace_s);
         if let Some(what) = platform
-            .filter(|_| !said)
-            .and_then(|s| drain.against(s.value))
+            .filter(|_| hosts.graces.is_empty())
+            .and_then(|seconds| drain.against(seconds.value))
         {
             let line = self.settings.platform_line;
             out.add(&rules::SHUTDOWN_PLATFORM, SETTINGS_FILE, line, what);
         }
         // And the server's own patience.
-        let variable = facts.variables.iter().find(|v| v.name == "DERMAL_GRACE");
-        for (start, serve) in served {
-            let (text, file, line) = match (serve.value("--grace"), variable) {
-                (Some(text), _) => (Some(text), &start.file, start.line),
-                (None, Some(variable)) => {
-                    (Some(variable.value.as_str()), &variable.file, variable.line)
-                }
-                (None, None) => (None, &start.file, start.line),
+        for served in served {
+            let variable = served.launch.machine.env.known("DERMAL_GRACE");
+            let (text, place) = match (served.serve.value("--grace"), variable) {
+                (Some(word), _) => (Some(word.text.as_str()), &served.place),
+                (None, Some((text, place))) => (Some(text), place),
+                (None, None) => (None, &served.place),
             };
             let seconds = text.map_or(Some(OWN_GRACE_SECONDS), |text| text.parse().ok());
             if let Some(what) = seconds.and_then(|seconds| drain.against(seconds)) {
-                out.add(&rules::SHUTDOWN_GRACE, file, line, what);
+                out.add(&rules::SHUTDOWN_GRACE, &place.file, place.line, what);
             }
         }
-    }
-
-    fn models(&self, facts: &HostFacts, served: &[(&Start, Serve)], out: &mut Findings) {
-        let settings = &self.settings;
-        for (start, serve) in served {
-            let Some(model) = &serve.model else { continue };
-            let own = self.named_like(model, facts);
-            if own.is_none() && !model.contains('$') {
-                out.add(
-                    &rules::MODEL_MISSING,
-                    &start.file,
-                    start.line,
-                    format!("there is no `{}`", suggest::shorten(model)),
-                );
-            }
-            if let (Some(wanted), Some(own)) = (&settings.model, own)
-                && wanted.0 != own
-            {
-                out.add(
-                    &rules::MODEL_NOT_SERVED,
-                    &start.file,
-                    start.line,
-                    format!("`{own}` is served, {SETTINGS_FILE} checks `{}`", wanted.0),
-                );
-            }
-            if let Some(own) = own {
-                self.better_file(own, start, out);
-            }
-        }
-        if let Some((model, line)) = &settings.model {
-            if !self.files.contains_key(model) {
-                out.add(
-                    &rules::MODEL_MISSING,
-                    SETTINGS_FILE,
-                    *line,
-                    format!("there is no `{}`", suggest::shorten(model)),
-                );
-            }
-            self.pinned(model, out);
-        }
-        for (path, report) in &self.models {
-            let used = served
-                .iter()
-                .filter_map(|(_, serve)| serve.model.as_deref())
-                .filter_map(|model| self.named_like(model, facts))
-                .chain(settings.model.as_ref().map(|(model, _)| model.as_str()))
-                .any(|model| model == path);
-            if used {
-                self.artifact(path, report, out);
-            }
-        }
-        for golden in &self.golden {
-            let what = match &golden.got {
-                Err(reason) => format!("`{}`: {reason}", golden.image),
-                Ok((class, _)) if *class != golden.expected => {
-                    format!(
-                        "`{}` is `{class}`, expected `{}`",
-                        golden.image, golden.expected
-                    )
-                }
-                Ok((_, probability)) => match golden.at_least {
-                    Some(least) if *probability < least => format!(
-                        "`{}`: `{}` has {probability:.3}, expected {least} or more",
-                        golden.image, golden.expected
-                    ),
-                    _ => continue,
-                },
-            };
-            out.add(
-                &rules::MODEL_GOLDEN,
-                SETTINGS_FILE,
-                settings.golden_line,
-                what,
-            );
-        }
-    }
-
-    /// Whether a quantized file of the same model lies beside the one that is served.
-    fn better_file(&self, served: &str, start: &Start, out: &mut Findings) {
-        let Some(ModelReport::Loaded {
-            sha256,
-            quantized: None,
-            ..
-        }) = self.models.get(served)
-        else {
-            return;
-        };
-        for (path, report) in &self.models {
-            if let ModelReport::Loaded {
-                quantized: Some(to),
-                base_sha256: Some(base),
-                ..
-            } = report
-                && base == sha256
-            {
-                out.add(
-                    &rules::MODEL_QUANTIZED_UNUSED,
-                    &start.file,
-                    start.line,
-                    format!("`{path}` ({to}) was made of `{served}`, which is served"),
-                );
-            }
-        }
-    }
-
-    fn pinned(&self, model: &str, out: &mut Findings) {
-        let Some(ModelReport::Loaded { sha256, labels, .. }) = self.models.get(model) else {
-            return;
-        };
-        match &self.settings.sha256 {
-            None => out.add(
-                &rules::MODEL_UNPINNED,
-                SETTINGS_FILE,
-                None,
-                format!("`sha256: {sha256}` is not there"),
-            ),
-            Some((pinned, line)) if !pinned.eq_ignore_ascii_case(sha256) => out.add(
-                &rules::MODEL_HASH,
-                SETTINGS_FILE,
-                *line,
-                format!("`{model}` has {sha256}"),
-            ),
-            Some(_) => {}
-        }
-        if let Some((wanted, line)) = &self.settings.labels
-            && wanted != labels
-        {
-            out.add(
-                &rules::MODEL_LABELS,
-                SETTINGS_FILE,
-                *line,
-                format!("the artifact has {}", suggest::shorten(&labels.join(", "))),
-            );
-        }
-    }
-
-    fn artifact(&self, path: &str, report: &ModelReport, out: &mut Findings) {
-        if self.files.get(path).is_some_and(|file| file.lfs_pointer) {
-            out.add(
-                &rules::MODEL_LFS_POINTER,
-                path,
-                None,
-                "it is a git-LFS pointer",
-            );
-            return;
-        }
-        match report {
-            ModelReport::Invalid { reason } => {
-                out.add(&rules::MODEL_INVALID, path, None, reason.clone());
-            }
-            ModelReport::Loaded {
-                labels,
-                raw_pixels,
-                quantized,
-                ..
-            } => {
-                let placeholder = |(i, label): (usize, &String)| *label == format!("class_{i}");
-                if !labels.is_empty() && labels.iter().enumerate().all(placeholder) {
-                    out.add(
-                        &rules::MODEL_LABELS_PLACEHOLDER,
-                        path,
-                        None,
-                        format!("its classes are {}", suggest::shorten(&labels.join(", "))),
-                    );
-                }
-                if *raw_pixels {
-                    out.add(
-                        &rules::MODEL_PREPROCESSING,
-                        path,
-                        None,
-                        "its preprocessing is `raw`",
-                    );
-                }
-                if quantized.is_some() && self.has_settings && !self.is_compared(path, report) {
-                    out.add(
-                        &rules::ACCURACY_NO_EVIDENCE,
-                        path,
-                        None,
-                        "it is quantized, and nothing compares it with what it was made from",
-                    );
-                }
-            }
-        }
-    }
-
-    /// Whether something says how a model does beside the one that it replaces.
-    fn is_compared(&self, path: &str, report: &ModelReport) -> bool {
-        let settings = &self.settings;
-        let own = report.evidence();
-        let named = settings
-            .model
-            .as_ref()
-            .is_some_and(|(model, _)| model == path);
-        let measured = self.measured.as_ref().filter(|_| named);
-        settings.evidence.is_some()
-            || [own, measured]
-                .into_iter()
-                .flatten()
-                .any(|e| e.comparison.is_some())
     }
 
     /// Files that have no business on a server.
-    fn shipped(&self, facts: &HostFacts, out: &mut Findings) {
+    fn shipped(&self, hosts: &Hosts, out: &mut Findings) {
         for (path, file) in &self.files {
-            let name = path.rsplit('/').next().unwrap_or(path);
+            let name = base_name(path);
             let extension = name
                 .rsplit_once('.')
                 .map_or("", |(_, e)| e)
@@ -735,14 +384,10 @@ impl Project {
                 }
                 _ => continue,
             };
-            if self.is_shipped(path, facts) {
+            if self.is_shipped(path, hosts) {
                 let size = units::Bytes(file.bytes);
                 out.add(rule, path, None, format!("{size} would be deployed"));
             }
         }
     }
-}
-
-fn is_dockerfile(path: &str) -> bool {
-    path == "Dockerfile" || path == "Containerfile" || path.ends_with("/Dockerfile")
 }

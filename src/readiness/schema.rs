@@ -5,7 +5,7 @@ use super::rules::{Findings, Rule};
 use crate::text as suggest;
 
 /// What a value may be.
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Any,
     Bool,
     Text,
@@ -26,19 +26,21 @@ pub(super) enum Shape {
 }
 
 /// A key and what it may hold.
-pub(super) type Field = (&'static str, Shape);
+pub(crate) type Field = (&'static str, Shape);
 
 /// Which rules speak for a file.
 #[derive(Clone, Copy)]
-pub(super) struct Speaker {
-    pub(super) file: &'static str,
-    pub(super) unknown: &'static Rule,
-    pub(super) wrong: &'static Rule,
+pub(crate) struct Speaker {
+    pub(crate) file: &'static str,
+    pub(crate) unknown: &'static Rule,
+    pub(crate) wrong: &'static Rule,
+    /// Whether keys that begin with `x-` at the top are the author's own.
+    pub(crate) extensions: bool,
 }
 
 impl Speaker {
     /// Holds a value to its shape.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         file: &str,
         at: &str,
@@ -50,6 +52,9 @@ impl Speaker {
             && let Value::Map(entries) = &value.value
         {
             for (key, value) in entries {
+                if self.extensions && at.is_empty() && key.starts_with("x-") {
+                    continue;
+                }
                 let path = if at.is_empty() {
                     key.clone()
                 } else {

@@ -1,8 +1,8 @@
-//! Does it fit: an estimate's worst moment against a limit.
+//! Whether a load fits: an estimate's worst moment against a limit.
 //!
-//! Render's own guide warns at 78 % of the memory and calls 90 % critical; the same lines are
-//! drawn here. Memory that must fit decides; weights that the kernel can drop and read again only
-//! make it slow.
+//! Render's own guide warns at 78 % of the memory and calls 90 % critical; this module takes the
+//! same shares. Memory that must fit decides. Weights that the kernel can drop and read again only
+//! make the server slow.
 
 use serde::Serialize;
 
@@ -28,7 +28,8 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Of a state, and of a server that admits it from so many bytes on.
+    /// The demand of a state of the estimate. `admission_bytes` is the smallest budget with which the
+    /// server admits this load.
     #[must_use]
     pub fn of(state: &State, admission_bytes: u64) -> Self {
         Self {
@@ -38,7 +39,7 @@ impl Demand {
         }
     }
 
-    /// The limit below which it is killed or refused.
+    /// The limit below which the server is killed or refuses the load.
     #[must_use]
     pub fn least_bytes(&self) -> u64 {
         self.must_fit_bytes.max(self.admission_bytes)
@@ -51,14 +52,14 @@ impl Demand {
 pub enum Verdict {
     /// Everything fits, weights included, with a tenth to spare.
     Fits,
-    /// What must fit does, but with less to spare, or weights would be read again and again.
+    /// What must fit does fit, but with less to spare, or the kernel reads weights again and again.
     Tight,
-    /// What must fit does not, or the server would turn it away.
+    /// What must fit does not fit, or the server would refuse the load.
     DoesNotFit,
 }
 
 impl Verdict {
-    /// In words.
+    /// The verdict in words.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -68,7 +69,7 @@ impl Verdict {
         }
     }
 
-    /// Of a demand under a limit.
+    /// Judges a demand under a limit.
     #[must_use]
     pub fn of(demand: &Demand, limit_bytes: u64) -> Self {
         let limit = limit_bytes as f64;

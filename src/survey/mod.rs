@@ -46,6 +46,7 @@ use crate::file::sha256_of_file;
 use crate::memory::budget::CpuBudget;
 use crate::predict::Photo;
 use crate::prove::ProofPlan;
+use crate::readiness::Flag;
 use crate::readiness::calendar::Date;
 use crate::readiness::evidence::{Evidence, Judgement};
 use crate::readiness::platforms;
@@ -53,7 +54,6 @@ use crate::readiness::project::{
     FileFacts, GoldenResult, ModelReport, Project, Resources, SETTINGS_FILE,
 };
 use crate::readiness::settings::{Settings, Trial};
-use crate::readiness::start::Flag;
 use crate::readiness::verdict::Verdict;
 use crate::text::{self, TextError};
 
@@ -203,11 +203,17 @@ fn facts(path: &Path) -> Result<FileFacts, SurveyError> {
     let bytes = fs::metadata(path).map_err(unreadable)?.len();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    let looked_at = ["yaml", "yml", "toml", "json", "sh", "env", "cfg", "ini"]
-        .iter()
-        .any(|known| extension == *known)
-        || ["Dockerfile", "Containerfile", "Procfile", ".dockerignore"].contains(&name.as_ref())
-        || name.starts_with(".env");
+    let looked_at = [
+        "yaml", "yml", "toml", "json", "sh", "bash", "env", "cfg", "ini",
+    ]
+    .iter()
+    .any(|known| extension == *known)
+        || name == "Procfile"
+        || name.ends_with(".dockerignore")
+        || name.to_ascii_lowercase().contains("dockerfile")
+        || name.starts_with("Containerfile")
+        || name.starts_with(".env")
+        || is_script(path);
     let text = if looked_at && bytes <= MAX_TEXT_BYTES {
         // A file that is not text holds no settings.
         text::read(path, MAX_TEXT_BYTES).ok()
@@ -224,6 +230,13 @@ fn facts(path: &Path) -> Result<FileFacts, SurveyError> {
         text,
         lfs_pointer,
     })
+}
+
+/// Whether a file begins as a script does, whatever its name.
+fn is_script(path: &Path) -> bool {
+    let mut start = [0; 2];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == *b"#!"
 }
 
 /// Opens every artifact of the project.

@@ -9,11 +9,11 @@ use clap::CommandFactory;
 use super::{Outcome, THIS_PROGRAM, failure};
 use crate::cli::{CheckArgs, Cli, FindingFormat};
 use crate::file::Guard;
+use crate::readiness::Flag;
 use crate::readiness::calendar::Date;
 use crate::readiness::project::{Project, SETTINGS_FILE};
 use crate::readiness::rules::Severity;
 use crate::readiness::settings::EXAMPLE;
-use crate::readiness::start::Flag;
 use crate::report;
 use crate::survey::{self, Survey};
 
