@@ -18,6 +18,7 @@ mod dump;
 mod expose;
 #[cfg(test)]
 mod format_tests;
+mod integer;
 mod op;
 pub mod pass;
 mod range;
@@ -28,6 +29,7 @@ mod weights;
 
 pub use dump::{Dump, dump};
 pub use expose::{ExposeError, expose};
+pub use integer::{IntegerKernel, KernelForm, PackedKernel};
 pub use op::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Padding,
     PoolKind, ResizeKind, Window,

@@ -6,11 +6,12 @@ use super::calibrate::Calibration;
 use super::{QuantizeError, RangeMethod};
 use crate::activation::Activation;
 use crate::graph::{
-    BinaryOp, Conv2d, Dense, Graph, Kernel, KernelLayout, Node, NodeId, Op, PoolKind, Stage,
+    BinaryOp, Conv2d, Dense, Graph, IntegerKernel, Kernel, KernelForm, KernelLayout, Node, NodeId,
+    Op, PoolKind, Stage,
 };
 use crate::panel;
 use crate::quantization::Quantization;
-use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor, TensorError};
+use crate::tensor::{DType, PANEL, Tensor};
 
 /// The largest weight. -128 is left out, so that scales are symmetric.
 const LARGEST: f32 = 127.0;
@@ -343,11 +344,10 @@ impl Builder<'_> {
         let mut biases = Vec::with_capacity(n_total);
         for channel in 0..n_total {
             let scale = f64::from(scales[channel]);
-            let (mut sum, mut drift) = (0_i64, 0.0);
+            let mut drift = 0.0;
             for row in 0..rows {
-                let at = row * n_total + channel;
-                sum += i64::from(integers[at]);
                 if let Some(means) = &means {
+                    let at = row * n_total + channel;
                     let from = if depthwise {
                         channel
                     } else {
@@ -362,56 +362,40 @@ impl Builder<'_> {
             let units = (real / (f64::from(input.scale) * scale)).round_ties_even();
             let units = units.clamp(-MAX_BIAS / 2.0, MAX_BIAS / 2.0);
             #[expect(clippy::cast_possible_truncation, reason = "an integer of 30 bits")]
-            let bias = units as i64 - i64::from(input.zero_point) * sum;
-            biases.push(i32::try_from(bias).unwrap_or(if bias < 0 { i32::MIN } else { i32::MAX }));
+            biases.push(units as i64);
         }
         let key = kernel.tensor.clone();
-        let (tensor, layout) = (kernel.tensor.clone(), KernelLayout::Panel16x4);
-        let scale_key = format!("{tensor}/scale");
-        let packed = if depthwise {
-            let taps = self.graph.tensors[&key].shape().clone();
-            let padded = n_total.next_multiple_of(PANEL);
-            let mut packed = vec![0; rows * padded];
-            for (to, from) in packed
-                .chunks_exact_mut(padded)
-                .zip(integers.chunks_exact(n_total))
-            {
-                to[..n_total].copy_from_slice(from);
-            }
-            i8_tensor(taps, &packed)
-        } else {
-            let n = n_total / groups;
-            let shape = [groups * n.div_ceil(PANEL), rows.div_ceil(4), PANEL, 4];
-            i8_tensor(shape.into(), &panel::pack_i8(&integers, groups, rows, n))
+        let form = match self.graph.tensors[&key].shape().dims() {
+            [kh, kw, _] if depthwise => KernelForm::Depthwise { taps: [*kh, *kw] },
+            _ => KernelForm::Matrix { groups },
         };
+        let packed = IntegerKernel {
+            weights: &integers,
+            scales: &scales,
+            biases: &biases,
+            zero_point: input.zero_point,
+            form,
+        };
+        let packed = packed.pack().map_err(|_| QuantizeError::Weight {
+            tensor: key.clone(),
+            index: 0,
+            value: f32::NAN,
+        })?;
         let bias_key = match bias.take() {
             Some(key) if !self.tensors.contains_key(&key) => key,
             _ => format!("{}/bias_i32", node.name),
         };
-        let padded = n_total.next_multiple_of(PANEL);
-        biases.resize(padded, 0);
-        let bias_bytes = biases.iter().flat_map(|b| b.to_le_bytes()).collect();
-        let mut aligned = AlignedF32::zeroed(padded);
-        aligned.as_mut_slice()[..n_total].copy_from_slice(&scales);
-        let made = [
-            (key, packed),
-            (scale_key.clone(), Tensor::from_aligned([padded], aligned)),
-            (
-                bias_key.clone(),
-                Tensor::from_bytes(DType::I32, [padded], bias_bytes),
-            ),
-        ];
-        for (key, tensor) in made {
-            let tensor = tensor.map_err(|_| QuantizeError::Weight {
-                tensor: key.clone(),
-                index: 0,
-                value: f32::NAN,
-            })?;
-            self.tensors.insert(key, tensor);
+        let scale_key = format!("{key}/scale");
+        for (key, tensor) in [
+            (&key, packed.weights),
+            (&scale_key, packed.scales),
+            (&bias_key, packed.biases),
+        ] {
+            self.tensors.insert(key.clone(), tensor);
         }
         *kernel = Kernel {
-            tensor,
-            layout,
+            tensor: key,
+            layout: KernelLayout::Panel16x4,
             scale: Some(scale_key),
         };
         *bias = Some(bias_key);
@@ -431,10 +415,6 @@ impl Builder<'_> {
             }),
         }
     }
-}
-
-fn i8_tensor(shape: Shape, values: &[i8]) -> Result<Tensor, TensorError> {
-    Tensor::from_bytes(DType::I8, shape, bytemuck::cast_slice(values).to_vec())
 }
 
 /// The nearest integer to a weight in units of `scale`, ties to even.
