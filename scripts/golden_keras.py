@@ -30,7 +30,7 @@ import tf_keras as keras2
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "fixtures" / "keras"
 CORNERS = [0.0, 0.25, 0.5, 1.0, 1.5, 2.5, 3.0, 6.0, -1.0, -3.0, -9.0, 9.0]
-CASES, REFUSED = [], []
+CASES, REFUSED, FACTS = [], [], []
 # HDF5 is nine parts padding, so these go into one zip.
 HDF5 = {}
 
@@ -84,6 +84,21 @@ def groups_of_2_13(data):
     return buffer.getvalue()
 
 
+def groups_of_windows(data):
+    """The same weights as Keras on Windows names them: a group's whole path is one name, with
+    backslashes (keras-team/keras issue 18528)."""
+    buffer = io.BytesIO()
+    with h5py.File(io.BytesIO(data)) as old, h5py.File(buffer, "w") as new:
+
+        def copy(path, item):
+            if isinstance(item, h5py.Dataset) and "/vars/" in path:
+                group, variable = path.rsplit("/vars/", 1)
+                new.create_dataset(f"{group.replace('/', chr(92))}/vars/{variable}", data=item[()])
+
+        old.visititems(copy)
+    return buffer.getvalue()
+
+
 def repack(source, target):
     """The same `.keras`, deflated and without its date, so that a new run changes little."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
@@ -95,6 +110,8 @@ def repack(source, target):
                 data = renumber(data)
             if name == "model.weights.h5" and "_2_13" in target.name:
                 data = groups_of_2_13(data)
+            if name == "model.weights.h5" and "_windows" in target.name:
+                data = groups_of_windows(data)
             new.writestr(entry(name), data, zipfile.ZIP_DEFLATED, 9)
 
 
@@ -125,10 +142,11 @@ def input_name(tensor):
     return (history.operation if hasattr(history, "operation") else history.layer).name
 
 
-def record(model, branches, formats, seed, span=(-2, 2), twin=None):
+def record(model, branches, formats, seed, span=(-2, 2), twin=None, output=None, objects=None):
     """Fills, saves and runs a model. `branches`: (name, shape, exact).
 
-    `twin` makes the model that is run instead: the same in f32.
+    `twin` makes the model that is run instead: the same in f32. `output` is the one that is asked
+    for, of several.
     """
     fill(model, seed)
     runner = twin and twin(model)
@@ -139,27 +157,36 @@ def record(model, branches, formats, seed, span=(-2, 2), twin=None):
         values = values[0]
     elif len(values) > 1:
         values = inputs
-    output = np.asarray((runner or model)(values, training=False))
-    output = output.reshape(-1)
-    assert np.isfinite(output).all(), model.name
+
+    def run(runner):
+        made = runner(values, training=False)
+        if output is not None:
+            made = made[output] if isinstance(made, dict) else made[list(model.output_names).index(output)]
+        return np.asarray(made).reshape(-1)
+
+    expected = run(runner or model)
+    assert np.isfinite(expected).all(), model.name
     names, start, listed = [model.name + f for f in formats], 0, []
     for name in names:
         save(model, OUT / name)
-        if name.endswith("weights.h5") or "_2_13" in name or twin:
+        if name.endswith("weights.h5") or "_2_13" in name or "_windows" in name or twin:
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / name
             path.write_bytes(HDF5[name] if name in HDF5 else (OUT / name).read_bytes())
-            again = (keras2 if isinstance(model, keras2.Model) else keras3).models.load_model(path, compile=False)
-            assert np.array_equal(np.asarray(again(values, training=False)).reshape(-1), output), name
+            again = (keras2 if isinstance(model, keras2.Model) else keras3).models.load_model(
+                path, compile=False, custom_objects=objects
+            )
+            assert np.array_equal(run(again), expected), name
     for name, shape, exact in branches:
-        stretch = output[start : start + int(np.prod(shape))]
+        stretch = expected[start : start + int(np.prod(shape))]
         start += len(stretch)
         assert stretch.any() or name == "zeros", f"{model.name} {name} is all zeros"
         listed.append({"name": name, "shape": list(shape), "exact": exact, "output": numbers(stretch)})
-    assert start == len(output), (model.name, start, len(output))
+    assert start == len(expected), (model.name, start, len(expected))
     flat = {k: {"shape": list(v.shape[1:]), "values": numbers(v)} for k, v in inputs.items()}
-    CASES.append({"files": names, "inputs": flat, "branches": listed})
+    case = {"files": names, "inputs": flat, "branches": listed}
+    CASES.append(case if output is None else {**case, "output": output})
 
 
 def numbers(array):
@@ -583,6 +610,25 @@ def operators(z):
     z.add("resize", ops.image.resize(x, (4, 9)))
     z.add("resize_nearest", ops.image.resize(x, (4, 9), interpolation="nearest"), True)
     z.add("cast", ops.cast(x, "float32"), True)
+    for name, axis in (("channels", -1), ("rows", 1), ("columns", 2), ("rows_channels", (1, 3)), ("columns_channels", [2, 3])):
+        z.add(f"mean_{name}", ops.mean(x, axis=axis))
+        z.add(f"mean_{name}_kept", ops.mean(x, axis=axis, keepdims=True))
+        z.add(f"max_{name}_kept", ops.max(x, axis=axis, keepdims=True), True)
+    z.add("mean_all_kept", ops.mean(x, axis=(1, 2, 3), keepdims=True))
+    z.add("max_vector", ops.max(vector, axis=-1, keepdims=True))
+    attention = ops.concatenate([ops.mean(x, axis=-1, keepdims=True), ops.max(x, axis=-1, keepdims=True)], axis=-1)
+    z.add("spatial_attention", x * ops.sigmoid(attention[..., :1]))
+    z.add("expand_dims", ops.expand_dims(vector, 1))
+    z.add("expand_dims_twice", ops.expand_dims(ops.expand_dims(vector, 1), 1))
+    z.add("squeeze", ops.squeeze(ops.mean(x, axis=(1, 2), keepdims=True), axis=(1, 2)))
+    z.add("new_axes", vector[:, None, None, :])
+    z.add("one_channel", x[..., 1], True)
+    z.add("last_channel", x[:, :, :, -1], True)
+    z.add("one_row", x[:, 2], True)
+    z.add("one_pixel", x[:, 1, 3, :], True)
+    z.add("stacked_reversed", ops.stack([x[..., i] for i in (2, 1, 0)], axis=-1), True)
+    z.add("stacked_vectors", ops.stack([vector, vector * 2], axis=1))
+    z.add("stacked_channels_of_two", ops.stack([x[..., 0], other[..., 1]], axis=-1))
 
 
 def functions(z):
@@ -619,6 +665,17 @@ def functions(z):
     z.add("resize", tf.image.resize(x, [4, 9]))
     z.add("resize_nearest", tf.image.resize(x, (4, 9), method="nearest"), True)
     z.add("cast", tf.cast(x, tf.float32), True)
+    z.add("mean_channels_kept", tf.reduce_mean(x, axis=-1, keepdims=True))
+    z.add("max_channels_kept", tf.reduce_max(x, axis=-1, keepdims=True), True)
+    z.add("mean_rows", tf.reduce_mean(x, axis=[1]))
+    z.add("expand_dims", tf.expand_dims(tf.expand_dims(vector, 1), 1))
+    z.add("expand_dims_last", tf.expand_dims(vector, -1))
+    z.add("squeeze", tf.squeeze(tf.reduce_mean(x, [1, 2], keepdims=True), [1, 2]))
+    z.add("bias_add", tf.nn.bias_add(x, tf.constant([0.5, -0.25, 1.0])), True)
+    z.add("bias_add_nhwc", tf.nn.bias_add(x, tf.constant([0.5, -0.25, 1.0]), data_format="NHWC"), True)
+    z.add("stacked_reversed", tf.stack([x[..., i] for i in (2, 1, 0)], axis=-1), True)
+    z.add("new_axes", vector[:, tf.newaxis, tf.newaxis, :])
+    z.add("one_channel", x[..., 1], True)
     z.add("hard_swish_by_hand", x * (tf.nn.relu6(x + 3.0) * (1.0 / 6.0)))
 
 
@@ -655,7 +712,20 @@ IDENTITIES = {
     "RandomWidth": {"factor": 0.5},
     "RandomZoom": {"height_factor": 0.5},
     "SpatialDropout2D": {"rate": 0.5},
+    "Solarization": {"addition_factor": 0.5, "threshold_factor": 0.5, "value_range": (0, 1)},
+    "MaxNumBoundingBoxes": {"max_number": 3},
+    "RandomCrop": {"height": 6, "width": 6},
 }
+
+
+def fixed_dropout(keras):
+    """The class that the package `efficientnet` defines."""
+
+    class FixedDropout(keras.layers.Dropout):
+        def _get_noise_shape(self, inputs):
+            return self.noise_shape
+
+    return FixedDropout
 
 
 def identities(z):
@@ -667,6 +737,9 @@ def identities(z):
             if None in value.shape[1:]:
                 value = z.layers.Reshape(tuple(z.x.shape[1:]), name=f"{kind}_shape")(value)
             z.add(kind, value, True)
+    if z.keras is keras3:
+        pipeline = [z.layers.RandomFlip(), z.layers.Rescaling(0.5, 0.25), z.layers.RandomHue(0.5, (0, 1))]
+        z.add("pipeline", z.layers.Pipeline(pipeline, name="zoo_pipeline")(z.x), True)
     z.layer("after", "Conv2D", 2, 3)
 
 
@@ -699,9 +772,131 @@ def heads(keras, prefix):
     record(model, [("softmax", (4,), False)], [".keras", ".h5"], 50, (0, 255))
 
 
+def preprocessed():
+    """`preprocess_input` of keras.applications inside of the model: modes caffe, torch and tf."""
+    for keras, prefix in ((keras3, ""), (keras2, "keras2_")):
+        L, apps = keras.layers, keras.applications
+        modes = {"caffe": apps.resnet50, "torch": apps.densenet, "tf": apps.mobilenet_v2}
+        for seed, (mode, application) in enumerate(modes.items()):
+            x = image = L.Input((8, 8, 3), name="image")
+            x = application.preprocess_input(x)
+            x = L.Conv2D(4, 3, 2, activation="relu")(x)
+            x = L.Dense(3, activation="softmax")(L.GlobalAveragePooling2D()(x))
+            model = keras.Model(image, x, name=f"{prefix}preprocessed_{mode}")
+            # An `.h5` of Keras 3 does not say which of its layers are operations; a `.keras` of
+            # Keras 2 cannot hold `x[..., ::-1]`, by which colours are reversed.
+            formats = {keras3: [".keras"], keras2: [".h5"] if mode == "caffe" else [".keras", ".h5"]}[keras]
+            record(model, [("answer", (3,), False)], formats, 210 + seed, (0, 255))
+            facts(model, formats, scaling="bytes")
+
+
+def several_outputs():
+    """Models of which one output is asked for by name."""
+    for keras, prefix in ((keras3, ""), (keras2, "keras2_")):
+        L = keras.layers
+
+        def trunk():
+            image = L.Input((8, 8, 3), name="image")
+            patient = L.Input((4,), name="patient")
+            return image, patient, L.Conv2D(4, 3, 2, activation="relu", name="stem")(image)
+
+        image, patient, x = trunk()
+        pooled = L.GlobalAveragePooling2D(name="features")(x)
+        box = L.Dense(4, name="box")(L.Concatenate(name="beside")([pooled, patient]))
+        answer = L.Dense(3, activation="softmax", name="answer")(pooled)
+        for output, size in (("answer", 3), ("box", 4), ("features", 4)):
+            outputs = [box, answer, pooled]
+            model = keras.Model([image, patient], outputs, name=f"{prefix}outputs_{output}")
+            record(model, [(output, (size,), False)], [".keras", ".h5"], 220, output=output)
+            if output != "box":
+                # The other outputs' inputs are not asked for.
+                del CASES[-1]["inputs"]["patient"]
+    image = keras3.layers.Input((8, 8, 3), name="image")
+    pooled = keras3.layers.GlobalAveragePooling2D()(keras3.layers.Conv2D(4, 3, 2, activation="relu")(image))
+    outputs = {"risk": keras3.layers.Dense(1, activation="sigmoid", name="dense_a")(pooled), "kind": keras3.layers.Dense(3, name="dense_b")(pooled)}
+    model = keras3.Model(image, outputs, name="outputs_dict")
+    model.compile("sgd", {"risk": "binary_crossentropy", "kind": keras3.losses.SparseCategoricalCrossentropy(from_logits=True)})
+    record(model, [("kind", (3,), False)], [".keras"], 221, output="kind")
+    facts(model, [".keras"], output="kind", loss=["categorical", True])
+    facts(model, [".keras"], output="risk", loss=["binary", False])
+
+
+def facts(model, formats, output=None, loss=None, scaling=None):
+    """What the importer is to find out about a saved model."""
+    for suffix in formats:
+        case = {"file": model.name + suffix, "output": output, "loss": loss, "scaling": scaling}
+        FACTS.append({key: value for key, value in case.items() if value is not None})
+
+
+def trained():
+    """With which loss a model was compiled, and whether it scales its photo."""
+    for keras, prefix in ((keras3, ""), (keras2, "keras2_")):
+        L, losses = keras.layers, keras.losses
+        for seed, (name, units, activation, loss, says) in enumerate(
+            [
+                ("logit", 1, None, losses.BinaryCrossentropy(from_logits=True), ["binary", True]),
+                ("sigmoid", 1, "sigmoid", "binary_crossentropy", ["binary", False]),
+                ("logits", 3, None, losses.SparseCategoricalCrossentropy(from_logits=True), ["categorical", True]),
+                ("softmax", 3, "softmax", "categorical_crossentropy", ["categorical", False]),
+                ("tanh", 1, "tanh", "mse", ["other", False]),
+                ("relu", 3, "relu", losses.CategoricalHinge(), ["other", False]),
+            ]
+        ):
+            x = image = L.Input((8, 8, 3), name="image")
+            x = L.Conv2D(4, 3, 2)(L.Rescaling(1 / 255)(x) if units == 1 else x)
+            x = L.Dense(units, activation=activation)(L.GlobalAveragePooling2D()(x))
+            model = keras.Model(image, x, name=f"{prefix}trained_{name}")
+            model.compile("sgd", loss)
+            record(model, [(name, (units,), False)], [".keras", ".h5"], 230 + seed)
+            facts(model, [".keras", ".h5"], loss=says, scaling="bytes" if units == 1 else None)
+        # Nested, and by other arithmetic than a Rescaling.
+        inner = keras.Sequential([L.Input((8, 8, 3)), L.Normalization(mean=[0.5, 0.4, 0.3], variance=[0.1, 0.2, 0.1])], name="inner")
+        x = image = L.Input((8, 8, 3), name="image")
+        x = L.GlobalAveragePooling2D()(inner(L.RandomFlip()(x)))
+        model = keras.Model(image, x, name=f"{prefix}scaled_unit")
+        record(model, [("answer", (3,), False)], [".keras"], 240)
+        facts(model, [".keras"], scaling="unit")
+        x = image = L.Input((8, 8, 3), name="image")
+        x = L.GlobalAveragePooling2D()(L.Conv2D(3, 1)(x / 127.5 - 1.0))
+        model = keras.Model(image, x, name=f"{prefix}scaled_bytes")
+        record(model, [("answer", (3,), False)], [".keras"], 241)
+        facts(model, [".keras"], scaling="bytes")
+
+
+def elsewhere():
+    """A layer of another package that does nothing in prediction, and weights saved on Windows."""
+    for keras, prefix in ((keras3, ""), (keras2, "keras2_")):
+        L = keras.layers
+        fixed = fixed_dropout(keras)
+        x = image = L.Input((8, 8, 3), name="image")
+        x = fixed(0.2, noise_shape=(None, 1, 1, 1), name="drop")(L.Conv2D(4, 3, 2, activation="relu")(x))
+        x = L.Dense(3, activation="softmax")(L.GlobalAveragePooling2D()(x))
+        model = keras.Model(image, x, name=f"{prefix}fixed_dropout")
+        record(model, [("answer", (3,), False)], [".keras", ".h5"], 250, objects={"FixedDropout": fixed})
+        model = transfer(keras, f"{prefix}transfer", "none", False)
+        record(model, [("answer", (3,), False)], ["_windows.keras"], 251, (0, 255))
+
+
 @keras3.saving.register_keras_serializable("zoo")
 def custom_activation(x):
     return keras3.ops.relu(x) * 2.0
+
+
+def lambda_of_nowhere():
+    """A lambda whose byte code does not hold the path of this script."""
+    return eval(compile("lambda x: x * 2.0", "zoo", "eval"))
+
+
+def not_numbers(name, value):
+    """A model whose training has diverged."""
+    L = keras3.layers
+    model = keras3.Sequential([L.Input((8, 8, 3), name="image"), L.Conv2D(4, 3, name="stem"), L.Flatten(), L.Dense(2, name="head")], name=name)
+    weights = model.get_weights()
+    weights[2][5, 1] = value
+    model.set_weights(weights)
+    save(model, OUT / "refused" / f"{name}.keras")
+    says = "layer `head` (Dense): weight `kernel` (`layers/dense/vars/0`) is " + ("NaN" if np.isnan(value) else "inf") + " at element 11"
+    REFUSED.append({"file": f"refused/{name}.keras", "kind": "not_finite", "says": says})
 
 
 def refused():
@@ -729,14 +924,15 @@ def refused():
     layer("center_crop_up", "`height`", L.CenterCrop(10, 4))
     layer("activation_hard_tanh", "`hard_tanh`", L.Activation("hard_tanh"))
     layer("activation_log_softmax", "`log_softmax`", L.Activation("log_softmax"))
-    layer("solarization", "(Solarization)", L.Solarization(value_range=(0, 1)), "unsupported_layer")
-    layer("random_crop", "(RandomCrop)", L.RandomCrop(4, 4), "unsupported_layer")
+    layer("random_crop", "`height` is `4`", L.RandomCrop(4, 4))
+    layer("auto_contrast", "(AutoContrast)", L.AutoContrast(value_range=(0, 1)), "unsupported_layer")
     layer("layer_normalization", "(LayerNormalization)", L.LayerNormalization(), "unsupported_layer")
     layer("group_normalization", "(GroupNormalization)", L.GroupNormalization(3), "unsupported_layer")
     layer("transposed", "(Conv2DTranspose)", L.Conv2DTranspose(2, 3), "unsupported_layer")
     layer("sorted", "Sort", lambda x: ops.sort(x, axis=-1), "unsupported_layer")
     layer("clip_negative", "`x_min`", lambda x: ops.clip(x, -1.0, 1.0))
-    layer("mean_channels", "`axis`", lambda x: ops.mean(x, axis=-1))
+    layer("mean_batch", "`axis`", lambda x: ops.mean(x, axis=(0, 1)))
+    layer("stack_batch", "`axis`", lambda x: ops.stack([x, x], axis=0))
     layer("maximum_constant", "`constant operand`", lambda x: ops.maximum(x, 1.0))
     layer("conv_channels_first", "`data_format` is `channels_first`", L.Conv2D(2, 3, data_format="channels_first"))
     layer("pool_channels_first", "`data_format` is `channels_first`", L.MaxPooling2D(2, data_format="channels_first"))
@@ -745,11 +941,19 @@ def refused():
     layer("conv1d", "(Conv1D)", L.Conv1D(2, 3), "unsupported_layer", shape=(8, 3))
     layer("attention", "(MultiHeadAttention)", lambda x: L.MultiHeadAttention(1, 2)(x, x), "unsupported_layer", shape=(8, 3))
     layer("two_outputs", "the model has 2 outputs", lambda x: [L.ReLU()(x), L.Flatten()(x)], "outputs")
-    layer("one_row", "`key`", lambda x: x[:, 0])
     layer("every_second_row", "`key`", lambda x: x[:, ::2])
     layer("constant_rows", "`constant operand`", lambda x: x * np.arange(8, dtype="float32").reshape(8, 1, 1))
     layer("sum", "Sum", lambda x: ops.sum(x, axis=(1, 2)), "unsupported_layer")
     layer("custom_activation", "`activation`", L.Dense(2, activation=custom_activation))
+    layer("lambda_activation", "`activation` is `a Python lambda`", L.Dense(2, activation=lambda_of_nowhere(), name="answer"))
+    layer("three_outputs", "features", lambda x: {"features": L.ReLU()(x), "a": L.Flatten()(x), "b": L.Flatten()(x)}, "outputs")
+    not_numbers("weight_nan", np.nan)
+    not_numbers("weight_infinite", np.inf)
+    x = image = L.Input((8, 8, 3), name="image")
+    model = keras3.Model(image, L.Dense(4)(L.Flatten()(L.Conv2D(4, 3, activation="relu")(x))), name="keras_int8")
+    model.quantize("int8")
+    save(model, OUT / "refused/keras_int8.keras")
+    REFUSED.append({"file": "refused/keras_int8.keras", "kind": "quantized", "says": "(Dense) has int8 weights"})
     layer("reduce_sum_keras2", "math.reduce_sum", lambda x: tf.reduce_sum(x, axis=[1, 2]), "unsupported_layer", keras=keras2, suffix=".h5")
     layer("softmax_axis_keras2", "`axis`", keras2.layers.Softmax(axis=1), keras=keras2, suffix=".h5")
     layer("monte_carlo_keras2", "training", lambda x: keras2.layers.Dropout(0.5)(x, training=True), keras=keras2, suffix=".h5")
@@ -790,6 +994,10 @@ def main():
         heads(keras, prefix)
         unusual(keras, prefix)
     transfers()
+    preprocessed()
+    several_outputs()
+    trained()
+    elsewhere()
     refused()
     versions = {
         "python": sys.version.split()[0],
@@ -801,8 +1009,9 @@ def main():
     }
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in CASES)
     refusals = ",\n".join(json.dumps(case) for case in REFUSED)
+    known = ",\n".join(json.dumps(case) for case in FACTS)
     (OUT / "golden.json").write_text(
-        f'{{"versions": {json.dumps(versions)},\n"cases": [\n{lines}\n],\n"refused": [\n{refusals}\n]}}\n'
+        f'{{"versions": {json.dumps(versions)},\n"cases": [\n{lines}\n],\n"refused": [\n{refusals}\n],\n"facts": [\n{known}\n]}}\n'
     )
     with zipfile.ZipFile(OUT / "h5.zip", "w") as archive:
         for name, data in HDF5.items():

@@ -411,12 +411,274 @@ fn files_as_they_really_arrive_are_named() {
     assert!(
         error
             .to_string()
-            .ends_with("is empty, not a Keras model file")
+            .ends_with("is empty, not a model file that can be imported")
     );
     std::fs::create_dir(folder.path().join("variables")).unwrap();
     std::fs::File::create(folder.path().join("saved_model.pb")).unwrap();
     let error = import(folder.path(), &ImportOptions::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("SavedModel"));
+}
+
+/// A zip of files of the fixtures and of texts.
+fn zip_of(files: &[(&str, &[u8])], method: zip::CompressionMethod) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(method);
+    for (name, bytes) in files {
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// As Teachable Machine exports it: `keras_model.h5` and `labels.txt`, also when the folder was
+/// packed again, on Windows or macOS.
+#[test]
+fn a_model_packed_with_its_labels_is_read_as_it_is() {
+    let model = std::fs::read(fixture("nested.h5")).unwrap();
+    let expected = outline(&load("nested.h5", None).unwrap().graph);
+    let labels: &[u8] = b"0 Benign\n1 Malignant\n";
+    for (folder, others) in [
+        ("", &[][..]),
+        (
+            "converted_keras/",
+            &["__MACOSX/converted_keras/._keras_model.h5"][..],
+        ),
+        ("converted_keras\\", &["desktop.ini"][..]),
+    ] {
+        let names = ["keras_model.h5", "labels.txt"].map(|name| format!("{folder}{name}"));
+        let mut files = vec![(names[0].as_str(), model.as_slice()), (&names[1], labels)];
+        files.extend(others.iter().map(|name| (*name, &b"x"[..])));
+        for method in [
+            zip::CompressionMethod::Stored,
+            zip::CompressionMethod::Deflated,
+        ] {
+            let bytes = zip_of(&files, method);
+            let imported = import_bytes(&bytes, &ImportOptions::default()).unwrap();
+            assert_eq!(outline(&imported.graph), expected, "{names:?}");
+            assert_eq!(imported.labels.unwrap().bytes, labels, "{names:?}");
+            assert_eq!(imported.source_bytes, bytes.len() as u64);
+        }
+    }
+    let alone = zip_of(&[("a/best.hdf5", &model)], zip::CompressionMethod::Stored);
+    let imported = import_bytes(&alone, &ImportOptions::default()).unwrap();
+    assert_eq!(imported.labels, None);
+    // A damaged model inside names the entry.
+    let cut = zip_of(
+        &[("keras_model.h5", &model[..5000])],
+        zip::CompressionMethod::Stored,
+    );
+    let error = import_bytes(&cut, &ImportOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), "hdf5", "{error}");
+}
+
+#[test]
+fn what_else_a_zip_holds_is_named() {
+    let keras = std::fs::read(fixture("nested.keras")).unwrap();
+    let weights = std::fs::read(fixture("nested.weights.h5")).unwrap();
+    let json = std::fs::read(fixture("nested.json")).unwrap();
+    let method = zip::CompressionMethod::Stored;
+    for (files, found, hint) in [
+        (
+            &[("final_model.keras", keras.as_slice())][..],
+            "holds a Keras file, `final_model.keras`",
+            "unzip it, and import `final_model.keras`",
+        ),
+        (
+            &[
+                ("my/model.weights.h5", weights.as_slice()),
+                ("my/config.json", json.as_slice()),
+            ],
+            "the parts of a `.keras` file in a folder, `my/config.json`",
+            "without the folder",
+        ),
+        (
+            &[
+                ("my/saved_model.pb", b"x"),
+                ("my/variables/variables.index", b"x"),
+            ],
+            "a TensorFlow SavedModel, `my/saved_model.pb`",
+            "model.save(",
+        ),
+    ] {
+        let error = import_bytes(&zip_of(files, method), &ImportOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), "format");
+        assert!(error.to_string().contains(found), "{error}");
+        assert!(error.hint().contains(hint), "{}", error.hint());
+    }
+}
+
+#[test]
+fn an_output_is_chosen_by_its_name() {
+    let two = r#""output_layers": [["head", 0, 0], ["average", 0, 0], ["average", 0, 0]]"#;
+    let json = std::fs::read_to_string(fixture("nested.json")).unwrap();
+    let mut file = NamedTempFile::new().unwrap();
+    let edited = json.replace(r#""output_layers": ["head", 0, 0]"#, two);
+    assert_ne!(edited, json);
+    file.write_all(edited.as_bytes()).unwrap();
+    let choose = |output: Option<&str>| {
+        let options = ImportOptions {
+            output: output.map(str::to_owned),
+            ..with_config(Some(file.path().to_owned()))
+        };
+        import(&fixture("nested.weights.h5"), &options, &mut |_| {})
+    };
+    let error = choose(None).unwrap_err();
+    assert_eq!(error.kind(), "outputs");
+    let hint = error.hint();
+    for listed in [
+        "`--output-name NAME`",
+        "`head` [2]",
+        "`average` [4]",
+        "`average:1` [4]",
+    ] {
+        assert!(hint.contains(listed), "{hint}");
+    }
+    let error = choose(Some("heads")).unwrap_err();
+    assert_eq!(error.to_string(), "the model has no output `heads`");
+    assert!(error.hint().contains("`head` [2]"));
+    let whole = choose(Some("head")).unwrap().graph;
+    assert_eq!(
+        outline(&whole),
+        outline(&load("nested.keras", None).unwrap().graph)
+    );
+    // What only the other output needs is not there, input and weights included.
+    let part = choose(Some("average")).unwrap().graph;
+    assert_eq!(part.inputs().count(), 1);
+    assert_eq!(part.node(part.output()).name, "average");
+    assert!(!part.tensors.contains_key("head/kernel"));
+    // A name is checked also where there is one output.
+    let options = ImportOptions {
+        output: Some("tail".into()),
+        ..ImportOptions::default()
+    };
+    let error = import(&fixture("nested.keras"), &options, &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), "outputs");
+}
+
+/// The files of `import/` use each other in one direction: a second format can take what it needs
+/// without the first.
+#[test]
+fn the_files_of_the_importer_form_no_circle() {
+    let uses = uses_of_the_importer();
+    assert!(uses.len() > 25, "{}", uses.len());
+    let mut left: Vec<&String> = uses.keys().collect();
+    // What uses nothing that is left goes, until nothing goes.
+    loop {
+        let before = left.len();
+        let kept: Vec<&String> = left
+            .iter()
+            .copied()
+            .filter(|file| uses[*file].iter().any(|used| left.contains(&used)))
+            .collect();
+        left = kept;
+        if left.is_empty() {
+            break;
+        }
+        assert!(left.len() < before, "in a circle or above one: {left:?}");
+    }
+    let neutral = uses
+        .iter()
+        .filter(|(file, _)| !file.starts_with("keras") && *file != "mod");
+    for (file, used) in neutral {
+        let keras = used.iter().find(|used| used.starts_with("keras"));
+        assert_eq!(keras, None, "{file}");
+        let text = std::fs::read_to_string(importer().join(format!("{file}.rs"))).unwrap();
+        assert!(!text.contains("serde_json"), "{file} reads JSON");
+    }
+}
+
+fn importer() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/import")
+}
+
+/// What stands between `use` and `;`.
+fn use_statements(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<String> = None;
+    for line in text.lines().map(str::trim) {
+        let line = line.strip_prefix("pub(super) ").unwrap_or(line);
+        let line = line.strip_prefix("pub ").unwrap_or(line);
+        let mut so_far = match (open.take(), line.strip_prefix("use ")) {
+            (Some(so_far), _) => so_far + line,
+            (None, Some(first)) => first.to_owned(),
+            (None, None) => continue,
+        };
+        if so_far.ends_with(';') {
+            so_far.pop();
+            found.push(so_far);
+        } else {
+            open = Some(so_far);
+        }
+    }
+    found
+}
+
+/// For each file of the importer (`keras/layers/conv`) the files that it names in `use` lines.
+fn uses_of_the_importer() -> std::collections::BTreeMap<String, Vec<String>> {
+    fn walk(folder: &Path, prefix: &str, into: &mut Vec<(String, PathBuf)>) {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                walk(&path, &format!("{prefix}{stem}/"), into);
+            } else {
+                into.push((format!("{prefix}{stem}"), path));
+            }
+        }
+    }
+    let mut files = Vec::new();
+    walk(&importer(), "", &mut files);
+    let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
+    let known = |path: &[&str]| {
+        // The longest beginning of a path that is a file or a folder.
+        (1..=path.len()).rev().find_map(|n| {
+            let name = path[..n].join("/");
+            let folder = format!("{name}/mod");
+            [name, folder].into_iter().find(|name| names.contains(name))
+        })
+    };
+    let mut uses = std::collections::BTreeMap::new();
+    for (name, path) in &files {
+        let text = std::fs::read_to_string(path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        // The module path that `super` counts from.
+        let module: Vec<&str> = name.split('/').filter(|part| *part != "mod").collect();
+        let mut used = Vec::new();
+        for path in use_statements(text) {
+            let path = path.as_str();
+            let mut at = module.clone();
+            let mut rest = path;
+            if let Some(inside) = path.strip_prefix("crate::import::") {
+                at.clear();
+                rest = inside;
+            } else if path.starts_with("super::") {
+                while let Some(above) = rest.strip_prefix("super::") {
+                    at.pop();
+                    rest = above;
+                }
+            } else if path.contains("::")
+                && known(&[&at[..], &[path.split("::").next().unwrap()]].concat()).is_none()
+            {
+                continue;
+            }
+            for item in rest.trim_start_matches('{').split(',') {
+                let parts: Vec<&str> = item
+                    .trim()
+                    .split("::")
+                    .map(|part| part.trim_matches(['{', '}', ' ']))
+                    .collect();
+                let full = [&at[..], &parts[..]].concat();
+                if let Some(found) = known(&full).filter(|found| found != name) {
+                    used.push(found);
+                }
+                if !rest.starts_with('{') {
+                    break;
+                }
+            }
+        }
+        uses.insert(name.clone(), used);
+    }
+    uses
 }
 
 /// Models as people publish them, in a folder that is not part of the project.

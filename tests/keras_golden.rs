@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use dermal::engine::{Engine, Options};
 use dermal::graph::Graph;
 use dermal::graph::pass::{self, Answer};
-use dermal::import::{ImportError, ImportOptions, Imported, import, supported_layers};
+use dermal::import::facts::{self, LossKind};
+use dermal::import::{ImportError, ImportOptions, Imported, import, supported_ops};
 use dermal::kernels::Isa;
 use dermal::reference::Reference;
 use serde::Deserialize;
@@ -24,7 +25,10 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Golden {
     cases: Vec<Case>,
+    #[serde(default)]
     refused: Vec<Refused>,
+    #[serde(default)]
+    facts: Vec<Facts>,
 }
 
 #[derive(Deserialize)]
@@ -32,6 +36,8 @@ struct Case {
     /// The same model in different formats.
     files: Vec<String>,
     inputs: BTreeMap<String, Input>,
+    /// The output that is asked for, of several.
+    output: Option<String>,
     /// Stretches of the output, in order.
     branches: Vec<Branch>,
 }
@@ -58,13 +64,29 @@ struct Refused {
     says: String,
 }
 
+/// What the importer is to find out about a model.
+#[derive(Deserialize)]
+struct Facts {
+    file: String,
+    output: Option<String>,
+    /// Kind of loss, and whether it takes logits.
+    loss: Option<(String, bool)>,
+    /// For which pixels it scales them itself.
+    scaling: Option<String>,
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras")
 }
 
+/// What today's Keras wrote, and what TensorFlow 2.13 did.
 fn golden() -> Golden {
-    let bytes = std::fs::read(folder().join("golden.json")).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
+    let [mut today, old]: [Golden; 2] = ["golden.json", "2_13/golden.json"].map(|name| {
+        let bytes = std::fs::read(folder().join(name)).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    });
+    today.cases.extend(old.cases);
+    today
 }
 
 /// The models: `.keras` as they are, `.h5` (nine parts padding) out of one zip.
@@ -75,13 +97,15 @@ struct Models {
 impl Models {
     fn new() -> Self {
         let unpacked = tempfile::tempdir().unwrap();
-        let file = std::fs::File::open(folder().join("h5.zip")).unwrap();
-        let mut zip = zip::ZipArchive::new(file).unwrap();
-        zip.extract(unpacked.path()).unwrap();
+        for part in ["", "2_13"] {
+            let file = std::fs::File::open(folder().join(part).join("h5.zip")).unwrap();
+            let mut zip = zip::ZipArchive::new(file).unwrap();
+            zip.extract(unpacked.path().join(part)).unwrap();
+        }
         Self { unpacked }
     }
 
-    fn load(&self, file: &str) -> Result<Imported, ImportError> {
+    fn load(&self, file: &str, output: Option<&str>) -> Result<Imported, ImportError> {
         let unpacked = self.unpacked.path().join(file);
         let path = if unpacked.exists() {
             unpacked
@@ -93,6 +117,7 @@ impl Models {
         let stem = stem.map(|stem| stem.trim_end_matches("_old_").trim_end_matches('.'));
         let options = ImportOptions {
             config: stem.map(|stem| self.unpacked.path().join(format!("{stem}.json"))),
+            output: output.map(str::to_owned),
             ..ImportOptions::default()
         };
         import(&path, &options, &mut |_| {})
@@ -170,7 +195,7 @@ fn in_engine(graph: &Graph, case: &Case, options: &Options) -> Vec<f32> {
 }
 
 fn compare(models: &Models, file: &str, case: &Case) -> Vec<String> {
-    let graph = match models.load(file) {
+    let graph = match models.load(file, case.output.as_deref()) {
         Ok(imported) => imported.graph,
         Err(error) => return vec![format!("{file}: {error}")],
     };
@@ -228,12 +253,16 @@ fn every_layer_gives_what_keras_gives() {
 fn no_supported_class_is_missing() {
     let (golden, models) = (golden(), Models::new());
     let mut seen = BTreeSet::new();
-    for file in golden.cases.iter().flat_map(|case| &case.files) {
-        let graph = models.load(file).unwrap().graph;
+    let files = golden
+        .cases
+        .iter()
+        .flat_map(|case| case.files.iter().map(move |file| (file, case)));
+    for (file, case) in files {
+        let graph = models.load(file, case.output.as_deref()).unwrap().graph;
         let layers = graph.nodes().iter().flat_map(|node| &node.layers);
         seen.extend(layers.map(|layer| layer.class.clone()));
     }
-    let classes = supported_layers().into_iter().map(|layer| layer.class);
+    let classes = supported_ops().into_iter().map(|op| op.name);
     let missing: Vec<_> = classes
         .filter(|class| class.starts_with(char::is_uppercase) && !seen.contains(*class))
         .collect();
@@ -246,7 +275,7 @@ fn what_is_refused_is_named() {
     assert!(golden.refused.len() >= 20);
     let mut found = Vec::new();
     for case in &golden.refused {
-        match models.load(&case.file) {
+        match models.load(&case.file, None) {
             Ok(_) => found.push(format!("{}: imported", case.file)),
             Err(error) => {
                 let text = error.to_string();
@@ -264,6 +293,41 @@ fn what_is_refused_is_named() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn what_a_model_says_about_itself_is_found() {
+    let (golden, models) = (golden(), Models::new());
+    assert!(golden.facts.len() >= 20);
+    for case in &golden.facts {
+        let imported = models.load(&case.file, case.output.as_deref()).unwrap();
+        if let Some((kind, from_logits)) = &case.loss {
+            let loss = imported.loss.as_ref().unwrap();
+            let expected = match kind.as_str() {
+                "binary" => LossKind::Binary,
+                "categorical" => LossKind::Categorical,
+                _ => LossKind::Other,
+            };
+            let got = (loss.kind, loss.from_logits);
+            assert_eq!(got, (expected, *from_logits), "{}: {loss:?}", case.file);
+        }
+        let scaling = facts::input_scaling(&imported.graph);
+        let pixels = scaling.as_ref().map(|scaling| {
+            // 255 / 8 = 32, and means of colours are 100 and more.
+            let (scale, shift) = (scaling.scale[0].abs(), scaling.shift[0].abs());
+            if scale <= 0.125 || shift >= 16.0 {
+                "bytes"
+            } else {
+                "unit"
+            }
+        });
+        assert_eq!(
+            pixels,
+            case.scaling.as_deref(),
+            "{}: {scaling:?}",
+            case.file
+        );
+    }
 }
 
 #[test]

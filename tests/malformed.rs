@@ -119,7 +119,7 @@ fn files_as_they_really_arrive_are_refused_as_models() {
     let dir = TempDir::new().unwrap();
     let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
     let onnx = b"\x08\x07\x12\x07pytorch\x1a\x051.8.1:\x00";
-    let cases: [(&str, &[u8], &str); 7] = [
+    let cases: [(&str, &[u8], &str); 8] = [
         ("empty.keras", b"", ""),
         ("lfs.keras", lfs.as_bytes(), "a git-LFS pointer"),
         (
@@ -129,6 +129,11 @@ fn files_as_they_really_arrive_are_refused_as_models() {
         ),
         ("pickle.h5", b"\x80\x02}q\x00.", "ickle"),
         ("model.onnx", onnx, "an ONNX model"),
+        (
+            "saved_model.pb",
+            b"\x08\x01\x12\xe3\xed\x07\n\x9f\x15\x12",
+            "",
+        ),
         (
             "noise.keras",
             b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a",
@@ -149,6 +154,62 @@ fn files_as_they_really_arrive_are_refused_as_models() {
     for path in [dir.path().to_owned(), dir.path().join("missing.keras")] {
         for text in [import_refused(&path), model_refused(&path)] {
             assert!(text.contains(path.to_str().unwrap()), "{text}");
+        }
+    }
+}
+
+/// What stands in the way is named, and nothing is written.
+#[test]
+fn keras_files_that_are_of_no_use_are_refused_by_name() {
+    let dir = TempDir::new().unwrap();
+    let packed = dir.path().join("packed.zip");
+    let mut archive = zip::ZipWriter::new(fs::File::create(&packed).unwrap());
+    let options = zip::write::SimpleFileOptions::default();
+    archive.start_file("my/final.keras", options).unwrap();
+    archive.write_all(b"PK").unwrap();
+    archive.finish().unwrap();
+    let graph = dir.path().join("saved_model.pb");
+    fs::write(&graph, b"\x08\x01\x12\xe3\xed\x07\n\x9f\x15\x12").unwrap();
+    let refused = |name: &str| repo("fixtures/keras/refused").join(name);
+    for (path, says) in [
+        (
+            refused("weight_nan.keras"),
+            &["weight `kernel` (`layers/dense/vars/0`) is NaN at element 11"][..],
+        ),
+        (refused("weight_infinite.keras"), &["is inf at element 11"]),
+        (
+            refused("keras_int8.keras"),
+            &["has int8 weights", "dermal quantize"],
+        ),
+        (
+            refused("lambda_activation.keras"),
+            &["a Python lambda", "never run"],
+        ),
+        (
+            refused("layer_normalization.keras"),
+            &["BatchNormalization"],
+        ),
+        (
+            refused("two_outputs.keras"),
+            &["the model has 2 outputs", "`--output-name NAME`", "[192]"],
+        ),
+        (packed, &["`my/final.keras`", "unzip it"]),
+        (graph, &["SavedModel", "model.save("]),
+    ] {
+        let text = {
+            let dir = TempDir::new().unwrap();
+            let out = dir.path().join("out.safetensors");
+            let text = common::refused([
+                "import".as_ref(),
+                path.as_os_str(),
+                "-o".as_ref(),
+                out.as_ref(),
+            ]);
+            assert!(!out.exists());
+            text
+        };
+        for part in says {
+            assert!(text.contains(part), "{}: {text}", path.display());
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::artifact::{self, Head, InputKind, Model};
 use crate::cli::ImportArgs;
 use crate::file::{Guard, Output};
 use crate::import::head::HeadOrigin;
-use crate::import::{Import, ImportOptions, Imported, Made, Stage, import, supported_layers};
+use crate::import::{Import, ImportOptions, Imported, Made, Stage, import, supported_ops};
 use crate::memory::measure;
 use crate::report::{self, Align, Progress, Table};
 use crate::units::{Bytes, Count, Millis};
@@ -60,12 +60,13 @@ fn guard(args: &ImportArgs, source: &Path, output: &Path) -> Result<Output> {
 
 fn list_ops() -> Result<()> {
     let mut table = Table::new(&[
+        ("format", Align::Left),
         ("layer", Align::Left),
         ("becomes", Align::Left),
         ("limits", Align::Left),
     ]);
-    for layer in supported_layers() {
-        table.row([layer.class, layer.becomes, layer.limits]);
+    for op in supported_ops() {
+        table.row([op.format, op.name, op.becomes, op.limits]);
     }
     Ok(report::print(table.to_string())?)
 }

@@ -19,27 +19,7 @@ use crate::graph::pass::{self, Answer};
 use crate::graph::{Graph, GraphError, Node, Op, Range};
 use crate::tensor::{Tensor, TensorError};
 
-/// The loss with which a source says that it was trained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// As the source calls it, such as `binary_crossentropy`.
-    pub name: String,
-    /// Which outputs it is made for.
-    pub kind: LossKind,
-    /// Whether it takes logits, so that the model may leave out softmax or sigmoid.
-    pub from_logits: bool,
-}
-
-/// What a loss takes a model's outputs for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LossKind {
-    /// Independent yes or no for each output.
-    Binary,
-    /// One of the classes.
-    Categorical,
-    /// Something else, such as a squared error.
-    Other,
-}
+pub use super::facts::{Loss, LossKind};
 
 /// How the head came to be known.
 #[derive(Clone, Debug, PartialEq, Eq)]

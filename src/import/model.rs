@@ -355,7 +355,7 @@ impl Import {
             progress(Stage::Reading, p.done_bytes, p.total_bytes);
         })?;
         let mut warnings = Vec::new();
-        let headed = head::find(imported.graph, None, self.head)?;
+        let headed = head::find(imported.graph, imported.loss.as_ref(), self.head)?;
         if headed.origin == HeadOrigin::Assumed {
             warnings.push(Warning::AssumedSoftmax);
         }

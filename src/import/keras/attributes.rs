@@ -4,13 +4,13 @@
 //! is left over that could change its result: an option of a newer Keras is an error, never
 //! ignored.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
-use super::config::{LayerConfig, invalid};
-use crate::import::ImportError;
+use super::config::LayerConfig;
+use crate::import::affine::Constant;
+use crate::import::axes;
+use crate::import::error::ImportError;
+use crate::import::read_set::ReadSet;
 
 /// Attributes without influence on inference.
 const TRAINING_ONLY: &[&str] = &[
@@ -37,21 +37,21 @@ const DTYPES: &[&str] = &[
 
 pub(super) struct Attributes<'a> {
     layer: &'a LayerConfig,
-    seen: RefCell<BTreeSet<&'a str>>,
+    read: ReadSet<&'a str>,
 }
 
 impl<'a> Attributes<'a> {
     pub(super) fn new(layer: &'a LayerConfig) -> Self {
         Self {
             layer,
-            seen: RefCell::default(),
+            read: ReadSet::default(),
         }
     }
 
     /// The value, unless absent or null.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         let (key, value) = self.layer.attributes.get_key_value(name)?;
-        self.seen.borrow_mut().insert(key);
+        self.read.mark(key);
         (!value.is_null()).then_some(value)
     }
 
@@ -64,10 +64,9 @@ impl<'a> Attributes<'a> {
 
     fn required(&self, name: &str) -> Result<&'a Value, ImportError> {
         self.get(name).ok_or_else(|| {
-            invalid(
-                &self.layer.place(),
-                format!("attribute `{name}` is missing"),
-            )
+            self.layer
+                .place()
+                .invalid(format!("attribute `{name}` is missing"))
         })
     }
 
@@ -81,13 +80,7 @@ impl<'a> Attributes<'a> {
             Value::String(s) => s.clone(),
             other => other.to_string(),
         };
-        Err(ImportError::UnsupportedValue {
-            path: self.layer.path.clone(),
-            class: self.layer.class.clone(),
-            attribute: attribute.to_owned(),
-            value: crate::text::shorten(&shown).into(),
-            expected: expected.into(),
-        })
+        Err(self.layer.place().refused(attribute, shown, expected))
     }
 
     /// A count above zero.
@@ -239,9 +232,8 @@ impl<'a> Attributes<'a> {
     /// Refuses what was not read and could matter.
     pub(super) fn finish(&self) -> Result<(), ImportError> {
         self.dtype()?;
-        let seen = self.seen.borrow();
         for (key, value) in &self.layer.attributes {
-            let harmless = seen.contains(key.as_str())
+            let harmless = self.read.has(key.as_str())
                 || TRAINING_ONLY.contains(&key.as_str())
                 || TRAINING_ONLY_SUFFIXES.iter().any(|s| key.ends_with(s))
                 || matches!(value, Value::Null | Value::Bool(false));
@@ -268,18 +260,65 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// How Keras itself has quantized a layer, if it has: `int8`, `float8`.
+pub(super) fn quantization(layer: &LayerConfig) -> Option<String> {
+    let text = |value: Option<&'_ Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let dtype = layer.attributes.get("dtype");
+    // `{"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8", ...}}`, or by one name,
+    // `int8_from_float32`.
+    let policy = dtype.and_then(|dtype| dtype.get("config"));
+    let name = text(policy.and_then(|config| config.get("name")).or(dtype));
+    let mode = text(layer.attributes.get("quantization_mode"))
+        .or_else(|| text(policy.and_then(|config| config.get("mode"))))
+        .or_else(|| Some(name?.split_once("_from_")?.0.to_owned()))?;
+    let plain = mode.chars().filter(char::is_ascii_alphanumeric).take(16);
+    Some(plain.collect())
+}
+
 fn as_count(value: &Value) -> Option<usize> {
     usize::try_from(value.as_u64()?).ok()
 }
 
 /// See [`Attributes::axis`].
 pub(super) fn axis(value: &Value, rank: usize) -> Option<usize> {
-    let axis = value.as_i64()?;
-    let with_batch = i64::try_from(rank).ok()?.checked_add(1)?;
-    let from_front = if axis < 0 { axis + with_batch } else { axis };
-    (1..with_batch)
-        .contains(&from_front)
-        .then(|| usize::try_from(from_front - 1).ok())?
+    axes::axis(value.as_i64()?, rank)
+}
+
+/// A number, nested lists of numbers or a serialised array; `None` if it is ragged.
+pub(super) fn constant(value: &Value) -> Option<Constant> {
+    fn walk(value: &Value, depth: usize, into: &mut Constant) -> Option<()> {
+        match value {
+            Value::Number(n) if depth == into.dims.len() => {
+                into.values.push(n.as_f64()?);
+                Some(())
+            }
+            Value::Array(items) => match into.dims.get(depth) {
+                Some(&extent) if extent == items.len() => {
+                    items.iter().try_for_each(|v| walk(v, depth + 1, into))
+                }
+                // Extents are those of the first items.
+                None if into.values.is_empty() => {
+                    into.dims.push(items.len());
+                    items.iter().try_for_each(|v| walk(v, depth + 1, into))
+                }
+                _ => None,
+            },
+            Value::Object(map) if depth == 0 => walk(inner(map)?, 0, into),
+            _ => None,
+        }
+    }
+    let mut into = Constant {
+        dims: Vec::new(),
+        values: Vec::new(),
+    };
+    walk(value, 0, &mut into)?;
+    Some(into)
+}
+
+/// What a serialised array wraps.
+fn inner(map: &serde_json::Map<String, Value>) -> Option<&Value> {
+    map.get("value")
+        .or_else(|| map.get("config").and_then(|c| c.get("value")))
 }
 
 /// All numbers of a number, of nested lists, or of a serialised array, in row-major order.
@@ -291,12 +330,7 @@ pub(super) fn numbers(value: &Value) -> Option<Vec<f64>> {
                 Some(())
             }
             Value::Array(items) => items.iter().try_for_each(|v| walk(v, into)),
-            Value::Object(map) => {
-                let inner = map
-                    .get("value")
-                    .or_else(|| map.get("config").and_then(|c| c.get("value")))?;
-                walk(inner, into)
-            }
+            Value::Object(map) => walk(inner(map)?, into),
             _ => None,
         }
     }
@@ -311,18 +345,46 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn axes_count_the_batch_and_never_name_it() {
-        for (value, rank, expected) in [
-            (json!(-1), 3, Some(2)),
-            (json!(3), 3, Some(2)),
-            (json!(1), 3, Some(0)),
-            (json!(0), 3, None),
-            (json!(-4), 3, None),
-            (json!(4), 3, None),
-            (json!("3"), 3, None),
+    fn layers_that_keras_has_quantized_are_told() {
+        let policy =
+            |config: Value| json!({"class_name": "QuantizedDTypePolicy", "config": config});
+        for (dtype, expected) in [
+            (json!("float32"), None),
+            (
+                json!({"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}),
+                None,
+            ),
+            (
+                policy(json!({"mode": "int8", "source_name": "float32"})),
+                Some("int8"),
+            ),
+            (
+                policy(json!({"name": "float8_from_float32"})),
+                Some("float8"),
+            ),
+            (json!("int8_from_mixed_bfloat16"), Some("int8")),
+            (json!(null), None),
         ] {
-            assert_eq!(axis(&value, rank), expected, "{value}");
+            let layer = json!({"class_name": "Sequential", "config": {"name": "m", "layers": [
+                {"class_name": "Dense", "config": {"name": "d", "dtype": dtype}}]}});
+            let root = super::super::config::parse(layer.to_string().as_bytes(), "test").unwrap();
+            let got = quantization(&root.model.layers[0]);
+            assert_eq!(got.as_deref(), expected, "{dtype}");
         }
+    }
+
+    #[test]
+    fn constants_keep_their_extents() {
+        let dims = |value: Value| constant(&value).map(|c| c.dims);
+        assert_eq!(dims(json!(2.0)), Some(vec![]));
+        assert_eq!(dims(json!([1, 2, 3])), Some(vec![3]));
+        assert_eq!(dims(json!([[[1, 2, 3]]])), Some(vec![1, 1, 3]));
+        assert_eq!(dims(json!([[1], [2], [3]])), Some(vec![3, 1]));
+        assert_eq!(dims(json!([[1, 2], [3]])), None);
+        assert_eq!(dims(json!([1, [2]])), None);
+        assert_eq!(dims(json!("x")), None);
+        let numpy = json!({"class_name": "__numpy__", "config": {"value": [[1, 2.5]]}});
+        assert_eq!(dims(numpy), Some(vec![1, 2]));
     }
 
     #[test]

@@ -9,7 +9,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::import::ImportError;
+use super::compile::{self, Losses};
+use crate::import::error::{ImportError, Place, invalid};
 
 /// Models in models.
 const MAX_DEPTH: usize = 24;
@@ -23,7 +24,7 @@ pub(super) struct ModelConfig {
     pub(super) layers: Vec<LayerConfig>,
     /// Input layers in order; for a Sequential, its `InputLayer` if it has one.
     pub(super) inputs: Vec<InputConfig>,
-    pub(super) outputs: Vec<TensorRef>,
+    pub(super) outputs: Vec<OutputConfig>,
     /// `build_input_shape` of a Sequential without an `InputLayer`.
     pub(super) built_for: Option<Vec<Option<usize>>>,
 }
@@ -33,6 +34,13 @@ pub(super) struct InputConfig {
     /// The key by which a caller names it, the layer's name unless inputs are a dict.
     pub(super) key: String,
     pub(super) layer: String,
+}
+
+#[derive(Debug)]
+pub(super) struct OutputConfig {
+    /// The key by which it is named, the layer's name unless outputs are a dict.
+    pub(super) key: String,
+    pub(super) tensor: TensorRef,
 }
 
 /// A layer, an operation, or a model used as a layer.
@@ -56,8 +64,17 @@ impl LayerConfig {
         self.attributes.get("trainable") != Some(&Value::Bool(false))
     }
 
-    pub(super) fn place(&self) -> String {
-        format!("layer `{}` ({})", self.path, self.class)
+    pub(super) fn place(&self) -> Place {
+        place(&self.path, &self.class)
+    }
+}
+
+/// Where a layer stands.
+pub(super) fn place(path: &str, class: &str) -> Place {
+    Place {
+        what: "layer",
+        name: path.to_owned(),
+        class: class.to_owned(),
     }
 }
 
@@ -113,6 +130,8 @@ pub(super) struct Root {
     pub(super) version: Option<String>,
     /// Whether the JSON is written the way of Keras 3.
     pub(super) keras3_style: bool,
+    /// With what the outputs were trained.
+    pub(super) losses: Option<Losses>,
 }
 
 pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
@@ -126,10 +145,7 @@ pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
     let mut count = 0;
     let mut parser = Parser { count: &mut count };
     if !is_model(class) {
-        return Err(ImportError::UnsupportedLayer {
-            path: "the model itself".into(),
-            class: class.to_owned(),
-        });
+        return Err(place_of_model(class).unsupported());
     }
     let config = top
         .get("config")
@@ -158,6 +174,7 @@ pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
             .and_then(Value::as_str)
             .map(str::to_owned),
         keras3_style,
+        losses: top.get("compile_config").and_then(compile::losses),
     })
 }
 
@@ -184,6 +201,27 @@ pub(super) fn is_model(class: &str) -> bool {
     matches!(class, "Sequential" | "Functional" | "Model")
 }
 
+/// Layers that contain layers: models, and a pipeline of augmentations, which is a Sequential by
+/// another name.
+fn has_layers(class: &str) -> bool {
+    is_model(class) || class == "Pipeline"
+}
+
+/// A layer of another package that is known to do nothing in prediction: the dropout of
+/// `efficientnet` and `segmentation_models`, which differs from Keras' in its shape of noise only.
+pub(super) fn is_fixed_dropout(class: &str, config: &Map<String, Value>) -> bool {
+    const OF_DROPOUT: [&str; 7] = [
+        "autocast",
+        "dtype",
+        "name",
+        "noise_shape",
+        "rate",
+        "seed",
+        "trainable",
+    ];
+    class == "FixedDropout" && config.keys().all(|key| OF_DROPOUT.contains(&key.as_str()))
+}
+
 struct Parser<'a> {
     count: &'a mut usize,
 }
@@ -203,7 +241,7 @@ impl Parser<'_> {
                 format!("models are nested deeper than {MAX_DEPTH}"),
             ));
         }
-        let sequential = class == "Sequential";
+        let sequential = class != "Functional" && class != "Model";
         // Keras before 2.2.3 wrote a Sequential as the bare list of its layers.
         let list = match config {
             Value::Array(list) if sequential => list,
@@ -211,10 +249,7 @@ impl Parser<'_> {
                 Some(Value::Array(list)) => list,
                 // A subclass of `Model` has code in place of layers.
                 _ => {
-                    return Err(ImportError::UnsupportedLayer {
-                        path: place.to_owned(),
-                        class: format!("subclassed {class}"),
-                    });
+                    return Err(place_of_model(&format!("{class}, subclassed")).unsupported());
                 }
             },
         };
@@ -266,7 +301,10 @@ impl Parser<'_> {
             .collect();
         let outputs = references("output_layers")?
             .into_iter()
-            .map(|(_, t)| t)
+            .map(|(key, tensor)| OutputConfig {
+                key: key.unwrap_or_else(|| tensor.layer.clone()),
+                tensor,
+            })
             .collect();
         Ok(ModelConfig {
             sequential,
@@ -298,16 +336,17 @@ impl Parser<'_> {
             .ok_or_else(|| invalid(place, format!("a {class} has no name")))?
             .to_owned();
         let path = format!("{prefix}{name}");
-        let place = format!("layer `{path}` ({class})");
+        let place = self::place(&path, &class).to_string();
+        let harmless = config
+            .as_object()
+            .is_some_and(|config| is_fixed_dropout(&class, config));
         // A registered name such as `my_package>MyDense` is a custom class, whatever it is called.
         if let Some(registered) = layer.get("registered_name").and_then(Value::as_str)
             && registered.contains('>')
+            && !harmless
             && !registered.to_ascii_lowercase().starts_with("keras>")
         {
-            return Err(ImportError::UnsupportedLayer {
-                path,
-                class: registered.to_owned(),
-            });
+            return Err(self::place(&path, registered).unsupported());
         }
         let module = layer.get("module").and_then(Value::as_str);
         // Keras 3 leaves modules out of an `.h5` (and then cannot load its own operations); every
@@ -320,13 +359,11 @@ impl Parser<'_> {
                 .is_some();
         let operation =
             unmarked_operation || module.is_some_and(|m| m.starts_with("keras.src.ops."));
-        if !module.is_none_or(is_keras_module) {
-            return Err(ImportError::UnsupportedLayer {
-                path,
-                class: format!("{}.{class}", module.unwrap_or_default()),
-            });
+        if !module.is_none_or(is_keras_module) && !harmless {
+            let class = format!("{}.{class}", module.unwrap_or_default());
+            return Err(self::place(&path, &class).unsupported());
         }
-        let model = if is_model(&class) {
+        let model = if has_layers(&class) {
             Some(self.model(&class, config, &format!("{path}/"), depth + 1, &place)?)
         } else {
             None
@@ -521,6 +558,15 @@ pub(super) fn open_shape(value: &Value) -> Option<Vec<Option<usize>>> {
         .collect()
 }
 
+/// Where errors about a whole model point.
+fn place_of_model(class: &str) -> Place {
+    Place {
+        what: "layer",
+        name: "the model itself".into(),
+        class: class.to_owned(),
+    }
+}
+
 fn object<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value>, ImportError> {
     value
         .as_object()
@@ -531,13 +577,6 @@ fn string<'a>(map: &'a Map<String, Value>, key: &str, place: &str) -> Result<&'a
     map.get(key)
         .and_then(Value::as_str)
         .ok_or_else(|| invalid(place, format!("`{key}` is missing or no string")))
-}
-
-pub(super) fn invalid(place: &str, message: String) -> ImportError {
-    ImportError::Config {
-        place: place.to_owned(),
-        message,
-    }
 }
 
 #[cfg(test)]

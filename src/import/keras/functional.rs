@@ -8,318 +8,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::config::{Argument, Call, LayerConfig, ModelConfig, TensorRef, invalid};
-use super::hdf5::WeightSource;
+use super::call::{Builder, LayerCall, Operand};
+use super::config::{Argument, Call, LayerConfig, ModelConfig, TensorRef};
 use super::layers;
-use super::weights::WeightMap;
-use crate::graph::{Graph, GraphError, NodeId, Op, SourceLayer, Stage};
-use crate::import::{ImportError, Limits};
-use crate::tensor::{AlignedF32, Shape, Tensor};
+use crate::graph::NodeId;
+use crate::import::builder::MAX_NODES;
+use crate::import::error::{ImportError, invalid};
 
-/// Nodes above which a graph is refused: nested models called twice grow exponentially.
-const MAX_NODES: usize = 20_000;
-
-/// Builds the graph; layers call its methods.
-pub(super) struct Builder<'a> {
-    pub(super) graph: Graph,
-    /// Keras 2 and 3 differ in a few formulas.
-    pub(super) keras2: bool,
-    source: &'a dyn WeightSource,
-    weights: &'a WeightMap,
-    limits: &'a Limits,
-    names: HashSet<String>,
-    loaded_bytes: u64,
+/// Walks the models of a file.
+pub(super) struct Walker<'a, 'b> {
+    pub(super) builder: &'b mut Builder<'a>,
     calls: usize,
-    progress: &'a mut dyn FnMut(u64),
 }
 
-/// What a call gets for an argument.
-#[derive(Clone, Debug)]
-pub(super) enum Operand {
-    Node(NodeId),
-    List(Vec<Operand>),
-    Map(Vec<(String, Operand)>),
-    Value(Value),
-}
-
-impl Operand {
-    pub(super) fn nodes(&self, into: &mut Vec<NodeId>) {
-        match self {
-            Self::Node(id) => into.push(*id),
-            Self::List(items) => items.iter().for_each(|i| i.nodes(into)),
-            Self::Map(items) => items.iter().for_each(|(_, i)| i.nodes(into)),
-            Self::Value(_) => {}
-        }
-    }
-}
-
-impl Operand {
-    /// Null, false, or a structure of those: the `mask` of a model with several inputs.
-    pub(super) fn is_off(&self) -> bool {
-        fn off(value: &Value) -> bool {
-            match value {
-                Value::Null | Value::Bool(false) => true,
-                Value::Array(items) => items.iter().all(off),
-                _ => false,
-            }
-        }
-        match self {
-            Self::Node(_) => false,
-            Self::List(items) => items.iter().all(Self::is_off),
-            Self::Map(items) => items.iter().all(|(_, item)| item.is_off()),
-            Self::Value(value) => off(value),
-        }
-    }
-}
-
-/// One call of a layer, with its inputs resolved.
-pub(super) struct LayerCall<'a> {
-    pub(super) layer: &'a LayerConfig,
-    /// Name of its nodes: path, with `:n` for later calls.
-    pub(super) name: String,
-    pub(super) args: Vec<Operand>,
-    pub(super) kwargs: Vec<(String, Operand)>,
-}
-
-impl LayerCall<'_> {
-    /// The tensors among the positional arguments.
-    pub(super) fn inputs(&self) -> Vec<NodeId> {
-        let mut into = Vec::new();
-        self.args.iter().for_each(|a| a.nodes(&mut into));
-        into
-    }
-
-    /// The only input.
-    pub(super) fn input(&self) -> Result<NodeId, ImportError> {
-        match self.inputs().as_slice() {
-            [one] => Ok(*one),
-            other => Err(invalid(
-                &self.layer.place(),
-                format!("expected 1 input, got {}", other.len()),
-            )),
-        }
-    }
-
-    /// Refuses keyword arguments that change the result of a layer.
-    ///
-    /// In Keras 3 `predict` overrides a recorded `training` (and the augmentation layers record
-    /// `true` by default); in Keras 2 `training=True` sticks, as Monte Carlo dropout wants it.
-    fn check_kwargs(&self, keras2: bool) -> Result<(), ImportError> {
-        for (key, value) in &self.kwargs {
-            match value {
-                Operand::Value(Value::Bool(_)) if key == "training" && !keras2 => {}
-                value if value.is_off() => {}
-                _ => {
-                    return Err(ImportError::UnsupportedValue {
-                        path: self.layer.path.clone(),
-                        class: self.layer.class.clone(),
-                        attribute: format!("call argument {key}"),
-                        value: match value {
-                            Operand::Value(v) => v.to_string().into(),
-                            _ => "a tensor".into(),
-                        },
-                        expected: "nothing or false".into(),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'a> Builder<'a> {
-    pub(super) fn new(
-        name: &str,
-        keras2: bool,
-        source: &'a dyn WeightSource,
-        weights: &'a WeightMap,
-        limits: &'a Limits,
-        progress: &'a mut dyn FnMut(u64),
-    ) -> Self {
-        Self {
-            graph: Graph::new(name),
-            keras2,
-            source,
-            weights,
-            limits,
-            names: HashSet::new(),
-            loaded_bytes: 0,
-            calls: 0,
-            progress,
-        }
-    }
-
-    pub(super) fn shape(&self, id: NodeId) -> &Shape {
-        &self.graph.node(id).shape
-    }
-
-    fn unique(&mut self, name: &str) -> String {
-        let mut candidate = name.to_owned();
-        let mut n = 1;
-        // Layer names may contain `/` in Keras 2, so `conv/activation` can be a layer as well.
-        while !self.names.insert(candidate.clone()) {
-            n += 1;
-            candidate = format!("{name}#{n}");
-        }
-        candidate
-    }
-
-    /// Appends an input of the outermost model.
-    pub(super) fn push_input(
-        &mut self,
-        layer: &LayerConfig,
-        shape: Shape,
-    ) -> Result<NodeId, ImportError> {
-        let name = self.unique(&layer.name);
-        let id = self
-            .graph
-            .push_input(name, shape)
-            .map_err(|source| graph_error(layer, source))?;
-        Ok(id)
-    }
-
-    /// Appends a node of the call: named after it, or `<name>/<suffix>`.
-    pub(super) fn push(
-        &mut self,
-        call: &LayerCall,
-        suffix: Option<&str>,
-        op: Op,
-        inputs: &[NodeId],
-    ) -> Result<NodeId, ImportError> {
-        if self.graph.nodes().len() >= MAX_NODES {
-            return Err(invalid(
-                &call.layer.place(),
-                format!("the graph would have more than {MAX_NODES} nodes"),
-            ));
-        }
-        let name = match suffix {
-            None => self.unique(&call.name),
-            Some(suffix) => self.unique(&format!("{}/{suffix}", call.name)),
-        };
-        self.graph
-            .push(name, op, inputs)
-            .map_err(|source| graph_error(call.layer, source))
-    }
-
-    /// Loads a variable of the layer under `<layer path>/<variable>`, once. `stored` is its shape
-    /// in the file, `shape` the one it gets.
-    pub(super) fn weight(
-        &mut self,
-        call: &LayerCall,
-        variable: &str,
-        stored: &[usize],
-        shape: &[usize],
-    ) -> Result<String, ImportError> {
-        let key = format!("{}/{variable}", call.layer.path);
-        if !self.graph.tensors.contains_key(&key) {
-            let buffer = self.read(call.layer, variable, stored)?;
-            self.insert(call.layer, key.clone(), shape, buffer)?;
-        }
-        Ok(key)
-    }
-
-    /// Reads a variable to compute with it.
-    pub(super) fn read(
-        &mut self,
-        layer: &LayerConfig,
-        variable: &str,
-        shape: &[usize],
-    ) -> Result<AlignedF32, ImportError> {
-        let dataset = self.weights.dataset(layer, variable)?;
-        let got = self.source.shape(dataset).unwrap_or_default();
-        if got != shape {
-            return Err(ImportError::WeightShape {
-                path: layer.path.clone(),
-                class: layer.class.clone(),
-                weight: variable.to_owned(),
-                expected: Shape::new(shape),
-                got: Shape::new(got),
-            });
-        }
-        // The shape is the dataset's own, whose claim was checked against the file's length.
-        let len = Shape::new(shape).len();
-        self.loaded_bytes = self.loaded_bytes.saturating_add(len as u64 * 4);
-        if self.loaded_bytes > self.limits.max_weight_bytes {
-            return Err(ImportError::TooLarge {
-                what: format!("the weights up to {}", layer.place()),
-                got: self.loaded_bytes,
-                limit: self.limits.max_weight_bytes,
-            });
-        }
-        let mut buffer = AlignedF32::zeroed(len);
-        self.source.read(dataset, buffer.as_mut_slice())?;
-        (self.progress)(self.loaded_bytes);
-        Ok(buffer)
-    }
-
-    /// The shape of a variable as stored.
-    pub(super) fn stored_shape(
-        &self,
-        layer: &LayerConfig,
-        variable: &str,
-    ) -> Result<&'a [usize], ImportError> {
-        let dataset = self.weights.dataset(layer, variable)?;
-        Ok(self.source.shape(dataset).unwrap_or_default())
-    }
-
-    /// Stores a tensor that a layer made.
-    pub(super) fn insert(
-        &mut self,
-        layer: &LayerConfig,
-        key: String,
-        shape: &[usize],
-        buffer: AlignedF32,
-    ) -> Result<(), ImportError> {
-        let tensor = Tensor::from_aligned(Shape::new(shape), buffer)
-            .map_err(|e| invalid(&layer.place(), e.to_string()))?;
-        self.graph.tensors.insert(key, tensor);
-        Ok(())
-    }
-
-    /// Appends `x * scale + shift`; each has one value, or one a channel.
-    pub(super) fn scale_shift(
-        &mut self,
-        call: &LayerCall,
-        suffix: Option<&str>,
-        input: NodeId,
-        scale: &[f64],
-        shift: &[f64],
-    ) -> Result<NodeId, ImportError> {
-        // Calls of a weighted layer share its tensors; a constant belongs to its call.
-        let owner = if layers::variables(call.layer)?.is_empty() {
-            &call.name
-        } else {
-            &call.layer.path
-        };
-        let prefix = match suffix {
-            None => owner.clone(),
-            Some(suffix) => format!("{owner}/{suffix}"),
-        };
-        let keys = [format!("{prefix}/scale"), format!("{prefix}/shift")];
-        for (key, values) in keys.iter().zip([scale, shift]) {
-            let mut buffer = AlignedF32::zeroed(values.len());
-            for (to, &value) in buffer.as_mut_slice().iter_mut().zip(values) {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "folded in f64, stored as f32"
-                )]
-                {
-                    *to = value as f32;
-                }
-            }
-            self.insert(call.layer, key.clone(), &[values.len()], buffer)?;
-        }
-        let [scale, shift] = keys;
-        self.push(call, suffix, Op::ScaleShift { scale, shift }, &[input])
-    }
-
-    /// Records that the layer's output is the node's value.
-    fn mark(&mut self, id: NodeId, name: &str, class: &str) {
-        self.graph.layers_mut(id).push(SourceLayer {
-            name: name.to_owned(),
-            class: class.to_owned(),
-            stage: Stage::Output,
-        });
+impl<'a, 'b> Walker<'a, 'b> {
+    pub(super) fn new(builder: &'b mut Builder<'a>) -> Self {
+        Self { builder, calls: 0 }
     }
 
     /// Inlines a model. `prefix` is that of its layers' node names. Returns its outputs.
@@ -352,7 +56,9 @@ impl<'a> Builder<'a> {
                 .ok_or_else(|| {
                     invalid(place, format!("there is no input layer `{}`", input.layer))
                 })?;
-            self.mark(id, &format!("{prefix}{}", layer.name), &layer.class);
+            self.builder
+                .graph
+                .mark(id, &format!("{prefix}{}", layer.name), &layer.class);
             wiring.set(&layer.name, 0, vec![id]);
         }
         // Configurations are in topological order, so one pass is the rule; each further pass
@@ -380,7 +86,7 @@ impl<'a> Builder<'a> {
                 let (layer, index) = waiting.first().map_or((None, 0), |(l, i)| (Some(*l), *i));
                 let missing = layer.and_then(|l| wiring.first_missing(&l.calls[index]));
                 return Err(invalid(
-                    &layer.map_or_else(|| place.to_owned(), LayerConfig::place),
+                    &layer.map_or_else(|| place.to_owned(), |l| l.place().to_string()),
                     match missing {
                         Some(t) => format!("its input `{}` is never computed", t.layer),
                         None => "its inputs are never computed".into(),
@@ -392,7 +98,8 @@ impl<'a> Builder<'a> {
         model
             .outputs
             .iter()
-            .map(|t| {
+            .map(|output| {
+                let t = &output.tensor;
                 wiring.get(t).ok_or_else(|| {
                     invalid(place, format!("its output `{}` is never computed", t.layer))
                 })
@@ -415,22 +122,20 @@ impl<'a> Builder<'a> {
         };
         for layer in &model.layers {
             if layer.class == "InputLayer" {
-                self.mark(value, &format!("{prefix}{}", layer.name), &layer.class);
+                self.builder
+                    .graph
+                    .mark(value, &format!("{prefix}{}", layer.name), &layer.class);
                 continue;
             }
-            let call = LayerCall {
-                layer,
-                name: format!("{prefix}{}", layer.name),
-                args: vec![Operand::Node(value)],
-                kwargs: Vec::new(),
-            };
+            let name = format!("{prefix}{}", layer.name);
+            let call = LayerCall::new(layer, name, vec![Operand::Node(value)], Vec::new())?;
             value = match self.emit(&call)?.as_slice() {
                 [one] => *one,
                 other => {
-                    return Err(invalid(
-                        &layer.place(),
-                        format!("expected 1 output in a Sequential, got {}", other.len()),
-                    ));
+                    return Err(layer.place().invalid(format!(
+                        "expected 1 output in a Sequential, got {}",
+                        other.len()
+                    )));
                 }
             };
         }
@@ -455,34 +160,31 @@ impl<'a> Builder<'a> {
             .iter()
             .map(|(k, a)| (k.clone(), wiring.operand(a)))
             .collect();
-        self.emit(&LayerCall {
-            layer,
-            name,
-            args,
-            kwargs,
-        })
+        self.emit(&LayerCall::new(layer, name, args, kwargs)?)
     }
 
     fn emit(&mut self, call: &LayerCall<'a>) -> Result<Vec<NodeId>, ImportError> {
         self.calls += 1;
         if self.calls > 4 * MAX_NODES {
-            return Err(invalid(
-                &call.layer.place(),
-                format!("layers are called more than {} times", 4 * MAX_NODES),
-            ));
+            return Err(call.site.place.invalid(format!(
+                "layers are called more than {} times",
+                4 * MAX_NODES
+            )));
         }
         if !layers::takes_call_arguments(call.layer) {
-            call.check_kwargs(self.keras2)?;
+            call.check_kwargs(self.builder.keras2)?;
         }
         let outputs = if let Some(model) = &call.layer.model {
             let inputs = model_inputs(model, call)?;
-            let prefix = format!("{}/", call.name);
-            self.model(model, &prefix, &inputs, &call.layer.place())?
+            let prefix = format!("{}/", call.site.name);
+            self.model(model, &prefix, &inputs, &call.site.place.to_string())?
         } else {
-            vec![layers::emit(self, call)?]
+            vec![layers::emit(self.builder, call)?]
         };
         if let [one] = outputs.as_slice() {
-            self.mark(*one, &call.name, &call.layer.class);
+            self.builder
+                .graph
+                .mark(*one, &call.site.name, &call.layer.class);
         }
         Ok(outputs)
     }
@@ -502,10 +204,10 @@ fn model_inputs(model: &ModelConfig, call: &LayerCall) -> Result<Vec<NodeId>, Im
                 .find(|(key, _)| *key == input.key || *key == input.layer);
             match found {
                 Some((_, Operand::Node(id))) => Ok(*id),
-                _ => Err(invalid(
-                    &call.layer.place(),
-                    format!("its input `{}` is not given", input.key),
-                )),
+                _ => Err(call
+                    .site
+                    .place
+                    .invalid(format!("its input `{}` is not given", input.key))),
             }
         })
         .collect()
@@ -583,7 +285,7 @@ fn first_indices(model: &ModelConfig) -> BTreeMap<String, usize> {
         .iter()
         .flat_map(|l| &l.calls)
         .flat_map(Call::tensors)
-        .chain(&model.outputs);
+        .chain(model.outputs.iter().map(|output| &output.tensor));
     for t in references {
         let high = highest.entry(&t.layer).or_insert(t.call);
         *high = t.call.max(*high);
@@ -602,28 +304,11 @@ fn first_indices(model: &ModelConfig) -> BTreeMap<String, usize> {
         .collect()
 }
 
-fn graph_error(layer: &LayerConfig, source: GraphError) -> ImportError {
-    ImportError::Graph {
-        path: layer.path.clone(),
-        class: layer.class.clone(),
-        source: Box::new(source),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::config::OutputConfig;
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn a_mask_of_nothing_is_nothing() {
-        let nothing = || Operand::Value(Value::Null);
-        let named = Operand::Map(vec![("p".into(), nothing()), ("q".into(), nothing())]);
-        assert!(named.is_off());
-        assert!(Operand::Value(json!([null, [false]])).is_off());
-        assert!(!Operand::Value(json!([null, true])).is_off());
-        assert!(!Operand::List(vec![nothing(), Operand::Node(NodeId(0))]).is_off());
-    }
 
     #[test]
     fn nested_models_are_counted_from_the_index_that_is_used() {
@@ -640,7 +325,11 @@ mod tests {
                 .unwrap()
                 .model;
             model.layers[0].calls = (0..calls).map(|_| Call::default()).collect();
-            model.outputs = references.iter().map(|&i| refer(i)).collect();
+            let output = |&i| OutputConfig {
+                key: "inner".into(),
+                tensor: refer(i),
+            };
+            model.outputs = references.iter().map(output).collect();
             first_indices(&model).get("inner").copied().unwrap_or(0)
         };
         assert_eq!(first(1, &[0]), 0);

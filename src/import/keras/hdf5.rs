@@ -2,14 +2,17 @@
 //!
 //! All datasets are listed once when the file is opened (bounded in count and depth), so the rest
 //! of the importer looks weights up by path. Backslashes in names become slashes: Keras on
-//! Windows wrote whole paths as one name.
+//! Windows wrote whole paths as one name (`layers\\conv2d`), so that the group `layers` itself is
+//! not in the file. Source: keras-team/keras issue 18528.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions};
 
-use super::archive::SourceBytes;
-use crate::import::{ImportError, Limits};
+use crate::import::bytes::SourceBytes;
+use crate::import::error::ImportError;
+use crate::import::options::Limits;
+use crate::import::weights::{Element, WeightSource};
 
 /// Groups and datasets above which a file is refused; EfficientNetV2L has about 5000.
 const MAX_OBJECTS: usize = 200_000;
@@ -18,32 +21,6 @@ const MAX_DEPTH: usize = 64;
 /// Bytes of declared data that one byte of file may stand for, beyond a floor of 64 MiB. Keras
 /// does not compress; this leaves room for files repacked with gzip.
 const MAX_EXPANSION: u64 = 100;
-
-/// Named arrays of numbers, and the text attributes beside them.
-pub(super) trait WeightSource {
-    /// Paths of all arrays, in order.
-    fn paths(&self) -> Box<dyn Iterator<Item = &str> + '_>;
-    /// Extents of an array; `None` if there is none of that name.
-    fn shape(&self, path: &str) -> Option<&[usize]>;
-    /// Whether the array holds integers (counters, random generator states).
-    fn is_integer(&self, path: &str) -> bool;
-    /// Whether there is a group of that name.
-    fn has_group(&self, path: &str) -> bool;
-    /// Reads an array as f32, in row-major order, into a buffer of its length.
-    fn read(&self, path: &str, into: &mut [f32]) -> Result<(), ImportError>;
-    /// The strings of a text attribute of a group (`""` is the root); `None` if absent.
-    fn strings(&self, group: &str, attribute: &str) -> Result<Option<Vec<String>>, ImportError>;
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Element {
-    F16,
-    BF16,
-    F32,
-    F64,
-    Integer,
-    Other,
-}
 
 struct Entry {
     dataset: Dataset,
@@ -55,8 +32,8 @@ struct Entry {
 pub(super) struct Hdf5Weights {
     file: Hdf5File,
     entries: BTreeMap<String, Entry>,
-    /// Normalised path to the name as stored.
-    groups: BTreeMap<String, String>,
+    /// Path to the name as stored; `None` for the parent of a name that has its slash inside.
+    groups: BTreeMap<String, Option<String>>,
 }
 
 impl Hdf5Weights {
@@ -99,7 +76,11 @@ impl Hdf5Weights {
                 return Err(refuse(&place, "the same group is linked twice".into()));
             }
             let (groups, datasets) = group.members().map_err(|e| error(&place, &e))?;
-            self.groups.insert(path.clone(), stored.clone());
+            for (slash, _) in path.match_indices('/') {
+                let parent = path[..slash].to_owned();
+                self.groups.entry(parent).or_insert(None);
+            }
+            self.groups.insert(path.clone(), Some(stored.clone()));
             for dataset in datasets {
                 let path = join(&path, &dataset.name().replace('\\', "/"));
                 let place = format!("HDF5 dataset `{path}`");
@@ -164,7 +145,7 @@ impl Hdf5Weights {
         group: &str,
         attribute: &str,
     ) -> Result<Option<Vec<String>>, ImportError> {
-        let Some(stored) = self.groups.get(group) else {
+        let Some(Some(stored)) = self.groups.get(group) else {
             return Ok(None);
         };
         let place = format!("HDF5 attribute `{attribute}` of group `{group}`");
@@ -193,23 +174,60 @@ impl Hdf5Weights {
     }
 }
 
-impl WeightSource for Hdf5Weights {
-    fn paths(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.entries.keys().map(String::as_str))
+impl Hdf5Weights {
+    /// Paths of all arrays, in order.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
     }
 
-    fn shape(&self, path: &str) -> Option<&[usize]> {
-        self.entries.get(path).map(|e| e.shape.as_slice())
+    /// Paths of the arrays below a group, in order.
+    pub(super) fn paths_below(&self, group: &str) -> impl Iterator<Item = &str> {
+        let from = format!("{group}/");
+        let until = format!("{group}0"); // `0` comes after `/`.
+        self.entries
+            .range(from..until)
+            .map(|(path, _)| path.as_str())
     }
 
-    fn is_integer(&self, path: &str) -> bool {
+    /// Whether the array holds integers (counters, random generator states).
+    pub(super) fn is_integer(&self, path: &str) -> bool {
         self.entries
             .get(path)
             .is_some_and(|e| e.element == Element::Integer)
     }
 
-    fn has_group(&self, path: &str) -> bool {
+    /// Whether there is a group of that name.
+    pub(super) fn has_group(&self, path: &str) -> bool {
         self.groups.contains_key(path)
+    }
+
+    /// The strings of a text attribute of a group (`""` is the root); `None` if absent.
+    pub(super) fn strings(
+        &self,
+        group: &str,
+        attribute: &str,
+    ) -> Result<Option<Vec<String>>, ImportError> {
+        if let Some(strings) = self.group_attribute(group, attribute)? {
+            return Ok(Some(strings));
+        }
+        // Past 64 KiB Keras cuts a list of names into `layer_names0`, `layer_names1`, ...
+        let mut joined = Vec::new();
+        let mut parts = 0;
+        while let Some(part) = self.group_attribute(group, &format!("{attribute}{parts}"))? {
+            joined.extend(part);
+            parts += 1;
+        }
+        Ok((parts > 0).then_some(joined))
+    }
+}
+
+impl WeightSource for Hdf5Weights {
+    fn shape(&self, path: &str) -> Option<&[usize]> {
+        self.entries.get(path).map(|e| e.shape.as_slice())
+    }
+
+    fn element(&self, path: &str) -> Option<Element> {
+        self.entries.get(path).map(|e| e.element)
     }
 
     fn read(&self, path: &str, into: &mut [f32]) -> Result<(), ImportError> {
@@ -251,20 +269,6 @@ impl WeightSource for Hdf5Weights {
                 "expected floating-point numbers of 16, 32 or 64 bits".into(),
             )),
         }
-    }
-
-    fn strings(&self, group: &str, attribute: &str) -> Result<Option<Vec<String>>, ImportError> {
-        if let Some(strings) = self.group_attribute(group, attribute)? {
-            return Ok(Some(strings));
-        }
-        // Past 64 KiB Keras cuts a list of names into `layer_names0`, `layer_names1`, ...
-        let mut joined = Vec::new();
-        let mut parts = 0;
-        while let Some(part) = self.group_attribute(group, &format!("{attribute}{parts}"))? {
-            joined.extend(part);
-            parts += 1;
-        }
-        Ok((parts > 0).then_some(joined))
     }
 }
 

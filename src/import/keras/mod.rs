@@ -3,31 +3,38 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
-use memmap2::Mmap;
 use serde_json::Value;
 
-use super::sniff::Container;
-use super::{ImportError, ImportOptions, Progress};
-use crate::graph::{Graph, NodeId};
+use super::archive::{self, Archive};
+use super::builder::GraphBuilder;
+use super::bytes::SourceBytes;
+use super::error::{ImportError, invalid};
+use super::options::{ImportOptions, Imported, LabelsFile, Progress};
+use super::sniff::KerasFile;
+use crate::graph::NodeId;
 use crate::tensor::Shape;
 
-mod archive;
 mod attributes;
+mod call;
+mod compile;
 mod config;
 mod functional;
 mod hdf5;
 mod layers;
+mod variables;
 mod weights;
 
-pub use layers::{SupportedLayer, supported_layers};
+pub(super) use layers::supported_ops;
 
-use archive::SourceBytes;
-use config::{LayerConfig, ModelConfig, Root, invalid};
-use functional::Builder;
-use hdf5::{Hdf5Weights, WeightSource};
+use call::Builder;
+use config::{LayerConfig, ModelConfig, Root};
+use functional::Walker;
+use hdf5::Hdf5Weights;
 use weights::Layout;
+
+/// Bytes of a file of class names beyond which it is none.
+const MAX_LABEL_BYTES: u64 = 1 << 20;
 
 /// What the container gave.
 struct Parts {
@@ -36,21 +43,22 @@ struct Parts {
     layout: Layout,
     version: Option<String>,
     container: &'static str,
+    labels: Option<LabelsFile>,
 }
 
+/// Imports from the bytes of a file and what is known of its container.
 pub(super) fn import(
-    map: Mmap,
-    container: Container,
+    container: KerasFile,
+    bytes: &SourceBytes,
     path: &str,
     options: &ImportOptions,
     progress: &mut dyn FnMut(Progress),
-) -> Result<(Graph, String), ImportError> {
-    let map = Arc::new(map);
-    let file_bytes = map.len() as u64;
-    // A `.keras` is gone through twice: once for its checksums, once for the weights.
+) -> Result<Imported, ImportError> {
+    let file_bytes = bytes.as_ref().len() as u64;
+    // A zip is gone through twice: once for its checksums, once for the weights.
     let total_bytes = match container {
-        Container::Zip => file_bytes * 2,
-        Container::Hdf5 => file_bytes,
+        KerasFile::Archive(_) | KerasFile::Packed { .. } => file_bytes * 2,
+        KerasFile::Hdf5 => file_bytes,
     };
     let mut report = |done: u64| {
         progress(Progress {
@@ -59,10 +67,15 @@ pub(super) fn import(
         });
     };
     let parts = match container {
-        Container::Zip => from_archive(&map, path, options, &mut report)?,
-        Container::Hdf5 => from_hdf5(&map, path, options)?,
+        KerasFile::Archive(archive) => from_archive(archive, path, options, &mut report)?,
+        KerasFile::Hdf5 => from_hdf5(bytes.clone(), path, options)?,
+        KerasFile::Packed {
+            archive,
+            model,
+            labels,
+        } => from_packed(archive, &model, labels, options, &mut report)?,
     };
-    check_classes(&parts.root.model)?;
+    check_layers(&parts.root.model)?;
     let weights = weights::resolve(&parts.root.model, &parts.source, parts.layout)?;
     let keras2 = match major(parts.version.as_deref()) {
         Some(major) => major < 3,
@@ -70,27 +83,33 @@ pub(super) fn import(
     };
     let checked = total_bytes - file_bytes;
     let mut loaded = |bytes: u64| report(checked + bytes);
-    let mut builder = Builder::new(
-        &parts.root.name,
-        keras2,
-        &parts.source,
-        &weights,
-        &options.limits,
-        &mut loaded,
-    );
-    build(&mut builder, &parts.root.model, options)?;
-    let graph = builder.graph;
+    let graph = GraphBuilder::new(&parts.root.name, &options.limits, &mut loaded);
+    let mut builder = Builder::new(graph, keras2, &parts.source, &weights);
+    let outputs = build(&mut builder, &parts.root.model, options)?;
+    let asked = options.output.as_deref();
+    let (graph, chosen) = builder.graph.finish(&outputs, asked, "the model")?;
     weights::check_unused(&parts.source, parts.layout, &weights)?;
     report(total_bytes);
     let version = parts.version.unwrap_or_else(|| {
         let guess = if keras2 { "2" } else { "3" };
         guess.into()
     });
-    Ok((graph, format!("keras {version} ({})", parts.container)))
+    let names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
+    Ok(Imported {
+        graph,
+        loss: parts
+            .root
+            .losses
+            .as_ref()
+            .and_then(|losses| losses.of(chosen, &names)),
+        source_format: format!("keras {version} ({})", parts.container),
+        source_bytes: file_bytes,
+        labels: parts.labels,
+    })
 }
 
 fn from_archive(
-    map: &Arc<Mmap>,
+    mut archive: Archive,
     path: &str,
     options: &ImportOptions,
     checked: &mut dyn FnMut(u64),
@@ -98,15 +117,33 @@ fn from_archive(
     if options.config.is_some() {
         return Err(ImportError::ConfigTwice { path: path.into() });
     }
-    let archive = archive::open(map, &options.limits, checked)?;
-    let root = config::parse(&archive.config, "`config.json`")?;
-    let source = Hdf5Weights::open(archive.weights, &options.limits)?;
+    if !archive.has("model.weights.h5") {
+        let message = if archive.has("model.weights.npz") {
+            "its weights are `model.weights.npz`, which is not supported: save it with h5py installed"
+        } else {
+            "it has no `model.weights.h5`"
+        };
+        return Err(ImportError::Archive {
+            place: "the zip archive".into(),
+            message: message.into(),
+        });
+    }
+    let metadata = if archive.has("metadata.json") {
+        Some(archive.small("metadata.json", 1 << 20)?)
+    } else {
+        None
+    };
+    let config = archive.small("config.json", options.limits.max_config_bytes)?;
+    // The HDF5 file may also hold the optimizer's state, twice the weights for Adam.
+    let limit = options.limits.max_weight_bytes.saturating_mul(4);
+    let weights = archive.large("model.weights.h5", limit, checked)?;
+    let root = config::parse(&config, "`config.json`")?;
+    let source = Hdf5Weights::open(weights, &options.limits)?;
     let layout = Layout::find(&source)?.ok_or_else(|| ImportError::Hdf5 {
-        place: "zip entry `model.weights.h5`".into(),
+        place: archive::place("model.weights.h5"),
         message: "it has no group `layers`".into(),
     })?;
-    let version = archive
-        .metadata
+    let version = metadata
         .and_then(|json| serde_json::from_slice::<Value>(&json).ok())
         .and_then(|v| v.get("keras_version")?.as_str().map(clean_version));
     Ok(Parts {
@@ -115,11 +152,38 @@ fn from_archive(
         layout,
         version,
         container: ".keras",
+        labels: None,
     })
 }
 
-fn from_hdf5(map: &Arc<Mmap>, path: &str, options: &ImportOptions) -> Result<Parts, ImportError> {
-    let bytes = SourceBytes::Mapped(Arc::clone(map), 0..map.len());
+/// An `.h5` in a zip, with the names of its classes.
+fn from_packed(
+    mut archive: Archive,
+    model: &str,
+    labels: Option<String>,
+    options: &ImportOptions,
+    checked: &mut dyn FnMut(u64),
+) -> Result<Parts, ImportError> {
+    let labels = match labels {
+        Some(name) => {
+            let bytes = archive.small(&name, MAX_LABEL_BYTES)?;
+            Some(LabelsFile { name, bytes })
+        }
+        None => None,
+    };
+    let limit = options.limits.max_weight_bytes.saturating_mul(4);
+    let bytes = archive.large(model, limit, checked)?;
+    let mut parts = from_hdf5(bytes, model, options)?;
+    parts.labels = labels;
+    parts.container = ".h5 in a zip";
+    Ok(parts)
+}
+
+fn from_hdf5(
+    bytes: SourceBytes,
+    path: &str,
+    options: &ImportOptions,
+) -> Result<Parts, ImportError> {
     let source = Hdf5Weights::open(bytes, &options.limits)?;
     let one = |group: &str, attribute: &str| -> Result<Option<String>, ImportError> {
         Ok(source
@@ -127,7 +191,7 @@ fn from_hdf5(map: &Arc<Mmap>, path: &str, options: &ImportOptions) -> Result<Par
             .and_then(|list| list.into_iter().next()))
     };
     let embedded = one("", "model_config")?;
-    let (root, container) = match (&embedded, &options.config) {
+    let (mut root, container) = match (&embedded, &options.config) {
         (Some(_), Some(_)) => return Err(ImportError::ConfigTwice { path: path.into() }),
         (Some(json), None) => {
             check_config_size(json.len() as u64, options)?;
@@ -146,6 +210,10 @@ fn from_hdf5(map: &Arc<Mmap>, path: &str, options: &ImportOptions) -> Result<Par
         message: "it has neither `layer_names` nor a group `layers`, so Keras did not write it"
             .into(),
     })?;
+    if let Some(training) = one("", "training_config")? {
+        check_config_size(training.len() as u64, options)?;
+        root.losses = root.losses.or_else(|| compile::losses_of_text(&training));
+    }
     let version = match one("", "keras_version")? {
         Some(version) => Some(version),
         None => one("model_weights", "keras_version")?,
@@ -158,6 +226,7 @@ fn from_hdf5(map: &Arc<Mmap>, path: &str, options: &ImportOptions) -> Result<Par
         layout,
         version,
         container,
+        labels: None,
     })
 }
 
@@ -200,26 +269,29 @@ fn read_config(path: &Path, options: &ImportOptions) -> Result<Vec<u8>, ImportEr
     Ok(json)
 }
 
-fn check_classes(model: &ModelConfig) -> Result<(), ImportError> {
+/// Refuses what no weights could help: unknown classes, and layers that Keras has quantized.
+fn check_layers(model: &ModelConfig) -> Result<(), ImportError> {
     for layer in &model.layers {
         layers::check_class(layer)?;
+        if let Some(form) = attributes::quantization(layer) {
+            return Err(ImportError::Quantized {
+                place: layer.place(),
+                form,
+            });
+        }
         if let Some(model) = &layer.model {
-            check_classes(model)?;
+            check_layers(model)?;
         }
     }
     Ok(())
 }
 
+/// Builds the graph; returns its outputs, each with a name that no other has.
 fn build<'a>(
     builder: &mut Builder<'a>,
     model: &'a ModelConfig,
     options: &ImportOptions,
-) -> Result<(), ImportError> {
-    if model.outputs.len() > 1 {
-        return Err(ImportError::Outputs {
-            names: model.outputs.iter().map(|t| t.layer.clone()).collect(),
-        });
-    }
+) -> Result<Vec<(String, NodeId)>, ImportError> {
     let mut sizes = InputSizes {
         asked: options.input_size,
         used: false,
@@ -240,7 +312,10 @@ fn build<'a>(
                 )
             })?;
         let shape = sizes.shape(&layer.name, input_shape(layer).as_deref())?;
-        inputs.push(builder.push_input(layer, shape)?);
+        let id = builder
+            .graph
+            .push_input(&layer.place(), &layer.name, shape)?;
+        inputs.push(id);
     }
     if let (Some([h, w]), false) = (options.input_size, sizes.used) {
         let first = inputs.first().map(|&id| builder.graph.node(id));
@@ -250,19 +325,21 @@ fn build<'a>(
             message: format!("it is fixed, so a size of {h}x{w} must not be given"),
         });
     }
-    let outputs = builder.model(model, "", &inputs, "the model")?;
-    let [output] = outputs.as_slice() else {
-        return Err(ImportError::Outputs {
-            names: outputs
-                .iter()
-                .map(|&id| builder.graph.node(id).name.clone())
-                .collect(),
+    let values = Walker::new(builder).model(model, "", &inputs, "the model")?;
+    let mut names: Vec<String> = Vec::with_capacity(values.len());
+    for (i, &id) in values.iter().enumerate() {
+        let named = model.outputs.get(i);
+        let name = named.map_or_else(|| builder.graph.node(id).name.clone(), |o| o.key.clone());
+        let count = names
+            .iter()
+            .filter(|n| **n == name || n.starts_with(&format!("{name}:")))
+            .count();
+        names.push(match count {
+            0 => name,
+            n => format!("{name}:{n}"),
         });
-    };
-    builder
-        .graph
-        .set_output(*output)
-        .map_err(|e| invalid("the model", e.to_string()))
+    }
+    Ok(names.into_iter().zip(values).collect())
 }
 
 /// `batch_shape` is Keras 3, `batch_input_shape` Keras 2; both include the batch axis.
@@ -298,17 +375,9 @@ fn implied_input(
     let shape = shape.or_else(|| model.built_for.clone());
     let shape = sizes.shape(&first.name, shape.as_deref())?;
     // The name that Keras 2 gives to such an input.
-    let named = LayerConfig {
-        class: "InputLayer".into(),
-        name: format!("{}_input", first.name),
-        path: format!("{}_input", first.name),
-        operation: false,
-        attributes: Default::default(),
-        calls: Vec::new(),
-        model: None,
-        shared_id: None,
-    };
-    builder.push_input(&named, shape)
+    let name = format!("{}_input", first.name);
+    let place = config::place(&name, "InputLayer");
+    builder.graph.push_input(&place, &name, shape)
 }
 
 /// Completes open input shapes.

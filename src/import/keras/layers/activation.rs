@@ -3,11 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::super::attributes::Attributes;
+use super::super::call::{Builder, LayerCall};
 use super::super::config::{LayerConfig, is_keras_module};
-use super::super::functional::{Builder, LayerCall};
 use crate::activation::Activation;
 use crate::graph::{NodeId, Op};
-use crate::import::ImportError;
+use crate::import::error::{ImportError, LAMBDA};
+use crate::import::functions::{self, narrow};
 
 /// An elementwise function, or the one that is not.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,6 +96,9 @@ fn parse(
         },
         Value::Object(map) => {
             let class = map.get("class_name").and_then(Value::as_str).unwrap_or("");
+            if is_lambda(class, map) {
+                return attributes.refuse("activation", &LAMBDA.into(), EXPECTED);
+            }
             // A function from elsewhere may bear the name of a built-in.
             let custom = map
                 .get("module")
@@ -114,6 +118,13 @@ fn parse(
         }
         _ => refuse(),
     }
+}
+
+/// The byte code of a lambda, with its defaults and closure: as Keras 3 writes it inside of a layer,
+/// and as it writes one anywhere else.
+fn is_lambda(class: &str, map: &Map<String, Value>) -> bool {
+    let code = map.get("value").and_then(|value| value.get(0));
+    class == "__lambda__" || (class.is_empty() && code.is_some_and(Value::is_string))
 }
 
 /// An activation layer given as the `activation` of another layer.
@@ -170,35 +181,12 @@ pub(super) fn named(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, I
     push(builder, call, None, function, input)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "activations are f32")]
-fn narrow(value: f64) -> f32 {
-    value as f32
-}
-
 fn relu_function(attributes: &Attributes) -> Result<Activation, ImportError> {
     let max_value = attributes.number("max_value")?.map(narrow);
     // `negative_slope` was `alpha` in the functional form of Keras 2.
     let negative_slope = narrow(attributes.number("negative_slope")?.unwrap_or(0.0));
     let threshold = narrow(attributes.number("threshold")?.unwrap_or(0.0));
-    Ok(general_relu(max_value, negative_slope, threshold))
-}
-
-#[expect(clippy::float_cmp, reason = "attributes are exact values")]
-pub(super) fn general_relu(
-    max_value: Option<f32>,
-    negative_slope: f32,
-    threshold: f32,
-) -> Activation {
-    match (max_value, negative_slope, threshold) {
-        (None, slope, t) if slope == 0.0 && t == 0.0 => Activation::Relu,
-        (Some(max), slope, t) if max == 6.0 && slope == 0.0 && t == 0.0 => Activation::Relu6,
-        (None, slope, 0.0) => Activation::LeakyRelu { slope },
-        _ => Activation::ReluGeneral {
-            max_value,
-            negative_slope,
-            threshold,
-        },
-    }
+    Ok(functions::relu(max_value, negative_slope, threshold))
 }
 
 pub(super) fn relu(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
@@ -278,18 +266,5 @@ mod tests {
         };
         assert!((value(true) - 0.7).abs() < 1e-6);
         assert!((value(false) - 2.0 / 3.0).abs() < 1e-6);
-    }
-
-    #[test]
-    fn relu_attributes_become_the_simplest_function() {
-        assert_eq!(general_relu(None, 0.0, 0.0), Activation::Relu);
-        assert_eq!(general_relu(Some(6.0), 0.0, 0.0), Activation::Relu6);
-        assert_eq!(
-            general_relu(None, 0.1, 0.0),
-            Activation::LeakyRelu { slope: 0.1 }
-        );
-        let general = general_relu(Some(4.0), 0.5, 1.0);
-        assert!((general.apply(5.0) - 4.0).abs() < 1e-6);
-        assert!((general.apply(0.0) + 0.5).abs() < 1e-6);
     }
 }

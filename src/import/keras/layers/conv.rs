@@ -1,55 +1,12 @@
 //! Conv2D, DepthwiseConv2D, SeparableConv2D, Dense.
 
-use serde_json::Value;
-
 use super::super::attributes::Attributes;
-use super::super::functional::{Builder, LayerCall};
+use super::super::call::{Builder, LayerCall};
 use super::activation;
+use super::window::window;
 use crate::activation::Activation;
 use crate::graph::{Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, NodeId, Op, Padding, Window};
-use crate::import::ImportError;
-
-/// Reads strides, dilation and padding; `same` is resolved for an input of `h x w`.
-pub(super) fn window(
-    attributes: &Attributes,
-    kernel: [usize; 2],
-    strides: [usize; 2],
-    dilations: [usize; 2],
-    hw: [usize; 2],
-) -> Result<Window, ImportError> {
-    let padding = match attributes.get("padding") {
-        None => Padding::default(),
-        Some(Value::String(s)) if s.eq_ignore_ascii_case("valid") => Padding::default(),
-        Some(Value::String(s)) if s.eq_ignore_ascii_case("same") => {
-            let [top, bottom] = same(hw[0], kernel[0], strides[0], dilations[0]);
-            let [left, right] = same(hw[1], kernel[1], strides[1], dilations[1]);
-            Padding {
-                top,
-                left,
-                bottom,
-                right,
-            }
-        }
-        Some(other) => return attributes.refuse("padding", other, "`same` or `valid`"),
-    };
-    Ok(Window {
-        kernel,
-        strides,
-        dilations,
-        padding,
-    })
-}
-
-/// TensorFlow's rule: as much as makes `ceil(len / stride)` outputs, the odd one after.
-/// <https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2>
-fn same(len: usize, kernel: usize, stride: usize, dilation: usize) -> [usize; 2] {
-    let span = (kernel - 1).saturating_mul(dilation).saturating_add(1);
-    let reach = (len.div_ceil(stride) - 1)
-        .saturating_mul(stride)
-        .saturating_add(span);
-    let total = reach.saturating_sub(len);
-    [total / 2, total - total / 2]
-}
+use crate::import::error::ImportError;
 
 /// `[h, w, c]` of the input, or of zeros that the graph will refuse with a better message.
 fn hwc(builder: &Builder, input: NodeId) -> [usize; 3] {
@@ -149,7 +106,7 @@ pub(super) fn separable(builder: &mut Builder, call: &LayerCall) -> Result<NodeI
     let channels = builder.shape(depthwise).channels();
     let filters = attributes.count("filters")?;
     if attributes.count_or("groups", 1)? != 1 {
-        let value = attributes.get("groups").unwrap_or(&Value::Null);
+        let value = attributes.get("groups").unwrap_or(&serde_json::Value::Null);
         return attributes.refuse("groups", value, "1");
     }
     let shape = [1, 1, channels, filters];
@@ -190,29 +147,4 @@ pub(super) fn dense(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, I
     let id = activation::of_layer(builder, call, &attributes, id)?;
     attributes.finish()?;
     Ok(id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn same_padding_is_that_of_tensorflow() {
-        for (len, kernel, stride, dilation, expected) in [
-            (224, 3, 2, 1, [0, 1]),
-            (225, 3, 2, 1, [1, 1]),
-            (7, 7, 1, 1, [3, 3]),
-            (8, 4, 1, 1, [1, 2]),
-            (8, 1, 2, 1, [0, 0]),
-            (9, 3, 1, 2, [2, 2]),
-            (5, 2, 3, 1, [0, 0]),
-            (1, 3, 2, 1, [1, 1]),
-        ] {
-            assert_eq!(
-                same(len, kernel, stride, dilation),
-                expected,
-                "length {len}, kernel {kernel}, stride {stride}, dilation {dilation}"
-            );
-        }
-    }
 }

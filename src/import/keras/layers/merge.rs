@@ -1,11 +1,11 @@
 //! Layers of several inputs.
 
 use super::super::attributes::Attributes;
-use super::super::config::invalid;
-use super::super::functional::{Builder, LayerCall};
+use super::super::call::{Builder, LayerCall};
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, NodeId, Op};
-use crate::import::ImportError;
+use crate::import::affine::Affine;
+use crate::import::error::ImportError;
 
 /// `((a op b) op c) op ...`; the last node has the layer's name unless more follows.
 fn chain(
@@ -39,10 +39,9 @@ fn chain(
 }
 
 fn too_few(call: &LayerCall, got: usize) -> ImportError {
-    invalid(
-        &call.layer.place(),
-        format!("expected 2 inputs or more, got {got}"),
-    )
+    call.site
+        .place
+        .invalid(format!("expected 2 inputs or more, got {got}"))
 }
 
 pub(super) fn binary(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
@@ -61,7 +60,7 @@ pub(super) fn average(builder: &mut Builder, call: &LayerCall) -> Result<NodeId,
     Attributes::new(call.layer).finish()?;
     let n = call.inputs().len();
     let sum = chain(builder, call, BinaryOp::Add, Some("sum"))?;
-    builder.scale_shift(call, None, sum, &[1.0 / n as f64], &[0.0])
+    builder.affine(call, sum, &Affine::scalar(1.0 / n as f64, 0.0))
 }
 
 pub(super) fn concatenate(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {

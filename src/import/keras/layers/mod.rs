@@ -2,12 +2,11 @@
 //!
 //! [`LAYERS`] is the one list: what it does not name is refused by class and path.
 
+use super::call::{Builder, LayerCall};
+use super::config::{LayerConfig, is_fixed_dropout, place};
 use crate::graph::NodeId;
-use crate::import::ImportError;
-
-use super::attributes::Attributes;
-use super::config::LayerConfig;
-use super::functional::{Builder, LayerCall};
+use crate::import::error::ImportError;
+use crate::import::ops::SupportedOp;
 
 mod activation;
 mod conv;
@@ -16,23 +15,22 @@ mod normalization;
 mod operation;
 mod pool;
 mod shape;
-
-/// A layer class that can be imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SupportedLayer {
-    /// Its class in Keras; `tf.*` and `keras.ops.*` are functions called on tensors.
-    pub class: &'static str,
-    /// What it becomes.
-    pub becomes: &'static str,
-    /// What of it is not supported, or empty.
-    pub limits: &'static str,
-}
+mod window;
 
 type Emit = fn(&mut Builder, &LayerCall) -> Result<NodeId, ImportError>;
 
 struct Family {
-    layer: SupportedLayer,
+    op: SupportedOp,
     emit: Emit,
+}
+
+const fn op(name: &'static str, becomes: &'static str, limits: &'static str) -> SupportedOp {
+    SupportedOp {
+        format: "keras",
+        name,
+        becomes,
+        limits,
+    }
 }
 
 const fn family(
@@ -42,11 +40,7 @@ const fn family(
     emit: Emit,
 ) -> Family {
     Family {
-        layer: SupportedLayer {
-            class,
-            becomes,
-            limits,
-        },
+        op: op(class, becomes, limits),
         emit,
     }
 }
@@ -64,6 +58,7 @@ const IDENTITIES: &[&str] = &[
     "GaussianDropout",
     "GaussianNoise",
     "Identity",
+    "MaxNumBoundingBoxes",
     "MixUp",
     "RandAugment",
     "RandomBrightness",
@@ -87,6 +82,7 @@ const IDENTITIES: &[&str] = &[
     "RandomTranslation",
     "RandomWidth",
     "RandomZoom",
+    "Solarization",
     "SpatialDropout2D",
 ];
 
@@ -134,6 +130,12 @@ const LAYERS: &[Family] = &[
     ),
     family("PReLU", "PRelu", "", activation::prelu),
     family("Permute", "Transpose", "", shape::permute),
+    family(
+        "RandomCrop",
+        NO_NODE,
+        "of the input's own size",
+        shape::random_crop,
+    ),
     family("ReLU", "Activation", "", activation::relu),
     family("Rescaling", "ScaleShift", "", normalization::rescaling),
     family("Reshape", "Reshape", "", shape::reshape),
@@ -166,87 +168,27 @@ const LAYERS: &[Family] = &[
     family("ZeroPadding2D", "Pad", NHWC, shape::pad),
 ];
 
-/// The classes that [`crate::import::import`] knows, in alphabetical order, then the functions.
-#[must_use]
-pub fn supported_layers() -> Vec<SupportedLayer> {
-    let identities = IDENTITIES.iter().map(|class| SupportedLayer {
-        class,
-        becomes: NO_NODE,
-        limits: "",
-    });
-    let inlined = ["Functional", "Sequential"].map(|class| SupportedLayer {
-        class,
-        becomes: "its layers",
-        limits: "no subclasses of Model",
-    });
-    let input = SupportedLayer {
-        class: "InputLayer",
-        becomes: "Input",
-        limits: "",
-    };
+/// The classes that the importer knows, in alphabetical order, then the functions.
+pub(in crate::import) fn supported_ops() -> Vec<SupportedOp> {
+    let identities = IDENTITIES.iter().map(|class| op(class, NO_NODE, ""));
+    let inlined =
+        ["Functional", "Sequential"].map(|class| op(class, "its layers", "no subclasses of Model"));
+    let others = [
+        op("FixedDropout", NO_NODE, "with the options of Dropout"),
+        op("InputLayer", "Input", ""),
+        op("Pipeline", "its layers", ""),
+    ];
     let mut list: Vec<_> = LAYERS
         .iter()
-        .map(|f| f.layer)
+        .map(|f| f.op)
         .chain(identities)
         .chain(inlined)
-        .chain([input])
+        .chain(others)
         .collect();
-    list.sort_unstable_by_key(|l| l.class);
-    list.extend(operation::supported());
+    list.sort_unstable_by_key(|op| op.name);
+    let functions = operation::supported().map(|[name, becomes, limits]| op(name, becomes, limits));
+    list.extend(functions);
     list
-}
-
-/// A variable of a layer, in the order in which Keras stores them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Variable {
-    pub(super) name: &'static str,
-    pub(super) trainable: bool,
-}
-
-/// The variables of a layer that is no model.
-pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportError> {
-    if layer.operation {
-        return Ok(Vec::new());
-    }
-    let attributes = Attributes::new(layer);
-    let mut list = Vec::new();
-    let mut add = |name, trainable| list.push(Variable { name, trainable });
-    match layer.class.as_str() {
-        "Conv2D" | "Dense" => add("kernel", true),
-        "DepthwiseConv2D" => add("depthwise_kernel", true),
-        "SeparableConv2D" => {
-            add("depthwise_kernel", true);
-            add("pointwise_kernel", true);
-        }
-        "BatchNormalization" | "SyncBatchNormalization" => {
-            if attributes.flag("scale", true)? {
-                add("gamma", true);
-            }
-            if attributes.flag("center", true)? {
-                add("beta", true);
-            }
-            add("moving_mean", false);
-            add("moving_variance", false);
-        }
-        "Normalization" if attributes.get("mean").is_none() => {
-            add("mean", false);
-            add("variance", false);
-            add("count", false);
-        }
-        "PReLU" => add("alpha", true),
-        _ => {}
-    }
-    let may_have_bias = matches!(
-        layer.class.as_str(),
-        "Conv2D" | "Dense" | "DepthwiseConv2D" | "SeparableConv2D"
-    );
-    if may_have_bias && attributes.flag("use_bias", true)? {
-        list.push(Variable {
-            name: "bias",
-            trainable: true,
-        });
-    }
-    Ok(list)
 }
 
 /// Whether the class can be imported at all: asked for every layer before weights are looked for.
@@ -257,16 +199,14 @@ pub(super) fn check_class(layer: &LayerConfig) -> Result<(), ImportError> {
     } else {
         layer.model.is_some()
             || class == "InputLayer"
+            || is_fixed_dropout(class, &layer.attributes)
             || IDENTITIES.contains(&class)
-            || LAYERS.iter().any(|f| f.layer.class == class)
+            || LAYERS.iter().any(|f| f.op.name == class)
     };
     if known {
         return Ok(());
     }
-    Err(ImportError::UnsupportedLayer {
-        path: layer.path.clone(),
-        class: operation::shown_class(layer),
-    })
+    Err(place(&layer.path, &operation::shown_class(layer)).unsupported())
 }
 
 /// Whether the layer reads the keyword arguments of its calls.
@@ -280,15 +220,12 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
     if takes_call_arguments(call.layer) {
         return operation::emit(builder, call);
     }
-    if IDENTITIES.contains(&class) {
+    if IDENTITIES.contains(&class) || is_fixed_dropout(class, &call.layer.attributes) {
         // Their attributes only matter in training.
         return call.input();
     }
-    match LAYERS.iter().find(|f| f.layer.class == class) {
+    match LAYERS.iter().find(|f| f.op.name == class) {
         Some(family) => (family.emit)(builder, call),
-        None => Err(ImportError::UnsupportedLayer {
-            path: call.layer.path.clone(),
-            class: class.to_owned(),
-        }),
+        None => Err(call.site.place.unsupported()),
     }
 }

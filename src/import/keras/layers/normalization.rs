@@ -1,9 +1,11 @@
 //! BatchNormalization, Normalization and Rescaling: all become `x * scale + shift`, folded in f64.
 
 use super::super::attributes::{Attributes, numbers};
-use super::super::functional::{Builder, LayerCall};
+use super::super::call::{Builder, LayerCall};
 use crate::graph::NodeId;
-use crate::import::ImportError;
+use crate::import::affine::Affine;
+use crate::import::error::ImportError;
+use crate::tensor::AlignedF32;
 
 /// `keras.config.epsilon()`, the floor of Normalization's standard deviation.
 const EPSILON: f64 = 1e-7;
@@ -20,38 +22,24 @@ pub(super) fn batch(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, I
     let attributes = Attributes::new(call.layer);
     attributes.last_axis("axis", shape.rank())?;
     let epsilon = attributes.number("epsilon")?.unwrap_or(1e-3);
-    let gamma = if attributes.flag("scale", true)? {
-        widen(builder.read(call.layer, "gamma", &[c])?.as_slice())
-    } else {
-        vec![1.0; c]
-    };
-    let beta = if attributes.flag("center", true)? {
-        widen(builder.read(call.layer, "beta", &[c])?.as_slice())
-    } else {
-        vec![0.0; c]
-    };
-    let mean = widen(builder.read(call.layer, "moving_mean", &[c])?.as_slice());
-    let variance = widen(
-        builder
-            .read(call.layer, "moving_variance", &[c])?
-            .as_slice(),
-    );
+    let mut read = |name: &str| builder.read(call, name, &[c]);
+    let gamma = attributes.flag("scale", true)?.then(|| read("gamma"));
+    let gamma = gamma.transpose()?;
+    let beta = attributes.flag("center", true)?.then(|| read("beta"));
+    let beta = beta.transpose()?;
+    let (mean, variance) = (read("moving_mean")?, read("moving_variance")?);
     attributes.must_be_off("renorm")?;
     // How batch statistics are gathered in training.
     attributes.ignore(&["momentum", "renorm_momentum", "fused", "synchronized"]);
     attributes.finish()?;
-    let scale: Vec<f64> = gamma
-        .iter()
-        .zip(&variance)
-        .map(|(g, v)| g / (v + epsilon).sqrt())
-        .collect();
-    let shift: Vec<f64> = beta
-        .iter()
-        .zip(&mean)
-        .zip(&scale)
-        .map(|((b, m), s)| b - m * s)
-        .collect();
-    builder.scale_shift(call, None, input, &scale, &shift)
+    let folded = Affine::batch_norm(
+        gamma.as_ref().map(AlignedF32::as_slice),
+        beta.as_ref().map(AlignedF32::as_slice),
+        mean.as_slice(),
+        variance.as_slice(),
+        epsilon,
+    );
+    builder.affine(call, input, &folded)
 }
 
 /// `(x - mean) / max(sqrt(variance), 1e-7)`, or its inverse.
@@ -83,26 +71,14 @@ pub(super) fn normalization(
         let mut read = |name: &str| {
             let stored = builder.stored_shape(call.layer, name)?;
             let expected = if stored.is_empty() { vec![] } else { vec![c] };
-            Ok::<_, ImportError>(widen(builder.read(call.layer, name, &expected)?.as_slice()))
+            Ok::<_, ImportError>(widen(builder.read(call, name, &expected)?.as_slice()))
         };
         [read("mean")?, read("variance")?]
     };
     let invert = attributes.flag("invert", false)?;
     attributes.finish()?;
-    let n = mean.len().max(variance.len());
-    let at = |list: &[f64], i: usize| list[if list.len() == 1 { 0 } else { i }];
-    let (scale, shift): (Vec<f64>, Vec<f64>) = (0..n)
-        .map(|i| {
-            let deviation = at(&variance, i).sqrt().max(EPSILON);
-            let mean = at(&mean, i);
-            if invert {
-                (deviation, mean)
-            } else {
-                (1.0 / deviation, -mean / deviation)
-            }
-        })
-        .unzip();
-    builder.scale_shift(call, None, input, &scale, &shift)
+    let folded = Affine::standardize(&mean, &variance, EPSILON, invert);
+    builder.affine(call, input, &folded)
 }
 
 /// `x * scale + offset`
@@ -112,5 +88,9 @@ pub(super) fn rescaling(builder: &mut Builder, call: &LayerCall) -> Result<NodeI
     let scale = attributes.numbers("scale")?.unwrap_or(vec![1.0]);
     let offset = attributes.numbers("offset")?.unwrap_or(vec![0.0]);
     attributes.finish()?;
-    builder.scale_shift(call, None, input, &scale, &offset)
+    let affine = Affine {
+        scale,
+        shift: offset,
+    };
+    builder.affine(call, input, &affine)
 }

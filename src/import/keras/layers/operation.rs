@@ -4,22 +4,23 @@
 //! with the function's name. Both are looked up in one table; an argument that is not read is
 //! refused.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
-use super::super::attributes::{Attributes, axis, numbers};
-use super::super::config::{LayerConfig, invalid};
-use super::super::functional::{Builder, LayerCall, Operand};
+use super::super::attributes::{Attributes, axis, constant, numbers};
+use super::super::call::{Builder, LayerCall, Operand};
+use super::super::config::{LayerConfig, place};
 use super::activation::{self, Function};
-use super::{SupportedLayer, shape};
+use super::shape;
 use crate::activation::Activation;
-use crate::graph::{
-    BinaryOp, Conv2d, Dense, Epilogue, Kernel, NodeId, Op, Padding, PoolKind, ResizeKind, Window,
-};
-use crate::import::ImportError;
-use crate::tensor::{AlignedF32, Shape};
+use crate::graph::{BinaryOp, NodeId, Op, PoolKind, ResizeKind};
+use crate::import::affine::{Affine, WithConstant, with_constant};
+use crate::import::axes;
+use crate::import::error::ImportError;
+use crate::import::functions::{self, narrow};
+use crate::import::read_set::ReadSet;
+use crate::import::reduce;
+use crate::import::select::{self, Pick};
+use crate::tensor::Shape;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -33,9 +34,13 @@ enum Kind {
     Gelu,
     Softmax,
     Clip,
+    BiasAdd,
     Pool(PoolKind),
     Concatenate,
+    Stack,
     Reshape,
+    ExpandDims,
+    Squeeze,
     GetItem,
     Resize,
     Cast,
@@ -43,7 +48,7 @@ enum Kind {
 
 struct Entry {
     kind: Kind,
-    /// Class of the operation in Keras 3.
+    /// Class of the operation in Keras 3, or empty.
     keras3: &'static str,
     /// Functions of TensorFlow, as `TFOpLambda` names them.
     tensorflow: &'static [&'static str],
@@ -70,15 +75,22 @@ const fn entry(
 const ADD: Kind = Kind::Binary(BinaryOp::Add);
 const DIV: Kind = Kind::Binary(BinaryOp::Div);
 const CONSTANT: &str = "a constant has 1 value or one a channel";
-const ROWS_AND_COLUMNS: &str = "over rows and columns";
+const AXES: &str = "not the batch axis";
 
 const TABLE: &[Entry] = &[
     entry(
         ADD,
         "Add",
-        &["__operators__.add", "math.add", "nn.bias_add"],
+        &["__operators__.add", "math.add"],
         "Add or ScaleShift",
         CONSTANT,
+    ),
+    entry(
+        Kind::BiasAdd,
+        "",
+        &["nn.bias_add"],
+        "Add or ScaleShift",
+        "NHWC",
     ),
     entry(
         Kind::Binary(BinaryOp::Sub),
@@ -234,23 +246,38 @@ const TABLE: &[Entry] = &[
         Kind::Pool(PoolKind::Average),
         "Mean",
         &["math.reduce_mean"],
-        "GlobalAveragePool",
-        ROWS_AND_COLUMNS,
+        "GlobalAveragePool or AveragePool",
+        AXES,
     ),
     entry(
         Kind::Pool(PoolKind::Max),
         "Max",
         &["math.reduce_max"],
-        "GlobalMaxPool",
-        ROWS_AND_COLUMNS,
+        "GlobalMaxPool or MaxPool",
+        AXES,
     ),
     entry(Kind::Concatenate, "Concatenate", &["concat"], "Concat", ""),
+    entry(Kind::Stack, "Stack", &["stack"], "Concat or Conv", AXES),
     entry(Kind::Reshape, "Reshape", &["reshape"], "Reshape", ""),
+    entry(
+        Kind::ExpandDims,
+        "ExpandDims",
+        &["expand_dims"],
+        "Reshape",
+        AXES,
+    ),
+    entry(
+        Kind::Squeeze,
+        "Squeeze",
+        &["squeeze", "compat.v1.squeeze"],
+        "Reshape",
+        AXES,
+    ),
     entry(
         Kind::GetItem,
         "GetItem",
         &["__operators__.getitem"],
-        "Conv, Gemm or Crop",
+        "Conv, Gemm, Crop or Reshape",
         "channels in any step, rows and columns in step 1",
     ),
     entry(
@@ -292,15 +319,14 @@ pub(super) fn shown_class(layer: &LayerConfig) -> String {
     }
 }
 
-pub(super) fn supported() -> impl Iterator<Item = SupportedLayer> {
+/// Name, what it becomes, and limits of each function.
+pub(super) fn supported() -> impl Iterator<Item = [&'static str; 3]> {
     TABLE.iter().flat_map(|e| {
-        std::iter::once(e.keras3)
+        (!e.keras3.is_empty())
+            .then_some(e.keras3)
+            .into_iter()
             .chain(e.tensorflow.iter().copied())
-            .map(|class| SupportedLayer {
-                class,
-                becomes: e.becomes,
-                limits: e.limits,
-            })
+            .map(|name| [name, e.becomes, e.limits])
     })
 }
 
@@ -308,8 +334,8 @@ pub(super) fn supported() -> impl Iterator<Item = SupportedLayer> {
 struct Arguments<'a> {
     call: &'a LayerCall<'a>,
     attributes: Attributes<'a>,
-    positions: RefCell<BTreeSet<usize>>,
-    keywords: RefCell<BTreeSet<String>>,
+    positions: ReadSet<usize>,
+    keywords: ReadSet<String>,
 }
 
 impl<'a> Arguments<'a> {
@@ -317,19 +343,19 @@ impl<'a> Arguments<'a> {
         Self {
             call,
             attributes: Attributes::new(call.layer),
-            positions: RefCell::default(),
-            keywords: RefCell::default(),
+            positions: ReadSet::default(),
+            keywords: ReadSet::default(),
         }
     }
 
     fn operand(&self, position: usize, keywords: &[&str]) -> Option<Operand> {
         if let Some(found) = self.call.args.get(position) {
-            self.positions.borrow_mut().insert(position);
+            self.positions.mark(position);
             return Some(found.clone());
         }
         for (key, value) in &self.call.kwargs {
             if keywords.contains(&key.as_str()) {
-                self.keywords.borrow_mut().insert(key.clone());
+                self.keywords.mark(key.clone());
                 if !matches!(value, Operand::Value(Value::Null)) {
                     return Some(value.clone());
                 }
@@ -373,17 +399,18 @@ impl<'a> Arguments<'a> {
     fn node(&self, position: usize, names: &[&str]) -> Result<NodeId, ImportError> {
         match self.operand(position, names) {
             Some(Operand::Node(id)) => Ok(id),
-            _ => Err(invalid(
-                &self.call.layer.place(),
-                format!("argument {position} is not a tensor"),
-            )),
+            _ => Err(self
+                .call
+                .site
+                .place
+                .invalid(format!("argument {position} is not a tensor"))),
         }
     }
 
     fn finish(&self) -> Result<(), ImportError> {
         self.attributes.ignore(&["function"]);
         for (i, argument) in self.call.args.iter().enumerate() {
-            if !argument.is_off() && !self.positions.borrow().contains(&i) {
+            if !argument.is_off() && !self.positions.has(&i) {
                 return self.attributes.refuse(
                     &format!("call argument {i}"),
                     &shown(argument),
@@ -393,7 +420,7 @@ impl<'a> Arguments<'a> {
         }
         for (key, argument) in &self.call.kwargs {
             // The name given to the operation in the TensorFlow graph.
-            if !argument.is_off() && key != "name" && !self.keywords.borrow().contains(key) {
+            if !argument.is_off() && key != "name" && !self.keywords.has(key) {
                 return self.attributes.refuse(
                     &format!("call argument {key}"),
                     &shown(argument),
@@ -414,21 +441,32 @@ fn shown(operand: &Operand) -> Value {
 
 pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let Some(entry) = find(call.layer) else {
-        return Err(ImportError::UnsupportedLayer {
-            path: call.layer.path.clone(),
-            class: shown_class(call.layer),
-        });
+        return Err(place(&call.layer.path, &shown_class(call.layer)).unsupported());
     };
     let arguments = Arguments::new(call);
     let id = match entry.kind {
         Kind::Binary(kind) => {
-            let a = arguments.operand(0, &["x", "x1", "a", "value"]);
-            let b = arguments.operand(1, &["y", "x2", "b", "bias"]);
+            let a = arguments.operand(0, &["x", "x1", "a"]);
+            let b = arguments.operand(1, &["y", "x2", "b"]);
             binary(builder, call, &arguments, kind, [a, b])?
+        }
+        Kind::BiasAdd => {
+            let a = arguments.operand(0, &["value"]);
+            let b = arguments.operand(1, &["bias"]);
+            let format = arguments.value(2, &["data_format"])?;
+            // The function's own names of channels_last.
+            match format.as_ref().map(Value::as_str) {
+                None | Some(Some("NHWC" | "N...C" | "channels_last")) => {}
+                Some(_) => {
+                    let given = format.unwrap_or_default();
+                    return arguments.attributes.refuse("data_format", &given, "`NHWC`");
+                }
+            }
+            binary(builder, call, &arguments, BinaryOp::Add, [a, b])?
         }
         Kind::Negative => {
             let x = arguments.node(0, &["x"])?;
-            builder.scale_shift(call, None, x, &[-1.0], &[0.0])?
+            builder.affine(call, x, &Affine::scalar(-1.0, 0.0))?
         }
         Kind::Square => {
             let x = arguments.node(0, &["x"])?;
@@ -487,7 +525,10 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
         Kind::Clip => clip(builder, call, &arguments)?,
         Kind::Pool(kind) => pool(builder, call, &arguments, kind)?,
         Kind::Concatenate => concatenate(builder, call, &arguments)?,
+        Kind::Stack => stack(builder, call, &arguments)?,
         Kind::Reshape => reshape(builder, call, &arguments)?,
+        Kind::ExpandDims => with_axes(builder, call, &arguments, axes::expanded)?,
+        Kind::Squeeze => with_axes(builder, call, &arguments, axes::squeezed)?,
         Kind::GetItem => get_item(builder, call, &arguments)?,
         Kind::Resize => resize(builder, call, &arguments)?,
         Kind::Cast => {
@@ -504,11 +545,6 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
     Ok(id)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "activations are f32")]
-fn narrow(value: f64) -> f32 {
-    value as f32
-}
-
 fn binary(
     builder: &mut Builder,
     call: &LayerCall,
@@ -516,7 +552,7 @@ fn binary(
     kind: BinaryOp,
     operands: [Option<Operand>; 2],
 ) -> Result<NodeId, ImportError> {
-    let (node, constant, constant_first) = match operands {
+    let (node, operand, constant_first) = match operands {
         [Some(Operand::Node(a)), Some(Operand::Node(b))] => {
             let op = Op::Binary {
                 kind,
@@ -527,55 +563,27 @@ fn binary(
         [Some(Operand::Node(a)), Some(Operand::Value(b))] => (a, b, false),
         [Some(Operand::Value(a)), Some(Operand::Node(b))] => (b, a, true),
         _ => {
-            return Err(invalid(
-                &call.layer.place(),
-                "expected two operands, of which one or both are tensors".into(),
-            ));
+            return Err(call
+                .site
+                .place
+                .invalid("expected two operands, of which one or both are tensors"));
         }
     };
     let channels = builder.shape(node).channels();
     let refuse = |expected: &str| {
         arguments
             .attributes
-            .refuse("constant operand", &constant, expected)
+            .refuse("constant operand", &operand, expected)
     };
-    let values = match numbers(&constant) {
-        Some(values) if values.len() == 1 || values.len() == channels => values,
-        _ => return refuse(&format!("1 or {channels} numbers")),
+    let Some(constant) = constant(&operand) else {
+        return refuse(&format!("1 or {channels} numbers"));
     };
-    // More than one value must lie along the channels: [C] or [1, 1, C], not [C, 1].
-    if values.len() > 1 && !last_axis_only(&constant) {
-        return refuse("numbers along the last axis");
-    }
-    let map = |f: fn(f64) -> f64| values.iter().copied().map(f).collect::<Vec<_>>();
-    let (scale, shift) = match (kind, constant_first) {
-        (BinaryOp::Add, _) => (vec![1.0], values),
-        (BinaryOp::Sub, false) => (vec![1.0], map(|v| -v)),
-        (BinaryOp::Sub, true) => (vec![-1.0], values),
-        (BinaryOp::Mul, _) => (values, vec![0.0]),
-        (BinaryOp::Div, false) if values.iter().all(|v| *v != 0.0) => (map(|v| 1.0 / v), vec![0.0]),
-        (BinaryOp::Max, _) if values == [0.0] => {
-            return builder.push(call, None, Op::Activation(Activation::Relu), &[node]);
+    match with_constant(kind, &constant, constant_first, channels) {
+        Ok(WithConstant::Affine(affine)) => builder.affine(call, node, &affine),
+        Ok(WithConstant::Activation(activation)) => {
+            builder.push(call, None, Op::Activation(activation), &[node])
         }
-        (BinaryOp::Div, _) => return refuse("a tensor divided by numbers other than 0"),
-        (BinaryOp::Max, _) => return refuse("0"),
-        (BinaryOp::Min, _) => return refuse("a tensor"),
-    };
-    builder.scale_shift(call, None, node, &scale, &shift)
-}
-
-/// Whether a nested list has extents other than 1 in its innermost lists only.
-fn last_axis_only(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => match items.as_slice() {
-            [one] => last_axis_only(one),
-            items => items.iter().all(Value::is_number),
-        },
-        Value::Object(map) => map
-            .get("value")
-            .or_else(|| map.get("config").and_then(|c| c.get("value")))
-            .is_some_and(last_axis_only),
-        _ => true,
+        Err(expected) => refuse(&expected),
     }
 }
 
@@ -587,9 +595,8 @@ fn clip(
     let x = arguments.node(0, &["x", "t"])?;
     let low = arguments.number(1, &["x_min", "clip_value_min"])?;
     let high = arguments.number(2, &["x_max", "clip_value_max"])?;
-    match (low, high) {
-        (Some(low), Some(high)) if low == 0.0 && high > 0.0 => {
-            let activation = activation::general_relu(Some(narrow(high)), 0.0, 0.0);
+    match functions::clip(low, high) {
+        Some(activation) if high.is_some() => {
             builder.push(call, None, Op::Activation(activation), &[x])
         }
         _ => arguments.attributes.refuse(
@@ -609,27 +616,80 @@ fn pool(
     let x = arguments.node(0, &["x", "input_tensor"])?;
     let rank = builder.shape(x).rank();
     let value = arguments.value(1, &["axis"])?.unwrap_or_default();
-    let mut axes: Vec<_> = value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|v| axis(v, rank))
-        .collect();
-    axes.sort_unstable();
-    if rank != 3 || axes != [Some(0), Some(1)] {
-        return arguments.attributes.refuse("axis", &value, "[1, 2]");
-    }
+    let Some(axes) = whole_numbers(&value).and_then(|given| axes::axes(&given, rank)) else {
+        return arguments
+            .attributes
+            .refuse("axis", &value, "axes other than the batch axis");
+    };
     let keep_dims = arguments.flag(2, &["keepdims"])?;
-    builder.push(call, None, Op::GlobalPool { kind, keep_dims }, &[x])
+    let site = &call.site;
+    reduce::reduce(&mut builder.graph, site, x, (kind, &axes), keep_dims)
 }
 
-fn concatenate(
+/// One whole number, or a list of them.
+fn whole_numbers(value: &Value) -> Option<Vec<i64>> {
+    match value {
+        Value::Array(items) => items.iter().map(Value::as_i64).collect(),
+        one => one.as_i64().map(|n| vec![n]),
+    }
+}
+
+/// `expand_dims` and `squeeze`.
+fn with_axes(
+    builder: &mut Builder,
+    call: &LayerCall,
+    arguments: &Arguments,
+    change: fn(&Shape, &[i64]) -> Option<Shape>,
+) -> Result<NodeId, ImportError> {
+    let x = arguments.node(0, &["x", "input"])?;
+    let value = arguments.value(1, &["axis"])?;
+    let given = value.as_ref().map_or_else(|| Some(vec![]), whole_numbers);
+    let shape = given.and_then(|given| change(builder.shape(x), &given));
+    match shape {
+        Some(shape) => builder.graph.reshape(&call.site, None, x, shape),
+        None => arguments.attributes.refuse(
+            "axis",
+            &value.unwrap_or_default(),
+            "axes of one element, other than the batch axis",
+        ),
+    }
+}
+
+/// Values side by side along a new axis. Channels of one value, as `preprocess_input` of
+/// `keras.applications` reverses them, are picked in one go.
+fn stack(
     builder: &mut Builder,
     call: &LayerCall,
     arguments: &Arguments,
 ) -> Result<NodeId, ImportError> {
+    let inputs = tensors(arguments, &["x", "values"])?;
+    let rank = inputs.first().map_or(0, |&id| builder.shape(id).rank());
+    let value = arguments.value(1, &["axis"])?.unwrap_or_else(|| 0.into());
+    let Some(axis) = axis(&value, rank + 1) else {
+        return arguments
+            .attributes
+            .refuse("axis", &value, "an axis other than the batch axis");
+    };
+    if axis == rank
+        && let Some((of, channels)) = builder.channels_of_one(&inputs)
+    {
+        return select::pick_channels(&mut builder.graph, &call.site, None, of, &channels);
+    }
+    let mut layers = Vec::new();
+    for (i, &id) in inputs.iter().enumerate() {
+        let mut dims = builder.shape(id).dims().to_vec();
+        dims.insert(axis.min(dims.len()), 1);
+        let name = i.to_string();
+        let shape = Shape::new(&dims);
+        layers.push(builder.graph.reshape(&call.site, Some(&name), id, shape)?);
+    }
+    builder.push(call, None, Op::Concat { axis }, &layers)
+}
+
+/// The tensors of a list argument, which must hold nothing else.
+fn tensors(arguments: &Arguments, names: &[&str]) -> Result<Vec<NodeId>, ImportError> {
     let mut inputs = Vec::new();
-    if let Some(operand) = arguments.operand(0, &["xs", "values"]) {
+    if let Some(operand) = arguments.operand(0, names) {
         // A constant among the tensors would be lost.
         if let Operand::List(items) = &operand
             && let Some(constant) = items.iter().find(|i| !matches!(i, Operand::Node(_)))
@@ -640,6 +700,15 @@ fn concatenate(
         }
         operand.nodes(&mut inputs);
     }
+    Ok(inputs)
+}
+
+fn concatenate(
+    builder: &mut Builder,
+    call: &LayerCall,
+    arguments: &Arguments,
+) -> Result<NodeId, ImportError> {
+    let inputs = tensors(arguments, &["xs", "values"])?;
     let rank = inputs.first().map_or(0, |&id| builder.shape(id).rank());
     let value = arguments.value(1, &["axis"])?.unwrap_or_default();
     match axis(&value, rank) {
@@ -667,7 +736,7 @@ fn reshape(
         _ => None,
     };
     match target {
-        Some(target) => shape::reshape_to(builder, call, x, target),
+        Some(target) => builder.graph.reshape(&call.site, None, x, target),
         None => arguments.attributes.refuse(
             "newshape",
             &value,
@@ -725,46 +794,36 @@ fn resize(
     builder.push(call, None, Op::Resize { kind, size }, &[x])
 }
 
-/// Axes longer than this are not sliced: the list of positions is not worth its memory.
-const MAX_SLICED: usize = 1 << 20;
-
-/// Positions `start, start + step, ...` that a slice picks from `len`.
-fn picked(slice: &Value, len: usize) -> Option<Vec<usize>> {
-    if len > MAX_SLICED {
-        return None;
-    }
-    let config = slice.get("config").unwrap_or(slice);
-    let bound = |name: &str| match config.get(name) {
-        None | Some(Value::Null) => Some(None),
-        Some(v) => v.as_i64().map(Some),
+/// The parts of a slice; `None` for tensors and lists of positions.
+fn picks(value: &Value) -> Option<Vec<Pick>> {
+    let items = match value {
+        Value::Array(items) => items.as_slice(),
+        one => std::slice::from_ref(one),
     };
-    let step = bound("step")?.unwrap_or(1);
-    let length = i64::try_from(len).ok()?;
-    // Python's rule: negative bounds count from the end, then all are clamped.
-    let (low, high) = if step > 0 {
-        (0, length)
-    } else {
-        (-1, length - 1)
+    let one = |item: &Value| match item {
+        Value::Null => Some(Pick::NewAxis),
+        Value::Number(n) => n.as_i64().map(Pick::Index),
+        Value::Object(map) if map.get("class_name").is_some_and(|c| *c == "__ellipsis__") => {
+            Some(Pick::Ellipsis)
+        }
+        Value::Object(_) => {
+            let config = item.get("config").unwrap_or(item);
+            let bound = |name: &str| match config.get(name) {
+                None | Some(Value::Null) => Some(None),
+                Some(v) => v.as_i64().map(Some),
+            };
+            Some(Pick::Slice {
+                start: bound("start")?,
+                stop: bound("stop")?,
+                step: bound("step")?,
+            })
+        }
+        _ => None,
     };
-    let resolve = |value: Option<i64>, default: i64| match value {
-        None => default,
-        Some(v) if v < 0 => v.saturating_add(length).clamp(low, high),
-        Some(v) => v.clamp(low, high),
-    };
-    let (first, last) = if step > 0 { (low, high) } else { (high, low) };
-    let start = resolve(bound("start")?, first);
-    let stop = resolve(bound("stop")?, last);
-    let mut at = start;
-    let mut list = Vec::new();
-    while step != 0 && (if step > 0 { at < stop } else { at > stop }) {
-        list.push(usize::try_from(at).ok()?);
-        at = at.checked_add(step)?;
-    }
-    (!list.is_empty()).then_some(list)
+    items.iter().map(one).collect()
 }
 
-/// `x[..., ::-1]`, `x[:, 2:10, :, :3]`: rows and columns by cropping, channels by a product with a
-/// matrix of zeros and ones, which is exact.
+/// `x[..., ::-1]`, `x[:, 2:10, :, :3]`, `x[..., 0]`, `x[:, None]`.
 fn get_item(
     builder: &mut Builder,
     call: &LayerCall,
@@ -775,119 +834,20 @@ fn get_item(
         .value(1, &["key", "slice_spec"])?
         .unwrap_or_default();
     let from = builder.shape(x).clone();
-    let refuse = || {
-        arguments
+    let selection = picks(&value).and_then(|picks| select::selection(&picks, &from));
+    let made = match &selection {
+        Some(selection) => select::select(&mut builder.graph, &call.site, x, selection)?,
+        None => None,
+    };
+    let (Some(made), Some(selection)) = (made, selection) else {
+        return arguments
             .attributes
-            .refuse("key", &value, "slices of rows, columns and channels")
+            .refuse("key", &value, "slices of rows, columns and channels");
     };
-    let Some(axes) = slices(&value, &from) else {
-        return refuse();
-    };
-    let mut current = x;
-    let whole = |i: usize| axes[i].iter().copied().eq(0..from.dims()[i]);
-    let last = from.rank() - 1;
-    if !(0..last).all(whole) {
-        let contiguous = |list: &[usize]| list.windows(2).all(|w| w[1] == w[0] + 1);
-        if from.rank() != 3 || !contiguous(&axes[0]) || !contiguous(&axes[1]) {
-            return refuse();
-        }
-        let cut = |i: usize| [axes[i][0], from.dims()[i] - axes[i][0] - axes[i].len()];
-        let ([top, bottom], [left, right]) = (cut(0), cut(1));
-        let op = Op::Crop(Padding {
-            top,
-            left,
-            bottom,
-            right,
-        });
-        let suffix = (!whole(last)).then_some("crop");
-        current = builder.push(call, suffix, op, &[current])?;
+    if let Some(channel) = selection.one_channel(&from) {
+        builder.is_channel(made, x, channel);
     }
-    if !whole(last) {
-        current = pick_channels(builder, call, current, &axes[last])?;
-    }
-    Ok(current)
-}
-
-/// The positions picked on each axis without the batch axis, which must be taken whole.
-fn slices(value: &Value, shape: &Shape) -> Option<Vec<Vec<usize>>> {
-    let items = match value {
-        Value::Array(items) => items.clone(),
-        one => vec![one.clone()],
-    };
-    let is_ellipsis = |v: &Value| v.get("class_name").is_some_and(|c| *c == "__ellipsis__");
-    let whole = Value::Object(Default::default());
-    let with_batch = shape.rank() + 1;
-    let missing = with_batch.checked_sub(items.iter().filter(|i| !is_ellipsis(i)).count())?;
-    let mut full = Vec::new();
-    let mut expanded = false;
-    for item in items {
-        if is_ellipsis(&item) && !expanded {
-            full.extend(std::iter::repeat_n(whole.clone(), missing));
-            expanded = true;
-        } else if item.is_object() && !is_ellipsis(&item) {
-            full.push(item);
-        } else {
-            // An index drops an axis; a null adds one.
-            return None;
-        }
-    }
-    full.resize(with_batch, whole);
-    let (batch, axes) = full.split_first()?;
-    // Any length: the batch axis is whole when no bound is given.
-    if picked(batch, 7)? != [0, 1, 2, 3, 4, 5, 6] {
-        return None;
-    }
-    axes.iter()
-        .zip(shape.dims())
-        .map(|(slice, &len)| picked(slice, len))
-        .collect()
-}
-
-fn pick_channels(
-    builder: &mut Builder,
-    call: &LayerCall,
-    input: NodeId,
-    channels: &[usize],
-) -> Result<NodeId, ImportError> {
-    let from = builder.shape(input).clone();
-    let (k, n) = (from.channels(), channels.len());
-    if k.saturating_mul(n) > 1 << 22 {
-        return Err(invalid(
-            &call.layer.place(),
-            format!("picking {n} of {k} channels is too large"),
-        ));
-    }
-    let mut matrix = AlignedF32::zeroed(k * n);
-    for (column, &row) in channels.iter().enumerate() {
-        matrix.as_mut_slice()[row * n + column] = 1.0;
-    }
-    let key = format!("{}/pick", call.name);
-    let kernel = Kernel::plain(key.clone());
-    let op = if from.rank() == 3 {
-        builder.insert(call.layer, key, &[1, 1, k, n], matrix)?;
-        Op::Conv2d(Conv2d {
-            window: Window {
-                kernel: [1, 1],
-                strides: [1, 1],
-                dilations: [1, 1],
-                padding: Padding::default(),
-            },
-            groups: 1,
-            filters: n,
-            kernel,
-            bias: None,
-            epilogue: Epilogue::default(),
-        })
-    } else {
-        builder.insert(call.layer, key, &[k, n], matrix)?;
-        Op::Dense(Dense {
-            units: n,
-            kernel,
-            bias: None,
-            epilogue: Epilogue::default(),
-        })
-    };
-    builder.push(call, None, op, &[input])
+    Ok(made)
 }
 
 #[cfg(test)]
@@ -896,45 +856,19 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn slices_pick_what_python_picks() {
-        for (start, stop, step, expected) in [
-            (json!(null), json!(null), json!(-1), Some(vec![3, 2, 1, 0])),
-            (json!(1), json!(-1), json!(null), Some(vec![1, 2])),
-            (json!(-3), json!(null), json!(2), Some(vec![1, 3])),
-            (json!(2), json!(0), json!(-1), Some(vec![2, 1])),
-            (json!(0), json!(100), json!(1), Some(vec![0, 1, 2, 3])),
-            (json!(3), json!(1), json!(1), None),
-            (json!(0), json!(1), json!(0), None),
-            (
-                json!(i64::MIN),
-                json!(i64::MAX),
-                json!(1),
-                Some(vec![0, 1, 2, 3]),
-            ),
-        ] {
-            let slice = json!({"config": {"start": start, "stop": stop, "step": step}});
-            assert_eq!(picked(&slice, 4), expected, "{slice}");
-        }
-    }
-
-    #[test]
-    fn the_batch_axis_is_never_sliced() {
-        let shape = Shape::new(&[5, 4, 3]);
-        let all = json!({"start": null});
-        let reverse = json!({"start": null, "stop": null, "step": -1});
+    fn slices_are_read_in_both_notations() {
+        let slice = |start, stop, step| Pick::Slice { start, stop, step };
         let ellipsis = json!({"class_name": "__ellipsis__"});
-        let last = slices(&json!([ellipsis, reverse]), &shape).unwrap();
-        assert_eq!(last[2], [2, 1, 0]);
-        assert_eq!(last[0], [0, 1, 2, 3, 4]);
-        assert!(slices(&json!([reverse, all, all, all]), &shape).is_none());
-        assert!(slices(&json!([all, 3, all, all]), &shape).is_none());
-        assert!(slices(&json!([all, all, all, all, all]), &shape).is_none());
-    }
-
-    #[test]
-    fn constants_must_lie_along_the_channels() {
-        assert!(last_axis_only(&json!([1, 2, 3])));
-        assert!(last_axis_only(&json!([[[1, 2, 3]]])));
-        assert!(!last_axis_only(&json!([[1], [2], [3]])));
+        let keras2 = json!([ellipsis, {"start": null, "stop": null, "step": -1}]);
+        let keras3 = json!([ellipsis, {"class_name": "__slice__",
+            "config": {"start": null, "stop": null, "step": -1}}]);
+        let expected = [Pick::Ellipsis, slice(None, None, Some(-1))];
+        assert_eq!(picks(&keras2).unwrap(), expected);
+        assert_eq!(picks(&keras3).unwrap(), expected);
+        let mixed = json!([{"start": 1, "stop": 3}, null, 2]);
+        let expected = [slice(Some(1), Some(3), None), Pick::NewAxis, Pick::Index(2)];
+        assert_eq!(picks(&mixed).unwrap(), expected);
+        assert_eq!(picks(&json!([[0, 2]])), None);
+        assert_eq!(picks(&json!([true])), None);
     }
 }

@@ -1,10 +1,10 @@
 //! Pooling layers.
 
 use super::super::attributes::Attributes;
-use super::super::functional::{Builder, LayerCall};
-use super::conv;
+use super::super::call::{Builder, LayerCall};
+use super::window;
 use crate::graph::{NodeId, Op, PoolKind};
-use crate::import::ImportError;
+use crate::import::error::ImportError;
 
 fn kind(call: &LayerCall) -> PoolKind {
     if call.layer.class.contains("Max") {
@@ -21,7 +21,7 @@ pub(super) fn window(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, 
     attributes.channels_last()?;
     let pool = attributes.pair("pool_size", None)?;
     let strides = attributes.pair("strides", Some(pool))?;
-    let window = conv::window(&attributes, pool, strides, [1, 1], [h, w])?;
+    let window = window::window(&attributes, pool, strides, [1, 1], [h, w])?;
     attributes.finish()?;
     let op = Op::Pool2d {
         kind: kind(call),

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::super::attributes::Attributes;
-use super::super::functional::{Builder, LayerCall};
+use super::super::call::{Builder, LayerCall};
 use crate::graph::{NodeId, Op, Padding, ResizeKind};
-use crate::import::ImportError;
+use crate::import::error::ImportError;
 use crate::tensor::Shape;
 
 fn padding([[top, bottom], [left, right]]: [[usize; 2]; 2]) -> Padding {
@@ -54,17 +54,23 @@ pub(super) fn center_crop(builder: &mut Builder, call: &LayerCall) -> Result<Nod
     builder.push(call, None, Op::Crop(padding(border)), &[input])
 }
 
-/// Appends a reshape, unless the shape is the same already.
-pub(super) fn reshape_to(
-    builder: &mut Builder,
-    call: &LayerCall,
-    input: NodeId,
-    shape: Shape,
-) -> Result<NodeId, ImportError> {
-    if *builder.shape(input) == shape {
-        return Ok(input);
+/// Nothing, if it crops to the size of its input. Otherwise versions of Keras differ in prediction:
+/// Keras 2 crops the middle and resizes it, Keras 3 leaves the photo as it is.
+pub(super) fn random_crop(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
+    let input = call.input()?;
+    let [h, w, _] = builder.shape(input).hwc().unwrap_or([1, 1, 1]);
+    let attributes = Attributes::new(call.layer);
+    attributes.channels_last()?;
+    for (name, extent) in [("height", h), ("width", w)] {
+        if attributes.count(name)? != extent {
+            let given = attributes.get(name).unwrap_or(&Value::Null);
+            return attributes.refuse(name, given, &format!("the input's own {extent}"));
+        }
     }
-    builder.push(call, None, Op::Reshape { shape }, &[input])
+    // How random numbers are made.
+    attributes.ignore(&["seed", "rng_type", "force_generator"]);
+    attributes.finish()?;
+    Ok(input)
 }
 
 pub(super) fn flatten(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
@@ -73,7 +79,7 @@ pub(super) fn flatten(builder: &mut Builder, call: &LayerCall) -> Result<NodeId,
     attributes.channels_last()?;
     attributes.finish()?;
     let len = builder.shape(input).len();
-    reshape_to(builder, call, input, [len].into())
+    builder.graph.reshape(&call.site, None, input, [len].into())
 }
 
 /// Fills in the one `-1` of a target shape.
@@ -109,7 +115,7 @@ pub(super) fn reshape(builder: &mut Builder, call: &LayerCall) -> Result<NodeId,
         return attributes.refuse("target_shape", target, &format!("a shape that fits {from}"));
     };
     attributes.finish()?;
-    reshape_to(builder, call, input, shape)
+    builder.graph.reshape(&call.site, None, input, shape)
 }
 
 pub(super) fn permute(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {

@@ -1,0 +1,376 @@
+//! Why a file cannot be imported, in the terms of no particular format.
+
+use std::fmt;
+
+use crate::graph::GraphError;
+use crate::tensor::Shape;
+use crate::text::{nearest, shorten};
+
+/// The `activation` of a layer that is a function written on the spot.
+pub(super) const LAMBDA: &str = "a Python lambda";
+
+/// Where in a model something stands: a layer of Keras, a node of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What the format calls it: `layer`, `node`.
+    pub what: &'static str,
+    /// Its name, with those of the models around it.
+    pub name: String,
+    /// Its class or operator.
+    pub class: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}` ({})", self.what, self.name, self.class)
+    }
+}
+
+impl Place {
+    /// What is wrong at this place.
+    pub(super) fn invalid(&self, message: impl Into<String>) -> ImportError {
+        invalid(&self.to_string(), message.into())
+    }
+
+    /// An attribute here has a value that is not implemented.
+    pub(super) fn refused(
+        &self,
+        attribute: impl Into<String>,
+        value: impl fmt::Display,
+        expected: impl Into<Box<str>>,
+    ) -> ImportError {
+        ImportError::UnsupportedValue {
+            place: self.clone(),
+            attribute: attribute.into(),
+            value: shorten(&value.to_string()).into(),
+            expected: expected.into(),
+        }
+    }
+
+    /// Nothing of this class is supported.
+    pub(super) fn unsupported(&self) -> ImportError {
+        ImportError::UnsupportedLayer {
+            place: self.clone(),
+        }
+    }
+
+    /// What this place asks of the graph does not fit.
+    pub(super) fn graph(&self, source: GraphError) -> ImportError {
+        ImportError::Graph {
+            place: self.clone(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// The description of a model is wrong at `place`.
+pub(super) fn invalid(place: &str, message: String) -> ImportError {
+    ImportError::Config {
+        place: place.to_owned(),
+        message,
+    }
+}
+
+/// Why a file cannot be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file cannot be opened or read.
+    #[error("cannot read `{path}`")]
+    Io {
+        /// The file.
+        path: String,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is something else than a model that can be imported.
+    #[error("`{path}` is {found}, not a model file that can be imported")]
+    Format {
+        /// The file.
+        path: String,
+        /// What its content says it is.
+        found: Box<str>,
+        /// The next step.
+        hint: Box<str>,
+    },
+    /// A bound of [`Limits`](super::Limits) is passed.
+    #[error("{what}: {got} bytes, the limit is {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// Its size.
+        got: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// The zip archive is damaged or incomplete.
+    #[error("{place}: {message}")]
+    Archive {
+        /// Where: `entry config.json`.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The HDF5 file is damaged or unlike what its format writes.
+    #[error("{place}: {message}")]
+    Hdf5 {
+        /// Where: `dataset layers/dense/vars/0`.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file of weights without the description of the layers.
+    #[error("`{path}` holds weights only, not the layers")]
+    NeedsConfig {
+        /// The file.
+        path: String,
+    },
+    /// `ImportOptions::config` is given for a file that has its own.
+    #[error("`{path}` carries its own configuration, so a second one must not be given")]
+    ConfigTwice {
+        /// The file.
+        path: String,
+    },
+    /// The description of the layers is wrong.
+    #[error("{place}: {message}")]
+    Config {
+        /// Where: ``layer `head` (Dense)``.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A class of layers that the importer does not know, or will not run.
+    #[error("{place} is not supported")]
+    UnsupportedLayer {
+        /// The layer.
+        place: Place,
+    },
+    /// An attribute whose value is not implemented.
+    #[error("{place}: `{attribute}` is `{value}`, expected {expected}")]
+    UnsupportedValue {
+        /// The layer.
+        place: Place,
+        /// The attribute.
+        attribute: String,
+        /// Its value.
+        value: Box<str>,
+        /// What is supported.
+        expected: Box<str>,
+    },
+    /// A layer that its framework has quantized in a way that is not read.
+    #[error("{place} has {form} weights of the framework's own quantization, which are not read")]
+    Quantized {
+        /// The layer.
+        place: Place,
+        /// How they are stored: `int8`.
+        form: String,
+    },
+    /// A weight that the layer needs is not in the file.
+    #[error("{place}: weight `{weight}` is missing{looked_for}")]
+    MissingWeights {
+        /// The layer.
+        place: Place,
+        /// The weight.
+        weight: String,
+        /// Where it was looked for, as `: no dataset ...`.
+        looked_for: String,
+    },
+    /// A weight has another shape than the layer asks for.
+    #[error("{place}: weight `{weight}`: expected {expected}, got {got}")]
+    WeightShape {
+        /// The layer.
+        place: Place,
+        /// The weight.
+        weight: String,
+        /// What the layer needs.
+        expected: Shape,
+        /// What the file has.
+        got: Shape,
+    },
+    /// A weight that is not a finite number.
+    #[error("{place}: weight {weight} is {value} at element {index}")]
+    NotFinite {
+        /// The layer.
+        place: Place,
+        /// The weight in backticks, and the array of the file that holds it.
+        weight: String,
+        /// The first such element, in row-major order.
+        index: usize,
+        /// `NaN`, `inf` or `-inf`.
+        value: f32,
+    },
+    /// Weights in the file belong to no layer.
+    #[error("weight `{weight}` in the file belongs to no layer of the model")]
+    UnusedWeights {
+        /// The weight's name in the file.
+        weight: String,
+    },
+    /// An input whose shape is not known, or not the one asked for.
+    #[error("input `{input}` has shape {shape}: {message}")]
+    InputSize {
+        /// The input.
+        input: String,
+        /// Its shape, `None` for open extents.
+        shape: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The model has several outputs, and none was chosen.
+    #[error("the model has {} outputs ({}), expected 1", outputs.len(), OutputNames(outputs))]
+    Outputs {
+        /// What there is to choose from.
+        outputs: Vec<OutputChoice>,
+    },
+    /// There is no output of the name that was asked for.
+    #[error("the model has no output `{}`", shorten(asked))]
+    NoSuchOutput {
+        /// The name.
+        asked: String,
+        /// What there is to choose from.
+        outputs: Vec<OutputChoice>,
+    },
+    /// A layer does not fit its inputs.
+    #[error("{place} does not fit its inputs")]
+    Graph {
+        /// The layer.
+        place: Place,
+        /// What does not fit.
+        #[source]
+        source: Box<GraphError>,
+    },
+}
+
+/// An output that can be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputChoice {
+    /// By which it is chosen.
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+}
+
+struct OutputNames<'a>(&'a [OutputChoice]);
+
+impl fmt::Display for OutputNames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, output) in self.0.iter().enumerate() {
+            f.write_str(if i == 0 { "" } else { ", " })?;
+            f.write_str(&shorten(&output.name))?;
+        }
+        Ok(())
+    }
+}
+
+impl ImportError {
+    /// A stable name of the kind of error.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "io",
+            Self::Format { .. } => "format",
+            Self::TooLarge { .. } => "too_large",
+            Self::Archive { .. } => "archive",
+            Self::Hdf5 { .. } => "hdf5",
+            Self::NeedsConfig { .. } => "needs_config",
+            Self::ConfigTwice { .. } => "config_twice",
+            Self::Config { .. } => "config",
+            Self::UnsupportedLayer { .. } => "unsupported_layer",
+            Self::UnsupportedValue { .. } => "unsupported_value",
+            Self::Quantized { .. } => "quantized",
+            Self::MissingWeights { .. } => "missing_weights",
+            Self::WeightShape { .. } => "weight_shape",
+            Self::NotFinite { .. } => "not_finite",
+            Self::UnusedWeights { .. } => "unused_weights",
+            Self::InputSize { .. } => "input_size",
+            Self::Outputs { .. } | Self::NoSuchOutput { .. } => "outputs",
+            Self::Graph { .. } => "graph",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let fixed = match self {
+            Self::Format { hint, .. } => hint,
+            Self::Outputs { outputs } => return choose(outputs),
+            Self::NoSuchOutput { asked, outputs } => {
+                let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+                return match nearest(asked, &names) {
+                    Some(near) => format!("did you mean `{near}`? {}", choose(outputs)),
+                    None => choose(outputs),
+                };
+            }
+            Self::Io { .. } => "check the path and its permissions",
+            Self::TooLarge { .. } => {
+                "if the file is trustworthy, raise the limit; otherwise do not import it"
+            }
+            Self::Archive { .. } | Self::Hdf5 { .. } => {
+                "the file looks damaged or truncated: copy it again, or save the model again"
+            }
+            Self::NeedsConfig { .. } => {
+                "give the layers with `--config model.json`, written by \
+                 `open('model.json', 'w').write(model.to_json())`"
+            }
+            Self::ConfigTwice { .. } => "leave out `--config`",
+            Self::Config { .. } => "save the model again with the program that made it",
+            Self::UnsupportedLayer { place } => unsupported(&place.class),
+            Self::UnsupportedValue { value, .. } if **value == *LAMBDA => {
+                "a lambda is Python code, which is never run: name a built-in activation such as \
+                 `gelu` in its place, load the weights, and save again"
+            }
+            Self::UnsupportedValue { .. } => UNSUPPORTED,
+            Self::Quantized { .. } => {
+                "import the model as it was saved before it was quantized, then run \
+                 `dermal quantize`"
+            }
+            Self::MissingWeights { .. } | Self::WeightShape { .. } | Self::UnusedWeights { .. } => {
+                "the weights do not belong to this configuration: save both from the same model"
+            }
+            Self::NotFinite { .. } => {
+                "training has diverged, and every answer would be NaN: save the model from an \
+                 earlier epoch, or train it again with a lower learning rate"
+            }
+            Self::InputSize { .. } => {
+                "give rows and columns with `--input-size HxW`, as they were in training"
+            }
+            Self::Graph { .. } => "check that the file loads in the program that made it",
+        };
+        fixed.to_owned()
+    }
+}
+
+const UNSUPPORTED: &str = "`dermal import --list-ops` shows what is supported; custom code is \
+    never run: rebuild the model with built-in layers and save again";
+
+/// What to do about a class that is not supported.
+fn unsupported(class: &str) -> &'static str {
+    match class {
+        "Lambda" => {
+            "a Lambda holds Python code, which is never run: rebuild the model with a layer \
+             such as `Rescaling` in its place, load the weights, and save again"
+        }
+        "LayerNormalization" | "GroupNormalization" | "UnitNormalization" => {
+            "it takes mean and deviation from each photo anew, which no operation here does: \
+             train with BatchNormalization in its place"
+        }
+        _ => UNSUPPORTED,
+    }
+}
+
+/// Outputs that a hint lists; a model rarely has more than three.
+const LISTED: usize = 12;
+
+fn choose(outputs: &[OutputChoice]) -> String {
+    let mut listed: Vec<String> = outputs
+        .iter()
+        .take(LISTED)
+        .map(|output| format!("`{}` {}", shorten(&output.name), output.shape))
+        .collect();
+    if outputs.len() > LISTED {
+        listed.push(format!("and {} more", outputs.len() - LISTED));
+    }
+    format!(
+        "choose the one with the classes by `--output-name NAME`: {}",
+        listed.join(", ")
+    )
+}

@@ -1,0 +1,58 @@
+//! Which variables a layer keeps, in the order in which Keras stores them.
+
+use super::attributes::Attributes;
+use super::config::LayerConfig;
+use crate::import::error::ImportError;
+
+/// A variable of a layer, in the order in which Keras stores them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Variable {
+    pub(super) name: &'static str,
+    pub(super) trainable: bool,
+}
+
+/// The variables of a layer that is no model.
+pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportError> {
+    if layer.operation {
+        return Ok(Vec::new());
+    }
+    let attributes = Attributes::new(layer);
+    let mut list = Vec::new();
+    let mut add = |name, trainable| list.push(Variable { name, trainable });
+    match layer.class.as_str() {
+        "Conv2D" | "Dense" => add("kernel", true),
+        "DepthwiseConv2D" => add("depthwise_kernel", true),
+        "SeparableConv2D" => {
+            add("depthwise_kernel", true);
+            add("pointwise_kernel", true);
+        }
+        "BatchNormalization" | "SyncBatchNormalization" => {
+            if attributes.flag("scale", true)? {
+                add("gamma", true);
+            }
+            if attributes.flag("center", true)? {
+                add("beta", true);
+            }
+            add("moving_mean", false);
+            add("moving_variance", false);
+        }
+        "Normalization" if attributes.get("mean").is_none() => {
+            add("mean", false);
+            add("variance", false);
+            add("count", false);
+        }
+        "PReLU" => add("alpha", true),
+        _ => {}
+    }
+    let may_have_bias = matches!(
+        layer.class.as_str(),
+        "Conv2D" | "Dense" | "DepthwiseConv2D" | "SeparableConv2D"
+    );
+    if may_have_bias && attributes.flag("use_bias", true)? {
+        list.push(Variable {
+            name: "bias",
+            trainable: true,
+        });
+    }
+    Ok(list)
+}

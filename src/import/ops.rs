@@ -1,0 +1,14 @@
+//! What can be imported, as a list for people.
+
+/// A layer, operator or function of a format that can be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SupportedOp {
+    /// The format: `keras`.
+    pub format: &'static str,
+    /// Its name there: a class of layers, or a function called on tensors.
+    pub name: &'static str,
+    /// What it becomes in the graph.
+    pub becomes: &'static str,
+    /// What of it is not supported, or empty.
+    pub limits: &'static str,
+}

@@ -1,0 +1,75 @@
+//! What a caller asks of an import, and what it gets back.
+
+use std::path::PathBuf;
+
+use super::facts::Loss;
+use crate::graph::Graph;
+
+/// Bounds on what an untrusted file may make the importer allocate.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of the source file.
+    pub max_file_bytes: u64,
+    /// Bytes of the text that describes the layers.
+    pub max_config_bytes: u64,
+    /// Bytes of all weights together, as f32.
+    pub max_weight_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // The largest classifier of keras.applications (ConvNeXtXLarge) is 1.4 GB.
+            max_file_bytes: 4 << 30,
+            // EfficientNetV2L, a thousand layers, takes 1.3 MB.
+            max_config_bytes: 64 << 20,
+            max_weight_bytes: 2 << 30,
+        }
+    }
+}
+
+/// What the file itself does not say.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// `model.to_json()`, for an `.h5` that holds weights only.
+    pub config: Option<PathBuf>,
+    /// Rows and columns of an image input that the model leaves open (`[None, None, 3]`).
+    pub input_size: Option<[usize; 2]>,
+    /// Which output is the answer, for a model that has several.
+    pub output: Option<String>,
+    /// Bounds on allocation.
+    pub limits: Limits,
+}
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes checked or read so far.
+    pub done_bytes: u64,
+    /// Bytes there are to check and read.
+    pub total_bytes: u64,
+}
+
+/// What [`import`](super::import) makes.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The model.
+    pub graph: Graph,
+    /// Format and version: `keras 3.3.3 (.keras)`.
+    pub source_format: String,
+    /// Size of the source file.
+    pub source_bytes: u64,
+    /// With what the output was trained, if the file says so.
+    pub loss: Option<Loss>,
+    /// The file of labels that lies beside the model in an archive.
+    pub labels: Option<LabelsFile>,
+}
+
+/// A file of class names, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelsFile {
+    /// Its name: `labels.txt`.
+    pub name: String,
+    /// Its content, in whatever encoding it has.
+    pub bytes: Vec<u8>,
+}

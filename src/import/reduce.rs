@@ -1,0 +1,90 @@
+//! Means and maxima over axes.
+//!
+//! Over rows and columns of an image that is a global pool. Any other run of neighbouring axes is
+//! one axis of a reshaped value, under a window as wide as that axis.
+
+use super::builder::{GraphBuilder, Site};
+use super::error::ImportError;
+use crate::graph::{NodeId, Op, Padding, PoolKind, Window};
+use crate::tensor::Shape;
+
+/// Appends the reduction of `x` over `axes`, which are sorted and do not count the batch axis. A value is never left without axes.
+pub(super) fn reduce(
+    builder: &mut GraphBuilder,
+    site: &Site,
+    x: NodeId,
+    (kind, axes): (PoolKind, &[usize]),
+    keep_dims: bool,
+) -> Result<NodeId, ImportError> {
+    let from = builder.shape(x).clone();
+    if from.rank() == 3 && axes == [0, 1] {
+        return builder.push(site, None, Op::GlobalPool { kind, keep_dims }, &[x]);
+    }
+    let mut kept = from.dims().to_vec();
+    for &axis in axes {
+        kept[axis] = 1;
+    }
+    let target: Vec<usize> = if keep_dims {
+        kept.clone()
+    } else {
+        let left = (0..from.rank()).filter(|axis| !axes.contains(axis));
+        left.map(|axis| kept[axis]).collect()
+    };
+    if target.is_empty() {
+        return Err(site
+            .place
+            .refused("axis", "all axes", "an axis that is left over"));
+    }
+    let mut value = x;
+    let mut dims = from.dims().to_vec();
+    // Runs of neighbouring axes, the last first. Equal counts make the mean of means the mean.
+    for (step, run) in runs(axes).into_iter().rev().enumerate() {
+        let outer: usize = dims[..run.start].iter().product();
+        let middle: usize = dims[run.clone()].iter().product();
+        let inner: usize = dims[run.end..].iter().product();
+        let name = |what: &str| format!("{what}{step}");
+        let shape = Shape::new(&[outer, middle, inner]);
+        value = builder.reshape(site, Some(&name("rows")), value, shape)?;
+        let window = Window {
+            kernel: [1, middle],
+            strides: [1, middle],
+            dilations: [1, 1],
+            padding: Padding::default(),
+        };
+        let op = Op::Pool2d { kind, window };
+        value = builder.push(site, Some(&name("pool")), op, &[value])?;
+        dims[run].fill(1);
+    }
+    builder.push(
+        site,
+        None,
+        Op::Reshape {
+            shape: Shape::new(&target),
+        },
+        &[value],
+    )
+}
+
+/// Sorted axes as runs of neighbours.
+fn runs(axes: &[usize]) -> Vec<std::ops::Range<usize>> {
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    for &axis in axes {
+        match runs.last_mut() {
+            Some(run) if run.end == axis => run.end += 1,
+            _ => runs.push(axis..axis + 1),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_axes_are_one_run() {
+        assert_eq!(runs(&[0, 1]), [0..2]);
+        assert_eq!(runs(&[0, 2]), [0..1, 2..3]);
+        assert_eq!(runs(&[2]), [2..3]);
+    }
+}
