@@ -4,20 +4,6 @@
 //! In: the source's path, and labels, recipe, head, defaults and mapping of fields as a user has
 //! them. Out: a [`Model`] for `artifact::write`, and [`Warning`]s for what was not given. The
 //! formats are [`super::import`]'s; this file joins them to the rest.
-//!
-//! ```no_run
-//! use dermal::import::Import;
-//!
-//! let made = Import::new("model.keras")
-//!     .labels("benign,malignant")
-//!     .preprocess("keras-xception")
-//!     .run(&mut |_, _, _| {})?;
-//! for warning in &made.warnings {
-//!     println!("{warning}; {}", warning.hint());
-//! }
-//! dermal::artifact::write("model.safetensors".as_ref(), &made.model)?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -38,6 +24,25 @@ use crate::predict::selftest::{self, RecordError};
 use crate::text::{self, MAX_SETTINGS_BYTES, TextError};
 
 /// What to import, and what its file does not say.
+///
+/// ```
+/// use dermal::import::Import;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let made = Import::new("fixtures/import/nested.keras")
+///     .labels("benign,malignant")
+///     .preprocess("raw")
+///     .run(&mut |_, _, _| {})?;
+/// assert!(made.warnings.is_empty());
+/// assert_eq!(made.model.manifest.labels, ["benign", "malignant"]);
+/// # let folder = std::env::temp_dir().join(format!("dermal-import-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("model.safetensors");
+/// dermal::artifact::write(&path, &made.model)?;
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Import {
     source: PathBuf,
