@@ -53,6 +53,9 @@ pub struct ImportArgs {
     /// the file. Otherwise look at the training code: a wrong head gives wrong probabilities.
     #[arg(long, value_name = "HEAD")]
     pub head: Option<Head>,
+    /// Which output is the answer, for a model that has several
+    #[arg(long, value_name = "NAME")]
+    pub output_name: Option<String>,
     /// Values of an extra input when a prediction gives none (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
     pub input_default: Vec<ExtraInput>,

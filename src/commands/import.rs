@@ -83,6 +83,7 @@ pub(super) fn read(args: &ImportArgs, source: &Path) -> Result<Imported> {
 fn options(args: &ImportArgs) -> ImportOptions {
     ImportOptions {
         config: args.config.clone(),
+        output: args.output_name.clone(),
         input_size: args.input_size.map(|size| [size.height, size.width]),
         ..ImportOptions::default()
     }

@@ -14,12 +14,11 @@
 
 use std::fmt::Write as _;
 
+use super::facts::{Loss, LossKind};
 use crate::artifact::Head;
 use crate::graph::pass::{self, Answer};
 use crate::graph::{Graph, GraphError, Node, Op, Range};
 use crate::tensor::{Tensor, TensorError};
-
-pub use super::facts::{Loss, LossKind};
 
 /// How the head came to be known.
 #[derive(Clone, Debug, PartialEq, Eq)]

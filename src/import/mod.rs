@@ -12,8 +12,8 @@
 //! arithmetic of axes, paddings, slices, reductions, folded affine maps and constants. What a
 //! format does not implement it refuses; attributes that nobody read are found by `read_set`.
 //!
-//! [`Import`] joins a graph with labels, recipe and head to a model that runs; the readers of
-//! formats know the graph alone. Not here: writing (`artifact`).
+//! [`Import`] joins a graph with labels, recipe and head to a model that runs; the readers of formats
+//! know the graph alone. Not here: writing (`artifact`).
 
 use std::fs::File;
 use std::path::Path;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::head::{self, HeadError, HeadOrigin, Headed};
 use super::labels::{self, LabelsError};
 use super::scaling::{self, Fit};
-use super::{ImportError, ImportOptions, import};
+use super::{ImportError, ImportOptions, LabelsFile, import};
 use crate::artifact::{
     self, FieldMapping, FieldMappingError, Head, InputKind, InputSpec, Manifest, Model,
     Preprocessing, PreprocessingError, Provenance,
@@ -280,7 +280,7 @@ impl ModelError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Import(error) => error.hint().to_owned(),
+            Self::Import(error) => error.hint(),
             Self::Graph(_) => "check that the file loads in Keras".to_owned(),
             Self::Head(error) => error.hint(),
             Self::Labels(error) => error.hint().to_owned(),
@@ -360,11 +360,13 @@ impl Import {
             progress(Stage::Reading, p.done_bytes, p.total_bytes);
         })?;
         let mut warnings = Vec::new();
-        let headed = head::find(imported.graph, imported.loss.as_ref(), self.head)?;
+        let loss = imported.loss.as_ref();
+        let headed = head::find(imported.graph, loss, self.head)?;
         if headed.origin == HeadOrigin::Assumed {
             warnings.push(Warning::AssumedSoftmax);
         }
-        let (headed, labels) = self.labelled(headed, &mut warnings)?;
+        let found = imported.labels.as_ref();
+        let (headed, labels) = self.labelled(headed, found, &mut warnings)?;
         let inputs = self.inputs(&headed.graph, &mut warnings)?;
         let graph = pass::optimize(headed.graph)?;
         let fields = self.field_mapping(&inputs, &graph)?;
@@ -404,11 +406,13 @@ impl Import {
     fn labelled(
         &self,
         headed: Headed,
+        found: Option<&LabelsFile>,
         warnings: &mut Vec<Warning>,
     ) -> Result<(Headed, Vec<String>), ModelError> {
-        let given = match &self.labels {
-            Some(given) => Some(labels::from_option(given)?),
-            None => None,
+        let given = match (&self.labels, found) {
+            (Some(given), _) => Some(labels::from_option(given)?),
+            (None, Some(file)) => Some(labels::from_bytes(&file.bytes, Path::new(&file.name))?),
+            (None, None) => None,
         };
         let outputs = headed.graph.node(headed.graph.output()).shape.len();
         let (expected, why) = match headed.head {
@@ -575,6 +579,9 @@ impl Import {
         }
         if let Some(head) = self.head {
             options.push(format!("--head {}", head.option()));
+        }
+        if let Some(output) = &self.options.output {
+            options.push(format!("--output-name {output}"));
         }
         for (name, values) in &self.defaults {
             let values: Vec<String> = values.iter().map(f32::to_string).collect();

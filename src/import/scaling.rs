@@ -6,16 +6,9 @@
 //! on, but what comes out behind the scaling tells: networks are trained on values such as 0..1,
 //! -1..1, ImageNet's -2.1..2.6 or 0..255, not on 0..0.004.
 
+use super::facts::input_scaling;
 use crate::artifact::Preprocessing;
-use crate::graph::{Graph, NodeId, Op};
-use crate::tensor::Tensor;
-
-/// What the model's first layers do to the photo, channel by channel: `x * scale + shift`.
-#[derive(Clone, Debug, PartialEq)]
-struct InputScaling {
-    scale: Vec<f64>,
-    shift: Vec<f64>,
-}
+use crate::graph::Graph;
 
 /// The values that reach the first layer with weights, in the model's first channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +32,7 @@ pub(super) enum Fit {
 
 /// Judges a recipe by what comes out behind the model's own scaling.
 pub(super) fn judge(graph: &Graph, recipe: &Preprocessing) -> Fit {
-    let Some(own) = own_scaling(graph) else {
+    let Some(own) = input_scaling(graph) else {
         return Fit::NotScaled;
     };
     for channel in 0..own.scale.len() {
@@ -82,65 +75,12 @@ pub(super) fn recipe_changes(recipe: &Preprocessing) -> bool {
     recipe.scale != 1.0 || recipe.mean != [0.0; 3] || recipe.std != [1.0; 3]
 }
 
-/// What every path from the photo does to it before anything but scaling happens; `None` if some
-/// path does not scale, or not as the others.
-fn own_scaling(graph: &Graph) -> Option<InputScaling> {
-    let (photo, node) = graph
-        .inputs()
-        .find(|(_, node)| node.shape.hwc().is_some())?;
-    let channels = node.shape.channels();
-    let start = InputScaling {
-        scale: vec![1.0; channels],
-        shift: vec![0.0; channels],
-    };
-    let users = graph.users();
-    let mut found: Option<InputScaling> = None;
-    let mut waiting = vec![(photo, start.clone())];
-    // Each node is looked at once for each path, and scaling layers have one reader as a rule.
-    for _ in 0..graph.nodes().len() {
-        let Some((id, so_far)) = waiting.pop() else {
-            break;
-        };
-        for &reader in &users[id.0] {
-            match step(graph, reader, &so_far) {
-                Some(next) => waiting.push((reader, next)),
-                None if so_far == start => return None,
-                None if found.as_ref().is_some_and(|found| *found != so_far) => return None,
-                None => found = Some(so_far.clone()),
-            }
-        }
-    }
-    found
-}
-
-/// The scaling behind `reader`, if it does nothing else to a pixel's value.
-fn step(graph: &Graph, reader: NodeId, x: &InputScaling) -> Option<InputScaling> {
-    match &graph.node(reader).op {
-        Op::ScaleShift { scale, shift } => {
-            let values = |key: &String| graph.tensors.get(key).and_then(Tensor::as_f32);
-            let (scale, shift) = (values(scale)?, values(shift)?);
-            let at = |values: &[f32], c: usize| {
-                let value = values.get(if values.len() == 1 { 0 } else { c });
-                value.map(|&v| f64::from(v))
-            };
-            let mut next = x.clone();
-            for c in 0..x.scale.len() {
-                let (a, b) = (at(scale, c)?, at(shift, c)?);
-                next.scale[c] *= a;
-                next.shift[c] = next.shift[c] * a + b;
-            }
-            Some(next)
-        }
-        Op::Pad(_) | Op::Crop(_) | Op::Resize { .. } => Some(x.clone()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
-    use crate::graph::{Padding, PoolKind};
+    use crate::graph::{NodeId, Op, Padding, PoolKind};
+    use crate::tensor::Tensor;
 
     const RGB: [usize; 3] = [8, 8, 3];
 
