@@ -213,7 +213,7 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<ImportError>() {
-        return Some(error.hint().to_owned());
+        return Some(error.hint());
     }
     if let Some(error) = cause.downcast_ref::<PreprocessingError>() {
         return Some(error.hint());

@@ -310,7 +310,6 @@ pub fn with_complement(mut graph: Graph) -> Result<Graph, HeadError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
     use crate::activation::Activation;

@@ -83,8 +83,11 @@ mod tests {
 
     #[test]
     fn neighbouring_axes_are_one_run() {
-        assert_eq!(runs(&[0, 1]), [0..2]);
-        assert_eq!(runs(&[0, 2]), [0..1, 2..3]);
-        assert_eq!(runs(&[2]), [2..3]);
+        let bounds = |axes: &[usize]| -> Vec<[usize; 2]> {
+            runs(axes).iter().map(|run| [run.start, run.end]).collect()
+        };
+        assert_eq!(bounds(&[0, 1]), [[0, 2]]);
+        assert_eq!(bounds(&[0, 2]), [[0, 1], [2, 3]]);
+        assert_eq!(bounds(&[2]), [[2, 3]]);
     }
 }

@@ -76,7 +76,6 @@ pub(super) fn recipe_changes(recipe: &Preprocessing) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
     use crate::graph::{NodeId, Op, Padding, PoolKind};

@@ -191,13 +191,14 @@ mod tests {
         use sha2::{Digest, Sha256};
 
         let photo = photo(20, 33, 7).unwrap();
-        let digest = Sha256::digest(photo.pixels());
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: [u8; 32] = Sha256::digest(photo.pixels()).into();
         // Computed by ten lines of Python from SplitMix64 as Vigna publishes it.
-        assert_eq!(
-            digest,
-            "008d112c23fb7a7367a8f8d4edd3d7a01908207f560981f50be1b4858ce2419f"
-        );
+        let expected = [
+            0x00, 0x8d, 0x11, 0x2c, 0x23, 0xfb, 0x7a, 0x73, 0x67, 0xa8, 0xf8, 0xd4, 0xed, 0xd3,
+            0xd7, 0xa0, 0x19, 0x08, 0x20, 0x7f, 0x56, 0x09, 0x81, 0xf5, 0x0b, 0xe1, 0xb4, 0x85,
+            0x8c, 0xe2, 0x41, 0x9f,
+        ];
+        assert_eq!(digest, expected);
     }
 
     #[test]

@@ -290,7 +290,7 @@ fn decode(bytes: &[u8]) -> Result<String, Problem> {
     {
         return pickle();
     }
-    let zeros = bytes.iter().filter(|&&byte| byte == 0).count();
+    let zeros = bytes.split(|&byte| byte == 0).count() - 1;
     if zeros * 3 >= bytes.len() {
         return problem(
             "the file is UTF-16 without a byte order mark, or no text",
@@ -303,12 +303,10 @@ fn decode(bytes: &[u8]) -> Result<String, Problem> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_owned()),
         Err(error) => {
-            let line = bytes[..error.valid_up_to()]
-                .iter()
-                .filter(|&&byte| byte == b'\n')
-                .count();
+            let before = &bytes[..error.valid_up_to()];
+            let line = before.split(|&byte| byte == b'\n').count();
             problem(
-                format!("line {} is not UTF-8", line + 1),
+                format!("line {line} is not UTF-8"),
                 "save the file as UTF-8: in Notepad `Save as`, `Encoding`",
             )
         }

@@ -106,7 +106,7 @@ fn what_could_mean_two_things_or_nothing_is_refused() {
         ("l.json", r#"{"0": ["n01", "tench"]}"#, "a list of 2"),
         ("l.json", r#"["a", ["b"]]"#, "label 1 is a list of 1"),
         ("l.json", r#"["a", null]"#, "label 1 is nothing"),
-        ("l.json", r#"[0.5, 1.5]"#, "label 0 is `0.5`"),
+        ("l.json", r"[0.5, 1.5]", "label 0 is `0.5`"),
         ("l.json", "[]", "the list is empty"),
         ("l.json", "{}", "empty"),
         ("l.json", "\"a\"", "expected a list"),
