@@ -39,4 +39,4 @@ printf '`mmap`, `threads` and `gradients` bring %d more.\n' \
 cargo check --lib --no-default-features
 cargo check --lib --no-default-features --features mmap,threads,gradients
 # What a program sees of it: predictions, heat maps in closed form, refusals by name.
-cargo test --no-default-features --test core
+cargo test --release --no-default-features --test core

@@ -142,6 +142,7 @@ start "clients of the server" clients
 stage "cargo clippy" cargo clippy --all-targets -- -D warnings
 join "real models"
 join "clients of the server"
+stage "compute core" scripts/check-core.sh
 stage "cargo test" tests
 stage "README's first command" first_command
 start "soak" soak

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use super::{command, dermal, listing};
+use super::{command, dermal, fixture, listing, photo};
 
 #[test]
 fn the_long_version_tells_the_tiers_of_this_cpu() {
@@ -105,4 +105,73 @@ fn a_bench_counts_its_runs_and_measures_something() {
     assert_eq!(report["schema_version"], 1);
     assert_eq!(report["runs"], 3);
     assert_eq!(report["threads"], 1);
+}
+
+/// The README's table of exit statuses, each with a run that ends so.
+#[test]
+fn the_table_of_exit_statuses_is_true() {
+    let readme = std::fs::read_to_string(fixture("../README.md")).unwrap();
+    let (_, table) = readme.split_once("| Exit status | Meaning |").unwrap();
+    let stated: Vec<i32> = table
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| "))
+        .map(|line| line.split(' ').next().unwrap().parse().unwrap())
+        .collect();
+    let demo = fixture("../models/demo.safetensors");
+    let (demo, photos) = (demo.to_str().unwrap(), fixture("labels.csv"));
+    let photos = photos.to_str().unwrap();
+    let compare = [
+        "compare",
+        demo,
+        demo,
+        "--heat-maps",
+        "0",
+        "--fixtures",
+        photos,
+    ];
+    let photo = photo("bcc_03.jpg");
+    for (args, code) in [
+        (&["predict", photo.as_str()][..], 0),
+        (&["estimate", "--budget", "20MB"], 1),
+        (&["predict", "nothing.jpg"], 2),
+        // 210 photos are too few for a margin of one point, even if nothing changed.
+        (&compare, 3),
+    ] {
+        let ran = dermal(args);
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
+        assert!(stated.contains(&code), "{stated:?}");
+    }
+    assert_eq!(stated, [0, 1, 2, 3]);
+}
+
+/// The model is the first argument of every command; the older way still works and says so.
+#[test]
+fn the_model_is_named_first() {
+    let demo = fixture("../models/demo.safetensors");
+    let (demo, photo) = (demo.to_str().unwrap(), photo("bcc_03.jpg"));
+    let new = dermal(["predict", demo, &photo, "--json"]);
+    assert_eq!((new.code, new.stderr.as_str()), (Some(0), ""));
+    let old = dermal(["predict", &photo, "--model", demo, "--json"]);
+    assert_eq!(old.code, Some(0));
+    assert!(old.stderr.contains("`dermal predict "), "{}", old.stderr);
+    assert_eq!(
+        new.json()["images"][0]["top1"],
+        old.json()["images"][0]["top1"]
+    );
+    dermal(["predict", demo]).refuses(&["no photo is given", "dermal predict MODEL IMAGE"]);
+    dermal(["predict", demo, &photo, "--model", demo]).refuses(&["two models are named"]);
+}
+
+#[test]
+fn a_small_number_is_asked_for_its_unit() {
+    for (args, says) in [
+        (["estimate", "--budget", "512"], "512MB"),
+        (["estimate", "--max-pixels", "12"], "12MP"),
+        (["serve", "--budget", "512"], "512MB"),
+    ] {
+        let ran = dermal(args);
+        assert_eq!(ran.code, Some(2), "{args:?}");
+        assert!(ran.stderr.contains(says), "{args:?}: {}", ran.stderr);
+    }
 }

@@ -81,10 +81,29 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     }
 }
 
+/// Endings of models' names. Those that are not imported yet get the error that says so.
+const MODEL_ENDINGS: [&str; 8] = [
+    "safetensors",
+    "keras",
+    "h5",
+    "hdf5",
+    "onnx",
+    "tflite",
+    "pt",
+    "pth",
+];
+
 /// The model, if one is named, and what is to be classified. The model is the first argument, as with
-/// every command; of an image it is told by the ending of its name.
+/// every command, and known by the ending of its name.
 fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf])> {
-    let is_model = |path: &&PathBuf| path.extension().is_some_and(|end| end == "safetensors");
+    let is_model = |path: &&PathBuf| {
+        let ending = path.extension().and_then(|end| end.to_str());
+        ending.is_some_and(|end| {
+            MODEL_ENDINGS
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(end))
+        })
+    };
     let first = args.files.first().filter(is_model);
     let (model, images) = match (&args.model, first) {
         (Some(old), None) => {
