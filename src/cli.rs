@@ -222,7 +222,7 @@ pub struct PredictArgs {
     /// The artifact (a name that ends in `.safetensors`) [default: the embedded demo model], then
     /// photos (JPEG, PNG, WebP, BMP) or folders of them
     #[arg(required = true, value_names = ["MODEL] [IMAGE"], value_hint = ValueHint::AnyPath)]
-    pub files: Vec<PathBuf>,
+    pub images: Vec<PathBuf>,
     /// The artifact: the older way to name it
     #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::FilePath, hide = true)]
     pub model: Option<PathBuf>,

@@ -349,9 +349,8 @@ fn sklesion_needs_little_memory() {
     image::save_buffer(&photo, &pixels, 600, 450, image::ColorType::Rgb8).unwrap();
     let answer = common::stdout([
         "predict",
-        &photo,
-        "--model",
         &model,
+        &photo,
         "--input",
         &vector,
         "--gradcam",

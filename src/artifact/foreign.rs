@@ -81,7 +81,7 @@ impl Foreign {
                 "import the Keras model that it was made from: `dermal import MODEL.keras -o \
                  MODEL.safetensors`"
             }
-            Self::Image => "photos are given as arguments, models with `--model`",
+            Self::Image => "give the model first, then photos: `dermal predict MODEL IMAGE`",
         }
         .to_owned()
     }

@@ -14,13 +14,12 @@ pub(super) fn peak_rss_of_predict(
     extra: &[(NodeId, Vec<f32>)],
 ) -> Option<u64> {
     let mut command = program("predict")?;
-    command.arg("--model").arg(model_path);
     for (id, values) in extra {
         let numbers: Vec<String> = values.iter().map(ToString::to_string).collect();
         let name = &model.graph.node(*id).name;
         command.args(["--input", &format!("{name}={}", numbers.join(","))]);
     }
-    command.arg("--").arg(photo);
+    command.arg("--").arg(model_path).arg(photo);
     peak_rss(command)
 }
 

@@ -51,7 +51,8 @@ pub(super) fn judge(graph: &Graph, recipe: &Preprocessing) -> Fit {
             if of_bytes.high - of_bytes.low > 600.0 {
                 return Fit::TooLarge(of_bytes);
             }
-        } else if of_bytes.is_usual() || !of_recipe.is_usual() {
+        } else if !of_recipe.is_usual() || (of_bytes.is_usual() && !of_recipe.is_narrower(of_bytes))
+        {
             return Fit::Twice(of_recipe);
         }
     }
@@ -59,6 +60,12 @@ pub(super) fn judge(graph: &Graph, recipe: &Preprocessing) -> Fit {
 }
 
 impl Reach {
+    /// Whether these values are small and the others as large as pixels: then the model's own scaling
+    /// is for what the recipe makes, as `2 x - 1` is for pixels of 0..1.
+    fn is_narrower(self, other: Self) -> bool {
+        self.high - self.low < 20.0 && other.high - other.low >= 100.0
+    }
+
     /// Whether networks are trained on such values: 0..1 is 1 wide, -1..1 is 2, ImageNet's 4.4, and
     /// 0..255 is 255; all lie around 0 or begin there. A batch normalization as first layer may
     /// stretch each a few times.

@@ -169,7 +169,7 @@ fn evidence_is_a_document_of_compare() {
     let table = root.join("fixtures/labels.csv");
     let table = table.to_str().unwrap();
     let compared = dermal(["compare", demo, demo, "--fixtures", table, "--json"]);
-    assert_eq!(compared.code, Some(1), "{}", compared.stderr);
+    assert_eq!(compared.code, Some(3), "{}", compared.stderr);
     put(folder.path(), "compare.json", &compared.stdout);
     let ids = |limits: &str| {
         let accuracy = format!("accuracy:\n  evidence: compare.json\n{limits}");
@@ -233,7 +233,7 @@ fn evidence_travels_in_the_artifact() {
     assert!(text.contains("of 210 photos (labels.csv)"), "{text}");
     // It is replaced, not added to; and too small a margin is seen.
     let before = std::fs::metadata(small).unwrap().len();
-    assert_eq!(against("1pp").code, Some(1));
+    assert_eq!(against("1pp").code, Some(3));
     assert!(std::fs::metadata(small).unwrap().len() < before + 400);
     assert_eq!(ids(), ["accuracy-undecided"]);
     // Another file is made of it: the evidence was not about that.

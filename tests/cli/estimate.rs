@@ -62,7 +62,7 @@ fn an_image_size_that_the_layers_allow_is_taken() {
 fn an_image_size_that_the_layers_fix_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.safetensors");
-    let (source, model) = (fixture("keras/input_shape.keras"), model.to_str().unwrap());
+    let (source, model) = (fixture("keras/head_softmax.keras"), model.to_str().unwrap());
     let source = source.to_str().unwrap();
     let ran = dermal(["import", source, "-o", model, "--preprocess", "raw"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);

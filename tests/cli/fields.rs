@@ -51,7 +51,7 @@ fn fields_of_the_artifact_give_the_answer_of_their_numbers() {
     let (_plain, without) = imported(&[]);
     let photo = photo("nv_00.jpg");
     let run = |model: &str, more: &[&str]| {
-        let line = ["predict", &photo, "--model", model, "--json"].into_iter();
+        let line = ["predict", model, &photo, "--json"].into_iter();
         dermal(line.chain(more.iter().copied()))
     };
     let answer =
@@ -81,7 +81,7 @@ fn fields_of_the_artifact_give_the_answer_of_their_numbers() {
             .get("fields")
             .is_none()
     );
-    let shown = dermal(["predict", &photo, "--model", &model, "--field", "age=55"]);
+    let shown = dermal(["predict", &model, &photo, "--field", "age=55"]);
     assert_eq!(shown.code, Some(0));
     assert!(
         shown.stderr.contains("warning: sex is not given"),
@@ -121,7 +121,7 @@ fn wrong_fields_are_refused_with_the_next_step() {
     let (_plain, without) = imported(&[]);
     let photo = photo("nv_00.jpg");
     let refuses = |model: &str, more: &[&str], parts: &[&str]| {
-        let line = ["predict", &photo, "--model", model].into_iter();
+        let line = ["predict", model, &photo].into_iter();
         dermal(line.chain(more.iter().copied())).refuses(parts);
     };
     refuses(

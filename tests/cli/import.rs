@@ -37,7 +37,7 @@ fn a_model_is_imported_to_the_same_bytes_twice_and_then_runs() {
 
     let answer = |more: &[&str]| {
         let photo = photo("nv_00.jpg");
-        let line = ["predict", &photo, "--model", &a, "--json"].into_iter();
+        let line = ["predict", &a, &photo, "--json"].into_iter();
         let report = dermal(line.chain(more.iter().copied())).json();
         report["images"][0]["predictions"].clone()
     };
@@ -187,7 +187,7 @@ fn answers(source: &Path, more: &[&str]) -> Result<Vec<f64>, String> {
         return Err(ran.stderr);
     }
     assert!(ran.stdout.contains("answer"), "{}", ran.stdout);
-    let report = dermal(["predict", &photo("nv_00.jpg"), "--model", out, "--json"]).json();
+    let report = dermal(["predict", out, &photo("nv_00.jpg"), "--json"]).json();
     let classes = report["images"][0]["predictions"].as_array().unwrap();
     let mut by_index: Vec<(u64, f64)> = classes
         .iter()
@@ -451,7 +451,7 @@ fn label_files_of_every_kind_are_read_or_refused_by_name() {
         (
             "twice.json",
             br#"{"0": "a", "0": "b", "1": "c", "2": "d"}"#,
-            "0, 0, 1, 2",
+            "key `0` is given twice",
         ),
         (
             "short.json",

@@ -41,6 +41,7 @@ const PATHS: [(&str, &str, Role); 32] = [
     ("compare", "fields", Role::Reads),
     ("compare", "report", Role::Writes),
     ("inspect", "model", Role::Reads),
+    ("inspect", "check_layers", Role::Reads),
     ("bench", "model", Role::Reads),
     ("estimate", "model", Role::Reads),
     ("check", "config", Role::Reads),
@@ -170,11 +171,7 @@ fn line(
                 line.extend(["-o".into(), file("new.safetensors")]);
             }
         }
-        "predict" => line.extend([
-            or("images", "photo.jpg"),
-            "--model".into(),
-            or("model", "model.safetensors"),
-        ]),
+        "predict" => line.extend([or("model", "model.safetensors"), or("images", "photo.jpg")]),
         "compare" => line.extend([
             or("base", "model.safetensors"),
             or("candidate", "candidate.safetensors"),

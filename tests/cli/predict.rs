@@ -135,9 +135,11 @@ fn refusals_name_the_next_step() {
     with(["--max-pixels", "100"]).refuses(&["hint: "]);
     assert!(listing(folder.path()).is_empty(), "no partial output");
     dermal(["predict", &input, "--gradcam", &at("none/h.png")]).refuses(&["mkdir -p"]);
-    dermal(["predict", &input, "--model", &input]).refuses(&["a picture", "--model"]);
+    let old = dermal(["predict", &input, "--model", &input]);
+    assert_eq!(old.code, Some(2));
+    assert!(old.stderr.contains("a picture"), "{}", old.stderr);
     let keras = super::fixture("import/nested.keras");
-    dermal(["predict", &input, "--model", keras.to_str().unwrap()]).refuses(&["dermal import"]);
+    dermal(["predict", keras.to_str().unwrap(), &input]).refuses(&["dermal import"]);
 }
 
 #[cfg(unix)]

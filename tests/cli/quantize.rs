@@ -33,13 +33,7 @@ fn fp16_and_bf16_need_no_photos() {
         assert!(json["bytes_after"].as_u64() < json["bytes_before"].as_u64());
         assert!(json["layers"][0]["sqnr_db"].as_f64().unwrap() > 40.0);
         let photo = photo("bcc_03.jpg");
-        let predicted = dermal([
-            "predict",
-            &photo,
-            "--model",
-            out.to_str().unwrap(),
-            "--json",
-        ]);
+        let predicted = dermal(["predict", out.to_str().unwrap(), &photo, "--json"]);
         assert_eq!(predicted.json()["images"][0]["top1"], "bcc");
         // 16 bits can be quantized again when told so, and not without.
         let next = folder.path().join("next.safetensors");
@@ -91,14 +85,7 @@ fn int8_is_calibrated_on_photos_and_says_what_it_costs() {
     assert!(shown.stdout.contains("35 photos"), "{}", shown.stdout);
     let map = folder.path().join("map.png");
     let photo = photo("bcc_03.jpg");
-    let drawn = dermal([
-        "predict",
-        &photo,
-        "--model",
-        path,
-        "--gradcam",
-        map.to_str().unwrap(),
-    ]);
+    let drawn = dermal(["predict", path, &photo, "--gradcam", map.to_str().unwrap()]);
     assert_eq!(drawn.code, Some(0), "{}", drawn.stderr);
     assert!(map.metadata().unwrap().len() > 1000);
     let other = folder.path().join("other.safetensors");

@@ -234,7 +234,10 @@ fn each_mistake_gets_a_place_and_a_next_step() {
                 "no_such_platform",
                 &["estimate", "--platform", "render-fre"],
             ),
-            ("no_server", &["probe", "http://127.0.0.1:9"]),
+            (
+                "no_server",
+                &["probe", "http://127.0.0.1:9", "--patience", "1"],
+            ),
             (
                 "no_such_redis",
                 &["worker", "--redis", "redis://127.0.0.1:9"],

@@ -1,5 +1,7 @@
 //! `dermal predict`: photos in, classes and heat maps out.
 
+use std::fs::{File, Metadata};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -81,6 +83,15 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     }
 }
 
+/// Whether a file begins as an artifact does: the length of a JSON header, and the header.
+fn is_artifact(path: &Path) -> bool {
+    let mut start = [0; 9];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    let [length @ .., brace] = start;
+    let shorter = |file: Metadata| u64::from_le_bytes(length) < file.len();
+    read.is_ok() && brace == b'{' && path.metadata().is_ok_and(shorter)
+}
+
 /// Endings of models' names. Those that are not imported yet get the error that says so.
 const MODEL_ENDINGS: [&str; 8] = [
     "safetensors",
@@ -94,9 +105,12 @@ const MODEL_ENDINGS: [&str; 8] = [
 ];
 
 /// The model, if one is named, and what is to be classified. The model is the first argument, as with
-/// every command, and known by the ending of its name.
+/// every command, and known by its beginning or the ending of its name.
 fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf])> {
     let is_model = |path: &&PathBuf| {
+        if is_artifact(path) {
+            return true;
+        }
         let ending = path.extension().and_then(|end| end.to_str());
         ending.is_some_and(|end| {
             MODEL_ENDINGS
@@ -104,17 +118,17 @@ fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf])> {
                 .any(|known| known.eq_ignore_ascii_case(end))
         })
     };
-    let first = args.files.first().filter(is_model);
+    let first = args.images.first().filter(is_model);
     let (model, images) = match (&args.model, first) {
         (Some(old), None) => {
             report::warn(
                 "`--model` is the older way to name the model, and goes away in the next release",
                 Some(&format!("write `dermal predict {} IMAGE`", old.display())),
             );
-            (Some(old.as_path()), args.files.as_slice())
+            (Some(old.as_path()), args.images.as_slice())
         }
-        (None, Some(model)) => (Some(model.as_path()), &args.files[1..]),
-        (None, None) => (None, args.files.as_slice()),
+        (None, Some(model)) => (Some(model.as_path()), &args.images[1..]),
+        (None, None) => (None, args.images.as_slice()),
         (Some(old), Some(model)) => {
             return Err(failure(
                 format!(

@@ -180,7 +180,7 @@ fn every_mistake_of_a_table_names_its_line() {
         ("file,label\na,nv", "missing_files", "extension"),
         ("file,label\nd\\a.jpg,nv", "missing_files", "`/`"),
         ("file,label\n../no/a.jpg,nv", "missing_files", "1 of 1"),
-        ("PK\u{3}\u{4}xl", "not_a_table", "Excel"),
+        ("PK\u{3}\u{4}xl", "not_a_table", "a zip archive"),
     ] {
         let (_folder, path) = table(&["a.jpg", "b.jpg"], text.as_bytes());
         let error = Dataset::open(&path, Labels::Required(&known), &[]).unwrap_err();
