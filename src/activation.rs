@@ -70,6 +70,31 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Its name, as artifacts write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::ReluGeneral { .. } => "relu_general",
+            Self::LeakyRelu { .. } => "leaky_relu",
+            Self::Sigmoid => "sigmoid",
+            Self::HardSigmoid { .. } => "hard_sigmoid",
+            Self::Silu => "silu",
+            Self::HardSwish => "hard_swish",
+            Self::Tanh => "tanh",
+            Self::Elu { .. } => "elu",
+            Self::Selu => "selu",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
+            Self::Softplus => "softplus",
+            Self::Softsign => "softsign",
+            Self::Exp => "exp",
+            Self::Mish => "mish",
+        }
+    }
+
     /// The function's value at `x`, computed in f64: the oracle of every kernel.
     #[must_use]
     pub fn apply(self, x: f32) -> f32 {

@@ -269,11 +269,7 @@ fn last_layers(graph: &Graph) -> String {
     let last = graph.node(graph.output());
     // An activation of a layer is a node of its own, and says the most.
     match &last.op {
-        Op::Activation(activation) => {
-            let kind = serde_json::to_value(activation).ok();
-            let kind = kind.and_then(|value| Some(value.get("kind")?.as_str()?.to_owned()));
-            format!("{}: {}", name(last), kind.unwrap_or_default())
-        }
+        Op::Activation(activation) => format!("{}: {}", name(last), activation.name()),
         _ => name(last),
     }
 }

@@ -229,7 +229,7 @@ pub enum ModelError {
         hint: &'static str,
     },
     /// The recipe does not make the model's input.
-    #[error("cannot use preprocessing `{recipe}`")]
+    #[error("cannot use preprocessing `{}`", text::shorten(recipe))]
     Preprocessing {
         /// As the user named it.
         recipe: String,

@@ -18,7 +18,7 @@ enum Role {
 }
 
 /// Every option and argument of every command that takes a path, by its id.
-const PATHS: [(&str, &str, Role); 32] = [
+const PATHS: [(&str, &str, Role); 33] = [
     ("import", "source", Role::Reads),
     ("import", "output", Role::Writes),
     ("import", "labels", Role::Reads),
