@@ -27,7 +27,6 @@ mod plan;
 mod predict;
 mod program;
 mod quantize;
-mod snapshots;
 
 /// What a run left behind.
 struct Ran {
