@@ -208,7 +208,7 @@ fn input_of(id: &str) -> &'static [&'static str] {
         "candidate" => &["candidate.safetensors"],
         // The table, and a photo that it names.
         "calibrate" | "fixtures" => &["table.csv", "photos/mel/b.jpg"],
-        "images" => &["photo.jpg", "photos/nv/a.jpg"],
+        "images" => &["photo.jpg"],
         other => panic!("{other}"),
     }
 }
