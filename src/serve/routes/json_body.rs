@@ -401,7 +401,10 @@ mod tests {
                 "bad_option",
             ),
             (r#"{"image": "AAEC", "image": "AAEC"}"#, "bad_json"),
-            (r#"{"image": "AAEC", "inputs": {"v": [1e99]}}"#, "bad_json"),
+            (
+                r#"{"image": "AAEC", "inputs": {"v": [1e99]}}"#,
+                "bad_input_number",
+            ),
             (r#"{"image": "AAEC", "inputs": {"v": ["1"]}}"#, "bad_json"),
             (r#"{"fields": {}, "age": 5}"#, "bad_json"),
             ("[", "bad_json"),
