@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dermal::artifact::{self, ComparisonRecord, EvidenceRecord, InputKind, Model, Preprocessing};
+use dermal::artifact::{
+    self, ComparisonRecord, EvidenceRecord, ImportWarning, InputKind, Model, Preprocessing,
+};
 use dermal::readiness::rules;
 use dermal::tensor::Shape;
 use serde::Deserialize;
@@ -51,6 +53,14 @@ fn root() -> PathBuf {
 fn read<T: for<'de> Deserialize<'de>>(name: &str) -> T {
     let text = fs::read_to_string(root().join("fixtures/projects").join(name)).unwrap();
     serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Notes a warning of the import, as the artifact keeps it.
+fn warned(model: &mut Model, kind: &str, message: &str) {
+    model.manifest.provenance.warnings = vec![ImportWarning {
+        kind: kind.to_owned(),
+        message: message.to_owned(),
+    }];
 }
 
 /// Contents that texts stand for.
@@ -121,6 +131,14 @@ impl Contents {
                         }
                     }
                 }),
+            ),
+            (
+                "@scaled-twice",
+                changed(&|model| warned(model, "scaled_twice", "`unit` scales the pixels")),
+            ),
+            (
+                "@assumed-head",
+                changed(&|model| warned(model, "assumed_softmax", "softmax is taken")),
             ),
             ("@equivalent", judged("equivalent")),
             ("@worse", judged("worse")),

@@ -29,8 +29,8 @@ pub use file::{load, load_bytes, load_static, write, write_with_progress};
 pub use foreign::Foreign;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 pub use model::{
-    ComparisonRecord, EvidenceRecord, Head, InputKind, InputSpec, Manifest, Model, Provenance,
-    QuantizationRecord, SelfTest, vector_inputs,
+    ComparisonRecord, EvidenceRecord, Head, ImportWarning, InputKind, InputSpec, Manifest, Model,
+    Provenance, QuantizationRecord, SelfTest, vector_inputs,
 };
 pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
 pub use presets::{PRESETS, Preset};

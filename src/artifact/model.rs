@@ -268,4 +268,17 @@ pub struct Provenance {
     /// Options of the import that shaped the artifact, as `--name value`.
     #[serde(default)]
     pub options: Vec<String>,
+    /// What the import warned about. The passes fold a model's own scaling away, so later commands
+    /// could not find out again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<ImportWarning>,
+}
+
+/// A warning of the import that made an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportWarning {
+    /// Its stable name, such as `scaled_twice`.
+    pub kind: String,
+    /// The sentence that was shown.
+    pub message: String,
 }

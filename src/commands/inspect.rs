@@ -17,6 +17,7 @@ use crate::graph::{NodeId, SourceLayer};
 use crate::predict::fields;
 use crate::report::{self, Align, SCHEMA_VERSION, Table};
 use crate::tensor::DType;
+use crate::text::shorten_to;
 use crate::units::{Bytes, Count};
 
 #[derive(Serialize)]
@@ -249,6 +250,9 @@ impl<'a> Report<'a> {
         fields.row(["imported by", &format!("dermal {}", origin.tool_version)]);
         for option in &origin.options {
             fields.row(["  option", option]);
+        }
+        for warning in &origin.warnings {
+            fields.row(["  warning", &shorten_to(&warning.message, 240)]);
         }
         if let Some(record) = self.quantization {
             fields.row(["quantized to", &quantization_text(record)]);

@@ -32,6 +32,7 @@ pub(super) fn of_model(
         scratch_bytes: engine.scratch_bytes() as u64,
         feature_map_bytes: 0,
         head_weight_bytes: 0,
+        head_on_candle: false,
         input_len: input.len() as u64,
         self_test: model.manifest.self_test.is_some(),
     };
@@ -43,6 +44,7 @@ pub(super) fn of_model(
             let behind = graph.ids().filter(|&id| id > target.node());
             let parameters: u64 = behind.map(|id| graph.stats(id).parameters).sum();
             facts.head_weight_bytes = parameters * FLOAT as u64;
+            facts.head_on_candle = !target.has_closed_form();
         }
         // A model without a feature map draws no heat maps, so they cost nothing.
         Err(ExplainError::NoMap) => facts.arena_gradcam_bytes = facts.arena_bytes,

@@ -69,6 +69,11 @@ pub(super) fn gradient<'v>(
     Ok(one.repeat(height * width))
 }
 
+/// Whether the nodes behind the target are those that the closed form knows.
+pub(super) fn applies(target: &Target) -> bool {
+    path(target.graph(), target).is_ok()
+}
+
 /// The nodes from behind the target to the output, if they are a chain that the closed form knows.
 fn path(graph: &Graph, target: &Target) -> Result<Vec<NodeId>, Obstacle> {
     let mut path = Vec::new();

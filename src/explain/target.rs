@@ -1,6 +1,6 @@
 //! Which feature map a heat map is drawn from, and which other values the layers behind it read.
 
-use super::ExplainError;
+use super::{ExplainError, closed};
 use crate::graph::{Graph, NodeId, Op, Stage, expose};
 use crate::text::edit_distance;
 
@@ -76,6 +76,13 @@ impl Target {
     #[must_use]
     pub fn frontier(&self) -> &[NodeId] {
         &self.frontier
+    }
+
+    /// Whether gradients have a closed form here: a global mean and dense layers follow. All others
+    /// take candle, and its memory.
+    #[must_use]
+    pub fn has_closed_form(&self) -> bool {
+        closed::applies(self)
     }
 
     /// What the engine must keep: the feature map and the frontier.

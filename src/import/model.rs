@@ -14,8 +14,8 @@ use super::labels::{self, LabelsError};
 use super::scaling::{self, Fit};
 use super::{ImportError, ImportOptions, LabelsFile, import};
 use crate::artifact::{
-    self, FieldMapping, FieldMappingError, Head, InputKind, InputSpec, Manifest, Model,
-    Preprocessing, PreprocessingError, Provenance,
+    self, FieldMapping, FieldMappingError, Head, ImportWarning, InputKind, InputSpec, Manifest,
+    Model, Preprocessing, PreprocessingError, Provenance,
 };
 use crate::file;
 use crate::graph::{Graph, GraphError, Node, pass};
@@ -148,6 +148,14 @@ impl fmt::Display for Warning {
 }
 
 impl Warning {
+    /// As the artifact keeps it.
+    fn recorded(&self) -> ImportWarning {
+        ImportWarning {
+            kind: self.kind().to_owned(),
+            message: self.to_string(),
+        }
+    }
+
     /// A stable name of the kind of warning.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -382,6 +390,7 @@ impl Import {
             source_format: imported.source_format,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             options: self.recorded(),
+            warnings: Vec::new(),
         };
         let mut manifest = Manifest::new(inputs, labels, headed.head, provenance);
         manifest.fields = fields;
@@ -395,6 +404,7 @@ impl Import {
                 why: error.to_string(),
             }),
         }
+        model.manifest.provenance.warnings = warnings.iter().map(Warning::recorded).collect();
         Ok(Made {
             model,
             head_origin: headed.origin,

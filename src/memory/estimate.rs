@@ -143,6 +143,8 @@ pub struct ModelFacts {
     pub feature_map_bytes: u64,
     /// Weights of the layers after that feature map, as f32.
     pub head_weight_bytes: u64,
+    /// Whether heat maps need candle, since their gradient has no closed form.
+    pub head_on_candle: bool,
     /// Floats of the photo's input.
     pub input_len: u64,
     /// Whether the artifact has a self-test, which runs the model once when it is loaded.
@@ -272,8 +274,10 @@ pub struct Calibration {
     pub server_percent: u64,
     /// Pages of the program that decoding and resizing photos adds.
     pub program_predicting_bytes: u64,
-    /// Pages of the program that drawing heat maps adds: candle and the PNG encoder.
+    /// Pages of the program that drawing heat maps adds: the gradient and the PNG encoder.
     pub program_gradcam_bytes: u64,
+    /// Pages of the program that a gradient on candle adds to these.
+    pub program_candle_bytes: u64,
     /// Anonymous memory at the start: relocated data, the heap's first pages, the main stack.
     pub heap_idle_bytes: u64,
     /// A copy of a node's description, which heat maps need.
@@ -288,9 +292,11 @@ pub struct Calibration {
     pub thread_bytes: u64,
     /// Writing an overlay as PNG, in percent of its pixels' bytes: the pixels and the PNG.
     pub overlay_percent: u64,
-    /// Computing a gradient, in percent of the head's weights as f32: the weights, their gradients,
-    /// and what the allocator keeps of them.
+    /// Computing a gradient on candle, in percent of the head's weights as f32: the weights, their
+    /// gradients, and what the allocator keeps of them.
     pub head_percent: u64,
+    /// The same in closed form, which only reads the weights.
+    pub head_closed_percent: u64,
     /// The rest of a heat map: the map, its colours, small tensors.
     pub gradcam_bytes: u64,
 }
@@ -318,7 +324,8 @@ const CALIBRATION: Calibration = Calibration {
     server_idle_percent: 30,
     server_percent: 25,
     program_predicting_bytes: 700_000,
-    program_gradcam_bytes: 1_500_000,
+    program_gradcam_bytes: 300_000,
+    program_candle_bytes: 1_200_000,
     heap_idle_bytes: 690_000,
     node_gradcam_bytes: 1_200,
     server_bytes: 350_000,
@@ -327,6 +334,7 @@ const CALIBRATION: Calibration = Calibration {
     thread_bytes: 40_000,
     overlay_percent: 165,
     head_percent: 270,
+    head_closed_percent: 100,
     gradcam_bytes: 400_000,
 };
 
@@ -410,6 +418,9 @@ impl Facts {
         }
         if gradcam {
             program += c.program_gradcam_bytes;
+            if self.model.head_on_candle {
+                program += c.program_candle_bytes;
+            }
         }
         vec![
             reclaimable("program text", program),
@@ -535,8 +546,12 @@ impl Facts {
         let (photo, c) = (&self.photo, &self.calibration);
         let overlay = photo.overlay_bytes();
         let picture = |bytes: u64| anonymous("overlay picture", bytes);
-        let head = percent(self.model.head_weight_bytes, c.head_percent);
-        let head = anonymous("heat map (candle head)", head);
+        let (name, share) = if self.model.head_on_candle {
+            ("heat map (candle head)", c.head_percent)
+        } else {
+            ("heat map (head in closed form)", c.head_closed_percent)
+        };
+        let head = anonymous(name, percent(self.model.head_weight_bytes, share));
         let copied = if overlay < photo.decoded_bytes() {
             overlay
         } else {
@@ -620,6 +635,7 @@ mod tests {
                 scratch_bytes: 1_000,
                 feature_map_bytes: 500_000,
                 head_weight_bytes: 100_000,
+                head_on_candle: true,
                 input_len: 150_528,
                 self_test: true,
             },

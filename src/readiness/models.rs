@@ -6,6 +6,9 @@ use super::project::{ModelReport, Project, SETTINGS_FILE};
 use super::rules::{self, Findings};
 use crate::text as suggest;
 
+/// Longer than any sentence of the import; the artifact may come from elsewhere.
+const MAX_WARNING: usize = 240;
+
 impl Project {
     pub(super) fn models(&self, served: &[Served], out: &mut Findings) {
         let settings = &self.settings;
@@ -143,6 +146,7 @@ impl Project {
             ModelReport::Loaded {
                 labels,
                 raw_pixels,
+                warnings,
                 quantized,
                 ..
             } => {
@@ -162,6 +166,15 @@ impl Project {
                         None,
                         "its preprocessing is `raw`",
                     );
+                }
+                for (kind, message) in warnings {
+                    let rule = match kind.as_str() {
+                        "scaled_twice" | "not_scaled" => &rules::MODEL_SCALING,
+                        "assumed_softmax" => &rules::MODEL_HEAD_ASSUMED,
+                        // Labels, preprocessing and self-test are seen in the artifact itself.
+                        _ => continue,
+                    };
+                    out.add(rule, path, None, suggest::shorten_to(message, MAX_WARNING));
                 }
                 if quantized.is_some() && self.has_settings && !self.is_compared(path, report) {
                     out.add(

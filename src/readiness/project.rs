@@ -40,6 +40,8 @@ pub enum ModelReport {
         labels: Vec<String>,
         /// Whether pixels go in as 0..255 because nobody chose another preprocessing.
         raw_pixels: bool,
+        /// What its import warned about: the warning's kind, and its sentence.
+        warnings: Vec<(String, String)>,
         /// `fp16`, `bf16`, `int8`, if it was quantized.
         quantized: Option<String>,
         /// SHA-256 of the artifact it was made from.

@@ -67,6 +67,8 @@ rules! {
     MODEL_LABELS_PLACEHOLDER Error "model-labels-placeholder": "people would be told `class_3`", "import again with `--labels`";
     MODEL_LABELS Error "model-labels-differ": "answers would carry wrong names", "import again with `--labels` in the order of training, or correct dermal.yaml";
     MODEL_PREPROCESSING Warning "model-preprocessing-raw": "pixels go in as 0..255, and few models were trained on that; a wrong guess costs most of the accuracy without an error", "import again with `--preprocess` (`raw` if 0..255 is right), or allow this rule";
+    MODEL_SCALING Warning "model-scaling-doubtful": "the model's first layer sees values that networks are not trained on, and then gives nearly the same answer to every photo", "import again with the preprocessing of the training code (`--preprocess raw` if the model scales the pixels itself), or allow this rule";
+    MODEL_HEAD_ASSUMED Warning "model-head-assumed": "the model ends in raw numbers, and nobody said what makes probabilities of them; a wrong guess makes wrong percentages without an error", "import again with `--head softmax`, or with `--head multi-sigmoid` if it was trained with a binary cross-entropy";
     MODEL_GOLDEN Error "model-golden-differs": "the model no longer gives the answer that it gave when it was accepted", "find out what changed; then correct the golden answer";
     MODEL_NOT_SERVED Error "model-not-served": "the server opens another model than the one that was checked", "give dermal.yaml and the start command the same file";
     MODEL_QUANTIZED_UNUSED Error "model-quantized-unused": "a smaller file was made from this model, but the large one is served and takes its memory", "serve the quantized file, or delete it";

@@ -264,6 +264,9 @@ fn model_report(path: &Path, name: &str) -> ModelReport {
             sha256,
             labels: model.manifest.labels.clone(),
             raw_pixels: has_raw_pixels(&model),
+            warnings: (model.manifest.provenance.warnings.iter())
+                .map(|warning| (warning.kind.clone(), warning.message.clone()))
+                .collect(),
             quantized: model.manifest.quantization.as_ref().map(|q| q.to.clone()),
             base_sha256: model
                 .manifest
