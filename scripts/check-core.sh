@@ -36,7 +36,9 @@ fmt -w 100 <<<"$(tr '\n' ' ' <<<"$alone")"
 printf '`mmap`, `threads` and `gradients` bring %d more.\n' \
   "$(($(wc -l <<<"$with") - $(wc -l <<<"$alone")))"
 
-cargo check --lib --no-default-features
-cargo check --lib --no-default-features --features mmap,threads,gradients
-# What a program sees of it: predictions, heat maps in closed form, refusals by name.
-cargo test --release --no-default-features --test core
+cargo check --release --lib --no-default-features
+cargo check --release --lib --no-default-features --features mmap,threads,gradients
+# What a program sees of it: predictions, heat maps in closed form, refusals by name. The crate itself
+# is not optimized here: compiling would take far longer than the demo model does without.
+cargo test --release --config 'profile.release.package.dermal.opt-level=0' \
+  --no-default-features --test core

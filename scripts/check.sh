@@ -97,23 +97,41 @@ deny() {
   fi
 }
 
-# In the release profile: the program that is tested is the one that people run, dependencies are
-# compiled once for both, and models run at their speed. All output is kept, so that tests which had
-# to skip something are heard; of what passes only the lines that say so are shown.
+# Everything is built in the release profile: the program that is tested is the one that people run, its
+# dependencies are compiled once for both, and models run at their speed. Clippy and rustdoc use the
+# same profile, so that build scripts and procedural macros are compiled once, too.
+lints() { cargo clippy --release --all-targets -- -D warnings; }
+
+# Examples are left to clippy: nobody runs them here.
+build() { cargo test --release --no-run --lib --bins --tests; }
+
+# All output is kept, so that tests which had to skip something are heard; of what passes only the
+# lines that say so are shown.
 tests() {
   local log code=0
-  log=$(mktemp)
-  cargo test --release -- --show-output >"$log" 2>&1 || code=$?
+  log=$(mktemp -p "$work")
+  cargo test --release "$@" -- --show-output >"$log" 2>&1 || code=$?
   if [ "$code" = 0 ]; then
     grep -E '^(test |test result|running |.*SKIPPED)' "$log" || true
   else
     cat "$log"
   fi
-  rm -f "$log"
   return "$code"
 }
 
-documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps; }
+# Two test programs that wait for servers and for each other's memory for minutes; all others run
+# beside them.
+slow=(--test estimate_proof --test real_quantized)
+rest() {
+  local file name arguments=(--lib --bins)
+  for file in tests/*.rs tests/*/main.rs; do
+    name=$(basename "${file%/main.rs}" .rs)
+    [[ " ${slow[*]} " == *" $name "* ]] || arguments+=(--test "$name")
+  done
+  tests "${arguments[@]}" && tests --doc
+}
+
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps; }
 
 first_command() {
   local folder photo
@@ -124,6 +142,15 @@ first_command() {
   local code=$?
   rm -rf "$folder"
   return "$code"
+}
+
+# On a CPU that has this tier, the kernels' tests have run on it with all others.
+avx512() {
+  if grep -qw avx512bw /proc/cpuinfo; then
+    echo "AVX-512: this CPU has it, so the tests above have used it"
+  else
+    scripts/test-avx512.sh
+  fi
 }
 
 # A server under load for two minutes in 512 MB. Not every machine lets a group be made.
@@ -139,16 +166,20 @@ soak() {
 stage "cargo fmt" cargo fmt --check
 start "real models" models
 start "clients of the server" clients
-stage "cargo clippy" cargo clippy --all-targets -- -D warnings
+stage "cargo clippy" lints
+stage "compute core" scripts/check-core.sh
+stage "building the tests" build
+stage "README's first command" first_command
 join "real models"
 join "clients of the server"
-stage "compute core" scripts/check-core.sh
-stage "cargo test" tests
-stage "README's first command" first_command
+start "slow tests" tests "${slow[@]}"
+stage "tests" rest
+join "slow tests"
+start "AVX-512 tier" avx512
 start "soak" soak
 stage "cargo doc" documentation
 stage "cargo deny" deny
-stage "AVX-512 tier" scripts/test-avx512.sh
+join "AVX-512 tier"
 join "soak"
 
 printf '\nall stages passed in %d s\n' "$SECONDS"

@@ -108,7 +108,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "serve",
         &[
-            "predict", "explain", "memory", "engine", "artifact", "graph", "kernels", "file",
+            "classifier",
+            "predict",
+            "explain",
+            "memory",
+            "artifact",
+            "kernels",
+            "file",
             "text",
         ],
     ),
@@ -120,6 +126,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "serve",
             "readiness",
             "memory",
+            "classifier",
             "explain",
             "predict",
             "engine",

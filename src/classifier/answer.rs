@@ -101,4 +101,17 @@ impl<'a> Answer<'a> {
         let region = self.region(&photo);
         explain::draw(photo, region, map, style, None)
     }
+
+    /// As [`Answer::draw`], with at most `most_side` pixels on the picture's long side.
+    #[must_use]
+    pub fn draw_at_most(
+        &self,
+        photo: Photo,
+        map: &HeatMap,
+        style: Overlay,
+        most_side: usize,
+    ) -> Picture {
+        let region = self.region(&photo);
+        explain::draw(photo, region, map, style, Some(most_side))
+    }
 }

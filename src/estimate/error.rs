@@ -1,6 +1,7 @@
 //! Why there is no estimate.
 
 use crate::artifact::LoadError;
+use crate::classifier::ClassifierError;
 use crate::engine::EngineError;
 use crate::explain::ExplainError;
 use crate::graph::GraphError;
@@ -29,6 +30,9 @@ pub enum EstimateError {
     /// The model does not classify photos.
     #[error(transparent)]
     Predict(#[from] PredictError),
+    /// The model cannot be made ready to answer.
+    #[error(transparent)]
+    Classifier(#[from] ClassifierError),
     /// A heat map cannot be drawn, though the model has a feature map.
     #[error(transparent)]
     Explain(#[from] ExplainError),
@@ -49,6 +53,7 @@ impl EstimateError {
             Self::ImageSize { .. } => "image_size_fixed",
             Self::Engine(_) => "engine",
             Self::Predict(error) => error.kind(),
+            Self::Classifier(error) => error.kind(),
             Self::Explain(error) => error.kind(),
             Self::Photo(_) => "sample_photo",
             Self::Platforms(error) => error.kind(),
@@ -65,6 +70,7 @@ impl EstimateError {
             }
             Self::Engine(_) => Some("import the model again with this version".to_owned()),
             Self::Predict(error) => Some(error.hint()),
+            Self::Classifier(error) => error.hint(),
             Self::Explain(error) => Some(error.hint()),
             Self::Photo(_) => Some("give a smaller `--max-pixels`".to_owned()),
             Self::Platforms(error) => Some(error.hint()),

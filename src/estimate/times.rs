@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::{EstimateError, SamplePhoto};
 use crate::artifact::{InputKind, Model};
+use crate::classifier::Classifier;
 use crate::engine::{self, Engine};
-use crate::explain::{self, ExplainError, Method, Overlay, Score, Target};
-use crate::graph::NodeId;
+use crate::explain::{self, ExplainError, Method, Overlay};
 use crate::memory::estimate::{OVERLAY_SIDE, PhotoFacts};
-use crate::predict::{Limits, PredictError, Predictor, Region, decode};
+use crate::predict::{InputValues, Limits, PredictError, Region, decode};
 
 /// CPU time of the parts of a request, measured here.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -142,39 +142,23 @@ impl Sample {
             // It was decoded a line above.
             let _ = decode::decode(&jpeg, &limits);
         });
-        let one = |keep| engine::Options {
-            threads: 1,
-            isa: options.isa,
-            keep,
-        };
-        let extra = zeros(model);
-        let target = match Target::find(&model.graph, None) {
-            Ok(target) => target,
+        let classifier = Classifier::options().threads(1).isa(options.isa);
+        let mut classifier = classifier.build(model.clone())?;
+        let answer = classifier.predict_with(&photo, &zeros(model))?;
+        let preprocess_ms = milliseconds(answer.prediction().timing.preprocess);
+        let map = match answer.heat_map(Method::GradCam, None) {
+            Ok(map) => map,
             Err(ExplainError::NoMap) => {
-                let engine = Engine::new(&model.graph, &one(Vec::new()))?;
-                let mut predictor = Predictor::new(model, engine)?;
-                let prediction = predictor.predict(&photo, &extra)?;
                 return Ok(Self {
                     decode_ms,
-                    preprocess_ms: milliseconds(prediction.timing.preprocess),
+                    preprocess_ms,
                     drawing: None,
                 });
             }
             Err(error) => return Err(error.into()),
         };
-        let model = Model {
-            graph: target.graph().clone(),
-            manifest: model.manifest.clone(),
-        };
-        let engine = Engine::new(&model.graph, &one(target.keep()))?;
-        let mut predictor = Predictor::new(&model, engine)?;
-        let prediction = predictor.predict(&photo, &extra)?;
-        let score = Score::of_class(prediction.top1(), model.manifest.head);
-        let engine = predictor.runner();
-        let values = |id| engine.value(id);
-        let map = explain::explain(&target, Method::GradCam, score, &values)?;
         let explain_ms = median_ms(|| {
-            let _ = explain::explain(&target, Method::GradCam, score, &values);
+            let _ = answer.heat_map(Method::GradCam, None);
         });
         let from = [photo.width(), photo.height()];
         let side = usize::try_from(OVERLAY_SIDE).unwrap_or(usize::MAX);
@@ -206,7 +190,7 @@ impl Sample {
         let overlay_pixels = (to[0] * to[1]) as f64;
         Ok(Self {
             decode_ms,
-            preprocess_ms: milliseconds(prediction.timing.preprocess),
+            preprocess_ms,
             drawing: Some(Drawing {
                 explain_ms,
                 shrink_ms_per_megapixel: shrink_ms * 1e6 / (LARGE[0] * LARGE[1]) as f64,
@@ -218,7 +202,7 @@ impl Sample {
 }
 
 /// Zeros for every input beside the photo: what they hold changes no time.
-fn zeros(model: &Model) -> Vec<(NodeId, Vec<f32>)> {
+fn zeros(model: &Model) -> InputValues {
     let specs = model.manifest.inputs.iter().zip(model.graph.inputs());
     let vectors = specs.filter(|(spec, _)| matches!(spec.kind, InputKind::Vector { .. }));
     vectors

@@ -1,19 +1,17 @@
-//! A model that is ready to answer: artifact, engine and heat map target. Only the inference thread
-//! uses it.
+//! A classifier, and what requests need to know about it. Only the inference thread uses it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::artifact::{self, Head, InputKind, Model};
-use crate::engine::{Engine, Options};
-use crate::explain::{self, Overlay, Score, Target};
+use crate::artifact::{self, Head, InputKind};
+use crate::classifier::{self, Classifier, ClassifierError, HeatMaps};
+use crate::explain::Overlay;
 use crate::file::blake3_of_file;
+use crate::predict::selftest::SelfTestError;
 use crate::predict::{
-    ExtraInput, FieldInputs, Limits, Photo, PredictError, Prediction, Predictor, Region, decode,
-    fields, resolve_inputs, selftest,
+    ExtraInput, FieldInputs, InputValues, Limits, Photo, PredictError, decode, fields,
 };
 use crate::serve::answer::{Answer, HeatMap};
 use crate::serve::config::ModelConfig;
@@ -102,9 +100,7 @@ pub(super) type FindCached<'a> = &'a mut dyn FnMut(&Photo) -> Option<Arc<Answer>
 
 /// See the module's documentation.
 pub(super) struct Session {
-    model: Model,
-    predictor: Predictor<Engine>,
-    target: Option<Target>,
+    classifier: Classifier,
     labels: Arc<[String]>,
     pub info: ModelInfo,
     limits: Limits,
@@ -115,68 +111,44 @@ impl Session {
     pub(super) fn load(config: &ModelConfig, limits: Limits) -> Result<Self, LoadFailure> {
         let unreadable =
             |error: &(dyn std::error::Error + 'static)| LoadFailure::new("model_unreadable", error);
-        let (model, name, hash) = if let Some(path) = &config.path {
-            let model = artifact::load(path).map_err(|e| unreadable(&e))?;
+        let options = Classifier::options()
+            .threads(config.threads)
+            .isa(config.isa)
+            .heat_maps(if config.gradcam {
+                HeatMaps::IfPossible
+            } else {
+                HeatMaps::Off
+            });
+        let (classifier, name, hash) = if let Some(path) = &config.path {
+            let classifier = options.open(path);
             let hash = blake3_of_file(path).map_err(|e| unreadable(&e))?;
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            (model, stem.into_owned(), hash)
+            (classifier, stem.into_owned(), hash)
         } else {
-            let model = artifact::embedded().map_err(|e| unreadable(&e))?;
             let hash = blake3::hash(artifact::embedded_bytes()).to_hex();
-            (model, "demo".to_owned(), hash.to_string())
+            (options.embedded(), "demo".to_owned(), hash.to_string())
         };
+        let mut classifier = classifier.map_err(|error| match &error {
+            ClassifierError::Load(_) | ClassifierError::Bytes(_) => unreadable(&error),
+            _ => LoadFailure::new("model_not_runnable", &error),
+        })?;
         // For the embedded model the version of the program says more than a hash.
         let id = match &config.path {
             Some(_) => format!("{name}@{}", &hash[..ID_HASH_CHARS]),
             None => format!("{name}@{}", env!("CARGO_PKG_VERSION")),
         };
-        let target = config
-            .gradcam
-            .then(|| Target::find(&model.graph, None))
-            .and_then(Result::ok);
-        let graph = target
-            .as_ref()
-            .map_or_else(|| model.graph.clone(), |target| target.graph().clone());
-        let model = Model {
-            graph,
-            manifest: model.manifest,
-        };
-        let options = Options {
-            threads: config.threads,
-            isa: config.isa,
-            keep: target.as_ref().map_or_else(Vec::new, Target::keep),
-        };
-        let engine = Engine::new(&model.graph, &options)
-            .map_err(|e| LoadFailure::new("model_not_runnable", &e))?;
-        let mut predictor = Predictor::new(&model, engine)
-            .map_err(|e| LoadFailure::new("model_not_runnable", &e))?;
-        let self_test = if let Some(expected) = &model.manifest.self_test {
-            selftest::check(&model, &mut predictor, expected)
-                .map_err(|e| LoadFailure::new("self_test", &e))?;
-            "matched"
-        } else {
-            // There is nothing to compare with, but a model that gives no number here gives none for
-            // any photo.
-            if let Err(error @ PredictError::NotFinite { .. }) =
-                selftest::record(&model, &mut predictor)
-            {
+        let self_test = match classifier.self_test() {
+            Ok(true) => "matched",
+            Ok(false) => "absent",
+            Err(SelfTestError::Run(error @ PredictError::NotFinite { .. })) => {
                 return Err(LoadFailure::new("model_not_finite", &error));
             }
-            "absent"
+            Err(error) => return Err(LoadFailure::new("self_test", &error)),
         };
-        let info = ModelInfo::new(
-            &model,
-            &predictor,
-            (id, name, hash),
-            target.is_some(),
-            self_test,
-        );
         Ok(Self {
-            labels: model.manifest.labels.clone().into(),
-            model,
-            predictor,
-            target,
-            info,
+            info: ModelInfo::new(&classifier, (id, name, hash), self_test),
+            labels: classifier.labels().into(),
+            classifier,
             limits,
         })
     }
@@ -190,43 +162,45 @@ impl Session {
         find_cached: FindCached<'_>,
     ) -> Result<Arc<Answer>, ApiError> {
         let (extra, made) = self.extra(&question)?;
-        let heat_map = question.heat_map;
         let stop = || ApiError::bad("client_gone", "the client went away");
-        let (prediction, mut photo) = match question.subject {
+        let mut decoded = None;
+        let mut decode = Duration::ZERO;
+        let answer = match question.subject {
             Subject::Tensor(values) => {
-                let expected = self.predictor.photo_input().len();
+                let expected = self.classifier.photo_input().len();
                 if values.len() != expected {
                     return Err(ApiError::bad(
                         "wrong_tensor_length",
                         format!("expected {expected} numbers, got {}", values.len()),
                     ));
                 }
-                (self.predictor.predict_prepared(&values, &extra)?, None)
+                self.classifier.predict_prepared(&values, &extra)?
             }
             Subject::Photo(bytes) => {
                 let started = Instant::now();
                 let photo = decode::decode(&bytes, &self.limits)?;
                 drop(bytes);
-                let decode = started.elapsed();
+                decode = started.elapsed();
                 if client_left() {
                     return Err(stop());
                 }
                 if let Some(answer) = find_cached(&photo) {
                     return Ok(answer);
                 }
-                let mut prediction = self.predictor.predict(&photo, &extra)?;
-                prediction.timing.decode = decode;
-                (prediction, Some(photo))
+                self.classifier
+                    .predict_with(decoded.insert(photo), &extra)?
             }
         };
-        let size = photo.as_ref().map(|p| [p.width(), p.height()]);
+        let size = decoded.as_ref().map(|p| [p.width(), p.height()]);
         let since = Instant::now();
-        let heat_map = match (heat_map, photo.take()) {
+        let heat_map = match (question.heat_map, decoded) {
             (Some(wanted), Some(photo)) if !client_left() => {
-                Some(self.heat_map(&wanted, photo, &prediction)?)
+                Some(heat_map(&answer, &wanted, photo)?)
             }
             _ => None,
         };
+        let mut prediction = answer.into_prediction();
+        prediction.timing.decode = decode;
         Ok(Arc::new(Answer {
             model: self.info.id.clone(),
             prediction,
@@ -242,13 +216,9 @@ impl Session {
     }
 
     /// Values of the inputs besides the photo, and which fields they were made from.
-    #[expect(clippy::type_complexity, reason = "what `resolve_inputs` gives")]
-    fn extra(
-        &self,
-        question: &Question,
-    ) -> Result<(Vec<(crate::graph::NodeId, Vec<f32>)>, FieldInputs), ApiError> {
+    fn extra(&self, question: &Question) -> Result<(InputValues, FieldInputs), ApiError> {
         let mut given: Vec<ExtraInput> = question.inputs.clone();
-        let mapping = self.model.manifest.fields.as_ref();
+        let mapping = self.classifier.model().manifest.fields.as_ref();
         let made = fields::resolve(mapping, &question.fields, &given).map_err(|error| {
             // A model without fields: the name is most likely a misspelt option.
             let error = ApiError::from(error);
@@ -260,58 +230,42 @@ impl Session {
             }
         })?;
         given.extend(made.inputs.iter().cloned());
-        Ok((resolve_inputs(&self.model, &given)?, made))
+        Ok((self.classifier.inputs(&given)?, made))
     }
+}
 
-    fn heat_map(
-        &self,
-        wanted: &HeatMapRequest,
-        photo: Photo,
-        prediction: &Prediction,
-    ) -> Result<HeatMap, ApiError> {
-        let Some(target) = &self.target else {
-            return Err(explain::ExplainError::NoMap.into());
-        };
-        let manifest = &self.model.manifest;
-        let class = match &wanted.class {
-            Some(name) => class_index(&manifest.labels, name)?,
-            None => prediction.top1(),
-        };
-        let score = Score::of_class(class, manifest.head);
-        let engine = self.predictor.runner();
-        let values = |id| -> Cow<'_, [f32]> { engine.value(id) };
-        let map = explain::explain(target, wanted.method, score, &values)?;
-        let mut region = self.predictor.region(&photo);
-        let mut size = [photo.width(), photo.height()];
-        let mut pixels = photo.into_pixels();
-        if let Some((small, to)) = explain::shrink(&pixels, size, wanted.max_side) {
-            region = scaled(region, size, to);
-            (pixels, size) = (small, to);
-        }
-        let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let png_size = size.map(side);
-        let style = Overlay {
-            colormap: wanted.colormap,
-            alpha: wanted.alpha,
-        };
-        explain::overlay(&mut pixels, png_size, &map, region, style);
-        let png = explain::encode_png(&pixels, png_size).map_err(|error| {
-            tracing::error!(%error, "the heat map cannot be encoded");
-            ApiError::internal()
-        })?;
-        Ok(HeatMap {
-            png: png.into(),
-            size,
-            map_size: [map.height, map.width],
-            layer: target.layer().to_owned(),
-            class: wanted
-                .method
-                .needs_gradient()
-                .then(|| manifest.labels[class].clone()),
-            method: wanted.method.name(),
-            blank: map.is_blank(),
-        })
-    }
+fn heat_map(
+    answer: &classifier::Answer<'_>,
+    wanted: &HeatMapRequest,
+    photo: Photo,
+) -> Result<HeatMap, ApiError> {
+    let labels = answer.labels();
+    let class = match &wanted.class {
+        Some(name) => class_index(labels, name)?,
+        None => answer.prediction().top1(),
+    };
+    let map = answer.heat_map(wanted.method, Some(class))?;
+    let style = Overlay {
+        colormap: wanted.colormap,
+        alpha: wanted.alpha,
+    };
+    let picture = answer.draw_at_most(photo, &map, style, wanted.max_side);
+    let png = picture.png().map_err(|error| {
+        tracing::error!(%error, "the heat map cannot be encoded");
+        ApiError::internal()
+    })?;
+    Ok(HeatMap {
+        png: png.into(),
+        size: picture.size(),
+        map_size: [map.height, map.width],
+        layer: answer.layer().unwrap_or_default().to_owned(),
+        class: wanted
+            .method
+            .needs_gradient()
+            .then(|| labels[class].clone()),
+        method: wanted.method.name(),
+        blank: map.is_blank(),
+    })
 }
 
 fn class_index(labels: &[String], name: &str) -> Result<usize, ApiError> {
@@ -333,26 +287,15 @@ fn class_index(labels: &[String], name: &str) -> Result<usize, ApiError> {
         })
 }
 
-fn scaled(region: Region, from: [usize; 2], to: [usize; 2]) -> Region {
-    let [x, y] = [0, 1].map(|i| to[i] as f64 / from[i] as f64);
-    Region {
-        left: region.left * x,
-        top: region.top * y,
-        width: region.width * x,
-        height: region.height * y,
-    }
-}
-
 impl ModelInfo {
     fn new(
-        model: &Model,
-        predictor: &Predictor<Engine>,
+        classifier: &Classifier,
         (id, name, content): (String, String, String),
-        gradcam: bool,
         self_test: &'static str,
     ) -> Self {
+        let model = classifier.model();
         let manifest = &model.manifest;
-        let [height, width, _] = predictor.photo_input().shape();
+        let [height, width, _] = classifier.photo_input().shape();
         let mapping = manifest.fields.as_ref();
         let mapped = |input: &str| {
             mapping.is_some_and(|m| m.inputs.iter().any(|mapped| mapped.name == input))
@@ -394,7 +337,7 @@ impl ModelInfo {
             fields: known,
             head: manifest.head,
             precision: precision.map_or_else(|| "f32".to_owned(), |q| q.to.clone()),
-            gradcam,
+            gradcam: classifier.target().is_some(),
             source_format: manifest.provenance.source_format.clone(),
             source_sha256: manifest.provenance.source_sha256.clone(),
             multiply_adds: model.graph.total_stats().macs,
