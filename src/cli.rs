@@ -205,6 +205,7 @@ pub enum RangeChoice {
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("explanation").multiple(true).args(["gradcam", "raw_map"]),
+    override_usage = "dermal predict [OPTIONS] [MODEL] <IMAGE>...",
     after_long_help = "\
 Examples:
   dermal predict photo.jpg
@@ -221,7 +222,7 @@ The answer is that of a statistical model: no diagnosis."
 pub struct PredictArgs {
     /// The artifact (a name that ends in `.safetensors`) [default: the embedded demo model], then
     /// photos (JPEG, PNG, WebP, BMP) or folders of them
-    #[arg(required = true, value_names = ["MODEL] [IMAGE"], value_hint = ValueHint::AnyPath)]
+    #[arg(required = true, value_name = "MODEL|IMAGE", value_hint = ValueHint::AnyPath)]
     pub images: Vec<PathBuf>,
     /// The artifact: the older way to name it
     #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::FilePath, hide = true)]

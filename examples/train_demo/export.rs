@@ -47,6 +47,7 @@ pub(crate) fn model(net: &Net, checkpoint: &Path, options: Vec<String>) -> Resul
             source_format: "examples/train_demo, synthetic pictures, candle 0.11".to_owned(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             options,
+            warnings: Vec::new(),
         },
     );
     Ok(Model { graph, manifest })

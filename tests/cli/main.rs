@@ -27,6 +27,7 @@ mod plan;
 mod predict;
 mod program;
 mod quantize;
+mod snapshots;
 
 /// What a run left behind.
 struct Ran {
