@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{PreparedOp, Threads};
+use crate::hint::{Arguments, BUG, Hint, named};
 use crate::tensor::AlignedF32;
 
 /// Floats behind every operand that kernels may read (and ignore) past its end: one register.
@@ -67,6 +68,43 @@ pub enum ProgramError {
         /// The input's floats.
         input: Range<usize>,
     },
+}
+
+impl Hint for ProgramError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Arity { .. } => "input_count",
+            Self::TooManyInputs { .. } => "too_many_inputs",
+            Self::Bounds { .. } => "bounds",
+            Self::Overlap { .. } => "overlap",
+        }
+    }
+
+    fn hint(&self) -> String {
+        BUG.to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Arity {
+                kernel,
+                expected,
+                got,
+            } => named!(kernel, expected, got),
+            Self::TooManyInputs { kernel, got } => named!(kernel, got).with("limit", &MAX_INPUTS),
+            Self::Bounds {
+                kernel,
+                start,
+                end,
+                len,
+            } => named!(kernel, start, end, len),
+            Self::Overlap {
+                kernel,
+                output,
+                input,
+            } => named!(kernel, output, input),
+        }
+    }
 }
 
 /// One operation on places in memory.

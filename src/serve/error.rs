@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::explain::ExplainError;
 pub(super) use crate::text::shorten as short;
 
+use crate::hint::{Arguments, Hint, named};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 
 /// Why the server cannot run.
@@ -73,10 +74,8 @@ pub enum ServeError {
     },
 }
 
-impl ServeError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ServeError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Bind { .. } => "bind",
             Self::Start(_) => "start",
@@ -90,9 +89,7 @@ impl ServeError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
+    fn hint(&self) -> String {
         match self {
             Self::Bind { .. } => {
                 "choose another port with `--port` (or PORT), or stop the program that uses it"
@@ -119,6 +116,18 @@ impl ServeError {
             }
             Self::Model(_) => "name another artifact, or import the model again",
             Self::Budget { .. } => "raise `--budget`, or lower `--max-upload` and `--queue`",
+        }
+        .to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Bind { address, .. } => named!(%address),
+            Self::KeysFile { path, .. } | Self::RedisCaFile { path, .. } => named!(path),
+            Self::NoModel { path, is_folder } => named!(path, is_folder),
+            Self::Model(problem) => named!(problem),
+            Self::Budget { budget, needed } => named!(budget, needed),
+            Self::Start(_) | Self::RedisUrl | Self::RedisCa => named!(),
         }
     }
 }
@@ -207,9 +216,11 @@ impl From<DecodeError> for ApiError {
         };
         let hint = match &error {
             DecodeError::TooManyBytes { .. } | DecodeError::TooManyPixels { .. } => {
-                "scale the photo down"
+                "scale the photo down".to_owned()
             }
-            DecodeError::TooMuchMemory { .. } => "save it as a smaller or non-progressive JPEG",
+            DecodeError::TooMuchMemory { .. } => {
+                "save it as a smaller or non-progressive JPEG".to_owned()
+            }
             other => other.hint(),
         };
         Self::new(status, error.kind(), error.to_string()).hint(hint)

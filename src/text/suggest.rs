@@ -1,7 +1,6 @@
-//! How messages talk about text from outside: shortened, and with the name that was meant.
+//! The name that was meant, for hints.
 
-/// Characters of outside text that a message repeats at most.
-pub const MAX_ECHO: usize = 80;
+use crate::hint::shorten;
 
 /// Names that a hint lists at most.
 const MAX_LISTED: usize = 40;
@@ -52,24 +51,6 @@ pub fn edit_distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// A text from outside as a message repeats it: at most [`MAX_ECHO`] characters. Every message
-/// that quotes input goes through here.
-#[must_use]
-pub fn shorten(text: &str) -> String {
-    shorten_to(text, MAX_ECHO)
-}
-
-/// At most `most` characters of a text, the last three of them dots if it is longer: for places
-/// with less room than a message.
-#[must_use]
-pub fn shorten_to(text: &str, most: usize) -> String {
-    if text.chars().nth(most).is_none() {
-        return text.to_owned();
-    }
-    let kept = text.chars().take(most.saturating_sub(3));
-    kept.chain("...".chars()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,12 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_is_short() {
-        assert_eq!(shorten(&"é".repeat(80)), "é".repeat(80));
-        let short = shorten(&"é".repeat(81));
-        assert_eq!(short.chars().count(), 80);
-        assert!(short.ends_with("é..."));
-        assert_eq!(shorten_to("abcdef", 5), "ab...");
+    fn many_names_make_a_short_hint() {
         let names = vec!["x".repeat(100); 1000];
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let hint = suggest("y", &names);

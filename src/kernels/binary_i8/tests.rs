@@ -1,5 +1,6 @@
 //! Each tier against the naive operation, and that against real numbers.
 
+use crate::hint::Hint;
 use proptest::prelude::*;
 
 use super::*;

@@ -1,5 +1,6 @@
 //! Each tier against the naive convolution.
 
+use crate::hint::Hint;
 use proptest::prelude::*;
 
 use super::*;

@@ -1,5 +1,6 @@
 //! Each tier against the naive convolution, and that against real numbers.
 
+use crate::hint::Hint;
 use proptest::prelude::*;
 
 use super::reference::depthwise_i8_sums;

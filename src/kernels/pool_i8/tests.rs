@@ -1,5 +1,6 @@
 //! Each tier against naive pooling, and averages against real numbers.
 
+use crate::hint::Hint;
 use proptest::prelude::*;
 
 use super::*;
