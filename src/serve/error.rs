@@ -140,6 +140,8 @@ pub(super) struct ApiError {
     pub kind: &'static str,
     pub message: String,
     pub hint: Option<String>,
+    /// The values in the message of the library's errors, which a page can say in its own language.
+    arguments: Arguments,
     /// After how many seconds the client may try again.
     pub retry_after: Option<u64>,
 }
@@ -151,6 +153,7 @@ impl ApiError {
             kind,
             message: message.into(),
             hint: None,
+            arguments: Arguments::default(),
             retry_after: None,
         }
     }
@@ -185,6 +188,14 @@ impl ApiError {
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// An error of the library, without its hint.
+    fn library(status: StatusCode, error: &impl Hint) -> Self {
+        Self {
+            arguments: error.arguments(),
+            ..Self::new(status, error.kind(), error.to_string())
+        }
     }
 
     /// Adds a hint of the library, unless the hint is about the command line.
@@ -223,19 +234,19 @@ impl From<DecodeError> for ApiError {
             }
             other => other.hint(),
         };
-        Self::new(status, error.kind(), error.to_string()).hint(hint)
+        Self::library(status, &error).hint(hint)
     }
 }
 
 impl From<FieldError> for ApiError {
     fn from(error: FieldError) -> Self {
-        Self::bad(error.kind(), error.to_string()).library_hint(error.hint())
+        Self::library(StatusCode::BAD_REQUEST, &error).library_hint(error.hint())
     }
 }
 
 impl From<InputError> for ApiError {
     fn from(error: InputError) -> Self {
-        Self::bad(error.kind(), error.to_string()).library_hint(error.hint())
+        Self::library(StatusCode::BAD_REQUEST, &error).library_hint(error.hint())
     }
 }
 
@@ -244,11 +255,9 @@ impl From<PredictError> for ApiError {
         match error {
             PredictError::Decode(error) => error.into(),
             PredictError::Input(error) => error.into(),
-            PredictError::NotFinite { .. } | PredictError::NotProbability { .. } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                error.kind(),
-                error.to_string(),
-            ),
+            PredictError::NotFinite { .. } | PredictError::NotProbability { .. } => {
+                Self::library(StatusCode::UNPROCESSABLE_ENTITY, &error)
+            }
             other => {
                 tracing::error!(kind = other.kind(), error = %other, "prediction failed");
                 Self::internal()
@@ -260,11 +269,9 @@ impl From<PredictError> for ApiError {
 impl From<ExplainError> for ApiError {
     fn from(error: ExplainError) -> Self {
         match &error {
-            ExplainError::NoMap | ExplainError::Class { .. } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                error.kind(),
-                error.to_string(),
-            ),
+            ExplainError::NoMap | ExplainError::Class { .. } => {
+                Self::library(StatusCode::UNPROCESSABLE_ENTITY, &error)
+            }
             other => {
                 tracing::error!(kind = other.kind(), error = %other, "heat map failed");
                 Self::internal()
@@ -284,6 +291,8 @@ struct Body<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Arguments::is_empty")]
+    arguments: &'a Arguments,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
 }
@@ -303,6 +312,7 @@ impl ApiError {
             kind: self.kind,
             message: &self.message,
             hint: self.hint.as_deref(),
+            arguments: &self.arguments,
             retry_after_seconds: self.retry_after,
         }
     }
@@ -353,5 +363,30 @@ mod tests {
         let error = ApiError::from(DecodeError::NotAPhoto("a PDF"));
         assert_eq!(error.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert!(error.hint.unwrap().contains("JPEG"));
+    }
+
+    #[test]
+    fn values_of_a_message_are_fields_of_their_own() {
+        let error = ApiError::from(DecodeError::TooManyPixels {
+            width: 9000,
+            height: 8000,
+            limit: 40_000_000,
+        });
+        let expected = serde_json::json!({
+            "kind": "too_many_pixels",
+            "message": "the photo has 9000x8000 pixels, the limit is 40000000 in all",
+            "hint": "scale the photo down",
+            "arguments": {"height": 8000, "limit": 40_000_000, "width": 9000},
+        });
+        assert_eq!(error.to_value(), expected);
+        // No more of what a client sent than in the message.
+        let error = ApiError::from(InputError::Unknown {
+            name: "x".repeat(500),
+            hint: String::new(),
+        });
+        let name = error.to_value()["arguments"]["name"].to_string();
+        assert!(name.len() < 90, "{name}");
+        let busy = ApiError::busy("queue_full", "wait", 3).to_value();
+        assert_eq!(busy.get("arguments"), None);
     }
 }
