@@ -396,7 +396,9 @@ impl Hint for ImportError {
                 shape,
                 message,
             } => named!(input, shape, message),
-            Self::Outputs { outputs } => named!().with("outputs", &names(outputs)),
+            Self::Outputs { outputs } => named!()
+                .with("count", &outputs.len())
+                .with("outputs", &names(outputs)),
             Self::NoSuchOutput { asked, outputs } => named!(asked).with("outputs", &names(outputs)),
         }
     }

@@ -180,7 +180,7 @@ impl Hint for WeightsError {
                 tensor,
                 value,
                 to,
-            } => named!(node, tensor, value, %to),
+            } => named!(node, tensor, value, %to).with("largest", &to.largest()),
             Self::AlreadyConverted { node, tensor, got } => named!(node, tensor, %got),
             Self::NotPacked { node, tensor } => named!(node, tensor),
             Self::UnknownLayer(layer) => named!(layer),

@@ -1024,7 +1024,11 @@ fn evaluation() -> Vec<Samples> {
                 source: QuantizeError::Value { layer: text("fc") },
             },
             QuantizeError::NothingObserved.into(),
-            WeightsError::UnknownLayer(text("fd")).into(),
+            WeightsError::NotPacked {
+                node: text("fc"),
+                tensor: text("fc/kernel"),
+            }
+            .into(),
             PredictError::Model(text("it has no photo")).into(),
             lower().into(),
         ]),
