@@ -10,7 +10,7 @@ use dermal::activation::Activation;
 use dermal::engine::{Engine, Options};
 use dermal::graph::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, Kernel, KernelLayout, NodeId, Op,
-    Padding, PoolKind, ResizeKind, Window, pass,
+    Padding, PoolKind, ReduceKind, ResizeKind, Slice, Window, pass,
 };
 use dermal::kernels::Isa;
 use dermal::quantize::{Calibrator, Int8Options, equalize, to_int8};
@@ -66,7 +66,7 @@ struct Builder {
     images: Vec<NodeId>,
 }
 
-const ACTIVATIONS: [Activation; 8] = [
+const ACTIVATIONS: [Activation; 11] = [
     Activation::Linear,
     Activation::Relu,
     Activation::Relu6,
@@ -75,6 +75,9 @@ const ACTIVATIONS: [Activation; 8] = [
     Activation::Sigmoid,
     Activation::LeakyRelu { slope: 0.1 },
     Activation::Gelu,
+    Activation::Erf,
+    Activation::Cos,
+    Activation::Abs,
 ];
 
 impl Builder {
@@ -122,7 +125,7 @@ impl Builder {
         let [kh, kw] = window.kernel;
         let spread = 1.0 / ((kh * kw * c) as f32).sqrt();
         let mut inputs = vec![x];
-        let op = match self.noise.below(18) {
+        let op = match self.noise.below(26) {
             0..=2 => {
                 let groups = if c % 2 == 0 {
                     1 + self.noise.below(2)
@@ -212,7 +215,62 @@ impl Builder {
                 let axis = self.noise.below(3);
                 Op::Concat { axis }
             }
-            17 => Op::Softmax,
+            17 => Op::Softmax { axis: None },
+            18 => Op::Softmax {
+                axis: Some(self.noise.below(3)),
+            },
+            19 => Op::LayerNormalization {
+                scale: self.tensor(&[c], 1.0),
+                shift: self.tensor(&[1], 0.2),
+                epsilon: 1e-2,
+            },
+            20 => {
+                // Rows of pixels times their own transpose, image row by image row.
+                let name = format!("n{}", self.graph.nodes().len());
+                let permutation = vec![0, 2, 1];
+                let op = Op::Transpose { permutation };
+                inputs.push(self.graph.push(name, op, &[x]).unwrap());
+                Op::MatMul
+            }
+            21 => {
+                let mut slice = Slice::whole(&self.graph.node(x).shape);
+                let axis = self.noise.below(3);
+                slice.starts[axis] = self.noise.below(slice.ends[axis]);
+                slice.steps[axis] = 1 + self.noise.below(2);
+                Op::Slice(slice)
+            }
+            22 => {
+                let axis = self.noise.below(3);
+                let extent = [h, w, c][axis];
+                let indices = (0..extent.min(5)).map(|_| self.noise.below(extent));
+                let indices = indices.collect();
+                Op::Gather { axis, indices }
+            }
+            23 => {
+                let kinds = [
+                    ReduceKind::Mean,
+                    ReduceKind::Sum,
+                    ReduceKind::Max,
+                    ReduceKind::L2,
+                ];
+                Op::Reduce {
+                    kind: kinds[self.noise.below(4)],
+                    axes: vec![self.noise.below(3)],
+                    keep_dims: true,
+                }
+            }
+            24 => {
+                // A constant of the value's shape, or one that broadcasts to it.
+                let shape = [&[h, w, c][..], &[w, 1]][self.noise.below(2)];
+                let tensor = self.tensor(shape, 0.5);
+                let name = format!("n{}", self.graph.nodes().len());
+                let constant = Op::Constant { tensor };
+                inputs.push(self.graph.push(name, constant, &[]).unwrap());
+                Op::Binary {
+                    kind: [BinaryOp::Add, BinaryOp::Mul][self.noise.below(2)],
+                    activation: self.activation(),
+                }
+            }
             10 => Op::Pad(window.padding),
             11 => {
                 let kind = [ResizeKind::Nearest, ResizeKind::Bilinear][self.noise.below(2)];

@@ -224,7 +224,7 @@ fn network() -> Builder {
     };
     b.push("mean", mean, &[b.last]);
     b.dense("head", 5);
-    b.push("probabilities", Op::Softmax, &[b.last]);
+    b.push("probabilities", Op::Softmax { axis: None }, &[b.last]);
     b
 }
 
@@ -300,7 +300,7 @@ fn a_removed_head_says_what_it_was() {
     );
 
     let mut b = Builder::new(&[2, 2, 3]);
-    b.push("each", Op::Softmax, &[b.last]);
+    b.push("each", Op::Softmax { axis: None }, &[b.last]);
     b.push(
         "mean",
         Op::GlobalPool {

@@ -221,7 +221,7 @@ fn wrong_layers_are_named_with_what_was_meant() {
     assert_eq!(find("side_dense").kind(), "not_spatial");
     let mut flat = Graph::new("flat");
     let x = flat.push_input("x", [4].into()).unwrap();
-    flat.push("y", Op::Softmax, &[x]).unwrap();
+    flat.push("y", Op::Softmax { axis: None }, &[x]).unwrap();
     assert_eq!(Target::find(&flat, None).unwrap_err().kind(), "no_map");
 }
 

@@ -32,7 +32,7 @@ pub use expose::{ExposeError, expose};
 pub use integer::{IntegerKernel, KernelForm, PackedKernel};
 pub use op::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Padding,
-    PoolKind, ResizeKind, Window,
+    PoolKind, ReduceKind, ResizeKind, Slice, Window,
 };
 pub use range::Range;
 pub use shape::ShapeError;
@@ -514,7 +514,26 @@ mod tests {
             Op::Activation(Activation::LeakyRelu { slope: 0.3 }),
             Op::Activation(Activation::Linear),
             Op::PRelu { alpha: key() },
-            Op::Softmax,
+            Op::Softmax { axis: None },
+            Op::Softmax { axis: Some(1) },
+            Op::MatMul,
+            Op::LayerNormalization {
+                scale: key(),
+                shift: key(),
+                epsilon: 1e-6,
+            },
+            Op::Reduce {
+                kind: ReduceKind::L2,
+                axes: vec![0, 2],
+                keep_dims: true,
+            },
+            Op::Slice(Slice::whole(&[3, 5].into()).along(1, 2, 4)),
+            Op::Gather {
+                axis: 1,
+                indices: vec![2, 0, 2],
+            },
+            Op::Constant { tensor: key() },
+            Op::Activation(Activation::Pow { exponent: 1.5 }),
             Op::Binary {
                 kind: BinaryOp::Div,
                 activation: Activation::Relu6,

@@ -61,7 +61,7 @@ fn push(
     let op = match function {
         Function::Elementwise(Activation::Linear) => return Ok(input),
         Function::Elementwise(activation) => Op::Activation(activation),
-        Function::Softmax => Op::Softmax,
+        Function::Softmax => Op::Softmax { axis: None },
     };
     builder.push(call, suffix, op, &[input])
 }
@@ -231,7 +231,7 @@ pub(super) fn softmax(builder: &mut Builder, call: &LayerCall) -> Result<NodeId,
     let attributes = Attributes::new(call.layer);
     attributes.last_axis("axis", builder.shape(input).rank())?;
     attributes.finish()?;
-    builder.push(call, None, Op::Softmax, &[input])
+    builder.push(call, None, Op::Softmax { axis: None }, &[input])
 }
 
 /// Alpha has the shape of the input, with 1 for each axis in `shared_axes`.

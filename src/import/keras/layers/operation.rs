@@ -488,7 +488,7 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
                     }
                     builder.push(call, None, Op::Activation(a), &[x])?
                 }
-                _ => builder.push(call, None, Op::Softmax, &[x])?,
+                _ => builder.push(call, None, Op::Softmax { axis: None }, &[x])?,
             }
         }
         Kind::LeakyRelu => {
@@ -520,7 +520,7 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
             {
                 return arguments.attributes.refuse("axis", &value, "the last axis");
             }
-            builder.push(call, None, Op::Softmax, &[x])?
+            builder.push(call, None, Op::Softmax { axis: None }, &[x])?
         }
         Kind::Clip => clip(builder, call, &arguments)?,
         Kind::Pool(kind) => pool(builder, call, &arguments, kind)?,
