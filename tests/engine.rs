@@ -261,8 +261,11 @@ impl Builder {
             }
             24 => {
                 // A constant of the value's shape, or one that broadcasts to it.
-                let shape = [&[h, w, c][..], &[w, 1]][self.noise.below(2)];
-                let tensor = self.tensor(shape, 0.5);
+                let whole = self.noise.below(2) == 0;
+                let tensor = match whole {
+                    true => self.tensor(&[h, w, c], 0.5),
+                    false => self.tensor(&[w, 1], 0.5),
+                };
                 let name = format!("n{}", self.graph.nodes().len());
                 let constant = Op::Constant { tensor };
                 inputs.push(self.graph.push(name, constant, &[]).unwrap());

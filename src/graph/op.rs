@@ -401,6 +401,13 @@ pub enum Op {
 }
 
 impl Op {
+    /// A softmax along `axis` of a value of `rank` axes, in the form that artifacts have for it.
+    #[must_use]
+    pub fn softmax(axis: usize, rank: usize) -> Self {
+        let axis = (axis + 1 != rank).then_some(axis);
+        Self::Softmax { axis }
+    }
+
     /// The op's name as ONNX spells it, or its own where ONNX has none.
     #[must_use]
     pub fn name(&self) -> &'static str {
