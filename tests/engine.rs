@@ -262,9 +262,10 @@ impl Builder {
             24 => {
                 // A constant of the value's shape, or one that broadcasts to it.
                 let whole = self.noise.below(2) == 0;
-                let tensor = match whole {
-                    true => self.tensor(&[h, w, c], 0.5),
-                    false => self.tensor(&[w, 1], 0.5),
+                let tensor = if whole {
+                    self.tensor(&[h, w, c], 0.5)
+                } else {
+                    self.tensor(&[w, 1], 0.5)
                 };
                 let name = format!("n{}", self.graph.nodes().len());
                 let constant = Op::Constant { tensor };
@@ -551,4 +552,126 @@ fn the_arena_is_no_larger_than_all_values_together() {
         "{most} {} {all}",
         plan.arena_len
     );
+}
+
+/// A convolution, then attention among its pixels, and a classifier.
+fn attention_network() -> Graph {
+    let mut graph = Graph::new("attention");
+    let image = graph.push_input("image", [8, 6, 3].into()).unwrap();
+    let mut b = Builder {
+        graph,
+        noise: Noise(11),
+        images: vec![image],
+    };
+    let window = Window {
+        kernel: [3, 3],
+        strides: [1, 1],
+        dilations: [1, 1],
+        padding: Padding::default(),
+    };
+    let conv = Op::Conv2d(Conv2d {
+        window,
+        groups: 1,
+        filters: 8,
+        kernel: Kernel::plain(b.tensor(&[3, 3, 3, 8], 0.3)),
+        bias: None,
+        epilogue: Epilogue::default(),
+    });
+    let norm = Op::LayerNormalization {
+        scale: b.tensor(&[8], 1.0),
+        shift: b.tensor(&[8], 0.2),
+        epsilon: 1e-5,
+    };
+    let positions = Op::Constant {
+        tensor: b.tensor(&[24, 8], 0.5),
+    };
+    let dense = |b: &mut Builder, k, units| {
+        Op::Dense(Dense {
+            units,
+            kernel: Kernel::plain(b.tensor(&[k, units], 0.5)),
+            bias: None,
+            epilogue: Epilogue::default(),
+        })
+    };
+    let (narrow, wide) = (dense(&mut b, 8, 8), dense(&mut b, 8, 5));
+    let mut push = |name: &str, op: Op, inputs: &[NodeId]| b.graph.push(name, op, inputs).unwrap();
+    let add = |activation| Op::Binary {
+        kind: BinaryOp::Add,
+        activation,
+    };
+    let map = push("conv", conv, &[image]);
+    let shape = Shape::new(&[24, 8]);
+    let tokens = push("tokens", Op::Reshape { shape }, &[map]);
+    let positions = push("positions", positions, &[]);
+    let tokens = push("sum", add(Activation::Linear), &[tokens, positions]);
+    let unit = push("norm", norm, &[tokens]);
+    let query = push("query", narrow, &[unit]);
+    let permutation = vec![1, 0];
+    let key = push("key", Op::Transpose { permutation }, &[unit]);
+    let scores = push("scores", Op::MatMul, &[query, key]);
+    let share = push("share", Op::Softmax { axis: None }, &[scores]);
+    let mixed = push("mixed", Op::MatMul, &[share, unit]);
+    let joined = push("joined", add(Activation::Linear), &[mixed, tokens]);
+    let mean = Op::Reduce {
+        kind: ReduceKind::Mean,
+        axes: vec![0],
+        keep_dims: false,
+    };
+    let mean = push("mean", mean, &[joined]);
+    push("logits", wide, &[mean]);
+    b.graph
+}
+
+#[test]
+fn attention_stays_in_f32_beside_integers() {
+    let graph = pass::optimize(attention_network()).unwrap();
+    let mut calibrator = Calibrator::new(&graph, &Options::default()).unwrap();
+    for seed in 0..8 {
+        let separate = calibrator.graph().clone();
+        fill(
+            calibrator.engine_mut(),
+            &separate,
+            &inputs(&graph, 60 + seed),
+        );
+        calibrator.observe().unwrap();
+    }
+    let int8 = to_int8(&calibrator.finish().unwrap(), &Int8Options::default()).unwrap();
+    let mut in_f32 = 0;
+    for node in int8.nodes() {
+        let plain = matches!(
+            node.op,
+            Op::MatMul
+                | Op::LayerNormalization { .. }
+                | Op::Softmax { .. }
+                | Op::Reduce { .. }
+                | Op::Constant { .. }
+        );
+        if plain {
+            in_f32 += 1;
+            let values = node.inputs.iter().map(|&input| int8.node(input));
+            assert!(
+                values.chain([node]).all(|node| node.quantization.is_none()),
+                "{}",
+                node.name
+            );
+        }
+    }
+    assert_eq!(in_f32, 6);
+    let weighted = int8.nodes().iter().filter_map(|node| node.op.kernel());
+    assert!(
+        weighted
+            .map(|kernel| kernel.layout)
+            .all(|layout| layout == KernelLayout::Panel16x4)
+    );
+    let sample = inputs(&graph, 60);
+    let named: BTreeMap<&str, &[f32]> = sample
+        .iter()
+        .map(|(name, v)| (name.as_str(), v.as_slice()))
+        .collect();
+    let exact = Reference::new(&graph).run(&named).unwrap();
+    let mut engine = Engine::new(&int8, &Options::default()).unwrap();
+    fill(&mut engine, &int8, &sample);
+    engine.run();
+    let ratio = sqnr_db(&exact, engine.output());
+    assert!(ratio > 20.0, "{ratio} dB");
 }

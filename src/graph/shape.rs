@@ -413,9 +413,13 @@ impl<'a> Context<'a> {
         }
         let dims = x.dims().iter().enumerate();
         let kept: Vec<usize> = dims
-            .filter_map(|(axis, &extent)| match axes.contains(&axis) {
-                false => Some(extent),
-                true => keep_dims.then_some(1),
+            .filter_map(|(axis, &extent)| {
+                let goes = axes.contains(&axis);
+                if goes {
+                    keep_dims.then_some(1)
+                } else {
+                    Some(extent)
+                }
             })
             .collect();
         Ok(Shape::new(&kept))

@@ -27,35 +27,32 @@ pub(super) fn multi_head(builder: &mut Builder, call: &LayerCall) -> Result<Node
     attributes.ignore(&["query_shape", "key_shape", "value_shape"]);
     let out = match attributes.get("output_shape") {
         None => channels,
-        Some(serde_json::Value::Array(items)) if items.len() != 1 => {
-            let given = serde_json::Value::Array(items.clone());
-            return attributes.refuse("output_shape", &given, "one number");
-        }
-        Some(_) => match attributes.numbers("output_shape")?.as_deref() {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a whole number in 1..=65536"
-            )]
-            Some([n]) if (1.0..=65_536.0).contains(n) && n.fract() == 0.0 => *n as usize,
-            _ => {
-                let given = attributes.get("output_shape").cloned().unwrap_or_default();
-                return attributes.refuse("output_shape", &given, "one number");
+        Some(given) => {
+            let one = match given.as_array().map(Vec::as_slice) {
+                Some([one]) => one,
+                _ => given,
+            };
+            let count = one.as_u64().and_then(|n| usize::try_from(n).ok());
+            match count.filter(|&n| n > 0) {
+                Some(n) => n,
+                None => return attributes.refuse("output_shape", given, "one number above 0"),
             }
-        },
+        }
     };
     attributes.finish()?;
 
     let project = |builder: &mut Builder, of: NodeId, [name, kernel, bias]: [&str; 3], width| {
         let (of, channels) = self::tokens(builder, call, of)?;
         let stored = [channels, heads, width];
-        let plain = [channels, heads * width];
+        // Saturated products fit no weight, and are refused by their shape.
+        let plain = [channels, heads.saturating_mul(width)];
         let dense = Dense {
             units: plain[1],
             kernel: Kernel::plain(builder.weight(call, kernel, &stored, &plain)?),
-            bias: match use_bias {
-                true => Some(builder.weight(call, bias, &stored[1..], &plain[1..])?),
-                false => None,
+            bias: if use_bias {
+                Some(builder.weight(call, bias, &stored[1..], &plain[1..])?)
+            } else {
+                None
             },
             epilogue: Epilogue::default(),
         };
@@ -90,16 +87,17 @@ pub(super) fn multi_head(builder: &mut Builder, call: &LayerCall) -> Result<Node
     let permutation = vec![1, 0, 2];
     let back = builder.push(call, Some("back"), Op::Transpose { permutation }, &[mixed])?;
     let rows = builder.shape(back).dims()[0];
-    let joined = Shape::new(&[rows, heads * value_width]);
+    let joined = Shape::new(&[rows, heads.saturating_mul(value_width)]);
     let joined = (builder.graph).reshape(&call.site, Some("joined"), back, joined)?;
     let stored = [heads, value_width, out];
-    let plain = [heads * value_width, out];
+    let plain = [heads.saturating_mul(value_width), out];
     let dense = Op::Dense(Dense {
         units: out,
         kernel: Kernel::plain(builder.weight(call, "output_kernel", &stored, &plain)?),
-        bias: match use_bias {
-            true => Some(builder.weight(call, "output_bias", &[out], &[out])?),
-            false => None,
+        bias: if use_bias {
+            Some(builder.weight(call, "output_bias", &[out], &[out])?)
+        } else {
+            None
         },
         epilogue: Epilogue::default(),
     });
