@@ -278,6 +278,8 @@ impl<'a> Reference<'a> {
             }
             op => plain(op, inputs),
         };
+        // Parts of a value are views of it, which some of candle's operations refuse.
+        let result = result.and_then(|value| value.contiguous());
         result.map_err(|e| failed(node, e))
     }
 }
