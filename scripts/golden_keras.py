@@ -915,7 +915,6 @@ def refused():
 
     layer("batch_axis", "`axis`", L.BatchNormalization(axis=1))
     layer("normalization_axes", "`axis`", L.Normalization(axis=(1, 2), mean=np.zeros((8, 8)).tolist(), variance=np.ones((8, 8)).tolist()))
-    layer("softmax_axis", "`axis`", L.Softmax(axis=1))
     layer("resize_bicubic", "`interpolation` is `bicubic`", L.Resizing(4, 4, interpolation="bicubic"))
     layer("resize_antialias", "`antialias`", L.Resizing(4, 4, antialias=True))
     layer("resize_crop", "`crop_to_aspect_ratio`", L.Resizing(4, 6, crop_to_aspect_ratio=True))
@@ -926,7 +925,6 @@ def refused():
     layer("activation_log_softmax", "`log_softmax`", L.Activation("log_softmax"))
     layer("random_crop", "`height` is `4`", L.RandomCrop(4, 4))
     layer("auto_contrast", "(AutoContrast)", L.AutoContrast(value_range=(0, 1)), "unsupported_layer")
-    layer("layer_normalization", "(LayerNormalization)", L.LayerNormalization(), "unsupported_layer")
     layer("group_normalization", "(GroupNormalization)", L.GroupNormalization(3), "unsupported_layer")
     layer("transposed", "(Conv2DTranspose)", L.Conv2DTranspose(2, 3), "unsupported_layer")
     layer("sorted", "Sort", lambda x: ops.sort(x, axis=-1), "unsupported_layer")
@@ -939,11 +937,8 @@ def refused():
     layer("flatten_channels_first", "`data_format` is `channels_first`", L.Flatten(data_format="channels_first"))
     layer("lambda", "(Lambda)", L.Lambda(lambda x: x * 2.0), "unsupported_layer")
     layer("conv1d", "(Conv1D)", L.Conv1D(2, 3), "unsupported_layer", shape=(8, 3))
-    layer("attention", "(MultiHeadAttention)", lambda x: L.MultiHeadAttention(1, 2)(x, x), "unsupported_layer", shape=(8, 3))
     layer("two_outputs", "the model has 2 outputs", lambda x: [L.ReLU()(x), L.Flatten()(x)], "outputs")
-    layer("every_second_row", "`key`", lambda x: x[:, ::2])
     layer("constant_rows", "`constant operand`", lambda x: x * np.arange(8, dtype="float32").reshape(8, 1, 1))
-    layer("sum", "Sum", lambda x: ops.sum(x, axis=(1, 2)), "unsupported_layer")
     layer("custom_activation", "`activation`", L.Dense(2, activation=custom_activation))
     layer("lambda_activation", "`activation` is `a Python lambda`", L.Dense(2, activation=lambda_of_nowhere(), name="answer"))
     layer("three_outputs", "features", lambda x: {"features": L.ReLU()(x), "a": L.Flatten()(x), "b": L.Flatten()(x)}, "outputs")
@@ -955,7 +950,6 @@ def refused():
     save(model, OUT / "refused/keras_int8.keras")
     REFUSED.append({"file": "refused/keras_int8.keras", "kind": "quantized", "says": "(Dense) has int8 weights"})
     layer("reduce_sum_keras2", "math.reduce_sum", lambda x: tf.reduce_sum(x, axis=[1, 2]), "unsupported_layer", keras=keras2, suffix=".h5")
-    layer("softmax_axis_keras2", "`axis`", keras2.layers.Softmax(axis=1), keras=keras2, suffix=".h5")
     layer("monte_carlo_keras2", "training", lambda x: keras2.layers.Dropout(0.5)(x, training=True), keras=keras2, suffix=".h5")
 
 

@@ -67,6 +67,27 @@ pub enum Activation {
     Exp,
     /// `x * tanh(softplus(x))`
     Mish,
+    /// The error function.
+    Erf,
+    /// The square root; NaN below 0.
+    Sqrt,
+    /// `1 / x`
+    Reciprocal,
+    /// `x` to a constant power; NaN below 0, unless the exponent is an integer.
+    Pow {
+        /// The power.
+        exponent: f32,
+    },
+    /// `-x`
+    Neg,
+    /// `|x|`
+    Abs,
+    /// The natural logarithm; NaN below 0.
+    Log,
+    /// `sin(x)`, of radians.
+    Sin,
+    /// `cos(x)`, of radians.
+    Cos,
 }
 
 impl Activation {
@@ -92,6 +113,15 @@ impl Activation {
             Self::Softsign => "softsign",
             Self::Exp => "exp",
             Self::Mish => "mish",
+            Self::Erf => "erf",
+            Self::Sqrt => "sqrt",
+            Self::Reciprocal => "reciprocal",
+            Self::Pow { .. } => "pow",
+            Self::Neg => "neg",
+            Self::Abs => "abs",
+            Self::Log => "log",
+            Self::Sin => "sin",
+            Self::Cos => "cos",
         }
     }
 
@@ -151,6 +181,15 @@ impl Activation {
             Self::Softsign => v / (1.0 + v.abs()),
             Self::Exp => v.exp(),
             Self::Mish => v * softplus(v).tanh(),
+            Self::Erf => libm::erf(v),
+            Self::Sqrt => v.sqrt(),
+            Self::Reciprocal => 1.0 / v,
+            Self::Pow { exponent } => v.powf(f64::from(exponent)),
+            Self::Neg => -v,
+            Self::Abs => v.abs(),
+            Self::Log => v.ln(),
+            Self::Sin => v.sin(),
+            Self::Cos => v.cos(),
         };
         #[expect(
             clippy::cast_possible_truncation,

@@ -21,6 +21,10 @@ use crate::storage::FileBytes;
 /// Channels in one packed weight panel: the lanes of one AVX-512 f32 register.
 pub const PANEL: usize = 16;
 
+/// Most axes of a value. Window attention reshapes to six; with the batch axis that a source has and
+/// a graph does not, seven.
+pub const MAX_RANK: usize = 8;
+
 /// Element type of a [`Tensor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -10,7 +10,7 @@ use dermal::activation::Activation;
 use dermal::engine::{Engine, Options};
 use dermal::graph::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, Kernel, KernelLayout, NodeId, Op,
-    Padding, PoolKind, ResizeKind, Window, pass,
+    Padding, PoolKind, ReduceKind, ResizeKind, Slice, Window, pass,
 };
 use dermal::kernels::Isa;
 use dermal::quantize::{Calibrator, Int8Options, equalize, to_int8};
@@ -66,7 +66,7 @@ struct Builder {
     images: Vec<NodeId>,
 }
 
-const ACTIVATIONS: [Activation; 8] = [
+const ACTIVATIONS: [Activation; 11] = [
     Activation::Linear,
     Activation::Relu,
     Activation::Relu6,
@@ -75,6 +75,9 @@ const ACTIVATIONS: [Activation; 8] = [
     Activation::Sigmoid,
     Activation::LeakyRelu { slope: 0.1 },
     Activation::Gelu,
+    Activation::Erf,
+    Activation::Cos,
+    Activation::Abs,
 ];
 
 impl Builder {
@@ -122,7 +125,7 @@ impl Builder {
         let [kh, kw] = window.kernel;
         let spread = 1.0 / ((kh * kw * c) as f32).sqrt();
         let mut inputs = vec![x];
-        let op = match self.noise.below(18) {
+        let op = match self.noise.below(26) {
             0..=2 => {
                 let groups = if c % 2 == 0 {
                     1 + self.noise.below(2)
@@ -212,7 +215,66 @@ impl Builder {
                 let axis = self.noise.below(3);
                 Op::Concat { axis }
             }
-            17 => Op::Softmax,
+            17 => Op::Softmax { axis: None },
+            18 => Op::Softmax {
+                axis: Some(self.noise.below(3)),
+            },
+            19 => Op::LayerNormalization {
+                scale: self.tensor(&[c], 1.0),
+                shift: self.tensor(&[1], 0.2),
+                epsilon: 1e-2,
+            },
+            20 => {
+                // Rows of pixels times their own transpose, image row by image row.
+                let name = format!("n{}", self.graph.nodes().len());
+                let permutation = vec![0, 2, 1];
+                let op = Op::Transpose { permutation };
+                inputs.push(self.graph.push(name, op, &[x]).unwrap());
+                Op::MatMul
+            }
+            21 => {
+                let mut slice = Slice::whole(&self.graph.node(x).shape);
+                let axis = self.noise.below(3);
+                slice.starts[axis] = self.noise.below(slice.ends[axis]);
+                slice.steps[axis] = 1 + self.noise.below(2);
+                Op::Slice(slice)
+            }
+            22 => {
+                let axis = self.noise.below(3);
+                let extent = [h, w, c][axis];
+                let indices = (0..extent.min(5)).map(|_| self.noise.below(extent));
+                let indices = indices.collect();
+                Op::Gather { axis, indices }
+            }
+            23 => {
+                let kinds = [
+                    ReduceKind::Mean,
+                    ReduceKind::Sum,
+                    ReduceKind::Max,
+                    ReduceKind::L2,
+                ];
+                Op::Reduce {
+                    kind: kinds[self.noise.below(4)],
+                    axes: vec![self.noise.below(3)],
+                    keep_dims: true,
+                }
+            }
+            24 => {
+                // A constant of the value's shape, or one that broadcasts to it.
+                let whole = self.noise.below(2) == 0;
+                let tensor = if whole {
+                    self.tensor(&[h, w, c], 0.5)
+                } else {
+                    self.tensor(&[w, 1], 0.5)
+                };
+                let name = format!("n{}", self.graph.nodes().len());
+                let constant = Op::Constant { tensor };
+                inputs.push(self.graph.push(name, constant, &[]).unwrap());
+                Op::Binary {
+                    kind: [BinaryOp::Add, BinaryOp::Mul][self.noise.below(2)],
+                    activation: self.activation(),
+                }
+            }
             10 => Op::Pad(window.padding),
             11 => {
                 let kind = [ResizeKind::Nearest, ResizeKind::Bilinear][self.noise.below(2)];
@@ -490,4 +552,126 @@ fn the_arena_is_no_larger_than_all_values_together() {
         "{most} {} {all}",
         plan.arena_len
     );
+}
+
+/// A convolution, then attention among its pixels, and a classifier.
+fn attention_network() -> Graph {
+    let mut graph = Graph::new("attention");
+    let image = graph.push_input("image", [8, 6, 3].into()).unwrap();
+    let mut b = Builder {
+        graph,
+        noise: Noise(11),
+        images: vec![image],
+    };
+    let window = Window {
+        kernel: [3, 3],
+        strides: [1, 1],
+        dilations: [1, 1],
+        padding: Padding::default(),
+    };
+    let conv = Op::Conv2d(Conv2d {
+        window,
+        groups: 1,
+        filters: 8,
+        kernel: Kernel::plain(b.tensor(&[3, 3, 3, 8], 0.3)),
+        bias: None,
+        epilogue: Epilogue::default(),
+    });
+    let norm = Op::LayerNormalization {
+        scale: b.tensor(&[8], 1.0),
+        shift: b.tensor(&[8], 0.2),
+        epsilon: 1e-5,
+    };
+    let positions = Op::Constant {
+        tensor: b.tensor(&[24, 8], 0.5),
+    };
+    let dense = |b: &mut Builder, k, units| {
+        Op::Dense(Dense {
+            units,
+            kernel: Kernel::plain(b.tensor(&[k, units], 0.5)),
+            bias: None,
+            epilogue: Epilogue::default(),
+        })
+    };
+    let (narrow, wide) = (dense(&mut b, 8, 8), dense(&mut b, 8, 5));
+    let mut push = |name: &str, op: Op, inputs: &[NodeId]| b.graph.push(name, op, inputs).unwrap();
+    let add = |activation| Op::Binary {
+        kind: BinaryOp::Add,
+        activation,
+    };
+    let map = push("conv", conv, &[image]);
+    let shape = Shape::new(&[24, 8]);
+    let tokens = push("tokens", Op::Reshape { shape }, &[map]);
+    let positions = push("positions", positions, &[]);
+    let tokens = push("sum", add(Activation::Linear), &[tokens, positions]);
+    let unit = push("norm", norm, &[tokens]);
+    let query = push("query", narrow, &[unit]);
+    let permutation = vec![1, 0];
+    let key = push("key", Op::Transpose { permutation }, &[unit]);
+    let scores = push("scores", Op::MatMul, &[query, key]);
+    let share = push("share", Op::Softmax { axis: None }, &[scores]);
+    let mixed = push("mixed", Op::MatMul, &[share, unit]);
+    let joined = push("joined", add(Activation::Linear), &[mixed, tokens]);
+    let mean = Op::Reduce {
+        kind: ReduceKind::Mean,
+        axes: vec![0],
+        keep_dims: false,
+    };
+    let mean = push("mean", mean, &[joined]);
+    push("logits", wide, &[mean]);
+    b.graph
+}
+
+#[test]
+fn attention_stays_in_f32_beside_integers() {
+    let graph = pass::optimize(attention_network()).unwrap();
+    let mut calibrator = Calibrator::new(&graph, &Options::default()).unwrap();
+    for seed in 0..8 {
+        let separate = calibrator.graph().clone();
+        fill(
+            calibrator.engine_mut(),
+            &separate,
+            &inputs(&graph, 60 + seed),
+        );
+        calibrator.observe().unwrap();
+    }
+    let int8 = to_int8(&calibrator.finish().unwrap(), &Int8Options::default()).unwrap();
+    let mut in_f32 = 0;
+    for node in int8.nodes() {
+        let plain = matches!(
+            node.op,
+            Op::MatMul
+                | Op::LayerNormalization { .. }
+                | Op::Softmax { .. }
+                | Op::Reduce { .. }
+                | Op::Constant { .. }
+        );
+        if plain {
+            in_f32 += 1;
+            let values = node.inputs.iter().map(|&input| int8.node(input));
+            assert!(
+                values.chain([node]).all(|node| node.quantization.is_none()),
+                "{}",
+                node.name
+            );
+        }
+    }
+    assert_eq!(in_f32, 6);
+    let weighted = int8.nodes().iter().filter_map(|node| node.op.kernel());
+    assert!(
+        weighted
+            .map(|kernel| kernel.layout)
+            .all(|layout| layout == KernelLayout::Panel16x4)
+    );
+    let sample = inputs(&graph, 60);
+    let named: BTreeMap<&str, &[f32]> = sample
+        .iter()
+        .map(|(name, v)| (name.as_str(), v.as_slice()))
+        .collect();
+    let exact = Reference::new(&graph).run(&named).unwrap();
+    let mut engine = Engine::new(&int8, &Options::default()).unwrap();
+    fill(&mut engine, &int8, &sample);
+    engine.run();
+    let ratio = sqnr_db(&exact, engine.output());
+    assert!(ratio > 20.0, "{ratio} dB");
 }

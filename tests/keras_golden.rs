@@ -1,6 +1,6 @@
 //! The layer zoo: every layer and attribute that the importer takes, against what Keras makes of
-//! it. Models and numbers are `fixtures/keras`, written by `scripts/golden_keras.py` (versions in
-//! `golden.json`).
+//! it. Models and numbers are `fixtures/keras`, written by `scripts/golden_keras.py` and
+//! `scripts/golden_keras_tokens.py` (versions in `golden.json`).
 //!
 //! Each model is imported, then compared with Keras branch by branch: on candle as imported, and
 //! in the engine after the passes, on each instruction set and with one and two threads.
@@ -80,13 +80,15 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras")
 }
 
-/// What today's Keras wrote, and what TensorFlow 2.13 did.
+/// What today's Keras wrote, what TensorFlow 2.13 did, and what transformers are made of.
 fn golden() -> Golden {
-    let [mut today, old]: [Golden; 2] = ["golden.json", "2_13/golden.json"].map(|name| {
+    let files = ["golden.json", "2_13/golden.json", "tokens/golden.json"];
+    let [mut today, old, tokens]: [Golden; 3] = files.map(|name| {
         let bytes = std::fs::read(folder().join(name)).unwrap();
         serde_json::from_slice(&bytes).unwrap()
     });
     today.cases.extend(old.cases);
+    today.cases.extend(tokens.cases);
     today
 }
 
@@ -98,7 +100,7 @@ struct Models {
 impl Models {
     fn new() -> Self {
         let unpacked = tempfile::tempdir().unwrap();
-        for part in ["", "2_13"] {
+        for part in ["", "2_13", "tokens"] {
             let file = std::fs::File::open(folder().join(part).join("h5.zip")).unwrap();
             let mut zip = zip::ZipArchive::new(file).unwrap();
             zip.extract(unpacked.path().join(part)).unwrap();

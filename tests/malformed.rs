@@ -186,7 +186,7 @@ fn keras_files_that_are_of_no_use_are_refused_by_name() {
             &["a Python lambda", "never run"],
         ),
         (
-            refused("layer_normalization.keras"),
+            refused("group_normalization.keras"),
             &["BatchNormalization"],
         ),
         (

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use dermal::activation::Activation;
+use dermal::engine::{Engine, Options};
 use dermal::graph::pass::{self, Level};
 use dermal::graph::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, Kernel, NodeId, Op, Padding,
@@ -224,7 +225,7 @@ fn network() -> Builder {
     };
     b.push("mean", mean, &[b.last]);
     b.dense("head", 5);
-    b.push("probabilities", Op::Softmax, &[b.last]);
+    b.push("probabilities", Op::Softmax { axis: None }, &[b.last]);
     b
 }
 
@@ -300,7 +301,7 @@ fn a_removed_head_says_what_it_was() {
     );
 
     let mut b = Builder::new(&[2, 2, 3]);
-    b.push("each", Op::Softmax, &[b.last]);
+    b.push("each", Op::Softmax { axis: None }, &[b.last]);
     b.push(
         "mean",
         Op::GlobalPool {
@@ -364,4 +365,46 @@ fn weights_that_two_nodes_share_are_not_changed_for_one() {
     let before = b.output(&b.graph.clone());
     let graph = pass::optimize(b.graph.clone()).unwrap();
     close(&before, &b.output(&graph), "shared weights");
+}
+
+/// Exporters store equal tensors once, and packing fills some readers' vectors up.
+#[test]
+fn a_tensor_that_ops_of_both_kinds_read_stays_what_it_is_for_each() {
+    let mut b = Builder::new(&[2, 2, 5]);
+    let shared = b.tensor("shared", &[5]);
+    let kernel = Kernel::plain(b.tensor("kernel", &[5, 5]));
+    let dense = Op::Dense(Dense {
+        units: 5,
+        kernel,
+        bias: Some(shared.clone()),
+        epilogue: Epilogue::default(),
+    });
+    let x = b.push("dense", dense, &[b.last]);
+    let alpha = shared.clone();
+    let x = b.push("prelu", Op::PRelu { alpha }, &[x]);
+    let norm = Op::LayerNormalization {
+        scale: shared.clone(),
+        shift: shared.clone(),
+        epsilon: 1e-3,
+    };
+    let x = b.push("norm", norm, &[x]);
+    let constant = b.push("constant", Op::Constant { tensor: shared }, &[]);
+    let add = Op::Binary {
+        kind: BinaryOp::Add,
+        activation: Activation::Linear,
+    };
+    b.push("sum", add, &[x, constant]);
+    let image = b.values(20);
+    let named = BTreeMap::from([("image", image.as_slice())]);
+    let before = Reference::new(&b.graph).run(&named).unwrap();
+    let packed = pass::rewrite(b.graph, Level::Packed).unwrap();
+    assert_eq!(packed.tensors["shared"].shape().dims(), [16]);
+    assert_eq!(Reference::new(&packed).run(&named).unwrap(), before);
+    let mut engine = Engine::new(&packed, &Options::default()).unwrap();
+    let (id, _) = packed.inputs().next().unwrap();
+    engine.input_mut(id).copy_from_slice(&image);
+    engine.run();
+    for (got, expected) in engine.output().iter().zip(&before) {
+        assert!((got - expected).abs() < 1e-5, "{got}, expected {expected}");
+    }
 }

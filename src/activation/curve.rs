@@ -17,7 +17,7 @@
 //! both sides are met. The tests hold every curve to 1/1000.
 //!
 //! Not here: functions that have kinks elsewhere or no straight tails (`ReluGeneral`, `Softsign`,
-//! `Exp`), which stay tables; and those that are clamps.
+//! `Exp`), which stay tables; those that are clamps; and those that integer graphs leave in f32.
 
 use super::Activation;
 

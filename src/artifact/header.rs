@@ -33,7 +33,7 @@ const METADATA: &str = "__metadata__";
 pub(super) const LENGTH_BYTES: usize = 8;
 
 /// Tags of the ops, as serialised; to tell an unknown op from a malformed one.
-const OPS: [&str; 19] = [
+const OPS: [&str; 25] = [
     "input",
     "conv2d",
     "depthwise_conv2d",
@@ -51,6 +51,12 @@ const OPS: [&str; 19] = [
     "reshape",
     "transpose",
     "resize",
+    "mat_mul",
+    "layer_normalization",
+    "reduce",
+    "slice",
+    "gather",
+    "constant",
     "quantize",
     "dequantize",
 ];

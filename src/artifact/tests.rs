@@ -9,9 +9,10 @@ use super::*;
 use crate::activation::Activation;
 use crate::file::sha256_of_file;
 use crate::graph::{
-    Conv2d, Dense, Epilogue, Graph, Kernel, Op, Padding, PoolKind, SourceLayer, Stage, Window,
+    BinaryOp, Conv2d, Dense, Epilogue, Graph, Kernel, Op, Padding, PoolKind, ReduceKind, Slice,
+    SourceLayer, Stage, Window,
 };
-use crate::tensor::{ALIGNMENT, DType, Tensor};
+use crate::tensor::{ALIGNMENT, DType, Shape, Tensor};
 
 /// A classifier of 6x6 photos and two numbers, with weights of awkward sizes.
 fn sample() -> Model {
@@ -737,4 +738,56 @@ fn a_mapping_of_fields_is_checked_before_writing_and_after_loading() {
     };
     let error = write(&folder.path().join("n.safetensors"), &model).unwrap_err();
     assert_eq!(error.kind(), "fields");
+}
+
+#[test]
+fn what_transformers_need_survives_the_round_trip() {
+    let mut model = sample();
+    let graph = &mut model.graph;
+    let output = graph.output();
+    for (key, dims) in [
+        ("unit/gamma", &[3][..]),
+        ("unit/beta", &[1]),
+        ("where", &[4, 3]),
+    ] {
+        let shape = Shape::new(dims);
+        let tensor = Tensor::from_f32(shape.clone(), &vec![0.25; shape.len()]).unwrap();
+        graph.tensors.insert(key.to_owned(), tensor);
+    }
+    let mut push = |name: &str, op: Op, inputs: &[_]| graph.push(name, op, inputs).unwrap();
+    let tensor = "where".to_owned();
+    let positions = push("positions", Op::Constant { tensor }, &[]);
+    let add = Op::Binary {
+        kind: BinaryOp::Add,
+        activation: Activation::Pow { exponent: 3.0 },
+    };
+    let tokens = push("tokens", add, &[output, positions]);
+    let norm = Op::LayerNormalization {
+        scale: "unit/gamma".into(),
+        shift: "unit/beta".into(),
+        epsilon: 1e-6,
+    };
+    let unit = push("unit", norm, &[tokens]);
+    let permutation = vec![1, 0];
+    let turned = push("turned", Op::Transpose { permutation }, &[unit]);
+    let scores = push("scores", Op::MatMul, &[unit, turned]);
+    let share = push("share", Op::Softmax { axis: Some(0) }, &[scores]);
+    let mixed = push("mixed", Op::MatMul, &[share, unit]);
+    let first = Op::Slice(Slice::whole(&[4, 3].into()).along(0, 0, 1));
+    let first = push("first", first, &[mixed]);
+    let indices = vec![2, 1, 0];
+    let turned = push("around", Op::Gather { axis: 1, indices }, &[first]);
+    let largest = Op::Reduce {
+        kind: ReduceKind::Max,
+        axes: vec![0],
+        keep_dims: false,
+    };
+    push("largest", largest, &[turned]);
+    let bytes = bytes_of(&model);
+    let folder = tempfile::tempdir().unwrap();
+    let back = load_bytes(folder.path(), &bytes).unwrap();
+    assert_eq!(back.graph.nodes(), model.graph.nodes());
+    let stored = back.graph.tensors["where"].as_f32();
+    assert_eq!(stored, model.graph.tensors["where"].as_f32());
+    assert_eq!(bytes_of(&back), bytes, "what was loaded is written alike");
 }

@@ -187,7 +187,9 @@ mod tests {
         let input = graph.push_input("input", [4, 4, 3].into()).unwrap();
         let shape = Shape::new(&[48]);
         let flat = graph.push("flat", Op::Reshape { shape }, &[input]).unwrap();
-        graph.push("softmax", Op::Softmax, &[flat]).unwrap();
+        graph
+            .push("softmax", Op::Softmax { axis: None }, &[flat])
+            .unwrap();
         let mut calls = Vec::new();
         let runs = Runs {
             measured: 11,

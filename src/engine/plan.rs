@@ -164,7 +164,10 @@ fn share_in_place(graph: &Graph, steps: &mut [Step], last_use: &[usize]) -> Vec<
         let op = &graph.node(step.node).op;
         let elementwise = matches!(
             op,
-            Op::Activation(_) | Op::ScaleShift { .. } | Op::Binary { .. }
+            Op::Activation(_)
+                | Op::ScaleShift { .. }
+                | Op::Binary { .. }
+                | Op::LayerNormalization { .. }
         );
         let Some(&first) = step.inputs.first() else {
             continue;

@@ -95,11 +95,13 @@ impl Target {
 }
 
 /// The last convolutional feature map: the last value with rows and columns that the answer depends
-/// on. Values that only pool, pad, crop or resize another one do not count. It is what Keras' users
-/// choose by hand: `top_activation`, `block14_sepconv2_act`, `conv5_block3_out`.
+/// on. Values that only pool, pad, crop or resize another one do not count, and neither do those
+/// whose first two axes are not the photo's rows and columns, such as the scores of attention. It is
+/// what Keras' users choose by hand: `top_activation`, `block14_sepconv2_act`, `conv5_block3_out`.
 #[must_use]
 pub fn default_layer(graph: &Graph) -> Option<NodeId> {
     let upstream = upstream(graph);
+    let maps = maps(graph);
     graph.ids().rev().find(|&id| {
         let node = graph.node(id);
         let moved_only = matches!(
@@ -113,11 +115,51 @@ pub fn default_layer(graph: &Graph) -> Option<NodeId> {
                 | Op::Crop(_)
                 | Op::Reshape { .. }
                 | Op::Transpose { .. }
+                | Op::Slice(_)
+                | Op::Gather { .. }
+                | Op::Reduce { .. }
                 | Op::Resize { .. }
         );
         let spatial = node.shape.hwc().is_some_and(|[h, w, _]| h * w > 1);
-        upstream[id.0] && spatial && !moved_only
+        upstream[id.0] && spatial && maps[id.0] && !moved_only
     })
+}
+
+/// For each node whether its first two axes may be the photo's rows and columns.
+///
+/// Convolutions and the like make maps, and what is done to each element of a map leaves it one.
+/// Products of values make none: their axes are heads and tokens. Tokens that are reshaped to rows
+/// and columns that a map had before are a map again.
+fn maps(graph: &Graph) -> Vec<bool> {
+    let mut maps: Vec<bool> = Vec::with_capacity(graph.nodes().len());
+    let mut sizes: Vec<[usize; 2]> = Vec::new();
+    for node in graph.nodes() {
+        let inputs = || node.inputs.iter();
+        let of_map = || inputs().any(|input| maps[input.0]);
+        let is_map = node.shape.rank() == 3
+            && match &node.op {
+                Op::Input
+                | Op::Conv2d(_)
+                | Op::DepthwiseConv2d(_)
+                | Op::Pool2d { .. }
+                | Op::GlobalPool { .. }
+                | Op::Pad(_)
+                | Op::Crop(_)
+                | Op::Resize { .. } => true,
+                Op::MatMul | Op::Constant { .. } => false,
+                Op::Reshape { shape } => {
+                    let same = |input: &NodeId| maps[input.0] && graph.node(*input).shape == *shape;
+                    inputs().any(same)
+                        || shape.hwc().is_some_and(|[h, w, _]| sizes.contains(&[h, w]))
+                }
+                _ => of_map(),
+            };
+        if let Some([h, w, _]) = node.shape.hwc().filter(|_| is_map) {
+            sizes.push([h, w]);
+        }
+        maps.push(is_map);
+    }
+    maps
 }
 
 /// The name that people know a node's value by: that of the first source layer whose output it is, or

@@ -221,8 +221,48 @@ fn wrong_layers_are_named_with_what_was_meant() {
     assert_eq!(find("side_dense").kind(), "not_spatial");
     let mut flat = Graph::new("flat");
     let x = flat.push_input("x", [4].into()).unwrap();
-    flat.push("y", Op::Softmax, &[x]).unwrap();
+    flat.push("y", Op::Softmax { axis: None }, &[x]).unwrap();
     assert_eq!(Target::find(&flat, None).unwrap_err().kind(), "no_map");
+}
+
+/// Attention among the pixels of `network`'s map of six rows, six columns and two channels.
+fn with_attention(back_to_a_map: bool) -> Graph {
+    let mut g = Graph::new("attention");
+    let image = g.push_input("image", [6, 6, 2].into()).unwrap();
+    let map = push(&mut g, "relu", Op::Activation(Activation::Relu), &[image]);
+    let reshape = |dims: &[usize]| Op::Reshape {
+        shape: Shape::new(dims),
+    };
+    let transpose = |permutation: &[usize]| Op::Transpose {
+        permutation: permutation.to_vec(),
+    };
+    let heads = push(&mut g, "heads", reshape(&[36, 2, 1]), &[map]);
+    let query = push(&mut g, "query", transpose(&[1, 0, 2]), &[heads]);
+    let half = Op::Activation(Activation::Tanh);
+    let query = push(&mut g, "scaled", half, &[query]);
+    let key = push(&mut g, "key", transpose(&[1, 2, 0]), &[heads]);
+    let scores = push(&mut g, "scores", Op::MatMul, &[query, key]);
+    let share = Op::Softmax { axis: None };
+    let share = push(&mut g, "share", share, &[scores]);
+    let mixed = push(&mut g, "mixed", Op::MatMul, &[share, query]);
+    let last = push(&mut g, "back", transpose(&[1, 0, 2]), &[mixed]);
+    let last = if back_to_a_map {
+        let last = push(&mut g, "map", reshape(&[6, 6, 2]), &[last]);
+        push(&mut g, "gelu", Op::Activation(Activation::Gelu), &[last])
+    } else {
+        last
+    };
+    push(&mut g, "flat", reshape(&[72]), &[last]);
+    g
+}
+
+#[test]
+fn heads_and_tokens_are_no_map_until_they_are_rows_and_columns_again() {
+    for (back_to_a_map, layer) in [(false, "net/relu"), (true, "net/gelu")] {
+        let target = Target::find(&with_attention(back_to_a_map), None).unwrap();
+        assert_eq!(target.layer(), layer);
+        assert_eq!(target.size(), [6, 6]);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{BinaryOp, KernelLayout, Op, PoolKind, ResizeKind, Stage};
+use super::{BinaryOp, KernelLayout, Op, PoolKind, ReduceKind, ResizeKind, Stage};
 use crate::activation::Activation;
 use crate::artifact::Head;
 use crate::tensor::DType;
@@ -72,6 +72,7 @@ fn kinds_are_named_beside_their_ops() {
         ("binary", unit::<BinaryOp>()),
         ("pool2d", unit::<PoolKind>()),
         ("resize", unit::<ResizeKind>()),
+        ("reduce", unit::<ReduceKind>()),
     ] {
         let named = quoted(row(op));
         for kind in kinds {

@@ -33,7 +33,7 @@ pub use expose::{ExposeError, expose};
 pub use integer::{IntegerKernel, KernelForm, PackedKernel};
 pub use op::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Padding,
-    PoolKind, ResizeKind, Window,
+    PoolKind, ReduceKind, ResizeKind, Slice, Window,
 };
 pub use range::Range;
 pub use shape::ShapeError;
@@ -490,6 +490,7 @@ impl Graph {
 mod tests {
     use super::*;
     use crate::activation::Activation;
+    use crate::tensor::DType;
 
     #[test]
     fn every_op_survives_json() {
@@ -553,7 +554,26 @@ mod tests {
             Op::Activation(Activation::LeakyRelu { slope: 0.3 }),
             Op::Activation(Activation::Linear),
             Op::PRelu { alpha: key() },
-            Op::Softmax,
+            Op::Softmax { axis: None },
+            Op::Softmax { axis: Some(1) },
+            Op::MatMul,
+            Op::LayerNormalization {
+                scale: key(),
+                shift: key(),
+                epsilon: 1e-6,
+            },
+            Op::Reduce {
+                kind: ReduceKind::L2,
+                axes: vec![0, 2],
+                keep_dims: true,
+            },
+            Op::Slice(Slice::whole(&[3, 5].into()).along(1, 2, 4)),
+            Op::Gather {
+                axis: 1,
+                indices: vec![2, 0, 2],
+            },
+            Op::Constant { tensor: key() },
+            Op::Activation(Activation::Pow { exponent: 1.5 }),
             Op::Binary {
                 kind: BinaryOp::Div,
                 activation: Activation::Relu6,
@@ -607,6 +627,39 @@ mod tests {
             let json = serde_json::to_string(&node).unwrap();
             let back: Node = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{json}: {e}"));
             assert_eq!(back, node, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_softmax_of_before_is_along_the_last_axis() {
+        let old = r#"{"name":"n","op":"softmax","inputs":[0],"shape":[3]}"#;
+        let node: Node = serde_json::from_str(old).unwrap();
+        assert_eq!(node.op, Op::softmax(0, 1));
+        assert_eq!(serde_json::to_string(&node).unwrap(), old);
+        assert_eq!(Op::softmax(0, 2), Op::Softmax { axis: Some(0) });
+    }
+
+    #[test]
+    fn constants_and_norms_are_f32() {
+        let mut graph = Graph::new("test");
+        let half = Tensor::from_bytes(DType::F16, [2], vec![0; 4]).unwrap();
+        graph.tensors.insert("half".into(), half);
+        let x = graph.push_input("x", [2].into()).unwrap();
+        let key = || "half".to_owned();
+        let norm = Op::LayerNormalization {
+            scale: key(),
+            shift: key(),
+            epsilon: 0.0,
+        };
+        let constant = Op::Constant { tensor: key() };
+        for (op, inputs) in [(norm, &[x][..]), (constant, &[])] {
+            let error = graph.push("y", op, inputs).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .ends_with("tensor `half`: expected f32, got f16"),
+                "{error}"
+            );
         }
     }
 }

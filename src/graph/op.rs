@@ -208,6 +208,72 @@ pub enum ResizeKind {
     Bilinear,
 }
 
+/// What [`Op::Reduce`] makes of the elements that it joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReduceKind {
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+    /// The largest; NaN if any is.
+    Max,
+    /// The square root of the sum of their squares.
+    L2,
+}
+
+/// Attributes of [`Op::Slice`]: along each axis the elements `start`, `start + step`, ... below
+/// `end`. All three lists have one number for each axis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// The first element.
+    pub starts: Vec<usize>,
+    /// One past the last element that may be taken; at most the extent.
+    pub ends: Vec<usize>,
+    /// From an element to the next; at least 1.
+    pub steps: Vec<usize>,
+}
+
+impl Slice {
+    /// All of a value of shape `input`, to be narrowed along some axes.
+    #[must_use]
+    pub fn whole(input: &Shape) -> Self {
+        Self {
+            starts: vec![0; input.rank()],
+            ends: input.dims().to_vec(),
+            steps: vec![1; input.rank()],
+        }
+    }
+
+    /// As it is, but for the elements `start..end` of `axis`: one part of ONNX' `Split`.
+    ///
+    /// # Panics
+    /// If there is no such axis.
+    #[must_use]
+    pub fn along(mut self, axis: usize, start: usize, end: usize) -> Self {
+        self.starts[axis] = start;
+        self.ends[axis] = end;
+        self
+    }
+
+    /// Extents of what is taken of a value of shape `input`; `None` if it does not fit or takes
+    /// nothing.
+    #[must_use]
+    pub fn output(&self, input: &Shape) -> Option<Shape> {
+        let rank = input.rank();
+        if [&self.starts, &self.ends, &self.steps].map(Vec::len) != [rank; 3] {
+            return None;
+        }
+        let taken = (0..rank).map(|axis| {
+            let (start, end) = (self.starts[axis], self.ends[axis]);
+            let fits = start < end && end <= input.dims()[axis] && self.steps[axis] > 0;
+            fits.then(|| (end - start).div_ceil(self.steps[axis]))
+        });
+        let taken: Option<Vec<usize>> = taken.collect();
+        taken.map(|dims| Shape::new(&dims))
+    }
+}
+
 /// One operator. Inputs are listed in `Node::inputs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "op")]
@@ -235,8 +301,12 @@ pub enum Op {
         /// Key of alpha, shape `[C]`, `[1, 1, C]` or `[H, W, C]`.
         alpha: String,
     },
-    /// Over the last axis.
-    Softmax,
+    /// `e^x / sum(e^x)` along an axis.
+    Softmax {
+        /// The axis, counted from the front without a batch axis; the last one if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        axis: Option<usize>,
+    },
     /// Elementwise op of two values.
     Binary {
         /// Which.
@@ -279,6 +349,44 @@ pub enum Op {
         /// The permutation.
         permutation: Vec<usize>,
     },
+    /// Product of matrices, the last two axes of two values: `[.., m, k]` times `[.., k, n]`. Axes
+    /// in front of them are broadcast as NumPy does it.
+    MatMul,
+    /// `(x - mean) / sqrt(variance + epsilon) * scale + shift`, where mean and variance are those of
+    /// the elements along the last axis. Both tensors have as many elements as that axis, or one
+    /// for all.
+    LayerNormalization {
+        /// Key of the scale, gamma.
+        scale: String,
+        /// Key of the shift, beta.
+        shift: String,
+        /// Added to the variance; not negative.
+        epsilon: f32,
+    },
+    /// Joins the elements along some axes to one.
+    Reduce {
+        /// To what.
+        kind: ReduceKind,
+        /// The axes, in rising order, counted from the front without a batch axis.
+        axes: Vec<usize>,
+        /// Whether the axes stay, with extent 1.
+        keep_dims: bool,
+    },
+    /// Takes a part of a value. ONNX' `Split` is one of these for each part ([`Slice::along`]).
+    Slice(Slice),
+    /// Takes elements along an axis, in any order and as often as they are named. It is also a
+    /// slice that steps backwards.
+    Gather {
+        /// The axis, counted from the front without a batch axis.
+        axis: usize,
+        /// Which elements.
+        indices: Vec<usize>,
+    },
+    /// A stored value that does not depend on the photo, such as a position embedding. No inputs.
+    Constant {
+        /// Key of the f32 tensor, whose shape is the value's.
+        tensor: String,
+    },
     /// From real numbers to the bytes of the node's own quantization (ONNX `QuantizeLinear`).
     Quantize,
     /// From bytes of the input's quantization to real numbers (ONNX `DequantizeLinear`).
@@ -293,6 +401,13 @@ pub enum Op {
 }
 
 impl Op {
+    /// A softmax along `axis` of a value of `rank` axes, in the form that artifacts have for it.
+    #[must_use]
+    pub fn softmax(axis: usize, rank: usize) -> Self {
+        let axis = (axis + 1 != rank).then_some(axis);
+        Self::Softmax { axis }
+    }
+
     /// The op's name as ONNX spells it, or its own where ONNX has none.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -304,7 +419,7 @@ impl Op {
             Self::ScaleShift { .. } => "ScaleShift",
             Self::Activation(_) => "Activation",
             Self::PRelu { .. } => "PRelu",
-            Self::Softmax => "Softmax",
+            Self::Softmax { .. } => "Softmax",
             Self::Binary { kind, .. } => match kind {
                 BinaryOp::Add => "Add",
                 BinaryOp::Sub => "Sub",
@@ -335,6 +450,17 @@ impl Op {
             Self::Reshape { .. } => "Reshape",
             Self::Transpose { .. } => "Transpose",
             Self::Resize { .. } => "Resize",
+            Self::MatMul => "MatMul",
+            Self::LayerNormalization { .. } => "LayerNormalization",
+            Self::Reduce { kind, .. } => match kind {
+                ReduceKind::Mean => "ReduceMean",
+                ReduceKind::Sum => "ReduceSum",
+                ReduceKind::Max => "ReduceMax",
+                ReduceKind::L2 => "ReduceL2",
+            },
+            Self::Slice(_) => "Slice",
+            Self::Gather { .. } => "Gather",
+            Self::Constant { .. } => "Constant",
             Self::Quantize => "QuantizeLinear",
             Self::Dequantize => "DequantizeLinear",
         }
@@ -371,7 +497,10 @@ impl Op {
                 .chain(kernel.scale.as_deref())
                 .chain(bias.as_deref())
                 .collect(),
-            Self::ScaleShift { scale, shift } => vec![scale, shift],
+            Self::ScaleShift { scale, shift } | Self::LayerNormalization { scale, shift, .. } => {
+                vec![scale, shift]
+            }
+            Self::Constant { tensor } => vec![tensor],
             Self::PRelu { alpha } => vec![alpha],
             _ => Vec::new(),
         }

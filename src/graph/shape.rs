@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::op::{Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Window};
 use crate::hint::{Arguments, Hint, named};
-use crate::tensor::{PANEL, Shape, Tensor};
+use crate::tensor::{MAX_RANK, PANEL, Shape, Tensor};
 
 /// Elements above which a value is refused: 2^28 floats are 1 GiB, four times the largest
 /// activation of any classifier at 1024 px.
@@ -61,6 +61,12 @@ pub enum ShapeError {
     /// The result would be empty or enormous.
     #[error("a value of shape {0} is empty or too large (limit {MAX_ELEMENTS} elements)")]
     Size(Shape),
+    /// A result of too many axes.
+    #[error("a value of {0} axes; at most {MAX_RANK} are supported")]
+    Rank(usize),
+    /// An input of too few axes for a matrix product.
+    #[error("expected an input of shape [.., rows, columns], got {0}")]
+    NotMatrix(Shape),
 }
 
 impl Hint for ShapeError {
@@ -74,6 +80,8 @@ impl Hint for ShapeError {
             Self::Mismatch(..) => "mismatch",
             Self::Attribute { .. } => "attribute",
             Self::Size(_) => "value_size",
+            Self::Rank(_) => "value_rank",
+            Self::NotMatrix(_) => "not_matrix",
         }
     }
 
@@ -99,11 +107,16 @@ impl Hint for ShapeError {
             Self::Mismatch(first, second) => named!(%first, %second),
             Self::Attribute { what, input } => named!(what, %input),
             Self::Size(shape) => named!(%shape).with("limit", &MAX_ELEMENTS),
+            Self::Rank(axes) => named!(axes).with("limit", &MAX_RANK),
+            Self::NotMatrix(shape) => named!(%shape),
         }
     }
 }
 
 pub(super) fn check_size(shape: &Shape) -> Result<(), ShapeError> {
+    if shape.rank() > MAX_RANK {
+        return Err(ShapeError::Rank(shape.rank()));
+    }
     match shape.checked_len() {
         Some(1..=MAX_ELEMENTS) => Ok(()),
         _ => Err(ShapeError::Size(shape.clone())),
@@ -139,7 +152,54 @@ impl<'a> Context<'a> {
                 self.channel_tensor(shift, x.channels())?;
                 Ok(x.clone())
             }
-            Op::Activation(_) | Op::Softmax | Op::Quantize | Op::Dequantize => self.one().cloned(),
+            Op::Activation(_) | Op::Quantize | Op::Dequantize => self.one().cloned(),
+            Op::Softmax { axis } => {
+                let x = self.one()?;
+                match axis {
+                    Some(axis) if *axis >= x.rank() => Err(attribute(format!("axis {axis}"), x)),
+                    _ => Ok(x.clone()),
+                }
+            }
+            Op::MatMul => self.mat_mul(),
+            Op::LayerNormalization {
+                scale,
+                shift,
+                epsilon,
+            } => {
+                let x = self.one()?;
+                if !(0.0..f32::INFINITY).contains(epsilon) {
+                    return Err(attribute(format!("epsilon {epsilon}"), x));
+                }
+                self.channel_tensor(scale, x.channels())?;
+                self.channel_tensor(shift, x.channels())?;
+                Ok(x.clone())
+            }
+            Op::Reduce {
+                axes, keep_dims, ..
+            } => self.reduce(axes, *keep_dims),
+            Op::Slice(slice) => {
+                let x = self.one()?;
+                slice.output(x).ok_or_else(|| {
+                    let (starts, ends, steps) = (&slice.starts, &slice.ends, &slice.steps);
+                    attribute(format!("slice {starts:?}..{ends:?} by {steps:?}"), x)
+                })
+            }
+            Op::Gather { axis, indices } => {
+                let x = self.one()?;
+                let mut dims = x.dims().to_vec();
+                let Some(extent) = dims.get_mut(*axis) else {
+                    return Err(attribute(format!("axis {axis}"), x));
+                };
+                if let Some(index) = indices.iter().find(|&index| index >= extent) {
+                    return Err(attribute(format!("index {index} of axis {axis}"), x));
+                }
+                *extent = indices.len();
+                Ok(Shape::new(&dims))
+            }
+            Op::Constant { tensor } => {
+                self.arity(0)?;
+                Ok(self.tensor(tensor)?.shape().clone())
+            }
             Op::PRelu { alpha } => {
                 let x = self.one()?;
                 let got = self.tensor(alpha)?.shape();
@@ -375,6 +435,41 @@ impl<'a> Context<'a> {
         Ok(result)
     }
 
+    fn mat_mul(&self) -> Result<Shape, ShapeError> {
+        self.arity(2)?;
+        let (a, b) = (self.inputs[0], self.inputs[1]);
+        let (rows, [m, k]) = matrix(a)?;
+        let (columns, [other, n]) = matrix(b)?;
+        let mismatch = || ShapeError::Mismatch(a.clone(), b.clone());
+        if k != other {
+            return Err(mismatch());
+        }
+        let leading = broadcast(&rows, &columns).ok_or_else(mismatch)?;
+        let mut dims = leading.dims().to_vec();
+        dims.extend([m, n]);
+        Ok(Shape::new(&dims))
+    }
+
+    fn reduce(&self, axes: &[usize], keep_dims: bool) -> Result<Shape, ShapeError> {
+        let x = self.one()?;
+        let rising = axes.windows(2).all(|pair| pair[0] < pair[1]);
+        if axes.is_empty() || !rising || axes.iter().any(|&axis| axis >= x.rank()) {
+            return Err(attribute(format!("axes {axes:?}"), x));
+        }
+        let dims = x.dims().iter().enumerate();
+        let kept: Vec<usize> = dims
+            .filter_map(|(axis, &extent)| {
+                let goes = axes.contains(&axis);
+                if goes {
+                    keep_dims.then_some(1)
+                } else {
+                    Some(extent)
+                }
+            })
+            .collect();
+        Ok(Shape::new(&kept))
+    }
+
     fn concat(&self, axis: usize) -> Result<Shape, ShapeError> {
         let first = self.first()?;
         let mut dims = first.dims().to_vec();
@@ -390,6 +485,14 @@ impl<'a> Context<'a> {
             dims[axis] = dims[axis].saturating_add(other.dims()[axis]);
         }
         Ok(Shape::new(&dims))
+    }
+}
+
+/// The leading axes, rows and columns of a stack of matrices.
+fn matrix(shape: &Shape) -> Result<(Shape, [usize; 2]), ShapeError> {
+    match shape.dims() {
+        [leading @ .., rows, columns] => Ok((Shape::new(leading), [*rows, *columns])),
+        _ => Err(ShapeError::NotMatrix(shape.clone())),
     }
 }
 
@@ -437,7 +540,7 @@ fn broadcast(a: &Shape, b: &Shape) -> Option<Shape> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{BinaryOp, Padding, PoolKind};
+    use crate::graph::{BinaryOp, Padding, PoolKind, Slice};
 
     fn infer_plain(op: &Op, inputs: &[&[usize]]) -> Result<Shape, ShapeError> {
         let shapes: Vec<Shape> = inputs.iter().map(|d| Shape::new(d)).collect();
@@ -501,6 +604,121 @@ mod tests {
         assert_eq!(ok(&[4, 5, 6], &[6]), [4, 5, 6].into());
         assert_eq!(ok(&[4, 1, 6], &[1, 5, 1]), [4, 5, 6].into());
         assert!(infer_plain(&add, &[&[4, 5, 6], &[5]]).is_err());
+    }
+
+    #[test]
+    fn matrices_multiply_over_their_last_axes_and_leading_ones_broadcast() {
+        let of = |a: &[usize], b: &[usize]| infer_plain(&Op::MatMul, &[a, b]);
+        assert_eq!(of(&[4, 5], &[5, 6]).unwrap(), [4, 6].into());
+        assert_eq!(of(&[7, 4, 5], &[5, 6]).unwrap(), [7, 4, 6].into());
+        assert_eq!(
+            of(&[2, 1, 3, 4, 5], &[8, 3, 5, 1]).unwrap(),
+            [2, 8, 3, 4, 1].into()
+        );
+        for (a, b, expected) in [
+            (
+                &[4, 5][..],
+                &[4, 6][..],
+                "shapes [4, 5] and [4, 6] cannot be combined",
+            ),
+            (
+                &[2, 4, 5],
+                &[3, 5, 6],
+                "shapes [2, 4, 5] and [3, 5, 6] cannot be combined",
+            ),
+            (
+                &[5],
+                &[5, 6],
+                "expected an input of shape [.., rows, columns], got [5]",
+            ),
+            (
+                &[4, 5],
+                &[5],
+                "expected an input of shape [.., rows, columns], got [5]",
+            ),
+        ] {
+            assert_eq!(of(a, b).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn reductions_and_parts_have_the_shape_that_is_left() {
+        let reduce = |axes: &[usize], keep_dims| Op::Reduce {
+            kind: super::super::op::ReduceKind::Sum,
+            axes: axes.to_vec(),
+            keep_dims,
+        };
+        let x: &[&[usize]] = &[&[2, 3, 4]];
+        let of = |op: &Op| infer_plain(op, x).map_err(|error| error.to_string());
+        assert_eq!(of(&reduce(&[1], true)), Ok([2, 1, 4].into()));
+        assert_eq!(of(&reduce(&[0, 2], false)), Ok([3].into()));
+        assert_eq!(of(&reduce(&[0, 1, 2], false)), Ok(Shape::default()));
+        for axes in [&[][..], &[3], &[1, 1], &[2, 0], &[usize::MAX]] {
+            let error = of(&reduce(axes, true)).unwrap_err();
+            assert_eq!(error, format!("axes {axes:?} does not fit input [2, 3, 4]"));
+        }
+        let slice = |axis, start, end, step| {
+            let mut slice = Slice::whole(&[2, 3, 4].into()).along(axis, start, end);
+            slice.steps[axis] = step;
+            Op::Slice(slice)
+        };
+        assert_eq!(of(&slice(2, 1, 4, 1)), Ok([2, 3, 3].into()));
+        assert_eq!(of(&slice(2, 0, 4, 3)), Ok([2, 3, 2].into()));
+        assert_eq!(of(&slice(2, 0, 4, usize::MAX)), Ok([2, 3, 1].into()));
+        for (start, end, step) in [
+            (0, 5, 1),
+            (2, 2, 1),
+            (3, 2, 1),
+            (0, 4, 0),
+            (4, usize::MAX, 1),
+        ] {
+            let error = of(&slice(2, start, end, step)).unwrap_err();
+            assert!(error.ends_with("does not fit input [2, 3, 4]"), "{error}");
+        }
+        let short = Op::Slice(Slice::whole(&[2, 3].into()));
+        assert!(of(&short).is_err());
+        let gather = |axis, indices: &[usize]| Op::Gather {
+            axis,
+            indices: indices.to_vec(),
+        };
+        assert_eq!(of(&gather(1, &[2, 2, 0, 1])), Ok([2, 4, 4].into()));
+        assert_eq!(
+            of(&gather(1, &[2, 3])).unwrap_err(),
+            "index 3 of axis 1 does not fit input [2, 3, 4]"
+        );
+        assert!(of(&gather(3, &[0])).is_err());
+        assert!(of(&gather(0, &[])).unwrap_err().contains("empty"));
+    }
+
+    #[test]
+    fn axes_epsilons_and_ranks_that_make_no_sense_are_refused() {
+        let of = |op: &Op, dims: &[usize]| infer_plain(op, &[dims]);
+        assert!(of(&Op::Softmax { axis: Some(1) }, &[2, 3]).is_ok());
+        let error = of(&Op::Softmax { axis: Some(2) }, &[2, 3]).unwrap_err();
+        assert_eq!(error.to_string(), "axis 2 does not fit input [2, 3]");
+        let one = Tensor::from_f32([1], &[1.0]).unwrap();
+        let tensors = BTreeMap::from([("one".to_owned(), one)]);
+        for (epsilon, good) in [(0.0, true), (1e-6, true), (-1e-6, false), (f32::NAN, false)] {
+            let norm = Op::LayerNormalization {
+                scale: "one".into(),
+                shift: "one".into(),
+                epsilon,
+            };
+            let shape = infer(&norm, &[&[2, 3].into()], &tensors);
+            assert_eq!(shape.is_ok(), good, "{epsilon}");
+        }
+        let constant = Op::Constant {
+            tensor: "one".into(),
+        };
+        assert_eq!(infer(&constant, &[], &tensors).unwrap(), [1].into());
+        assert!(infer(&constant, &[&[1].into()], &tensors).is_err());
+        let deep = Op::Reshape {
+            shape: [1; 9].into(),
+        };
+        assert_eq!(
+            of(&deep, &[1]).unwrap_err().to_string(),
+            "a value of 9 axes; at most 8 are supported"
+        );
     }
 
     #[test]

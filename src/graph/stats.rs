@@ -55,17 +55,24 @@ impl Graph {
                 input().map_or(0, crate::tensor::Shape::channels),
                 bias.is_some(),
             ),
-            Op::ScaleShift { scale, shift } => {
+            Op::ScaleShift { scale, shift } | Op::LayerNormalization { scale, shift, .. } => {
                 return NodeStats {
                     parameters: stored(scale) + stored(shift),
                     ..NodeStats::default()
                 };
             }
-            Op::PRelu { alpha } => {
+            Op::MatMul => {
+                let terms = input().map_or(0, crate::tensor::Shape::channels);
+                return NodeStats {
+                    macs: node.shape.len() as u64 * terms as u64,
+                    ..NodeStats::default()
+                };
+            }
+            Op::PRelu { alpha: tensor } | Op::Constant { tensor } => {
                 return NodeStats {
                     parameters: self
                         .tensors
-                        .get(alpha)
+                        .get(tensor)
                         .map_or(0, |t| t.shape().len() as u64),
                     ..NodeStats::default()
                 };

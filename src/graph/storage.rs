@@ -149,6 +149,18 @@ pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), StorageError> {
 /// Integer layouts hold i8 with i32 biases. The others hold floats, or in packed matrices i8 with a
 /// scale for each channel; their biases are floats.
 fn tensors(graph: &Graph, node: &Node) -> Result<(), StorageError> {
+    if matches!(node.op, Op::Constant { .. } | Op::LayerNormalization { .. }) {
+        let stored = node.op.tensors().into_iter();
+        let stored = stored.filter_map(|key| Some((key, graph.tensors.get(key)?.dtype())));
+        let mut others = stored.filter(|(_, dtype)| *dtype != DType::F32);
+        return others.next().map_or(Ok(()), |(key, got)| {
+            Err(StorageError::Tensor {
+                tensor: key.to_owned(),
+                expected: "f32",
+                got,
+            })
+        });
+    }
     let Some(kernel) = node.op.kernel() else {
         return Ok(());
     };

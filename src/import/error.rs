@@ -414,9 +414,8 @@ fn unsupported(class: &str) -> &'static str {
             "a Lambda holds Python code, which is never run: rebuild the model with a layer \
              such as `Rescaling` in its place, load the weights, and save again"
         }
-        "LayerNormalization" | "GroupNormalization" | "UnitNormalization" => {
-            "it takes mean and deviation from each photo anew, which no operation here does: \
-             train with BatchNormalization in its place"
+        "GroupNormalization" | "UnitNormalization" => {
+            "train with BatchNormalization or LayerNormalization in its place"
         }
         _ => UNSUPPORTED,
     }

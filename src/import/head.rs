@@ -354,7 +354,7 @@ mod tests {
         let categorical = Some(loss(LossKind::Categorical, true));
         let plain = Some(loss(LossKind::Binary, false));
         let squared = Some(loss(LossKind::Other, false));
-        let softmax = || Some(Op::Softmax);
+        let softmax = || Some(Op::Softmax { axis: None });
         for (n, op, loss, asked, expected) in [
             // The graph says it.
             (3, softmax(), &None, None, "softmax"),
@@ -447,7 +447,10 @@ mod tests {
             find(graph(n, op), loss.as_ref(), asked).unwrap().origin
         };
         let binary = loss(LossKind::Binary, true);
-        assert_eq!(origin(3, Some(Op::Softmax), None, None), HeadOrigin::Graph);
+        assert_eq!(
+            origin(3, Some(Op::Softmax { axis: None }), None, None),
+            HeadOrigin::Graph
+        );
         assert_eq!(origin(3, None, None, None), HeadOrigin::Assumed);
         assert_eq!(
             origin(3, None, Some(binary), None),
@@ -461,12 +464,17 @@ mod tests {
 
     #[test]
     fn a_softmax_that_is_taken_as_it_is_stays_in_the_graph() {
-        let headed = find(graph(3, Some(Op::Softmax)), None, Some(Head::Probabilities)).unwrap();
+        let headed = find(
+            graph(3, Some(Op::Softmax { axis: None })),
+            None,
+            Some(Head::Probabilities),
+        )
+        .unwrap();
         assert!(matches!(
             headed.graph.nodes().last().unwrap().op,
-            Op::Softmax
+            Op::Softmax { axis: None }
         ));
-        let headed = find(graph(3, Some(Op::Softmax)), None, None).unwrap();
+        let headed = find(graph(3, Some(Op::Softmax { axis: None })), None, None).unwrap();
         assert!(matches!(headed.graph.nodes().last().unwrap().op, Op::Input));
     }
 

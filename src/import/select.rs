@@ -1,7 +1,7 @@
 //! Slices: which positions of each axis are picked, as NumPy reads `x[..., ::-1]`.
 //!
-//! Rows and columns are cropped; channels are picked by a product with a matrix of zeros and ones,
-//! which is exact.
+//! Neighbouring rows and columns are cropped; channels are picked by a product with a matrix of zeros
+//! and ones, which is exact. Both have integer kernels. Anything else is gathered.
 
 use super::builder::{GraphBuilder, Site};
 use super::error::ImportError;
@@ -142,13 +142,13 @@ impl Selection {
     }
 }
 
-/// Appends what picks a selection; `None` if rows or columns are picked in another step than 1.
+/// Appends what picks a selection.
 pub(super) fn select(
     builder: &mut GraphBuilder,
     site: &Site,
     x: NodeId,
     selection: &Selection,
-) -> Result<Option<NodeId>, ImportError> {
+) -> Result<NodeId, ImportError> {
     let from = builder.shape(x).clone();
     let lists = &selection.positions;
     let whole = |i: usize| lists[i].iter().copied().eq(0..from.dims()[i]);
@@ -159,7 +159,13 @@ pub(super) fn select(
     if !(0..last).all(whole) {
         let contiguous = |list: &[usize]| list.windows(2).all(|w| w[1] == w[0] + 1);
         if from.rank() != 3 || !contiguous(&lists[0]) || !contiguous(&lists[1]) {
-            return Ok(None);
+            for axis in (0..from.rank()).filter(|&axis| !whole(axis)) {
+                let indices = lists[axis].clone();
+                let name = format!("axis{axis}");
+                let op = Op::Gather { axis, indices };
+                value = builder.push(site, Some(&name), op, &[value])?;
+            }
+            return builder.reshape(site, None, value, Shape::new(&selection.shape));
         }
         let cut = |i: usize| [lists[i][0], from.dims()[i] - lists[i][0] - lists[i].len()];
         let ([top, bottom], [left, right]) = (cut(0), cut(1));
@@ -176,9 +182,7 @@ pub(super) fn select(
         let suffix = reshaped.then_some("channels");
         value = pick_channels(builder, site, suffix, value, &lists[last])?;
     }
-    builder
-        .reshape(site, None, value, Shape::new(&selection.shape))
-        .map(Some)
+    builder.reshape(site, None, value, Shape::new(&selection.shape))
 }
 
 /// Appends the choice of channels in any order.

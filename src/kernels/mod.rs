@@ -30,12 +30,15 @@ mod grid;
 #[cfg(test)]
 mod harness;
 mod isa;
+pub mod layer_norm_f32;
 mod layout;
 pub mod layout_f32;
+pub mod mat_mul_f32;
 pub mod pad_i8;
 pub mod pool_f32;
 pub mod pool_i8;
 mod program;
+pub mod reduce_f32;
 mod requantize;
 pub mod softmax_f32;
 mod split;

@@ -110,15 +110,30 @@ fn integers(graph: &Graph, options: &Int8Options) -> Vec<bool> {
                 let input = &graph.node(node.inputs[0]).shape;
                 follows && input.hwc().is_some_and(|[h, w, _]| h * w <= MAX_POOLED)
             }
-            Op::Concat { .. }
-            | Op::Activation(_)
-            | Op::Pool2d { .. }
-            | Op::Pad(_)
-            | Op::Reshape { .. } => follows,
+            Op::Activation(activation) => follows && has_table(*activation),
+            Op::Concat { .. } | Op::Pool2d { .. } | Op::Pad(_) | Op::Reshape { .. } => follows,
             _ => false,
         };
     }
     integer
+}
+
+/// Whether a byte of the argument tells enough of the function's value. Roots, logarithms and
+/// reciprocals are steepest where a byte is coarsest, and what transformers compute beside them stays
+/// in f32 as well.
+fn has_table(activation: Activation) -> bool {
+    !matches!(
+        activation,
+        Activation::Erf
+            | Activation::Sqrt
+            | Activation::Reciprocal
+            | Activation::Pow { .. }
+            | Activation::Neg
+            | Activation::Abs
+            | Activation::Log
+            | Activation::Sin
+            | Activation::Cos
+    )
 }
 
 fn reduction(graph: &Graph, node: &Node) -> usize {

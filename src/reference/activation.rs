@@ -41,6 +41,15 @@ pub(super) fn apply(activation: Activation, x: &Tensor) -> Result<Tensor> {
         Activation::Softsign => x / (x.abs()? + 1.0)?,
         Activation::Exp => x.exp(),
         Activation::Mish => x * softplus(x)?.tanh()?,
+        Activation::Erf => x.erf(),
+        Activation::Sqrt => x.sqrt(),
+        Activation::Reciprocal => x.recip(),
+        Activation::Pow { exponent } => x.powf(f64::from(exponent)),
+        Activation::Neg => x.neg(),
+        Activation::Abs => x.abs(),
+        Activation::Log => x.log(),
+        Activation::Sin => x.sin(),
+        Activation::Cos => x.cos(),
     }
 }
 

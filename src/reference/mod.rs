@@ -11,12 +11,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
+use candle_core::{DType, Device, IndexOp, Tensor, Var};
 
 use crate::activation::Activation;
 use crate::graph::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Graph, Kernel, Node, NodeId, Op, Padding, PoolKind,
-    ResizeKind, WeightError, Weights, Window,
+    ReduceKind, ResizeKind, Slice, WeightError, Weights, Window,
 };
 use crate::hint::{Arguments, BUG, Hint, named};
 use crate::tensor;
@@ -280,6 +280,16 @@ impl<'a> Reference<'a> {
                     .broadcast_mul(&scale)
                     .and_then(|y| y.broadcast_add(&shift))
             }
+            Op::LayerNormalization {
+                scale,
+                shift,
+                epsilon,
+            } => {
+                let n = node.shape.channels();
+                let (scale, shift) = (weights.vector(scale, n)?, weights.vector(shift, n)?);
+                layer_normalization(&inputs[0], &scale, &shift, f64::from(*epsilon))
+            }
+            Op::Constant { tensor } => Ok(weights.whole(tensor)?),
             Op::PRelu { alpha } => {
                 let alpha = weights.whole(alpha)?;
                 let parts = || {
@@ -290,6 +300,8 @@ impl<'a> Reference<'a> {
             }
             op => plain(op, inputs),
         };
+        // Parts of a value are views of it, which some of candle's operations refuse.
+        let result = result.and_then(|value| value.contiguous());
         result.map_err(|e| failed(node, e))
     }
 }
@@ -554,12 +566,80 @@ fn apply_dense(
     )
 }
 
+fn layer_normalization(x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64) -> Candle<Tensor> {
+    let last = x.rank().saturating_sub(1);
+    // In f64, since candle sums from front to back.
+    let wide = x.to_dtype(DType::F64)?;
+    let centred = wide.broadcast_sub(&wide.mean_keepdim(last)?)?;
+    let variance = centred.sqr()?.mean_keepdim(last)?;
+    let unit = centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?;
+    unit.to_dtype(DType::F32)?
+        .broadcast_mul(scale)?
+        .broadcast_add(shift)
+}
+
+fn reduce(kind: ReduceKind, axes: &[usize], keep_dims: bool, x: &Tensor) -> Candle<Tensor> {
+    let wide = x.to_dtype(DType::F64)?;
+    let reduced = match kind {
+        ReduceKind::Mean => wide.mean_keepdim(axes)?,
+        ReduceKind::Sum => wide.sum_keepdim(axes)?,
+        ReduceKind::Max => {
+            let mut most = wide;
+            for &axis in axes {
+                most = most.max_keepdim(axis)?;
+            }
+            most
+        }
+        ReduceKind::L2 => wide.sqr()?.sum_keepdim(axes)?.sqrt()?,
+    };
+    let reduced = reduced.to_dtype(DType::F32)?;
+    if keep_dims {
+        return Ok(reduced);
+    }
+    let dims = reduced.dims().iter().enumerate();
+    let kept = dims.filter(|(axis, _)| !axes.contains(axis));
+    let kept: Vec<usize> = kept.map(|(_, &extent)| extent).collect();
+    reduced.reshape(kept)
+}
+
+/// The elements `indices` along an axis.
+fn select(x: &Tensor, axis: usize, indices: impl Iterator<Item = usize>) -> Candle<Tensor> {
+    let indices: Vec<u32> = indices
+        .map(|index| u32::try_from(index).unwrap_or(u32::MAX))
+        .collect();
+    x.contiguous()?
+        .index_select(&Tensor::new(indices.as_slice(), &Device::Cpu)?, axis)
+}
+
+fn slice(slice: &Slice, x: &Tensor) -> Candle<Tensor> {
+    let mut part = x.clone();
+    for axis in 0..x.rank() {
+        let (start, end, step) = (slice.starts[axis], slice.ends[axis], slice.steps[axis]);
+        part = if step == 1 {
+            part.narrow(axis, start, end - start)?
+        } else {
+            select(&part, axis, (start..end).step_by(step))?
+        };
+    }
+    Ok(part)
+}
+
 /// Ops without weights.
 fn plain(op: &Op, inputs: &[Tensor]) -> Candle<Tensor> {
     let x = &inputs[0];
     match op {
         Op::Activation(activation) => activation::apply(*activation, x),
-        Op::Softmax => candle_nn::ops::softmax(x, D::Minus1),
+        Op::Softmax { axis } => {
+            candle_nn::ops::softmax(x, axis.unwrap_or(x.rank().saturating_sub(1)))
+        }
+        Op::MatMul => x.contiguous()?.broadcast_matmul(&inputs[1].contiguous()?),
+        Op::Reduce {
+            kind,
+            axes,
+            keep_dims,
+        } => reduce(*kind, axes, *keep_dims, x),
+        Op::Slice(part) => slice(part, x),
+        Op::Gather { axis, indices } => select(x, *axis, indices.iter().copied()),
         // The reference computes the real numbers that the bytes stand for, without rounding, so
         // that gradients pass.
         Op::Quantize | Op::Dequantize => Ok(x.clone()),
@@ -607,6 +687,8 @@ fn plain(op: &Op, inputs: &[Tensor]) -> Candle<Tensor> {
         | Op::DepthwiseConv2d(_)
         | Op::Dense(_)
         | Op::ScaleShift { .. }
+        | Op::LayerNormalization { .. }
+        | Op::Constant { .. }
         | Op::PRelu { .. } => Err(candle_core::Error::Msg("an op with weights".into())),
     }
 }

@@ -166,12 +166,26 @@ fn activations_are_their_definition() {
         Activation::Softsign,
         Activation::Exp,
         Activation::Mish,
+        Activation::Erf,
+        Activation::Sqrt,
+        Activation::Reciprocal,
+        Activation::Pow { exponent: 3.0 },
+        Activation::Pow { exponent: -0.5 },
+        Activation::Neg,
+        Activation::Abs,
+        Activation::Log,
+        Activation::Sin,
+        Activation::Cos,
     ];
     let x: Vec<f32> = (-40..=40).map(|i| i as f32 / 5.0 + 0.01).collect();
     for kind in kinds {
         let graph = one_op(&[x.len()], |_| Op::Activation(kind));
         for (&x, y) in x.iter().zip(run(&graph, &x)) {
             let expected = kind.apply(x);
+            if expected.is_nan() {
+                assert!(y.is_nan(), "{kind:?}({x}) = {y}");
+                continue;
+            }
             let error = (y - expected).abs() / expected.abs().max(1.0);
             // A few roundings of f32, each half an ulp.
             assert!(
@@ -180,6 +194,100 @@ fn activations_are_their_definition() {
             );
         }
     }
+}
+
+fn reduce(kind: ReduceKind) -> Op {
+    Op::Reduce {
+        kind,
+        axes: vec![0, 2],
+        keep_dims: false,
+    }
+}
+
+/// Columns 1 and 3 of rows 1 to 3 of a value of five rows and six columns.
+fn every_other() -> Slice {
+    let slice = Slice::whole(&[5, 6].into());
+    let mut slice = slice.along(0, 1, 4).along(1, 1, 5);
+    slice.steps[1] = 2;
+    slice
+}
+
+/// Two heads of attention over four tokens: every value depends on each of them several times.
+fn attention() -> Graph {
+    let mut graph = Graph::new("attention");
+    let x = graph.push_input("x", [4, 6].into()).unwrap();
+    let mut push = |name: &str, op: Op, inputs: &[NodeId]| graph.push(name, op, inputs).unwrap();
+    let shape = [4, 2, 3].into();
+    let heads = push("heads", Op::Reshape { shape }, &[x]);
+    let transpose = |permutation: &[usize]| Op::Transpose {
+        permutation: permutation.to_vec(),
+    };
+    let query = push("query", transpose(&[1, 0, 2]), &[heads]);
+    let key = push("key", transpose(&[1, 2, 0]), &[heads]);
+    let scores = push("scores", Op::MatMul, &[query, key]);
+    let weights = push("weights", Op::Softmax { axis: None }, &[scores]);
+    let mixed = push("mixed", Op::MatMul, &[weights, query]);
+    let back = push("back", transpose(&[1, 0, 2]), &[mixed]);
+    let shape = [4, 6].into();
+    push("y", Op::Reshape { shape }, &[back]);
+    graph
+}
+
+#[test]
+fn rows_are_normalized_as_done_by_hand() {
+    let graph = one_op(&[2, 2], |g| {
+        weights(g, "gamma", &[2], &[1.0, 10.0]);
+        weights(g, "beta", &[1], &[0.5]);
+        Op::LayerNormalization {
+            scale: "gamma".into(),
+            shift: "beta".into(),
+            epsilon: 3.0,
+        }
+    });
+    // Means 2 and 5, variances 1 and 1, and 1 + 3 has the root 2.
+    assert_eq!(run(&graph, &[1.0, 3.0, 6.0, 4.0]), [0.0, 5.5, 1.0, -4.5]);
+}
+
+#[test]
+fn matrices_multiply_and_stacks_broadcast() {
+    let mut graph = Graph::new("product");
+    let x = graph.push_input("x", [2, 1, 2].into()).unwrap();
+    weights(&mut graph, "w", &[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let constant = Op::Constant { tensor: "w".into() };
+    let w = graph.push("w", constant, &[]).unwrap();
+    graph.push("y", Op::MatMul, &[x, w]).unwrap();
+    // [1, 0] and [10, 100] times [[1, 2], [3, 4]].
+    assert_eq!(
+        run(&graph, &[1.0, 0.0, 10.0, 100.0]),
+        [1.0, 2.0, 310.0, 420.0]
+    );
+}
+
+#[test]
+fn reductions_and_parts_are_those_done_by_hand() {
+    let of = |op: Op, x: &[f32]| run(&one_op(&[1, 2, 3], |_| op), x);
+    let x = [1.0, 2.0, 3.0, -4.0, 0.0, 4.0];
+    let over = |kind, axes: &[usize]| Op::Reduce {
+        kind,
+        axes: axes.to_vec(),
+        keep_dims: true,
+    };
+    assert_eq!(of(over(ReduceKind::Mean, &[2]), &x), [2.0, 0.0]);
+    assert_eq!(of(over(ReduceKind::Sum, &[0, 1]), &x), [-3.0, 2.0, 7.0]);
+    assert_eq!(of(over(ReduceKind::Max, &[1, 2]), &x), [4.0]);
+    let squares = [3.0, 0.0, 4.0, 5.0, 12.0, 0.0];
+    assert_eq!(of(over(ReduceKind::L2, &[2]), &squares), [5.0, 13.0]);
+    let mut slice = Slice::whole(&[1, 2, 3].into()).along(1, 1, 2);
+    slice.steps[2] = 2;
+    assert_eq!(of(Op::Slice(slice), &x), [-4.0, 4.0]);
+    let indices = vec![1, 0, 1];
+    let gather = Op::Gather { axis: 2, indices };
+    assert_eq!(of(gather, &x), [2.0, 1.0, 2.0, 0.0, -4.0, 0.0]);
+    let zeros = run(
+        &one_op(&[2, 2], |_| Op::Softmax { axis: Some(0) }),
+        &[7.0, 0.0, 7.0, 0.0],
+    );
+    assert_eq!(zeros, [0.5; 4]);
 }
 
 #[test]
@@ -246,7 +354,7 @@ fn gradients_are_those_of_finite_differences() {
                 keep_dims: false,
             }),
         ),
-        ("softmax", one_op(&[7], |_| Op::Softmax)),
+        ("softmax", one_op(&[7], |_| Op::Softmax { axis: None })),
         (
             "crop",
             one_op(&[4, 4, 2], |_| {
@@ -284,6 +392,49 @@ fn gradients_are_those_of_finite_differences() {
                 weights(g, "a", &[3], &[0.1, 0.2, 0.3]);
                 Op::PRelu { alpha: "a".into() }
             }),
+        ),
+        (
+            "softmax over rows",
+            one_op(&[3, 4], |_| Op::Softmax { axis: Some(0) }),
+        ),
+        (
+            "layer normalization",
+            one_op(&[3, 6], |g| {
+                weights(g, "gamma", &[6], &noise(6, 4));
+                weights(g, "beta", &[6], &noise(6, 5));
+                Op::LayerNormalization {
+                    scale: "gamma".into(),
+                    shift: "beta".into(),
+                    epsilon: 1e-3,
+                }
+            }),
+        ),
+        (
+            "reduce mean",
+            one_op(&[2, 3, 4], |_| reduce(ReduceKind::Mean)),
+        ),
+        (
+            "reduce sum",
+            one_op(&[2, 3, 4], |_| reduce(ReduceKind::Sum)),
+        ),
+        (
+            "reduce max",
+            one_op(&[2, 3, 4], |_| reduce(ReduceKind::Max)),
+        ),
+        ("reduce l2", one_op(&[2, 3, 4], |_| reduce(ReduceKind::L2))),
+        ("slice", one_op(&[5, 6], |_| Op::Slice(every_other()))),
+        (
+            "gather",
+            one_op(&[4, 3], |_| Op::Gather {
+                axis: 0,
+                indices: vec![3, 1, 3],
+            }),
+        ),
+        ("attention", attention()),
+        ("erf", one_op(&[9], |_| Op::Activation(Activation::Erf))),
+        (
+            "square",
+            one_op(&[9], |_| Op::Activation(Activation::Pow { exponent: 2.0 })),
         ),
         (
             "hard swish",

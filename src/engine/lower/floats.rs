@@ -1,7 +1,9 @@
 //! Kernels of steps that compute in f32.
 
 use super::context::{Boxed, Context, LowerError, arithmetic, boxed, pooling, sides};
-use crate::graph::{Conv2d, Dense, DepthwiseConv2d, Kernel, KernelLayout, Op, ResizeKind};
+use crate::graph::{
+    Conv2d, Dense, DepthwiseConv2d, Kernel, KernelLayout, Op, ReduceKind, ResizeKind, Slice,
+};
 use crate::kernels::activation_f32::ActivationF32;
 use crate::kernels::conv_f32::{ConvF32, ConvParams};
 use crate::kernels::dense_f32::{DenseF32, DenseParams};
@@ -10,8 +12,14 @@ use crate::kernels::elementwise_f32::{
     BinaryF32, BinaryParams, PReluF32, ScaleShiftF32, ScaleShiftParams,
 };
 use crate::kernels::global_pool_f32::GlobalPoolF32;
-use crate::kernels::layout_f32::{ConcatF32, CropF32, PadF32, ResizeF32, Resizing, TransposeF32};
+use crate::kernels::layer_norm_f32::{LayerNormF32, LayerNormParams};
+use crate::kernels::layout_f32::{
+    ConcatF32, ConstantF32, CropF32, GatherF32, PadF32, ResizeF32, Resizing, SliceF32, Stride,
+    TransposeF32,
+};
+use crate::kernels::mat_mul_f32::MatMulF32;
 use crate::kernels::pool_f32::PoolF32;
+use crate::kernels::reduce_f32::{ReduceF32, Reduction};
 use crate::kernels::softmax_f32::SoftmaxF32;
 use crate::tensor::{Shape, Tensor};
 
@@ -20,6 +28,9 @@ pub(super) fn prepare(context: &Context) -> Boxed {
     let &Context {
         graph, isa, node, ..
     } = context;
+    if let Op::Constant { tensor } = &node.op {
+        return boxed(ConstantF32::prepare(isa, &context.tensor(tensor)?));
+    }
     let x = context.input(0);
     match &node.op {
         Op::Conv2d(conv) => convolution(context, conv),
@@ -36,10 +47,31 @@ pub(super) fn prepare(context: &Context) -> Boxed {
         )),
         Op::Activation(activation) => boxed(ActivationF32::prepare(isa, *activation, x.len())),
         Op::PRelu { alpha } => boxed(PReluF32::prepare(isa, x, &context.tensor(alpha)?)),
-        Op::Softmax => {
-            let columns = x.channels();
-            boxed(SoftmaxF32::prepare(isa, x.len() / columns, columns))
+        Op::Softmax { axis } => {
+            let axis = axis.unwrap_or(x.rank().saturating_sub(1));
+            let (outer, rest) = x.dims().split_at(axis.min(x.rank()));
+            let (columns, inner) = rest.split_first().unwrap_or((&1, &[]));
+            let extents = [outer.iter().product(), *columns, inner.iter().product()];
+            boxed(SoftmaxF32::prepare_along(isa, extents))
         }
+        Op::MatMul => boxed(MatMulF32::prepare(isa, x, context.input(1))),
+        Op::LayerNormalization {
+            scale,
+            shift,
+            epsilon,
+        } => boxed(LayerNormF32::prepare(
+            isa,
+            &LayerNormParams {
+                rows: x.len() / x.channels(),
+                columns: x.channels(),
+                scale: context.tensor(scale)?,
+                shift: context.tensor(shift)?,
+                epsilon: *epsilon,
+            },
+        )),
+        Op::Reduce { kind, axes, .. } => boxed(ReduceF32::prepare(isa, reduction(*kind), x, axes)),
+        Op::Slice(slice) => boxed(SliceF32::prepare(isa, x, &strides(slice))),
+        Op::Gather { axis, indices } => boxed(GatherF32::prepare(isa, x, *axis, indices)),
         Op::Binary { kind, activation } => boxed(BinaryF32::prepare(
             isa,
             &BinaryParams {
@@ -78,10 +110,25 @@ pub(super) fn prepare(context: &Context) -> Boxed {
             boxed(ResizeF32::prepare(isa, resizing, context.image()?, *size))
         }
         // The plan makes no steps of these.
-        Op::Input | Op::Reshape { .. } | Op::Quantize | Op::Dequantize => {
+        Op::Input | Op::Reshape { .. } | Op::Constant { .. } | Op::Quantize | Op::Dequantize => {
             Err(LowerError::NotImage(node.shape.clone()))
         }
     }
+}
+
+fn reduction(kind: ReduceKind) -> Reduction {
+    match kind {
+        ReduceKind::Mean => Reduction::Mean,
+        ReduceKind::Sum => Reduction::Sum,
+        ReduceKind::Max => Reduction::Max,
+        ReduceKind::L2 => Reduction::L2,
+    }
+}
+
+fn strides(slice: &Slice) -> Vec<Stride> {
+    let bounds = slice.starts.iter().zip(&slice.ends).zip(&slice.steps);
+    let strides = bounds.map(|((&start, &end), &step)| Stride { start, end, step });
+    strides.collect()
 }
 
 fn optional(context: &Context, key: Option<&String>) -> Result<Option<Tensor>, LowerError> {

@@ -26,12 +26,20 @@ pub fn answer(graph: &Graph) -> Answer {
     let last = graph.node(below_reshapes(graph.nodes(), graph.output()));
     let range = Range::of(graph, graph.output());
     match last.op {
-        // Over the last axis: with others beside it there are several groups.
-        Op::Softmax if last.shape.channels() == last.shape.len() => Answer::Softmax,
+        // With other axes beside its own there are several groups.
+        Op::Softmax { axis } if extent(&last.shape, axis) == last.shape.len() => Answer::Softmax,
         Op::Activation(Activation::Sigmoid) => Answer::Sigmoid,
         _ if range.is_probability() => Answer::Probabilities,
         _ if range.is_unbounded() => Answer::Logits,
         _ => Answer::Bounded(range),
+    }
+}
+
+/// The extent of an axis, or of the last one.
+fn extent(shape: &Shape, axis: Option<usize>) -> usize {
+    match axis {
+        Some(axis) => shape.dims().get(axis).copied().unwrap_or(1),
+        None => shape.channels(),
     }
 }
 

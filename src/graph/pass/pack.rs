@@ -14,6 +14,7 @@ use crate::tensor::{PANEL, Tensor};
 /// [`GraphError`] if the rewritten graph does not check.
 pub fn pack_weights(graph: Graph) -> Result<Graph, GraphError> {
     let mut draft = Draft::new(graph);
+    separate_unpacked(&mut draft);
     let mut done = BTreeSet::new();
     for id in draft.ids() {
         match draft.node(id).op.clone() {
@@ -68,6 +69,31 @@ pub fn pack_weights(graph: Graph) -> Result<Graph, GraphError> {
         }
     }
     draft.finish()
+}
+
+/// Gives ops that read a tensor in its own shape a key of their own for it, if another op reads it
+/// too: packing may fill it up for that one. (Exporters store equal tensors once.)
+fn separate_unpacked(draft: &mut Draft) {
+    let unpacked = |op: &Op| match op {
+        Op::Constant { tensor: key } | Op::PRelu { alpha: key } => Some(key.clone()),
+        _ => None,
+    };
+    for id in draft.ids() {
+        let Some(key) = unpacked(&draft.node(id).op) else {
+            continue;
+        };
+        let mut others = draft.nodes.iter();
+        let shared = others
+            .any(|node| unpacked(&node.op).is_none() && node.tensors().contains(&key.as_str()));
+        let Some(tensor) = draft.tensors.get(&key).filter(|_| shared).cloned() else {
+            continue;
+        };
+        let free = draft.store(id, &format!("{key}.plain"), tensor);
+        if let Op::Constant { tensor: own } | Op::PRelu { alpha: own } = &mut draft.node_mut(id).op
+        {
+            *own = free;
+        }
+    }
 }
 
 fn finish_node(

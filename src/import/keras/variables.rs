@@ -9,7 +9,17 @@ use crate::import::error::ImportError;
 pub(super) struct Variable {
     pub(super) name: &'static str,
     pub(super) trainable: bool,
+    /// The layer inside this one that it belongs to, or empty.
+    pub(super) part: &'static str,
 }
+
+/// Kernel and bias of each layer inside a `MultiHeadAttention`: the part, and the variables' names.
+const ATTENTION: [(&str, [&str; 2]); 4] = [
+    ("query_dense", ["query_kernel", "query_bias"]),
+    ("key_dense", ["key_kernel", "key_bias"]),
+    ("value_dense", ["value_kernel", "value_bias"]),
+    ("output_dense", ["output_kernel", "output_bias"]),
+];
 
 /// The variables of a layer that is no model.
 pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportError> {
@@ -18,7 +28,13 @@ pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportErro
     }
     let attributes = Attributes::new(layer);
     let mut list = Vec::new();
-    let mut add = |name, trainable| list.push(Variable { name, trainable });
+    let mut add = |name, trainable| {
+        list.push(Variable {
+            name,
+            trainable,
+            part: "",
+        });
+    };
     match layer.class.as_str() {
         "Conv2D" | "Dense" => add("kernel", true),
         "DepthwiseConv2D" => add("depthwise_kernel", true),
@@ -41,6 +57,27 @@ pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportErro
             add("variance", false);
             add("count", false);
         }
+        "LayerNormalization" => {
+            if attributes.flag("scale", true)? {
+                add("gamma", true);
+            }
+            if attributes.flag("center", true)? {
+                add("beta", true);
+            }
+        }
+        "LayerScale" => add("layer_scale", true),
+        "MultiHeadAttention" => {
+            let bias = attributes.flag("use_bias", true)?;
+            let parts = ATTENTION.iter().flat_map(|&(part, names)| {
+                let names = names.into_iter().take(1 + usize::from(bias));
+                names.map(move |name| Variable {
+                    name,
+                    trainable: true,
+                    part,
+                })
+            });
+            return Ok(parts.collect());
+        }
         "PReLU" => add("alpha", true),
         _ => {}
     }
@@ -52,6 +89,7 @@ pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportErro
         list.push(Variable {
             name: "bias",
             trainable: true,
+            part: "",
         });
     }
     Ok(list)

@@ -218,10 +218,15 @@ impl<'a> Resolver<'a> {
             }
             return Err(missing_group(layer, path));
         }
-        let found: Vec<_> = variables(layer)?
+        let list = variables(layer)?;
+        let number = |i: usize| {
+            let before = list[..i].iter();
+            before.filter(|v| v.part == list[i].part).count()
+        };
+        let found: Vec<_> = list
             .iter()
             .enumerate()
-            .map(|(i, v)| (v.name, format!("{path}/vars/{i}")))
+            .map(|(i, v)| (v.name, format!("{}/vars/{}", join(path, v.part), number(i))))
             .collect();
         if let Some((name, dataset)) = found
             .iter()
@@ -532,11 +537,13 @@ fn canonical(weight: &str) -> &str {
 /// `DepthwiseConv2D` simply that.
 fn spellings(variable: &'static str) -> &'static [&'static str] {
     match variable {
-        "kernel" => &["kernel"],
+        "kernel" | "query_kernel" | "key_kernel" | "value_kernel" | "output_kernel" => &["kernel"],
         "depthwise_kernel" => &["depthwise_kernel", "kernel"],
         "pointwise_kernel" => &["pointwise_kernel"],
-        "bias" => &["bias"],
+        "bias" | "query_bias" | "key_bias" | "value_bias" | "output_bias" => &["bias"],
         "gamma" => &["gamma"],
+        // It has no name in its layer, which versions of Keras then call it by.
+        "layer_scale" => &["variable", "Variable", "gamma"],
         "beta" => &["beta"],
         "moving_mean" => &["moving_mean"],
         "moving_variance" => &["moving_variance"],
@@ -580,10 +587,10 @@ fn missing(layer: &LayerConfig, weight: &str, looked_for: String) -> ImportError
 }
 
 fn join(base: &str, name: &str) -> String {
-    if base.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{base}/{name}")
+    match (base, name) {
+        ("", name) => name.to_owned(),
+        (base, "") => base.to_owned(),
+        _ => format!("{base}/{name}"),
     }
 }
 

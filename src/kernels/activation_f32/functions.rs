@@ -6,6 +6,7 @@
 //! `functions_stay_within_their_error_bounds` (in `mod.rs`) states how far each function is from
 //! the true value.
 
+use crate::activation::Activation;
 use crate::kernels::vector::Vector;
 
 /// An elementwise function. Implementations must be `inline(always)`.
@@ -350,5 +351,65 @@ impl Function for Mish {
         let e = exp(x.at_most(x.like(20.0)));
         let n = e.mul(e.add(x.like(2.0)));
         x.mul(n.div(n.add(x.like(2.0))))
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Neg;
+
+impl Function for Neg {
+    #[inline(always)]
+    fn eval<V: Vector>(self, x: V) -> V {
+        // Not `0 - x`, which has the wrong sign at 0.
+        x.mul(x.like(-1.0))
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Abs;
+
+impl Function for Abs {
+    #[inline(always)]
+    fn eval<V: Vector>(self, x: V) -> V {
+        x.abs()
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Reciprocal;
+
+impl Function for Reciprocal {
+    #[inline(always)]
+    fn eval<V: Vector>(self, x: V) -> V {
+        x.like(1.0).div(x)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Square;
+
+impl Function for Square {
+    #[inline(always)]
+    fn eval<V: Vector>(self, x: V) -> V {
+        x.mul(x)
+    }
+}
+
+/// The definition itself, one lane after the other: for functions that networks rarely have.
+#[derive(Clone, Copy)]
+pub(super) struct EachLane(pub(super) Activation);
+
+impl Function for EachLane {
+    #[inline(always)]
+    fn eval<V: Vector>(self, x: V) -> V {
+        let mut lanes = [0.0; 16];
+        // SAFETY: no tier has more than sixteen lanes; `x` proves the CPU's instructions.
+        unsafe {
+            x.store(lanes.as_mut_ptr());
+            for lane in &mut lanes[..V::LANES] {
+                *lane = self.0.apply(*lane);
+            }
+            V::load(lanes.as_ptr())
+        }
     }
 }

@@ -1,18 +1,24 @@
-//! Operations that move f32 values: copy, pad, crop, concatenate, transpose, resize.
+//! Operations that move f32 values: copy, pad, crop, concatenate, transpose, slice, gather, resize.
 //!
 //! All but the bilinear resize move bits and are the same on every tier. `memcpy` does the rows;
 //! rows shorter than its call is worth (few channels) are rare in front of it.
 
 mod concat;
+mod constant;
 mod frame;
 mod reference;
 mod resize;
+mod slice;
+mod strided;
 mod transpose;
 
 pub use concat::{ConcatF32, CopyF32};
+pub use constant::ConstantF32;
 pub use frame::{CropF32, PadF32};
 pub use reference::{
-    concat_reference, crop_reference, pad_reference, resize_f32_reference, transpose_reference,
+    concat_reference, crop_reference, gather_reference, pad_reference, resize_f32_reference,
+    slice_reference, transpose_reference,
 };
 pub use resize::{ResizeF32, Resizing};
+pub use slice::{GatherF32, SliceF32, Stride};
 pub use transpose::TransposeF32;

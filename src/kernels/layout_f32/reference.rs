@@ -1,6 +1,6 @@
 //! Moves, literally, element by element.
 
-use super::Resizing;
+use super::{Resizing, Stride};
 use crate::tensor::Shape;
 
 /// The element of an `HWC` image, 0 outside.
@@ -80,6 +80,39 @@ pub fn transpose_reference(input: &[f32], shape: &Shape, permutation: &[usize]) 
             rest /= dims[axis];
         }
         output.push(input[index.iter().zip(dims).fold(0, |f, (i, d)| f * d + i)]);
+    }
+    output
+}
+
+/// The elements that `strides`, one for each axis, take.
+#[must_use]
+pub fn slice_reference(input: &[f32], shape: &Shape, strides: &[Stride]) -> Vec<f32> {
+    let dims = shape.dims();
+    let mut output = Vec::new();
+    for (flat, &x) in input.iter().enumerate() {
+        let mut rest = flat;
+        let taken = (0..dims.len()).rev().all(|axis| {
+            let at = rest % dims[axis];
+            rest /= dims[axis];
+            let Stride { start, end, step } = strides[axis];
+            at >= start && at < end && (at - start).is_multiple_of(step)
+        });
+        if taken {
+            output.push(x);
+        }
+    }
+    output
+}
+
+/// The elements `indices` along `axis`.
+#[must_use]
+pub fn gather_reference(input: &[f32], shape: &Shape, axis: usize, indices: &[usize]) -> Vec<f32> {
+    let inner: usize = shape.dims()[axis + 1..].iter().product();
+    let mut output = Vec::new();
+    for outer in input.chunks(shape.dims()[axis] * inner) {
+        for &index in indices {
+            output.extend_from_slice(&outer[index * inner..][..inner]);
+        }
     }
     output
 }

@@ -1,18 +1,14 @@
 //! Permuting axes.
 
 use super::super::{Isa, KernelError, PreparedOp, check_len, split, vector::kernel_name};
+use super::strided::Strided;
 use crate::tensor::Shape;
 
 /// A transposition, ready to run.
-///
-/// Axes that stay next to each other are merged, so that a permutation that keeps the last axis
-/// copies whole rows of it.
 #[derive(Clone, Debug)]
 pub struct TransposeF32 {
     isa: Isa,
-    len: usize,
-    /// Extent and input stride of each merged output axis, innermost first.
-    axes: Vec<(usize, usize)>,
+    walk: Strided,
 }
 
 impl TransposeF32 {
@@ -33,27 +29,12 @@ impl TransposeF32 {
         }
         check_len("transposition", input.len())?;
         let stride = |axis: usize| input.dims()[axis + 1..].iter().product::<usize>();
-        let mut axes: Vec<(usize, usize)> = Vec::new();
-        for &axis in permutation.iter().rev() {
-            let (extent, step) = (input.dims()[axis], stride(axis));
-            match axes.last_mut() {
-                Some((inner, inner_step)) if step == *inner * *inner_step => *inner *= extent,
-                _ => axes.push((extent, step)),
-            }
-        }
-        if axes.is_empty() {
-            axes.push((1, 1));
-        }
+        let axes = permutation.iter().rev();
+        let axes = axes.map(|&axis| (input.dims()[axis], stride(axis)));
         Ok(Self {
             isa,
-            len: input.len(),
-            axes,
+            walk: Strided::new(input.len(), 0, axes),
         })
-    }
-
-    /// Rows: elements along the innermost axis of the output.
-    fn rows(&self) -> usize {
-        self.len / self.axes[0].0
     }
 }
 
@@ -64,15 +45,15 @@ unsafe impl PreparedOp for TransposeF32 {
     }
 
     fn input_lens(&self) -> Vec<usize> {
-        vec![self.len]
+        vec![self.walk.input_len()]
     }
 
     fn output_len(&self) -> usize {
-        self.len
+        self.walk.output_len()
     }
 
     fn tasks(&self, threads: usize) -> usize {
-        split::tasks(threads, self.rows(), self.len)
+        split::tasks(threads, self.walk.rows(), self.walk.output_len())
     }
 
     unsafe fn run(
@@ -83,28 +64,8 @@ unsafe impl PreparedOp for TransposeF32 {
         output: *mut f32,
         _scratch: *mut f32,
     ) {
-        let (inner, step) = self.axes[0];
-        for row in split::range(task, tasks, self.rows()) {
-            let mut rest = row;
-            let mut start = 0;
-            for &(extent, step) in &self.axes[1..] {
-                start += rest % extent * step;
-                rest /= extent;
-            }
-            // SAFETY: indices below the extents, times strides, stay in the input; the row lies
-            // in the output, and each task has its own rows.
-            unsafe {
-                let from = inputs[0].add(start);
-                let to = output.add(row * inner);
-                if step == 1 {
-                    to.copy_from_nonoverlapping(from, inner);
-                } else {
-                    for i in 0..inner {
-                        *to.add(i) = *from.add(i * step);
-                    }
-                }
-            }
-        }
+        // SAFETY: the caller's contract is that of `Strided::copy`.
+        unsafe { self.walk.copy([task, tasks], inputs[0], output) }
     }
 }
 
@@ -117,7 +78,7 @@ mod tests {
 
     #[test]
     fn every_permutation_of_small_shapes() {
-        let permutations: [&[usize]; 12] = [
+        let permutations: [&[usize]; 14] = [
             &[],
             &[0],
             &[1, 0],
@@ -130,9 +91,11 @@ mod tests {
             &[2, 1, 0],
             &[3, 1, 0, 2],
             &[2, 3, 0, 1],
+            &[4, 0, 2, 1, 3],
+            &[0, 3, 5, 2, 1, 4],
         ];
         for permutation in permutations {
-            for dims in [[4, 3, 5, 2], [1, 7, 1, 3], [2, 2, 2, 2]] {
+            for dims in [[4, 3, 5, 2, 3, 2], [1, 7, 1, 3, 2, 1], [2; 6]] {
                 let shape = Shape::new(&dims[..permutation.len()]);
                 let input = harness::numbers(8, shape.len());
                 let op = TransposeF32::prepare(Isa::Portable, &shape, permutation).unwrap();

@@ -313,6 +313,8 @@ fn graphs() -> Vec<Samples> {
                 input: shape(&[3, 4]),
             },
             ShapeError::Size(shape(&[0])),
+            ShapeError::Rank(7),
+            ShapeError::NotMatrix(shape(&[3])),
         ]),
         Samples::of(vec![
             ReferenceError::MissingInput(text("photo")),

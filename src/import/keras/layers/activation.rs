@@ -61,7 +61,7 @@ fn push(
     let op = match function {
         Function::Elementwise(Activation::Linear) => return Ok(input),
         Function::Elementwise(activation) => Op::Activation(activation),
-        Function::Softmax => Op::Softmax,
+        Function::Softmax => Op::Softmax { axis: None },
     };
     builder.push(call, suffix, op, &[input])
 }
@@ -228,10 +228,25 @@ pub(super) fn elu(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Imp
 
 pub(super) fn softmax(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
+    let rank = builder.shape(input).rank();
     let attributes = Attributes::new(call.layer);
-    attributes.last_axis("axis", builder.shape(input).rank())?;
+    let axis = match attributes.get("axis") {
+        None => rank.saturating_sub(1),
+        Some(value) => {
+            let one = match value.as_array().map(Vec::as_slice) {
+                Some([one]) => one,
+                _ => value,
+            };
+            match super::super::attributes::axis(one, rank) {
+                Some(axis) => axis,
+                None => {
+                    return attributes.refuse("axis", value, "one axis other than the batch axis");
+                }
+            }
+        }
+    };
     attributes.finish()?;
-    builder.push(call, None, Op::Softmax, &[input])
+    builder.push(call, None, Op::softmax(axis, rank), &[input])
 }
 
 /// Alpha has the shape of the input, with 1 for each axis in `shared_axes`.

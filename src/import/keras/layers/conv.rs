@@ -38,15 +38,29 @@ pub(super) fn conv2d(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, 
     let window = window(&attributes, kernel, strides, dilations, [h, w])?;
     let [kh, kw] = kernel;
     let shape = [kh, kw, c / groups, filters];
-    let kernel = builder.weight(call, "kernel", &shape, &shape)?;
-    let op = Op::Conv2d(Conv2d {
-        window,
-        groups,
-        filters,
-        kernel: Kernel::plain(kernel),
-        bias: bias(builder, call, &attributes, filters)?,
-        epilogue: Epilogue::default(),
-    });
+    let bias = bias(builder, call, &attributes, filters)?;
+    let op = if groups == c && c > 1 && filters.is_multiple_of(c) {
+        // Each channel is a group, as ConvNeXt writes its depthwise layers. The filters of a channel
+        // lie at the same offsets in both shapes.
+        let kernel = builder.weight(call, "kernel", &shape, &[kh, kw, filters])?;
+        Op::DepthwiseConv2d(DepthwiseConv2d {
+            window,
+            multiplier: filters / c,
+            kernel: Kernel::plain(kernel),
+            bias,
+            activation: Activation::Linear,
+        })
+    } else {
+        let kernel = builder.weight(call, "kernel", &shape, &shape)?;
+        Op::Conv2d(Conv2d {
+            window,
+            groups,
+            filters,
+            kernel: Kernel::plain(kernel),
+            bias,
+            epilogue: Epilogue::default(),
+        })
+    };
     let id = builder.push(call, None, op, &[input])?;
     let id = activation::of_layer(builder, call, &attributes, id)?;
     attributes.finish()?;

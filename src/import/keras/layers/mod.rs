@@ -9,6 +9,7 @@ use crate::import::error::ImportError;
 use crate::import::ops::SupportedOp;
 
 mod activation;
+mod attention;
 mod conv;
 mod merge;
 mod normalization;
@@ -46,6 +47,8 @@ const fn family(
 }
 
 const NHWC: &str = "channels_last";
+/// A layer that is called with several tensors by name.
+const ATTENTION: &str = "MultiHeadAttention";
 const NO_NODE: &str = "nothing (training only)";
 
 /// Built-in layers that do nothing at inference; checked one by one against Keras.
@@ -84,6 +87,7 @@ const IDENTITIES: &[&str] = &[
     "RandomZoom",
     "Solarization",
     "SpatialDropout2D",
+    "StochasticDepth",
 ];
 
 const LAYERS: &[Family] = &[
@@ -117,10 +121,28 @@ const LAYERS: &[Family] = &[
         pool::global,
     ),
     family("GlobalMaxPooling2D", "GlobalMaxPool", NHWC, pool::global),
+    family(
+        "LayerNormalization",
+        "LayerNormalization",
+        "the last axis or axes, no rms_scaling",
+        normalization::layer,
+    ),
+    family(
+        "LayerScale",
+        "ScaleShift",
+        "of ConvNeXt",
+        normalization::layer_scale,
+    ),
     family("LeakyReLU", "Activation", "", activation::leaky_relu),
     family("MaxPooling2D", "MaxPool", NHWC, pool::window),
     family("Maximum", "Max", "", merge::binary),
     family("Minimum", "Min", "", merge::binary),
+    family(
+        "MultiHeadAttention",
+        "Gemm, MatMul, Softmax, Transpose",
+        "all tokens, no masks, no gate",
+        attention::multi_head,
+    ),
     family("Multiply", "Mul", "", merge::binary),
     family(
         "Normalization",
@@ -151,7 +173,7 @@ const LAYERS: &[Family] = &[
         NHWC,
         conv::separable,
     ),
-    family("Softmax", "Softmax", "last axis", activation::softmax),
+    family("Softmax", "Softmax", "one axis", activation::softmax),
     family("Subtract", "Sub", "", merge::binary),
     family(
         "SyncBatchNormalization",
@@ -211,13 +233,13 @@ pub(super) fn check_class(layer: &LayerConfig) -> Result<(), ImportError> {
 
 /// Whether the layer reads the keyword arguments of its calls.
 pub(super) fn takes_call_arguments(layer: &LayerConfig) -> bool {
-    layer.operation || operation::is_function(&layer.class)
+    layer.operation || operation::is_function(&layer.class) || layer.class == ATTENTION
 }
 
 /// Appends the layer's nodes; returns the one with its output.
 pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let class = call.layer.class.as_str();
-    if takes_call_arguments(call.layer) {
+    if call.layer.operation || operation::is_function(class) {
         return operation::emit(builder, call);
     }
     if IDENTITIES.contains(&class) || is_fixed_dropout(class, &call.layer.attributes) {

@@ -12,7 +12,7 @@ use super::super::config::{LayerConfig, place};
 use super::activation::{self, Function};
 use super::shape;
 use crate::activation::Activation;
-use crate::graph::{BinaryOp, NodeId, Op, PoolKind, ResizeKind};
+use crate::graph::{BinaryOp, NodeId, Op, PoolKind, ReduceKind, ResizeKind};
 use crate::import::affine::{Affine, WithConstant, with_constant};
 use crate::import::axes;
 use crate::import::error::ImportError;
@@ -29,6 +29,11 @@ enum Kind {
     Square,
     /// By the name in `keras.activations`.
     Activation(&'static str),
+    Elementwise(Activation),
+    Power,
+    MatMul,
+    Sum,
+    Transpose,
     LeakyRelu,
     Elu,
     Gelu,
@@ -70,6 +75,10 @@ const fn entry(
         becomes,
         limits,
     }
+}
+
+const fn elementwise(activation: Activation, keras3: &'static str) -> Entry {
+    entry(Kind::Elementwise(activation), keras3, &[], "Activation", "")
 }
 
 const ADD: Kind = Kind::Binary(BinaryOp::Add);
@@ -219,6 +228,23 @@ const TABLE: &[Entry] = &[
         "Activation",
         "",
     ),
+    elementwise(Activation::Abs, "Absolute"),
+    elementwise(Activation::Cos, "Cos"),
+    elementwise(Activation::Erf, "Erf"),
+    elementwise(Activation::Log, "Log"),
+    elementwise(Activation::Reciprocal, "Reciprocal"),
+    elementwise(Activation::Sin, "Sin"),
+    elementwise(Activation::Sqrt, "Sqrt"),
+    entry(Kind::Power, "Power", &[], "Activation", "a constant power"),
+    entry(
+        Kind::MatMul,
+        "Matmul",
+        &[],
+        "MatMul",
+        "two tensors of two axes or more",
+    ),
+    entry(Kind::Sum, "Sum", &[], "ReduceSum", AXES),
+    entry(Kind::Transpose, "Transpose", &[], "Transpose", AXES),
     entry(
         Kind::LeakyRelu,
         "LeakyRelu",
@@ -228,13 +254,7 @@ const TABLE: &[Entry] = &[
     ),
     entry(Kind::Elu, "Elu", &["nn.elu"], "Activation", ""),
     entry(Kind::Gelu, "Gelu", &["nn.gelu"], "Activation", ""),
-    entry(
-        Kind::Softmax,
-        "Softmax",
-        &["nn.softmax"],
-        "Softmax",
-        "last axis",
-    ),
+    entry(Kind::Softmax, "Softmax", &["nn.softmax"], "Softmax", AXES),
     entry(
         Kind::Clip,
         "Clip",
@@ -277,8 +297,8 @@ const TABLE: &[Entry] = &[
         Kind::GetItem,
         "GetItem",
         &["__operators__.getitem"],
-        "Conv, Gemm, Crop or Reshape",
-        "channels in any step, rows and columns in step 1",
+        "Conv, Gemm, Crop, Gather or Reshape",
+        AXES,
     ),
     entry(
         Kind::Resize,
@@ -488,9 +508,34 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
                     }
                     builder.push(call, None, Op::Activation(a), &[x])?
                 }
-                _ => builder.push(call, None, Op::Softmax, &[x])?,
+                _ => builder.push(call, None, Op::Softmax { axis: None }, &[x])?,
             }
         }
+        Kind::Elementwise(activation) => {
+            let x = arguments.node(0, &["x"])?;
+            builder.push(call, None, Op::Activation(activation), &[x])?
+        }
+        Kind::Power => {
+            let x = arguments.node(0, &["x1"])?;
+            let Some(exponent) = arguments.number(1, &["x2"])? else {
+                let missing = "expected a constant power";
+                return Err(call.site.place.invalid(missing));
+            };
+            let exponent = narrow(exponent);
+            builder.push(
+                call,
+                None,
+                Op::Activation(Activation::Pow { exponent }),
+                &[x],
+            )?
+        }
+        Kind::MatMul => {
+            let a = arguments.node(0, &["x1"])?;
+            let b = arguments.node(1, &["x2"])?;
+            builder.push(call, None, Op::MatMul, &[a, b])?
+        }
+        Kind::Sum => sum(builder, call, &arguments)?,
+        Kind::Transpose => transpose(builder, call, &arguments)?,
         Kind::LeakyRelu => {
             let x = arguments.node(0, &["x", "features"])?;
             let slope = arguments.number(1, &["negative_slope", "alpha"])?;
@@ -515,12 +560,12 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
         Kind::Softmax => {
             let x = arguments.node(0, &["x", "logits"])?;
             let rank = builder.shape(x).rank();
-            if let Some(value) = arguments.value(1, &["axis"])?
-                && axis(&value, rank).map(|a| a + 1) != Some(rank)
-            {
-                return arguments.attributes.refuse("axis", &value, "the last axis");
-            }
-            builder.push(call, None, Op::Softmax, &[x])?
+            let value = arguments.value(1, &["axis"])?.unwrap_or((-1).into());
+            let Some(axis) = axis(&value, rank) else {
+                let expected = "one axis other than the batch axis";
+                return arguments.attributes.refuse("axis", &value, expected);
+            };
+            builder.push(call, None, Op::softmax(axis, rank), &[x])?
         }
         Kind::Clip => clip(builder, call, &arguments)?,
         Kind::Pool(kind) => pool(builder, call, &arguments, kind)?,
@@ -614,16 +659,67 @@ fn pool(
     kind: PoolKind,
 ) -> Result<NodeId, ImportError> {
     let x = arguments.node(0, &["x", "input_tensor"])?;
-    let rank = builder.shape(x).rank();
-    let value = arguments.value(1, &["axis"])?.unwrap_or_default();
-    let Some(axes) = whole_numbers(&value).and_then(|given| axes::axes(&given, rank)) else {
-        return arguments
-            .attributes
-            .refuse("axis", &value, "axes other than the batch axis");
-    };
+    let axes = reduced_axes(builder, arguments, x)?;
     let keep_dims = arguments.flag(2, &["keepdims"])?;
     let site = &call.site;
     reduce::reduce(&mut builder.graph, site, x, (kind, &axes), keep_dims)
+}
+
+/// The `axis` of a reduction, without the batch axis.
+fn reduced_axes(
+    builder: &Builder,
+    arguments: &Arguments,
+    x: NodeId,
+) -> Result<Vec<usize>, ImportError> {
+    let rank = builder.shape(x).rank();
+    let value = arguments.value(1, &["axis"])?.unwrap_or_default();
+    match whole_numbers(&value).and_then(|given| axes::axes(&given, rank)) {
+        Some(axes) => Ok(axes),
+        None => arguments
+            .attributes
+            .refuse("axis", &value, "axes other than the batch axis"),
+    }
+}
+
+fn sum(
+    builder: &mut Builder,
+    call: &LayerCall,
+    arguments: &Arguments,
+) -> Result<NodeId, ImportError> {
+    let x = arguments.node(0, &["x"])?;
+    let axes = reduced_axes(builder, arguments, x)?;
+    let keep_dims = arguments.flag(2, &["keepdims"])?;
+    let kind = ReduceKind::Sum;
+    let op = Op::Reduce {
+        kind,
+        axes,
+        keep_dims,
+    };
+    builder.push(call, None, op, &[x])
+}
+
+/// The batch axis stays where it is.
+fn transpose(
+    builder: &mut Builder,
+    call: &LayerCall,
+    arguments: &Arguments,
+) -> Result<NodeId, ImportError> {
+    let x = arguments.node(0, &["x"])?;
+    let rank = builder.shape(x).rank();
+    let value = arguments.value(1, &["axes"])?.unwrap_or_default();
+    let listed = whole_numbers(&value).unwrap_or_default();
+    let permutation: Option<Vec<usize>> = match listed.as_slice() {
+        [0, rest @ ..] => rest.iter().map(|&given| axes::axis(given, rank)).collect(),
+        _ => None,
+    };
+    match permutation {
+        Some(permutation) => builder.push(call, None, Op::Transpose { permutation }, &[x]),
+        None => {
+            arguments
+                .attributes
+                .refuse("axes", &value, "[0, ...], so that the batch axis stays")
+        }
+    }
 }
 
 /// One whole number, or a list of them.
@@ -835,15 +931,12 @@ fn get_item(
         .unwrap_or_default();
     let from = builder.shape(x).clone();
     let selection = picks(&value).and_then(|picks| select::selection(&picks, &from));
-    let made = match &selection {
-        Some(selection) => select::select(&mut builder.graph, &call.site, x, selection)?,
-        None => None,
-    };
-    let (Some(made), Some(selection)) = (made, selection) else {
+    let Some(selection) = selection else {
         return arguments
             .attributes
             .refuse("key", &value, "slices of rows, columns and channels");
     };
+    let made = select::select(&mut builder.graph, &call.site, x, &selection)?;
     if let Some(channel) = selection.one_channel(&from) {
         builder.is_channel(made, x, channel);
     }
