@@ -260,6 +260,11 @@ impl Source {
         self.name.split(['/', '.']).next().unwrap()
     }
 
+    /// Whether it is only compiled for unit tests, which may look around: `tests.rs`, `tests/`.
+    fn is_test(&self) -> bool {
+        self.name.ends_with("tests.rs") || self.name.contains("/tests/")
+    }
+
     /// Lines of code with their numbers, from 1.
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.code.lines().enumerate().map(|(i, line)| (i + 1, line))
@@ -474,7 +479,7 @@ fn arrows_between_rooms_point_down() {
     let mut used = BTreeSet::new();
     for source in sources() {
         // Unit tests may look around: they are in files of their own in the larger rooms.
-        if source.name.ends_with("tests.rs") {
+        if source.is_test() {
             continue;
         }
         let (file, room) = (&source.name, source.room());
@@ -566,7 +571,7 @@ fn readers_of_formats_know_only_the_graph() {
     let mut violations = Vec::new();
     for source in sources() {
         let file = source.name.as_str();
-        let tests = file.ends_with("tests.rs");
+        let tests = source.is_test();
         if source.room() != "import" || tests || PIPELINE.contains(&file) {
             continue;
         }
@@ -712,7 +717,7 @@ fn only_the_file_room_writes_files() {
     ];
     let mut violations = Vec::new();
     for source in sources() {
-        if source.name.ends_with("tests.rs") {
+        if source.is_test() {
             continue;
         }
         let listed = WRITERS.iter().any(|(file, _)| *file == source.name);
