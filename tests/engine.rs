@@ -76,7 +76,7 @@ const ACTIVATIONS: [Activation; 11] = [
     Activation::LeakyRelu { slope: 0.1 },
     Activation::Gelu,
     Activation::Erf,
-    Activation::Cos,
+    Activation::Neg,
     Activation::Abs,
 ];
 
@@ -222,14 +222,18 @@ impl Builder {
             19 => Op::LayerNormalization {
                 scale: self.tensor(&[c], 1.0),
                 shift: self.tensor(&[1], 0.2),
-                epsilon: 1e-2,
+                // Equal channels would show nothing but the roundings in front.
+                epsilon: 1.0,
             },
             20 => {
-                // Rows of pixels times their own transpose, image row by image row.
-                let name = format!("n{}", self.graph.nodes().len());
+                // Means of pixels, image row by image row: values do not grow.
+                let mut push = |op: Op| {
+                    let name = format!("n{}", self.graph.nodes().len());
+                    self.graph.push(name, op, &[x]).unwrap()
+                };
                 let permutation = vec![0, 2, 1];
-                let op = Op::Transpose { permutation };
-                inputs.push(self.graph.push(name, op, &[x]).unwrap());
+                let share = push(Op::Softmax { axis: None });
+                inputs = vec![share, push(Op::Transpose { permutation })];
                 Op::MatMul
             }
             21 => {
