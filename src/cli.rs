@@ -33,7 +33,7 @@ pub use worker::WorkerArgs;
     name = "dermal",
     version,
     propagate_version = false,
-   after_help = "An artifact is dermal's own model file (`.safetensors`); `dermal import` writes it.\n\
+    after_help = "An artifact is dermal's own model file (`.safetensors`); `dermal import` writes it.\n\
                   Exit status: 0 done or yes, 1 no, 2 could not be done (usage, files, unsupported models),\n\
                   3 `compare` cannot tell.\n\
                   `dermal COMMAND --help` explains a command with examples."

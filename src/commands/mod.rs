@@ -1,4 +1,4 @@
-//! A file a subcommand: arguments, library calls, a report.
+//! One file for each subcommand: arguments, library calls, a report.
 //!
 //! Errors become `anyhow` here and nowhere below. [`hint`] finds what to do about one by asking
 //! the library's errors in its chain; exit codes are `main`'s.
@@ -57,21 +57,21 @@ mod spare;
 mod watch;
 mod worker;
 
-/// How a command that could be carried out ended.
+/// How a command ended that could be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done; where a question was asked, the answer is yes. Exit code 0.
+    /// Done; if the command answers a question, the answer is yes. Exit code 0.
     Yes,
     /// The answer is no. Exit code 1.
     No,
-    /// The command was carried out, and its data do not suffice for an answer. Exit code 3.
+    /// The command ran, but its data do not suffice for an answer. Exit code 3.
     CannotTell,
 }
 
-/// This program, even if its file was replaced meanwhile.
+/// This program, even if its file was replaced in the meantime.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// An error of a command itself, with what to do about it.
+/// An error of a command itself, with the next step.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
@@ -88,7 +88,8 @@ fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error
     .into()
 }
 
-/// How the engine is to run: as asked, or with every CPU this process may use on its best kernels.
+/// How the engine runs: as given, or else on all CPUs that this process may use, with its best
+/// kernels.
 fn engine_options(args: &EngineArgs) -> Result<engine::Options, IsaError> {
     let isa = args.isa.as_deref();
     let threads = args.threads.map(std::num::NonZero::get);
@@ -99,7 +100,7 @@ fn engine_options(args: &EngineArgs) -> Result<engine::Options, IsaError> {
     })
 }
 
-/// A document of `--json`: the library's value, and the version of its form.
+/// A document of `--json`: the library's value, and the version of its format.
 #[derive(Serialize)]
 struct Versioned<'a, T> {
     schema_version: u32,
@@ -151,7 +152,7 @@ fn command() -> clap::Command {
 /// Runs a subcommand.
 ///
 /// # Errors
-/// Whatever stands in its way; [`hint`] knows the next step.
+/// Any error that stops the command; [`hint`] knows the next step.
 pub fn run(command: &Command) -> Result<Outcome> {
     match command {
         Command::Import(args) => import::run(args),
@@ -172,7 +173,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
     .map(|()| Outcome::Yes)
 }
 
-/// Whether the reader of stdout went away, which ends a command quietly.
+/// Whether the reader of stdout has gone away. The command then ends quietly.
 #[must_use]
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
@@ -273,7 +274,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return Some(error.hint());
     }
     if cause.is::<IsaError>() {
-        return Some("leave `--isa` out: the best that this CPU has is chosen".to_owned());
+        return Some(
+            "leave `--isa` out: the program then chooses the best that this CPU has".to_owned(),
+        );
     }
     if let Some(error) = cause.downcast_ref::<LoadError>() {
         return error.hint();

@@ -100,7 +100,7 @@ fn read_photos(folder: &Path) -> Result<Vec<Vec<u8>>> {
     paths.iter().map(read).collect()
 }
 
-/// Coloured squares as a JPEG file: something that a server can decode and classify.
+/// Coloured squares as a JPEG file, which a server can decode and classify.
 fn generated_photo() -> Result<Vec<u8>> {
     let [width, height] = GENERATED;
     let picture = image::RgbImage::from_fn(width, height, |x, y| {

@@ -111,7 +111,7 @@ fn init_writes_settings_once_and_they_read() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(listing(folder.path()), ["dermal.yaml"]);
     let again = check(folder.path(), &["--init"]);
-    again.refuses(&["is already there"]);
+    again.refuses(&["already exists"]);
     // The model that it names is not there.
     let ran = check(folder.path(), &["--json"]);
     assert_eq!(ran.code, Some(1));

@@ -168,7 +168,7 @@ fn what_cannot_be_compared_is_refused() {
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let demo = demo();
     compare(&[&demo, "no-such-file"], &[]).refuses(&["cannot load model `no-such-file`"]);
-    compare(&[&demo], &["--report", &at("a.pdf")]).refuses(&["names no form", ".html"]);
+    compare(&[&demo], &["--report", &at("a.pdf")]).refuses(&["cannot tell the format", ".html"]);
     compare(&[&demo], &["--report", &at("no/a.html")]).refuses(&["a.html"]);
     compare(&[&demo, &demo], &["--group", "sex"]).refuses(&["`sex`"]);
     compare(&[&demo], &["--where", "label=x"]).refuses(&["none of 210 rows"]);

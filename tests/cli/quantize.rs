@@ -276,7 +276,7 @@ fn weights_alone_need_no_photos_and_take_a_quarter() {
     let agreement = json["comparison"]["agreement"]["value"].as_f64().unwrap();
     assert!(agreement > 0.97, "{agreement}");
     assert!(json["heat_maps"]["median_correlation"].as_f64().unwrap() > 0.97);
-    quantize(&out, &["--to", "fp16", "--weights-only"]).refuses(&["says nothing new"]);
+    quantize(&out, &["--to", "fp16", "--weights-only"]).refuses(&["does nothing with"]);
     dermal(["quantize", path, "-o", "x", "--to", "fp16"]).refuses(&["INT8 already"]);
 }
 

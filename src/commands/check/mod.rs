@@ -1,4 +1,4 @@
-//! `dermal check`: is this project ready to deploy; for people and for CI.
+//! `dermal check`: whether this project is ready to deploy; for people and for CI.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Outcome> {
     Ok(if errors { Outcome::No } else { Outcome::Yes })
 }
 
-/// The project's folder and its settings: what `--config` names, or `dermal.yaml` here.
+/// The project's folder and its settings: the ones that `--config` names, or `dermal.yaml` here.
 fn place(args: &CheckArgs) -> Result<(PathBuf, PathBuf)> {
     let settings = match &args.config {
         Some(path) if path.is_dir() => path.join(SETTINGS_FILE),
@@ -55,7 +55,7 @@ fn place(args: &CheckArgs) -> Result<(PathBuf, PathBuf)> {
     if named_file && !args.init && !settings.is_file() {
         return Err(failure(
             format!("there is no `{}`", settings.display()),
-            "`dermal check --init` writes one; without it the other files are checked all the same",
+            "`dermal check --init` writes one; without it, `dermal check` still checks the other files",
         ));
     }
     if !folder.is_dir() {
@@ -70,8 +70,8 @@ fn place(args: &CheckArgs) -> Result<(PathBuf, PathBuf)> {
 fn init(path: &Path) -> Result<Outcome> {
     if path.exists() {
         return Err(failure(
-            format!("`{}` is already there", path.display()),
-            "edit it, or delete it first: it is not written over",
+            format!("`{}` already exists", path.display()),
+            "edit it, or delete it first: `--init` does not overwrite it",
         ));
     }
     let context = || format!("cannot write `{}`", path.display());

@@ -24,7 +24,7 @@ use record::{Document, GradcamRecord, Record, ms};
 mod outputs;
 mod record;
 
-/// Classes shown for one photo unless `--top` says otherwise.
+/// Number of classes shown for one photo without `--top`.
 const DEFAULT_TOP: usize = 5;
 
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
@@ -83,7 +83,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     }
 }
 
-/// Whether a file begins as an artifact does: the length of a JSON header, and the header.
+/// Whether a file begins like an artifact: with the length of a JSON header, and the header.
 fn is_artifact(path: &Path) -> bool {
     let mut start = [0; 9];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
@@ -92,7 +92,7 @@ fn is_artifact(path: &Path) -> bool {
     read.is_ok() && brace == b'{' && path.metadata().is_ok_and(shorter)
 }
 
-/// Endings of models' names. Those that are not imported yet get the error that says so.
+/// How names of models end. Formats that cannot be imported yet get an error that says so.
 const MODEL_ENDINGS: [&str; 8] = [
     "safetensors",
     "keras",
@@ -104,8 +104,8 @@ const MODEL_ENDINGS: [&str; 8] = [
     "pth",
 ];
 
-/// The model, if one is named, and what is to be classified. The model is the first argument, as with
-/// every command, and known by its beginning or the ending of its name.
+/// The model, if one is named, and the photos. The model is the first argument, as for every
+/// command. It is recognized by its first bytes or by the ending of its name.
 fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf])> {
     let is_model = |path: &&PathBuf| {
         if is_artifact(path) {
@@ -122,7 +122,7 @@ fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf])> {
     let (model, images) = match (&args.model, first) {
         (Some(old), None) => {
             report::warn(
-                "`--model` is the older way to name the model, and goes away in the next release",
+                "`--model` is deprecated, and the next release removes it",
                 Some(&format!("write `dermal predict {} IMAGE`", old.display())),
             );
             (Some(old.as_path()), args.images.as_slice())
@@ -149,7 +149,7 @@ fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf])> {
     Ok((model, images))
 }
 
-/// The photos to classify, and whether a folder was given.
+/// The photos to classify, and whether one argument was a folder.
 fn list_photos(given: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
     let mut photos = Vec::new();
     let mut from_folder = false;
@@ -172,7 +172,7 @@ fn list_photos(given: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
     Ok((photos, from_folder))
 }
 
-/// What is asked about every photo, and the model that answers.
+/// The options that hold for every photo, and the model that answers.
 struct Question {
     classifier: Classifier,
     limits: Limits,
@@ -181,7 +181,7 @@ struct Question {
     heat_map: Option<HeatMapQuestion>,
 }
 
-/// What kind of heat map is asked for.
+/// The kind of heat map to draw.
 struct HeatMapQuestion {
     method: Method,
     class: Option<usize>,
@@ -226,7 +226,7 @@ impl Question {
         })
     }
 
-    /// Classifies one photo, and writes its heat map's picture and numbers.
+    /// Classifies one photo, and writes its heat map as picture and numbers.
     fn answer(&mut self, path: &Path, files: [Option<&Output>; 2]) -> Result<Record> {
         let started = Instant::now();
         let photo = decode::read(path, &self.limits).map_err(PredictError::from)?;
@@ -246,7 +246,7 @@ impl Question {
     }
 }
 
-/// Writes a heat map's picture and numbers, whichever were asked for.
+/// Writes a heat map as picture, as numbers, or both, as the options say.
 fn write(
     [png, npy]: [Option<&Output>; 2],
     map: &HeatMap,
@@ -274,7 +274,7 @@ impl HeatMapQuestion {
         if args.class.is_some() && !method.needs_gradient() {
             return Err(failure(
                 format!(
-                    "`--method {}` knows no classes, so `--class` does nothing",
+                    "`--method {}` does not depend on a class, so `--class` does nothing",
                     method.name()
                 ),
                 "leave one of them out",

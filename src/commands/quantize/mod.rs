@@ -1,4 +1,4 @@
-//! `dermal quantize`: a smaller and faster artifact, and what it costs.
+//! `dermal quantize`: makes a smaller and faster artifact, and says what that costs.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ mod document;
 
 use document::Reader;
 
-/// INT8 that is faster than f32 by less than this is hardly faster.
+/// If INT8 is faster than f32 by less than this factor, it is hardly faster.
 const WORTH_IT: f64 = 1.1;
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
@@ -118,7 +118,7 @@ fn weights_only_is_for_int8(args: &QuantizeArgs) -> Result<()> {
     }
     Err(failure(
         format!(
-            "`--weights-only` says nothing new with `--to {}`",
+            "`--weights-only` does nothing with `--to {}`",
             name_of(args.to)
         ),
         "leave it out: values stay f32 beside 16-bit weights anyway",
@@ -146,7 +146,7 @@ fn weights_only(
     ];
     if let Some((_, option)) = given.into_iter().find(|(given, _)| *given) {
         return Err(failure(
-            format!("`{option}` does nothing where activations stay in f32"),
+            format!("`{option}` does nothing if activations stay in f32"),
             format!(
                 "leave `{option}` out: no photos are needed; or choose `--to int8` without \
                  `--weights-only`"
@@ -220,7 +220,7 @@ fn photos(args: &QuantizeArgs, base: &Model) -> Result<Dataset> {
     let Some(path) = &args.calibrate else {
         return Err(failure(
             "INT8 needs photos to see in which range each layer's values lie",
-            "give a folder or table of typical photos with `--calibrate` (64 are plenty), or \
+            "give a folder or table of typical photos with `--calibrate` (64 are enough), or \
              choose `--weights-only` or `--to fp16`, which need none",
         ));
     };
@@ -258,7 +258,7 @@ struct QuantizeReport {
     isa: &'static str,
     latency_ms_before: f64,
     latency_ms_after: f64,
-    /// Of a process of its own, for one inference.
+    /// Of a separate process that runs one inference.
     peak_rss_bytes_before: Option<u64>,
     peak_rss_bytes_after: Option<u64>,
     /// Of the conversion itself.
