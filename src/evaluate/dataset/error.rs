@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::predict::{FieldError, InputError};
 use crate::text::TextError;
 
-/// Why a set of photos is not used. The table's path is left to the caller's context.
+/// Why a set of photos cannot be used. The caller's context names the table's path.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// The operating system refused.
@@ -17,10 +17,10 @@ pub enum DatasetError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The table's file is not there or cannot be read.
+    /// The table's file does not exist or cannot be read.
     #[error(transparent)]
     Text(TextError),
-    /// There is nothing in the file.
+    /// The file is empty.
     #[error("the table is empty")]
     Empty,
     /// There is a header and nothing else.
@@ -38,7 +38,7 @@ pub enum DatasetError {
     /// More columns than allowed.
     #[error("line {line}: more than {limit} columns")]
     TooManyColumns {
-        /// Where.
+        /// The line.
         line: u64,
         /// Columns allowed.
         limit: usize,
@@ -46,13 +46,13 @@ pub enum DatasetError {
     /// More rows and columns than fit into memory.
     #[error("line {line}: the table has too many rows and columns to be read")]
     TooManyCells {
-        /// Where reading stopped.
+        /// The line where reading stopped.
         line: u64,
     },
     /// A text in another encoding.
     #[error("line {line}: expected UTF-8, but {what}")]
     NotUtf8 {
-        /// Where.
+        /// The line.
         line: u64,
         /// What it is.
         what: &'static str,
@@ -60,7 +60,7 @@ pub enum DatasetError {
     /// Another error of the reader.
     #[error("line {line}: not a row of a CSV file: {detail}")]
     Csv {
-        /// Where.
+        /// The line.
         line: u64,
         /// As the reader says.
         detail: String,
@@ -68,14 +68,14 @@ pub enum DatasetError {
     /// A row with other columns than the header.
     #[error("line {line}: expected {expected} columns, got {got}")]
     Ragged {
-        /// Where.
+        /// The line.
         line: u64,
         /// Columns of the header.
         expected: usize,
         /// Columns of the row.
         got: usize,
     },
-    /// A column that must be there.
+    /// A required column is missing.
     #[error("the table has no column `{column}`")]
     MissingColumn {
         /// Its name.
@@ -89,10 +89,10 @@ pub enum DatasetError {
         /// Their name.
         column: String,
     },
-    /// A column that is asked for and not there.
+    /// A requested column does not exist.
     #[error("there is no column `{column}`")]
     UnknownColumn {
-        /// As asked for.
+        /// The name that was requested.
         column: String,
         /// What to do.
         hint: String,
@@ -100,21 +100,21 @@ pub enum DatasetError {
     /// A row without a file.
     #[error("line {line}: `file` is empty")]
     NoFile {
-        /// Where.
+        /// The line.
         line: u64,
     },
     /// A row without a label, where labels are needed.
     #[error("line {line}: `label` is empty")]
     NoLabel {
-        /// Where.
+        /// The line.
         line: u64,
     },
     /// A label that the model does not have.
     #[error("line {line}: the model has no label `{label}`")]
     UnknownLabel {
-        /// Where.
+        /// The line.
         line: u64,
-        /// As written.
+        /// The label as written.
         label: String,
         /// What to do.
         hint: String,
@@ -140,16 +140,16 @@ pub enum DatasetError {
         /// Their labels.
         labels: [String; 2],
     },
-    /// Files of the table that are not there.
+    /// Files that the table names do not exist.
     #[error("{missing} of {total} files are not in `{}`: {}", folder.display(), shown(first, *missing))]
     MissingFiles {
-        /// Where they were looked for.
+        /// The folder in which they should be.
         folder: PathBuf,
-        /// The first of them, with their lines.
+        /// The first missing files, with their lines.
         first: Vec<String>,
-        /// How many.
+        /// How many are missing.
         missing: usize,
-        /// Of how many.
+        /// How many the table names.
         total: usize,
         /// What to do.
         hint: String,
@@ -183,7 +183,7 @@ pub enum DatasetError {
     NoPhotos {
         /// The folder.
         folder: PathBuf,
-        /// Folders in it, which have none either.
+        /// Folders in it, which have no photos either.
         folders: Vec<String>,
     },
     /// Photos and folders of photos side by side.
@@ -198,7 +198,7 @@ pub enum DatasetError {
         /// The first folder with photos.
         class: String,
     },
-    /// Photos without labels, where labels are needed.
+    /// Photos without labels, for a task that needs labels.
     #[error("the {photos} photos in `{}` have no labels", folder.display())]
     Unlabelled {
         /// The folder.
@@ -206,7 +206,7 @@ pub enum DatasetError {
         /// Photos in it.
         photos: usize,
     },
-    /// A folder of photos that is not named like a label.
+    /// A folder of photos whose name is not a label.
     #[error("folder `{folder}` has photos, but the model has no such label")]
     UnknownClassFolder {
         /// Its name.
@@ -224,7 +224,7 @@ pub enum DatasetError {
         /// The label.
         label: String,
     },
-    /// Fields of a row do not make the model's inputs.
+    /// The fields of a row do not make the model's inputs.
     #[error("{place}")]
     Fields {
         /// Line and file.
@@ -232,12 +232,12 @@ pub enum DatasetError {
         /// Why.
         source: FieldError,
     },
-    /// The model needs inputs that a row does not make.
+    /// The model needs inputs that the table's rows do not make.
     #[error("the model's extra inputs cannot be made from the table")]
     Inputs(#[from] InputError),
 }
 
-/// A list cut short.
+/// The first entries of a list, for a message.
 fn shown(first: &[String], all: usize) -> String {
     let list = first.join(", ");
     if all > first.len() {
@@ -292,17 +292,17 @@ impl DatasetError {
             | Self::UnknownLabel { hint, .. }
             | Self::MissingFiles { hint, .. } => hint.clone(),
             Self::UnknownClassFolder { hint, .. } => {
-                format!("class folders are named like the model's labels: {hint}")
+                format!("name class folders like the model's labels: {hint}")
             }
             Self::Fields { source, .. } => source.hint(),
             Self::NothingLeft { values, .. } => {
-                format!("that column has, among others: {}", values.join(", "))
+                format!("values in that column include: {}", values.join(", "))
             }
             Self::NoPhotos { folders, .. } if !folders.is_empty() => {
                 let mut list: Vec<String> = folders.iter().map(|f| format!("`{f}`")).collect();
                 list.truncate(8);
                 format!(
-                    "photos lie directly in it or in a folder for each class; is it one of {}?",
+                    "put photos directly into it, or into a folder for each class; or did you mean the folder {}?",
                     list.join(", ")
                 )
             }
