@@ -1,9 +1,10 @@
-//! How messages talk about text from outside: shortened, and with the name that was meant.
+//! How messages repeat text from outside: shortened, and with the name that the user probably
+//! meant.
 
-/// Characters of outside text that a message repeats at most.
+/// Most characters of outside text that a message repeats.
 pub const MAX_ECHO: usize = 80;
 
-/// Names that a hint lists at most.
+/// Most names that a hint lists.
 const MAX_LISTED: usize = 40;
 
 /// A hint that names the nearest known name, if there is one, and lists all.
@@ -20,7 +21,7 @@ pub fn suggest(wanted: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known name with the fewest edits, if a third of the letters or less differ.
+/// The known name with the fewest edits, if at most a third of the letters differ.
 #[must_use]
 pub fn nearest<'a>(wanted: &str, known: &[&'a str]) -> Option<&'a str> {
     // A hostile name could make the table below large.
@@ -52,15 +53,15 @@ pub fn edit_distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// A text from outside as a message repeats it: at most [`MAX_ECHO`] characters. Every message
-/// that quotes input goes through here.
+/// A text from outside as messages repeat it: at most [`MAX_ECHO`] characters. Every message that
+/// quotes input uses this function.
 #[must_use]
 pub fn shorten(text: &str) -> String {
     shorten_to(text, MAX_ECHO)
 }
 
-/// At most `most` characters of a text, the last three of them dots if it is longer: for places
-/// with less room than a message.
+/// At most `most` characters of a text; a longer text ends with three dots. For places with less
+/// room than a message.
 #[must_use]
 pub fn shorten_to(text: &str, most: usize) -> String {
     if text.chars().nth(most).is_none() {
