@@ -1,4 +1,4 @@
-//! Which variables a layer keeps, in the order in which Keras stores them.
+//! The variables of each layer, in the order in which Keras stores them.
 
 use super::attributes::Attributes;
 use super::config::LayerConfig;
@@ -11,7 +11,7 @@ pub(super) struct Variable {
     pub(super) trainable: bool,
 }
 
-/// The variables of a layer that is no model.
+/// The variables of a layer that is not a model.
 pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportError> {
     if layer.operation {
         return Ok(Vec::new());
