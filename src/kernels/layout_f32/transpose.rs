@@ -6,7 +6,7 @@ use crate::tensor::Shape;
 /// A transposition, ready to run.
 ///
 /// Axes that stay next to each other are merged, so that a permutation that keeps the last axis
-/// copies whole rows of it.
+/// copies whole rows.
 #[derive(Clone, Debug)]
 pub struct TransposeF32 {
     isa: Isa,
@@ -57,7 +57,7 @@ impl TransposeF32 {
     }
 }
 
-// SAFETY: a task writes its own elements; a permutation of the axes leads back inside the input.
+// SAFETY: a task writes its own elements; a permutation of the axes stays inside the input.
 unsafe impl PreparedOp for TransposeF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "transpose_f32_row")

@@ -1,7 +1,7 @@
 //! Softmax over the last axis in f32: `e^(x - max) / sum`.
 //!
-//! The largest element is subtracted first, so that nothing overflows. A row is one task's, and
-//! is summed in an order that its length alone decides.
+//! The largest element is subtracted first, so that nothing overflows. One task computes a whole
+//! row, in an order that depends only on its length.
 
 mod reference;
 
@@ -154,9 +154,9 @@ mod tests {
                     *v *= scale;
                 }
                 let expected = softmax_f32_reference(&input, columns);
-                // The difference to the largest, at most 8 scale, is rounded once; the
-                // exponential and the quotient a few times; the sum once a step. Subnormals are
-                // rounded to multiples of 2^-149, twice.
+                // The difference from the largest, at most 8 scale, is rounded once; the
+                // exponential and the quotient a few times; the sum once for each step. Subnormals
+                // are rounded to multiples of 2^-149, twice.
                 let relative = 8.0 * f64::from(scale) + 8.0 + columns as f64 / 8.0 + 16.0;
                 for isa in Isa::available() {
                     let op = SoftmaxF32::prepare(isa, 3, columns).unwrap();
