@@ -1,6 +1,6 @@
-//! The house's rules that a compiler does not check: which room may use which, who prints, where
-//! `unsafe` lives, who writes files, how long a file may be. ARCHITECTURE.md states the rules in
-//! words; the tests here hold both to the code.
+//! The project's rules that a compiler does not check: which room may use which, who prints, where
+//! `unsafe` is, who writes files, how long a file may be, which words the text avoids.
+//! ARCHITECTURE.md states the rules; the tests here check both against the code.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room of `src`, and the rooms that it may name. `*` is all of them. A permission that nobody
-/// uses is a violation, too.
+/// Each room of `src`, and the rooms that it may name. `*` is all of them. A permission that no
+/// file uses is a violation, too.
 const ROOMS: &[(&str, &[&str])] = &[
     ("activation", &[]),
     ("storage", &[]),
@@ -164,14 +164,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &["*"]),
 ];
 
-/// Files outside of `kernels` that hold `unsafe`: the memory maps.
+/// Files outside `kernels` that contain `unsafe`: the memory maps.
 const UNSAFE: [&str; 2] = ["storage.rs", "import/mod.rs"];
 
-/// Files that may ask which features are on: the list of modules, and what backs files and threads.
+/// Files that may ask which features are on: the list of modules, and the backing for files and
+/// threads.
 const FEATURES: [&str; 3] = ["lib.rs", "storage.rs", "kernels/threads.rs"];
 
-/// Files outside of `file/` that open something for writing, and what it is: never a file that a
-/// user asked for.
+/// Files outside `file/` that open a file for writing, and which one: never a file that a user
+/// asked for.
 const WRITERS: [(&str, &str); 4] = [
     (
         "memory/sandbox.rs",
@@ -191,10 +192,10 @@ const WRITERS: [(&str, &str); 4] = [
     ),
 ];
 
-/// Longest file without a reason, in lines.
+/// Most lines of a file without a reason.
 const MAX_LINES: usize = 800;
 
-/// Longer files, and why they are one file.
+/// Longer files, and the reason why each is one file.
 const LONG: [(&str, &str); 2] = [
     (
         "import/keras/layers/operation.rs",
@@ -206,8 +207,8 @@ const LONG: [(&str, &str); 2] = [
     ),
 ];
 
-/// What shows each "Never" of ARCHITECTURE.md, in its order: a file below the root and the name of
-/// a test in it.
+/// The test that shows each "Never" of ARCHITECTURE.md, in its order: a file below the root and the
+/// name of a test in it.
 const NEVER: [(&str, &str); 10] = [
     (
         "tests/import_structure.rs",
@@ -244,9 +245,9 @@ fn root() -> PathBuf {
 struct Source {
     /// Its path below `src`.
     name: String,
-    /// As it is.
+    /// The whole text.
     text: String,
-    /// The same number of lines, without comments, texts, and what is only compiled for tests.
+    /// The same number of lines, without comments, texts, and code that is only compiled for tests.
     code: String,
 }
 
@@ -374,7 +375,7 @@ fn without_texts(text: &str) -> String {
     out
 }
 
-/// Blanks out each item behind `#[cfg(test)]`, and keeps the lines. Wants code without texts.
+/// Blanks out each item after `#[cfg(test)]`, and keeps the lines. Needs code without texts.
 fn without_tests(code: &str) -> String {
     let mut out = String::with_capacity(code.len());
     let mut rest = code;
@@ -392,8 +393,8 @@ fn without_tests(code: &str) -> String {
     out
 }
 
-/// Bytes of the item at the start of `code`, attributes included: up to its `;`, its last `}`, or
-/// the `,` behind a field or argument.
+/// Bytes of the item at the start of `code`, including attributes: up to its `;`, its last `}`, or
+/// the `,` after a field or argument.
 fn item_length(code: &str) -> usize {
     let (mut depth, mut in_attribute) = (0_usize, 0_usize);
     let mut before = ' ';
@@ -404,7 +405,7 @@ fn item_length(code: &str) -> usize {
             _ if in_attribute > 0 => {}
             '{' | '(' | '[' => depth += 1,
             '}' | ')' | ']' => {
-                // The end of what is around the item.
+                // The end of the enclosing item.
                 let Some(outer) = depth.checked_sub(1) else {
                     return i;
                 };
@@ -421,7 +422,7 @@ fn item_length(code: &str) -> usize {
     code.len()
 }
 
-/// Names that follow each `crate::`, those in braces too, with the line of each, from 1.
+/// Names that follow each `crate::`, including those in braces, with the line of each, from 1.
 fn rooms_named(code: &str) -> Vec<(usize, &str)> {
     let name = |at: usize| {
         let rest = &code[at..];
@@ -436,7 +437,7 @@ fn rooms_named(code: &str) -> Vec<(usize, &str)> {
             rooms.push((line(at), name(after)));
             continue;
         }
-        // The items of the braces, and not what stands in braces inside.
+        // The items of the braces, without those in inner braces.
         let (mut depth, mut begins) = (0, false);
         for (i, c) in code[after..].char_indices() {
             match c {
@@ -469,7 +470,7 @@ fn arrows_between_rooms_point_down() {
     let mut violations = Vec::new();
     let mut used = BTreeSet::new();
     for source in sources() {
-        // Unit tests may look around: they are in files of their own in the larger rooms.
+        // Unit tests may use other rooms: the larger rooms have them in separate files.
         if source.name.ends_with("tests.rs") {
             continue;
         }
@@ -499,7 +500,7 @@ fn arrows_between_rooms_point_down() {
     report(&violations);
 }
 
-/// What a command does is in the library, so that another one that needs it asks there.
+/// The library does the work of a command, so that another command that needs it calls the library.
 #[test]
 fn no_command_asks_another() {
     // Parts of commands that are not subcommands.
@@ -525,7 +526,7 @@ fn no_command_asks_another() {
     let mut violations = Vec::new();
     for source in &sources {
         let Some(own) = part(source) else { continue };
-        // How a file reaches its siblings among the commands.
+        // How a file names its siblings among the commands.
         let up = match source.name.matches('/').count() {
             1 => "super::",
             _ if source.name.ends_with("/mod.rs") => "super::",
@@ -550,7 +551,7 @@ fn no_command_asks_another() {
 
 #[test]
 fn readers_of_formats_know_only_the_graph() {
-    // These join a graph with labels, recipe and head to a model; a new format is not among them.
+    // These join a graph with labels, recipe and head into a model; a new format does not.
     const PIPELINE: [&str; 4] = [
         "import/head.rs",
         "import/labels/mod.rs",
@@ -575,7 +576,7 @@ fn readers_of_formats_know_only_the_graph() {
 
 #[test]
 fn commands_write_only_what_a_guard_lets_them() {
-    // A `file::Output` comes from a `Guard`, which knows what the command reads.
+    // A `file::Output` comes from a `Guard`, which knows the files that the command reads.
     let mut violations = Vec::new();
     for source in sources() {
         for (number, line) in source.lines() {
@@ -590,7 +591,7 @@ fn commands_write_only_what_a_guard_lets_them() {
 
 #[test]
 fn rooms_do_not_lean_on_each_other() {
-    // With `*` a room stands above all; of the others nobody may reach itself again.
+    // A room with `*` is above all others; no other room may reach itself again.
     fn reaches(from: &str, wanted: &str, seen: &mut BTreeSet<String>) -> bool {
         let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == from) else {
             return false;
@@ -802,7 +803,7 @@ fn the_reader_of_code_sees_what_is_there() {
         code("let quote = '\\''; x").trim_end(),
         "let quote =     ; x"
     );
-    // What follows the tests is code again.
+    // The text after the tests is code again.
     let text = "#[cfg(test)]\nmod tests;\nfn a() {}\n#[cfg(test)]\n#[allow(x)]\nmod b { fn c() { } }\nfn d() {}";
     assert_eq!(
         code(text).split_whitespace().collect::<Vec<_>>().join(" "),

@@ -1,5 +1,5 @@
-//! Rules about the artifacts of a project: that the one that is served is the one that was checked,
-//! that it loads, and that it still answers as it did.
+//! Rules about the artifacts of a project: the served one is the one that was checked, it loads,
+//! and it still gives the same answers.
 
 use super::judge::Served;
 use super::project::{ModelReport, Project, SETTINGS_FILE};

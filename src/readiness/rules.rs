@@ -1,5 +1,5 @@
-//! Every rule of `dermal check`, as data. `docs/checks.md` documents them one by one, and a test
-//! holds the two together.
+//! Every rule of `dermal check`, as data. `docs/checks.md` documents each of them, and a test
+//! compares the two.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// In a word.
+    /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Severity {
 /// A rule.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
-    /// Stable name, as `allow` in `dermal.yaml` takes it.
+    /// Stable name, for `allow` in `dermal.yaml`.
     pub id: &'static str,
     /// How bad it is.
     pub severity: Severity,
@@ -176,7 +176,7 @@ rules! {
     COMPOSE_MEMORY Error "compose-memory-too-small": "the limit is less than the memory that the server needs", "raise the limit, or use a smaller model";
 }
 
-/// The rule of an id.
+/// The rule with an id.
 #[must_use]
 pub fn by_id(id: &str) -> Option<&'static Rule> {
     ALL.iter().copied().find(|rule| rule.id == id)
@@ -185,10 +185,10 @@ pub fn by_id(id: &str) -> Option<&'static Rule> {
 /// Something that a rule found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// By which rule.
+    /// The rule.
     #[serde(flatten)]
     pub rule: &'static Rule,
-    /// What was found.
+    /// The mistake.
     pub what: String,
     /// The file, relative to the project, with `/` between folders.
     pub file: String,
@@ -197,14 +197,14 @@ pub struct Finding {
     pub line: Option<usize>,
 }
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Debug, Default)]
 pub struct Findings {
     list: Vec<Finding>,
 }
 
 impl Findings {
-    /// Adds a finding; the same one in the same place counts once.
+    /// Adds a finding; the same finding at the same place counts once.
     pub fn add(
         &mut self,
         rule: &'static Rule,

@@ -132,6 +132,7 @@ const KEYS: [&str; 11] = [
 impl Settings {
     /// Reads the text of `dermal.yaml`.
     ///
+    /// # Errors
     /// [`SettingsError`] for the first key or value that is unknown, has the wrong type, or leads
     /// out of the project.
     pub fn read(text: &str) -> Result<Self, SettingsError> {

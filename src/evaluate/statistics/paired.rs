@@ -202,9 +202,9 @@ const MAX_NEEDED: f64 = 1e9;
 ///
 /// With `d` the observed difference and `f` the discordant fraction, non-inferiority needs
 /// `(z_alpha + z_power)^2 (f - d^2) / (d + margin)^2` images (Liu et al. 2002, with the variance at
-/// `d`), and at least `z_alpha^2 (1 - margin) / margin`, which [`Tost`] needs if no pair is
 /// discordant. McNemar's test also settles a loss beyond the margin; it needs `(z_(alpha/2) f^(1/2)
-/// + z_power (f - d^2)^(1/2))^2 / d^2` (Connor, Biometrics 43, 1987). The answer is always more
+/// + z_power (f - d^2)^(1/2))^2 / d^2` images (Connor, Biometrics 43, 1987). The answer is always
+/// more
 /// than the given images. `None` if no number below 10^9 would do: the observed loss equals the
 /// margin.
 #[must_use]

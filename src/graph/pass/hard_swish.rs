@@ -1,5 +1,5 @@
-//! Recognises hard sigmoid and hard swish if they are written out, as in MobileNetV3: `x * relu6(x
-//! + 3) * (1 / 6)`.
+//! Recognises hard sigmoid and hard swish if they are written out as in MobileNetV3, namely as `x *
+//! relu6(x + 3) * (1 / 6)`.
 
 use super::draft::Draft;
 use crate::activation::Activation;
