@@ -237,6 +237,22 @@ const NEVER: [(&str, &str); 10] = [
     ),
 ];
 
+/// Images that the text avoids, and the field's own word for each. The plural is avoided, too.
+const IMAGES: [(&str, &str); 7] = [
+    ("purse", "admission budget"),
+    ("guest", "request"),
+    ("cage", "sandbox, cgroup"),
+    ("desk", "worker, inference thread"),
+    ("keeper", "guard"),
+    ("doorplate", "name"),
+    ("house", "project"),
+];
+
+/// Folders of text that people read.
+const TEXTS: [&str; 8] = [
+    "src", "tests", "benches", "examples", "scripts", "docs", "deploy", "fixtures",
+];
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -749,6 +765,118 @@ fn long_files_have_a_reason() {
         }
     }
     report(&violations);
+}
+
+/// Every text of the project: its path below the root, and its lines.
+fn texts() -> Vec<(String, String)> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, files);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    let mut files = Vec::new();
+    for folder in TEXTS {
+        walk(&root().join(folder), &mut files);
+    }
+    let at_root = root().read_dir().unwrap().map(|e| e.unwrap().path());
+    files.extend(at_root.filter(|path| path.is_file()));
+    let mut texts = Vec::new();
+    for path in files {
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        if ["rs", "md", "py", "sh", "yaml", "yml", "toml", "js"].contains(&ending) {
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
+            texts.push((name.to_owned(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+    assert!(texts.len() > 300, "texts not found");
+    texts
+}
+
+/// The images of [`IMAGES`] in a line. A word that is quoted alone is data: `"guest"`.
+fn images(line: &str) -> Vec<(&'static str, &'static str)> {
+    let mut found = Vec::new();
+    for (at, word) in word_places(line) {
+        let quoted = line[..at].ends_with('"') && line[at + word.len()..].starts_with('"');
+        let word = word.to_lowercase();
+        let image = IMAGES.iter().find(|(image, _)| {
+            word.strip_prefix(image)
+                .is_some_and(|s| s.is_empty() || s == "s")
+        });
+        found.extend(image.filter(|_| !quoted));
+    }
+    found
+}
+
+/// Whether a line says "is no photo" where plain English says "is not a photo".
+fn denies_with_no(line: &str) -> bool {
+    ["is", "are", "was", "were"].iter().any(|verb| {
+        let phrase = format!(" {verb} no ");
+        line.match_indices(&phrase).any(|(at, found)| {
+            let before = line[..at].split(' ').next_back().unwrap_or("");
+            let after = &line[at + found.len()..];
+            let end = after.find(|c: char| !c.is_alphabetic());
+            let next = &after[..end.unwrap_or(after.len())];
+            // A comparison ends in "er": "is no larger than".
+            let compares = next.ends_with("er") || next == "more" || next == "less";
+            // At the start of a line, the word before is on the line above.
+            let starts = !before.contains(char::is_alphabetic);
+            let there = before.to_lowercase().ends_with("there");
+            !starts && !there && !next.is_empty() && !compares
+        })
+    })
+}
+
+/// Words of letters, with the byte at which each begins.
+fn word_places(line: &str) -> impl Iterator<Item = (usize, &str)> {
+    line.split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty())
+        .map(move |word| (word.as_ptr() as usize - line.as_ptr() as usize, word))
+}
+
+#[test]
+fn the_text_uses_plain_words() {
+    let mut violations = Vec::new();
+    for (name, text) in texts() {
+        // These lines list the words themselves.
+        if name == "tests/tidy.rs" {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let place = format!("{name}:{}", number + 1);
+            for (image, term) in images(line) {
+                violations.push(format!("{place}: `{image}`: write {term}"));
+            }
+            if denies_with_no(line) {
+                violations.push(format!("{place}: write `is not a ...`: {}", line.trim()));
+            }
+        }
+    }
+    report(&violations);
+}
+
+#[test]
+fn the_reader_of_words_sees_what_is_there() {
+    assert_eq!(images("// Guests wait.").len(), 1);
+    assert_eq!(images("a full purse, and its keeper").len(), 2);
+    assert!(images("[\"root\", \"guest\"]").is_empty());
+    assert!(images("the warehouse is in-flight").is_empty());
+    assert!(denies_with_no("this file is no photo"));
+    for fine in [
+        "there is no photo",
+        "There are no photos",
+        "it is no longer read",
+        "the file is no larger than the limit",
+        "this is not a photo",
+        "the answer is no: worse",
+        "`ENABLE=false` is `--no-gradcam`",
+    ] {
+        assert!(!denies_with_no(fine), "{fine}");
+    }
 }
 
 #[test]

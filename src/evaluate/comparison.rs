@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(of(1000, 60, 5), Verdict::Worse);
         assert!(matches!(of(193, 3, 2), Verdict::CannotTell { needed: Some(n) } if n > 193));
         assert!(matches!(of(1, 0, 0), Verdict::CannotTell { .. }));
-        // One image of which none is right does not show a loss yet.
+        // One image with a wrong answer does not show a loss yet.
         assert!(matches!(of(1, 1, 0), Verdict::CannotTell { .. }));
         assert_eq!(of(20, 20, 0), Verdict::Worse);
         assert!(Verdict::of(&table(0, 0, 0), 0.01, 0.05).is_none());

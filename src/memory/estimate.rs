@@ -4,7 +4,7 @@
 //! In: facts about the model, the photos, the process and the load ([`Facts`]). Out: for each
 //! [`Moment`] a list of named [`Term`]s, in bytes. Arena and scratch come from the engine's own plan,
 //! so they are exact. What cannot be computed (how many pages of the program are touched, how much
-//! freed memory the allocator keeps) was measured, and stands in [`Calibration`].
+//! freed memory the allocator keeps) was measured, and is in [`Calibration`].
 //!
 //! An estimate is never a measurement: `measure` and `sandbox` give those, in types of their own.
 

@@ -4,7 +4,7 @@
 //! `memory.memsw.limit_in_bytes`, `cpu.cfs_quota_us`), whichever this host has. The group is made
 //! inside this process's own group, or, if that is not allowed, in one around it. Dropping a
 //! [`Sandbox`] kills the processes that are left in it and removes it. [`remove`] does the same by
-//! the folders' names, for a guard process that outlives whoever made the sandbox.
+//! the folders' names, for a guard process that outlives the process that made the sandbox.
 //!
 //! Sources: the kernel's `cgroup-v2.rst`, `cgroup-v1/memory.rst` and `scheduler/sched-bwc.rst`.
 
@@ -56,7 +56,7 @@ pub struct Sandbox {
     v2: bool,
     /// The group with the memory controller.
     memory: PathBuf,
-    /// The group with the CPU controller: the same in version 2; `None` where there is none.
+    /// The group with the CPU controller: the same in version 2; `None` if there is none.
     cpu: Option<PathBuf>,
 }
 

@@ -165,7 +165,7 @@ fn factors(reach: &[f32], behind: &[f32], strength: f64) -> Vec<f32> {
         .collect()
 }
 
-/// The largest weight behind each input channel of `next`.
+/// The largest weight for each input channel of `next`.
 fn input_reach(next: &Node, weights: &[f32], n: usize) -> Vec<f32> {
     let mut reach = vec![0.0_f32; n];
     for_each_input(next, n, weights.len(), |at, channel| {

@@ -389,7 +389,7 @@ impl Rounded {
 /// Weights that are rounded at a time: a block stays in the first-level cache.
 const BLOCK: usize = 1024;
 
-/// Appends the nearest halves of a block, ties to even, and writes what they stand for.
+/// Appends the nearest 16-bit numbers of a block, ties to even, and writes their values as f32.
 type RoundBlock = fn(&[f32], &mut Vec<u8>, &mut [f32]);
 
 fn round_f16(block: &[f32], bytes: &mut Vec<u8>, wide: &mut [f32]) {

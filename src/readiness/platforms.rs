@@ -160,7 +160,7 @@ pub fn find(name: &str) -> Result<Platform, PlatformError> {
 }
 
 impl Platform {
-    /// A host without a profile, of which only these facts are known. It is never stale.
+    /// A host without a profile. Only these facts about it are known. It is never stale.
     #[must_use]
     pub fn own(ram_mb: f64, cpu: f64) -> Self {
         Self {

@@ -190,7 +190,7 @@ fn health_tells_a_broken_model_however_it_is_broken() {
 fn a_self_test_that_fails_keeps_it_unready() {
     let (folder, path) = imported();
     let bytes = std::fs::read(&path).unwrap();
-    // The first weights lie behind the header; the last byte of a float is its sign and exponent.
+    // The first weights follow the header; the last byte of a float has its sign and exponent.
     let header = u64::from_le_bytes(*bytes.first_chunk().unwrap());
     let mut damaged = bytes.clone();
     let start = usize::try_from(header).unwrap() + 8;

@@ -200,13 +200,13 @@ const MAX_NEEDED: f64 = 1e9;
 /// changed at the observed rates. Settled means that the loss is shown to be below the margin, or,
 /// if the observed loss is beyond it, that the candidate is shown to be worse.
 ///
-/// With `d` the observed difference and `f` the discordant fraction, non-inferiority needs
+/// `d` is the observed difference and `f` the discordant fraction. Non-inferiority needs
 /// `(z_alpha + z_power)^2 (f - d^2) / (d + margin)^2` images (Liu et al. 2002, with the variance at
-/// discordant. McNemar's test also settles a loss beyond the margin; it needs `(z_(alpha/2) f^(1/2)
-/// + z_power (f - d^2)^(1/2))^2 / d^2` images (Connor, Biometrics 43, 1987). The answer is always
-/// more
-/// than the given images. `None` if no number below 10^9 would do: the observed loss equals the
-/// margin.
+/// `d`), and at least `z_alpha^2 (1 - margin) / margin`, which [`Tost`] needs if no pair is
+/// discordant. McNemar's test also settles a loss beyond the margin. It needs
+/// `(z_(alpha/2) f^(1/2) + z_power (f - d^2)^(1/2))^2 / d^2` images (Connor, Biometrics 43, 1987).
+/// The answer is always more than the given images. `None` if no number below 10^9 would do: the
+/// observed loss equals the margin.
 #[must_use]
 pub fn images_needed(table: &PairedTable, margin: f64, alpha: f64) -> Option<u64> {
     let tost = Tost::new(table, margin, alpha)?;

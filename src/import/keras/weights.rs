@@ -4,11 +4,11 @@
 //! 1. `layers/<group>/vars/<i>` (`.keras`, `.weights.h5`), models nested as
 //!    `layers/functional/layers/...`. The group is the class in snake case with a counter over the
 //!    layers of that class in their container (`conv2d`, `conv2d_1`), or the layer's own name.
-//!    Keras up to 2.13 wrote `_layer_checkpoint_dependencies` for `layers`, in which a layer with
-//!    weights stands twice, so that it counts twice: `conv2d`, `conv2d_2`, `conv2d_4`
+//!    Keras up to 2.13 wrote `_layer_checkpoint_dependencies` for `layers`. That list has a layer with
+//!    weights twice, so the layer counts twice: `conv2d`, `conv2d_2`, `conv2d_4`
 //!    (keras-team/keras issue 18830).
 //! 2. `<layer>/<weight name>` with the names listed in attributes (`.h5`); a nested model's
-//!    weights stand in one list under the outermost model's layer: trainable ones first.
+//!    weights are in one list under the outermost model's layer: trainable ones first.
 //! 3. As 2 under `model_weights` (`.h5` with configuration).
 //!
 //! Here every convention becomes one map from a layer's path to its datasets. Weights that belong

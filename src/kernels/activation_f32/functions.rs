@@ -14,7 +14,7 @@ pub(in crate::kernels) trait Function: Copy {
     fn eval<V: Vector>(self, x: V) -> V;
 }
 
-/// Adding it rounds to an integer, which then stands in the low bits of the mantissa.
+/// Adding it rounds to an integer, which is then in the low bits of the mantissa.
 const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 
 /// Exponent bias of binary32.

@@ -291,7 +291,7 @@ impl Gemm {
             for (i, tile) in tiles.clone().enumerate() {
                 let tables = [tables[i % 2], tables[1 - i % 2], rounded];
                 // SAFETY: the caller's pointers; each table has room for a tile, and `scratch_len`
-                // counts rounded rows behind them where the tier rounds.
+                // counts rounded rows after them if the tier rounds.
                 unsafe { call.tile(tile, i == 0, &work, tables) };
             }
         }
@@ -317,7 +317,7 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// Tile `tile` of the rows by the panels of `work`. The first table holds the tile's pointers
-    /// unless this is the `first` tile; the second gets those of the next one; behind the third is
+    /// unless this is the `first` tile; the second gets those of the next one; after the third is
     /// room for rounded rows.
     ///
     /// # Safety
@@ -475,7 +475,7 @@ impl Call<'_> {
         }
     }
 
-    /// The epilogue where it is not a clamp, on rows that are still in the cache.
+    /// The epilogue if it is not a clamp, on rows that are still in the cache.
     ///
     /// # Safety
     /// Rows and channels lie in the output, were written, and belong to this task.

@@ -126,7 +126,7 @@ impl Kernel for Pool<'_> {
 }
 
 impl Pool<'_> {
-    /// `N` vectors of channels from `channel` on, of which `lanes` exist if `N` is 1.
+    /// `N` vectors of channels from `channel` on. If `N` is 1, only `lanes` channels exist.
     ///
     /// # Safety
     /// The channels exist; `V` fits the CPU.

@@ -68,7 +68,7 @@ fn redis_state(app: &App) -> Option<RedisState> {
     app.queue.as_ref().map(|queue| queue.store.state())
 }
 
-/// Counts of the shared queue, if they can be had.
+/// Counts of the shared queue, if Redis gives them.
 async fn queue_stats(app: &App) -> Option<QueueStats> {
     let (queue, info) = app.queue.as_ref().zip(app.model.inference.info())?;
     queue.stats(&info.content).await
