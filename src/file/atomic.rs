@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum AtomicError {
     /// The path has no file name (`/`, `..`).
-    #[error("`{0}` names no file")]
+    #[error("`{0}` is not the name of a file")]
     NoFileName(PathBuf),
     /// There is a folder with that name.
     #[error("`{0}` is a folder, expected the name of a file")]

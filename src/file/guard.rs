@@ -64,7 +64,7 @@ impl GuardError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read { option, .. } => Some(format!(
-                "let `{option}` name another file: what a command reads is never written over"
+                "give `{option}` another file: a command never writes over a file that it reads"
             )),
             Self::Twice { .. } => Some("give each its own name".to_owned()),
             Self::Atomic(error) => error.hint(),

@@ -350,8 +350,8 @@ fn unsupported(class: &str) -> &'static str {
              such as `Rescaling` in its place, load the weights, and save again"
         }
         "LayerNormalization" | "GroupNormalization" | "UnitNormalization" => {
-            "it takes mean and deviation from each photo anew, which no operation here does: \
-             train with BatchNormalization in its place"
+            "it computes mean and deviation from each photo, which is not supported: \
+             train with BatchNormalization instead"
         }
         _ => UNSUPPORTED,
     }

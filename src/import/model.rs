@@ -137,8 +137,8 @@ impl fmt::Display for Warning {
                 number(*high)
             ),
             Self::AssumedSoftmax => f.write_str(
-                "the model ends in raw numbers, and the file does not say what makes \
-                 probabilities of them: softmax is taken (one of the classes)",
+                "the model ends in raw numbers, and the file does not say how they \
+                 become probabilities: softmax (one of the classes) is assumed",
             ),
             Self::NoSelfTest { why } => {
                 write!(f, "the model does not answer a generated photo: {why}")

@@ -106,7 +106,7 @@ fn foreign(bytes: &[u8]) -> (&'static str, &'static str) {
             "unpack it, and import the model file inside",
         )
     } else if contains(bytes, HDF5_MAGIC) && bytes.len() < 1 << 20 {
-        ("an HDF5 file behind other bytes", GET_A_KERAS_FILE)
+        ("an HDF5 file after other bytes", GET_A_KERAS_FILE)
     } else {
         ("of an unknown format", GET_A_KERAS_FILE)
     }

@@ -53,7 +53,7 @@ impl Project {
                     &rules::ACCURACY_EVIDENCE,
                     SETTINGS_FILE,
                     line,
-                    "accuracy is asked for, and nothing says what it is",
+                    "dermal.yaml requires an accuracy, and there is no evidence of it",
                 );
             }
             return;
@@ -186,7 +186,7 @@ impl Project {
                 SETTINGS_FILE,
                 line,
                 format!(
-                    "it takes {cold:.1} s to start, {} s are given",
+                    "it takes {cold:.1} s to start, the limit is {} s",
                     start.unwrap_or(0.0)
                 ),
             );
@@ -211,7 +211,7 @@ impl Project {
                 SETTINGS_FILE,
                 line,
                 format!(
-                    "`/health` took {seconds:.1} s while {} photos were computed, {given} s are given",
+                    "`/health` took {seconds:.1} s while {} photos were computed, the limit is {given} s",
                     self.settings.concurrency
                 ),
             );

@@ -105,9 +105,9 @@ rules! {
     START_LOCALHOST Error "start-localhost": "nobody outside the machine can reach it", "bind 0.0.0.0";
     START_FIXED_PORT Error "start-fixed-port": "the platform sends requests to `$PORT`", "bind `0.0.0.0:$PORT`";
     START_PORT_ASSUMED Warning "start-port-assumed": "the platform sends requests to `$PORT`; it may find another port by itself, or fail the deployment", "leave the port out: the server reads PORT itself";
-    START_PORT_EMPTY Error "start-port-empty": "this host sets no PORT, so nothing stands in its place and the server refuses to start", "set PORT, write `${PORT:-8080}`, or leave the port out: the server then takes 8080";
+    START_PORT_EMPTY Error "start-port-empty": "this host sets no PORT, so the variable is empty and the server refuses to start", "set PORT, write `${PORT:-8080}`, or leave the port out: the server then takes 8080";
     START_PORT_UNEXPANDED Error "start-port-unexpanded": "in this form no shell replaces `$PORT`, so the server gets the text itself and refuses it", "leave `--bind` and `--port` out: the server reads PORT itself";
-    START_CONTRADICTION Error "start-contradiction": "two settings say the opposite", "keep the one that is meant";
+    START_CONTRADICTION Error "start-contradiction": "two settings say the opposite", "keep the one that you mean";
     START_LAZY Warning "start-lazy": "the first visitor waits for the model, and a broken model shows only then", "use `--preload`";
     START_GRADCAM_OFF Warning "start-gradcam-off": "dermal.yaml asks for heat maps, and the server is told not to make them", "remove `--no-gradcam`, or set `gradcam: false` in dermal.yaml";
     START_SHELL Warning "start-shell-keeps-signals": "the shell is process 1 and may not pass SIGTERM on, which cuts running requests", "use the JSON form, or put `exec` in front";
@@ -130,7 +130,7 @@ rules! {
     RENDER_UNKNOWN_KEY Error "render-unknown-key": "Render refuses the file, or ignores the setting", "correct the name";
     RENDER_TYPE Error "render-wrong-type": "Render refuses the file", "correct the value";
     RENDER_NO_SERVICE Error "render-no-web-service": "no service would answer", "add a service of `type: web`";
-    RENDER_NO_PLAN Warning "render-no-plan": "a new service without a plan is Starter: $7 a month for the same 512 MB", "write `plan: free` or the plan that is meant";
+    RENDER_NO_PLAN Warning "render-no-plan": "a new service without a plan is Starter: $7 a month for the same 512 MB", "write `plan: free` or the plan that you mean";
     RENDER_FREE_LIMIT Error "render-not-on-free": "the free plan does not have this, and Render refuses the file", "remove it, or choose a paid plan";
     RENDER_START Error "render-start-missing": "Render does not know how to build or start it", "give `buildCommand` and `startCommand`, or `runtime: docker` and a Dockerfile";
     RENDER_RUNTIME_KEYS Error "render-runtime-contradiction": "the key belongs to another runtime and has no effect", "remove it, or change `runtime`";

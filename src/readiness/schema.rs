@@ -73,7 +73,7 @@ impl Speaker {
                     self.unknown,
                     file,
                     value.line,
-                    format!("{} knows no `{path}`{near}", self.file),
+                    format!("{} has no setting `{path}`{near}", self.file),
                 );
             }
             return;

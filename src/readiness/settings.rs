@@ -356,7 +356,7 @@ fn map<'a>(value: &'a Located, of: &str, keys: &[&str]) -> Result<Entries<'a>, S
         Some((key, value)) => Err(SettingsError {
             line: value.line,
             message: format!(
-                "`{of}` knows no `{}`; {}",
+                "`{of}` has no setting `{}`; {}",
                 text::shorten(key),
                 text::suggest(key, keys)
             ),
@@ -443,7 +443,7 @@ mod tests {
             ("accuracy: {photos: ../p}", "leads out of the project"),
             (
                 "model: a\nmodell: b",
-                "line 2: `dermal.yaml` knows no `modell`; did you mean `model`?",
+                "line 2: `dermal.yaml` has no setting `modell`; did you mean `model`?",
             ),
             ("model: ../a", "line 1: `../a` leads out of the project"),
             ("model: /etc/passwd", "leads out of the project"),
@@ -462,7 +462,7 @@ mod tests {
             ),
             (
                 "platform: {ram: 512, cpu: 1}",
-                "knows no `ram`; known: ram_mb, cpu",
+                "has no setting `ram`; known: ram_mb, cpu",
             ),
             ("[]", "a map"),
             ("a: &a 1", "line 1: an anchor"),

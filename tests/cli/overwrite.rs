@@ -243,7 +243,7 @@ fn no_command_writes_over_what_it_reads() {
                         // A folder may hold any number of photos, so one file cannot take the maps.
                         ran.refuses(&["is one file, but there are several photos"]);
                     } else {
-                        ran.refuses(&["would replace", victim, "never written over"]);
+                        ran.refuses(&["would replace", victim, "never writes over"]);
                     }
                     assert_eq!(fs::read(&victim_path).unwrap(), before, "{line:?}");
                     assert_eq!(listing(files.0.path()), there, "{line:?}");

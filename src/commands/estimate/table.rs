@@ -248,7 +248,7 @@ fn proved(proof: &Proof, platform: Option<&Platform>) -> String {
         );
     }
     let given =
-        |fact: Option<Fact>| fact.map_or(String::new(), |f| format!(" ({} s are given)", f.value));
+        |fact: Option<Fact>| fact.map_or(String::new(), |f| format!(" (limit {} s)", f.value));
     if let Some(ms) = proof.health_ms {
         let given = given(platform.and_then(|p| p.health_s));
         text += &format!("health check meanwhile: {} at most{given}\n", Millis(ms));

@@ -325,7 +325,7 @@ impl DatasetError {
             Self::Csv { .. } | Self::Ragged { .. } => {
                 "put texts that contain commas or line breaks in double quotes"
             }
-            Self::ColumnTwice { .. } => "give each column a name of its own",
+            Self::ColumnTwice { .. } => "give each column its own name",
             Self::NoFile { .. } | Self::NoLabel { .. } => "complete the row, or take it out",
             Self::Duplicate { .. } => "a photo that counts twice distorts every figure: remove one",
             Self::Conflict { .. } => "decide which is right and remove the other row",

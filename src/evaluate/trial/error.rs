@@ -102,7 +102,7 @@ impl TrialError {
             Self::NothingRead => "the warnings above say why".to_owned(),
             Self::ClassesOverlap { .. } => {
                 "accuracy and its tests are for models that answer with one class; judge each \
-                 class of this one as a model of its own"
+                 class of this one as a separate model"
                     .to_owned()
             }
             Self::OtherClasses { .. } => {

@@ -122,7 +122,7 @@ pub(super) fn read(project: &Project, hosts: &mut Hosts, out: &mut Findings) {
         let what = if static_site {
             "the only service of `type: web` is a static site"
         } else {
-            "no service is of `type: web`"
+            "no service has `type: web`"
         };
         out.add(&rules::RENDER_NO_SERVICE, FILE, line, what);
     }

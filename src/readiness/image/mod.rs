@@ -335,7 +335,7 @@ impl Builder<'_> {
             "FROM" => return self.from(instruction),
             "ARG" => return self.arg(instruction),
             name if self.build.stages.is_empty() => {
-                let what = format!("`{name}` stands in front of the first FROM");
+                let what = format!("`{name}` comes before the first FROM");
                 return self.problem(&rules::DOCKER_SYNTAX, line, what);
             }
             "COPY" | "ADD" => return self.copy(instruction),

@@ -136,7 +136,7 @@ fn port(
             let (rule, what) = if text.is_empty() {
                 (
                     &rules::START_PORT_EMPTY,
-                    "PORT is not set here, and no port is left".to_owned(),
+                    "PORT is not set here, so the value has no port".to_owned(),
                 )
             } else if text.contains('$') {
                 (
