@@ -270,8 +270,8 @@ pub struct Provenance {
     /// Options of the import that shaped the artifact, as `--name value`.
     #[serde(default)]
     pub options: Vec<String>,
-    /// What the import warned about. The passes fold a model's own scaling away, so later commands
-    /// could not find out again.
+    /// The warnings of the import. The passes fold a model's own scaling away, so later commands
+    /// could not find them again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<ImportWarning>,
 }

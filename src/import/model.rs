@@ -148,7 +148,7 @@ impl fmt::Display for Warning {
 }
 
 impl Warning {
-    /// As the artifact keeps it.
+    /// The form that the artifact stores.
     fn recorded(&self) -> ImportWarning {
         ImportWarning {
             kind: self.kind().to_owned(),

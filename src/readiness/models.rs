@@ -171,7 +171,7 @@ impl Project {
                     let rule = match kind.as_str() {
                         "scaled_twice" | "not_scaled" => &rules::MODEL_SCALING,
                         "assumed_softmax" => &rules::MODEL_HEAD_ASSUMED,
-                        // Labels, preprocessing and self-test are seen in the artifact itself.
+                        // The artifact itself shows labels, preprocessing and self-test.
                         _ => continue,
                     };
                     out.add(rule, path, None, suggest::shorten_to(message, MAX_WARNING));
