@@ -308,7 +308,7 @@ fn a_proof_that_is_killed_leaves_nothing_behind() {
     let model = temporary.path().join("killed.safetensors");
     std::fs::copy(root().join("models/demo.safetensors"), &model).unwrap();
     let model = model.to_str().unwrap();
-    // Once with a group, and once where none can be made: the server must end in both cases.
+    // Once with a group, and once if none can be made: the server must end in both cases.
     for platform in [&["--platform", "render-free"][..], &[]] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dermal"))
             .args(["estimate", "--prove", "--max-pixels", "30000000", model])

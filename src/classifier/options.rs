@@ -96,7 +96,8 @@ impl Options {
     /// See [`Classifier::new`].
     ///
     /// # Errors
-    /// [`ClassifierError`] if the model cannot be run, or has no feature map where one is required.
+    /// [`ClassifierError`] if the model cannot be run, or has no feature map although one is
+    /// required.
     pub fn build(self, model: Model) -> Result<Classifier, ClassifierError> {
         let target = match &self.heat_maps {
             HeatMaps::Off => None,

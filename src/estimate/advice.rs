@@ -47,7 +47,7 @@ pub struct Choice {
     pub verdict: Verdict,
     /// Wall time of one request there.
     pub latency_ms: f64,
-    /// The known uptime; absent if the platform is always on, as far as anybody says.
+    /// The known uptime; absent if no source says that the platform is ever off.
     pub uptime_percent: Option<f64>,
     /// Whether it stops when there are no requests.
     pub sleeps: bool,

@@ -176,7 +176,7 @@ impl Program {
         (self.scratch_len + SLACK).next_multiple_of(SLACK)
     }
 
-    /// Bytes that [`Memory::new`] allocates for so many threads.
+    /// Bytes that [`Memory::new`] allocates for this many threads.
     #[must_use]
     pub fn memory_bytes(&self, threads: usize) -> usize {
         (self.memory_len + self.scratch_stride() * threads) * size_of::<f32>()

@@ -112,7 +112,7 @@ impl Sandbox {
         let bytes = bytes.to_string();
         if self.v2 {
             put(&self.memory.join("memory.max"), &bytes)?;
-            // Absent where the kernel has no swap at all.
+            // Absent if the kernel has no swap at all.
             return put_if_there(&self.memory.join("memory.swap.max"), "0");
         }
         put(&self.memory.join("memory.limit_in_bytes"), &bytes)?;

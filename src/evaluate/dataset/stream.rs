@@ -45,7 +45,7 @@ impl PreparedPhoto {
     /// The floats for the model whose [`PhotoInput`] was the `model`-th.
     ///
     /// # Panics
-    /// If there were not so many.
+    /// If there were fewer inputs.
     #[must_use]
     pub fn input(&self, model: usize) -> &[f32] {
         &self.tensors[self.of_model[model]]
