@@ -7,9 +7,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Crates of the command line and the server.
-program='anyhow|clap|tokio|axum|hyper|redis|ureq|rustls|indicatif|tracing-subscriber'
-# Crates of features.
+# Never below the command line and the server.
+program='clap|tokio|axum|hyper|redis|ureq|rustls|indicatif|tracing-subscriber'
+# Each belongs to a feature.
 features='candle-core|candle-nn|gemm|rayon|memmap2|zip|hdf5-reader|csv'
 
 crates() {

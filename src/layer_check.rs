@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use crate::engine::{Engine, EngineError, Options};
 use crate::graph::{Graph, NodeId};
+use crate::hint::{Arguments, Hint};
 use crate::quantization::Quantization;
 use crate::reference::{Reference, ReferenceError};
 
@@ -37,13 +38,25 @@ pub enum LayerCheckError {
     Reference(#[from] ReferenceError),
 }
 
-impl LayerCheckError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for LayerCheckError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Engine(error) => error.kind(),
             Self::Reference(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Engine(error) => error.hint(),
+            Self::Reference(error) => error.hint(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Engine(error) => error.arguments(),
+            Self::Reference(error) => error.arguments(),
         }
     }
 }

@@ -114,6 +114,7 @@ pub mod evaluate;
 pub mod explain;
 pub mod file;
 pub mod graph;
+pub mod hint;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod kernels;
@@ -152,4 +153,5 @@ pub mod units;
 pub use artifact::Model;
 pub use classifier::{Answer, Classifier, ClassifierError, HeatMaps};
 pub use explain::{Colormap, HeatMap, Method, Overlay, Picture};
+pub use hint::Hint;
 pub use predict::{ExtraInput, Limits, Photo, Prediction};

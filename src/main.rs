@@ -28,10 +28,9 @@ fn main() -> ExitCode {
         Ok(Outcome::Yes) => ExitCode::SUCCESS,
         Ok(Outcome::No) => ExitCode::from(NO),
         Ok(Outcome::CannotTell) => ExitCode::from(CANNOT_TELL),
-        Err(error) if commands::is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
-            report::print_failure(&causes, commands::hint(&error).as_deref());
+        Err(problem) if problem.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(problem) => {
+            report::print_failure(&problem.causes(), &problem.hint());
             ExitCode::from(NOT_DONE)
         }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
+use crate::hint::{Arguments, Hint, named};
 pub use crate::storage::ALIGNMENT;
 use crate::storage::FileBytes;
 
@@ -229,6 +230,33 @@ pub enum TensorError {
         /// The element type.
         dtype: DType,
     },
+}
+
+impl Hint for TensorError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::ByteCount { .. } => "byte_count",
+            Self::Range { .. } => "range",
+            Self::Alignment { .. } => "alignment",
+        }
+    }
+
+    fn hint(&self) -> String {
+        "the file is damaged: copy it again, or import its source again".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::ByteCount {
+                shape,
+                dtype,
+                expected,
+                got,
+            } => named!(%shape, %dtype, expected, got),
+            Self::Range { start, end, len } => named!(start, end, len),
+            Self::Alignment { offset, dtype } => named!(offset, %dtype),
+        }
+    }
 }
 
 impl Tensor {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use dermal::Hint;
 use dermal::artifact::{
     self, Head, InputKind, InputSpec, Manifest, Model, Preprocessing, Provenance,
 };

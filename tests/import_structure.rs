@@ -9,6 +9,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use dermal::Hint;
 use dermal::graph::Graph;
 use dermal::import::{ImportError, ImportOptions, Imported, Limits, import};
 use tempfile::NamedTempFile;

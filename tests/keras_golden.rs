@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use dermal::Hint;
 use dermal::engine::{Engine, Options};
 use dermal::graph::Graph;
 use dermal::graph::pass::{self, Answer};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use dermal::Hint;
 use dermal::artifact::Preprocessing;
 use dermal::predict::decode::{self, DecodeError};
 use dermal::predict::{Limits, Photo, preprocess};

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use common::repo;
+use dermal::Hint;
 use dermal::artifact::{self, Model};
 use dermal::engine::{Engine, Options};
 use dermal::explain::{Method, Score, Target, explain};

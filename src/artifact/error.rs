@@ -7,6 +7,7 @@ use super::foreign::Foreign;
 use super::header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 use crate::file::atomic::AtomicError;
 use crate::graph::GraphError;
+use crate::hint::{Arguments, Hint, named};
 use crate::tensor::{ALIGNMENT, Shape, TensorError};
 
 /// Why an artifact cannot be read or written. The caller's context names the path.
@@ -224,10 +225,8 @@ impl std::fmt::Display for ByteCount {
     }
 }
 
-impl ArtifactError {
-    /// A stable name of the variant.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ArtifactError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Io(_) => "io",
             Self::NotAFile => "not_a_file",
@@ -262,13 +261,11 @@ impl ArtifactError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> String {
         let text = match self {
-            Self::Foreign(foreign) => return Some(foreign.hint()),
+            Self::Foreign(foreign) => return foreign.hint(),
             Self::Write(error) => return error.hint(),
-            Self::Fields(error) => return Some(error.hint()),
+            Self::Fields(error) => return error.hint(),
             Self::NotAnArtifact { .. } => {
                 "weights alone do not say how to run the model; import the model file they came from \
                  with `dermal import`"
@@ -302,12 +299,68 @@ impl ArtifactError {
             Self::SoftmaxOfOne => {
                 "import the source again with `--head sigmoid` or `--head probabilities`"
             }
-            Self::ReservedName(_)
-            | Self::Inputs { .. }
-            | Self::Input { .. }
-            | Self::Head { .. }
-            | Self::NotFinite { .. } => return None,
+            Self::ReservedName(_) => {
+                "give the layer another name, save the model, and import it again"
+            }
+            Self::Inputs { .. } | Self::Input { .. } => "import the source again with this version",
+            Self::Head { .. } => {
+                "import the source again with `--head multi-sigmoid` or `--head softmax`"
+            }
+            Self::NotFinite { .. } => "the layer is damaged: train or save the model again",
         };
-        Some(text.to_owned())
+        text.to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Foreign(found) => named!(%found),
+            Self::TooShort { got } => named!(got),
+            Self::HeaderTooLarge { got } => named!(got).with("limit", &MAX_HEADER_BYTES),
+            Self::HeaderTruncated { expected, got } | Self::DataLength { expected, got } => {
+                named!(expected, got)
+            }
+            Self::NotAnArtifact { tensors } => named!(tensors),
+            Self::Version { got } => named!(got).with("expected", FORMAT_VERSION),
+            Self::MissingMetadata(key) | Self::Metadata { key, .. } => named!(key),
+            Self::TooManyNodes { got } => named!(got).with("limit", &MAX_NODES),
+            Self::UnknownOp { node, op } => named!(node, op),
+            Self::DType { tensor, dtype } => named!(tensor, dtype),
+            Self::Offsets {
+                tensor,
+                expected,
+                start,
+                end,
+            } => named!(tensor, expected, start, end),
+            Self::ByteCount {
+                tensor,
+                dtype,
+                shape,
+                expected,
+                got,
+            } => named!(tensor, dtype, %shape, %expected, got),
+            Self::Misaligned { tensor, offset } => {
+                named!(tensor, offset).with("alignment", &ALIGNMENT)
+            }
+            Self::UnreadTensor(tensor)
+            | Self::ReservedName(tensor)
+            | Self::Tensor { tensor, .. } => named!(tensor),
+            Self::Inputs { manifest, graph } => named!(manifest, graph),
+            Self::Input { input, what } => named!(input, what),
+            Self::LabelCount { expected, got, why } => named!(expected, got, why),
+            Self::Head { got } => named!(got),
+            Self::Label {
+                index,
+                label,
+                problem,
+            } => named!(index, label, problem),
+            Self::NotFinite { node } => named!(node),
+            Self::Io(_)
+            | Self::NotAFile
+            | Self::HeaderSyntax(_)
+            | Self::Graph(_)
+            | Self::Fields(_)
+            | Self::SoftmaxOfOne
+            | Self::Write(_) => named!(),
+        }
     }
 }

@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::hint::{Arguments, Hint, named};
+
 /// The recipe. Pixels start as 0..=255.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -165,10 +167,8 @@ pub enum PreprocessingError {
     },
 }
 
-impl PreprocessingError {
-    /// A stable name of the error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for PreprocessingError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::UnknownPreset { .. } => "unknown_preset",
             Self::UnknownField { .. } => "unknown_field",
@@ -179,9 +179,7 @@ impl PreprocessingError {
         }
     }
 
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
             Self::UnknownPreset { hint, .. } | Self::UnknownField { hint, .. } => hint.clone(),
             Self::Field { .. } | Self::Yaml(_) => {
@@ -194,6 +192,26 @@ impl PreprocessingError {
                 "choose another preset, or override the field with --preprocess FILE.yaml"
                     .to_owned()
             }
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::UnknownPreset { name, .. } => named!(name),
+            Self::UnknownField { field, .. } => named!(field),
+            Self::Field {
+                field,
+                expected,
+                got,
+            } => named!(field, expected, got),
+            Self::Yaml(problem) => named!(problem),
+            Self::TooLong { limit, got } => named!(limit, got),
+            Self::Input {
+                height,
+                width,
+                channels,
+                problem,
+            } => named!(height, width, channels, problem),
         }
     }
 }

@@ -326,6 +326,7 @@ fn background(value: &Located) -> Result<Option<[u8; 3]>, PreprocessingError> {
 mod tests {
     use super::*;
     use crate::artifact::{Filter, PRESETS};
+    use crate::hint::Hint;
 
     const RGB: [usize; 3] = [224, 224, 3];
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{ArtifactError, Model, embedded, load};
 
+use crate::hint::{Arguments, Hint, named};
+
 /// A file, or the demo model that is part of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
@@ -56,16 +58,16 @@ pub struct LoadError {
     pub source: ArtifactError,
 }
 
-impl LoadError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for LoadError {
+    fn kind(&self) -> &'static str {
         self.source.kind()
     }
 
-    /// What to do next, if something is known to help.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> String {
         self.source.hint()
+    }
+
+    fn arguments(&self) -> Arguments {
+        named!().text("model", &self.from).and(&self.source)
     }
 }

@@ -3,6 +3,7 @@
 use crate::artifact::{ArtifactError, LoadError};
 use crate::engine::EngineError;
 use crate::explain::ExplainError;
+use crate::hint::{Arguments, Hint};
 use crate::predict::PredictError;
 
 /// Why a model cannot be prepared to answer.
@@ -25,10 +26,8 @@ pub enum ClassifierError {
     Explain(#[from] ExplainError),
 }
 
-impl ClassifierError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ClassifierError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Load(error) => error.kind(),
             Self::Bytes(error) => error.kind(),
@@ -38,15 +37,23 @@ impl ClassifierError {
         }
     }
 
-    /// What to do next, if something is known to help.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> String {
         match self {
             Self::Load(error) => error.hint(),
             Self::Bytes(error) => error.hint(),
-            Self::Engine(_) => None,
-            Self::Predict(error) => Some(error.hint()),
-            Self::Explain(error) => Some(error.hint()),
+            Self::Engine(error) => error.hint(),
+            Self::Predict(error) => error.hint(),
+            Self::Explain(error) => error.hint(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Load(error) => error.arguments(),
+            Self::Bytes(error) => error.arguments(),
+            Self::Engine(error) => error.arguments(),
+            Self::Predict(error) => error.arguments(),
+            Self::Explain(error) => error.arguments(),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::artifact;
 use crate::engine;
 use crate::explain::{self, Method, Overlay, Score};
+use crate::hint::Hint;
 use crate::kernels::Isa;
 use crate::predict::Region;
 
@@ -136,7 +137,7 @@ fn what_cannot_be_done_is_an_error_with_a_next_step() {
     let error = Classifier::options().heat_maps(layer).embedded();
     let error = error.unwrap_err();
     assert_eq!(error.kind(), "unknown_layer");
-    assert!(error.hint().unwrap().contains("dermal inspect"));
+    assert!(error.hint().contains("dermal inspect"));
     let error = Classifier::open("no/such.safetensors").unwrap_err();
     assert_eq!(error.kind(), "io");
     assert!(error.to_string().contains("no/such.safetensors"), "{error}");

@@ -1,6 +1,6 @@
 //! `dermal bench`: how long one photo takes on this machine.
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 use serde::Serialize;
 
 use super::engine_options;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 use serde::Serialize;
 
 use crate::artifact::{FieldMapping, Model, VectorInput};

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 
+use super::CommandError;
 use super::dump;
-use super::failure;
 use crate::artifact::{self, Head, InputKind, Model};
 use crate::cli::ImportArgs;
 use crate::file::{Guard, Output};
@@ -25,10 +25,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     }
     // clap requires both unless `--list-ops` or `--dump` is given.
     let (Some(source), Some(output)) = (&args.source, &args.output) else {
-        return Err(failure(
-            "nothing to import",
-            "give SOURCE and `-o OUT.safetensors`",
-        ));
+        return Err(CommandError::NothingToImport.into());
     };
     let started = Instant::now();
     let context = || format!("cannot import `{}`", source.display());

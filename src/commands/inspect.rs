@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use super::Result;
 use serde::Serialize;
 
 use super::{layers, plan};

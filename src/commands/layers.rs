@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 use serde::Serialize;
 
 use super::engine_options;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use super::{CommandError, Result};
 use clap_complete::Shell;
 
 use crate::cli::ManArgs;
@@ -30,9 +30,10 @@ pub(super) fn run(args: &ManArgs) -> Result<()> {
     Ok(())
 }
 
-fn page(command: &clap::Command) -> Result<Vec<u8>> {
+fn page(command: &clap::Command) -> Result<Vec<u8>, CommandError> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    let rendered = clap_mangen::Man::new(command.clone()).render(&mut page);
+    rendered.map_err(CommandError::ManualPage)?;
     Ok(page)
 }
 

@@ -1,44 +1,29 @@
 //! One file for each subcommand: arguments, library calls, a report.
 //!
-//! Errors become `anyhow` here and nowhere below. [`hint`] finds what to do about one by asking
-//! the library's errors in its chain; exit codes are `main`'s.
+//! Errors become [`Problem`]s here and nowhere below: what the command was about to do, and the
+//! library's error with its next step. Exit codes are `main`'s.
 
 use std::ffi::OsString;
 
-use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches};
 use serde::Serialize;
 
-use crate::artifact::{ArtifactError, FieldMappingError, LoadError, PreprocessingError};
-use crate::classifier::ClassifierError;
 use crate::cli::{Cli, Command, EngineArgs, environment};
-use crate::compress::CompressError;
 use crate::engine;
-use crate::estimate::EstimateError;
 use crate::evaluate::dataset::{DatasetError, RowFilter};
-use crate::evaluate::metrics::MetricsError;
-use crate::evaluate::trial::TrialError;
-use crate::explain::ExplainError;
-use crate::file::GuardError;
-use crate::file::atomic::AtomicError;
-use crate::import::{ImportError, ModelError};
 use crate::kernels::{Isa, IsaError};
 use crate::memory::budget::CpuBudget;
-use crate::predict::{DecodeError, FieldError, InputError, PredictError};
-use crate::probe::ProbeError;
-use crate::prove::ProveError;
-use crate::quantize::QuantizeError;
-use crate::quantize::weights::WeightsError;
-use crate::readiness::platforms::PlatformError;
-use crate::report::{ReportError, SCHEMA_VERSION};
-use crate::serve::ServeError;
-use crate::survey::SurveyError;
-use crate::text::TextError;
+use crate::report::SCHEMA_VERSION;
+
+use error::CommandError;
+pub use problem::Problem;
+use problem::{Context, Result};
 
 mod bench;
 mod check;
 mod compare;
 mod dump;
+mod error;
 mod estimate;
 mod fields;
 mod import;
@@ -49,6 +34,7 @@ mod own_process;
 mod plan;
 mod predict;
 mod probe;
+mod problem;
 mod quantize;
 mod report_file;
 mod serve;
@@ -71,25 +57,7 @@ pub enum Outcome {
 /// This program, even if its file was replaced in the meantime.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// An error of a command itself, with the next step.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(crate) struct Failure {
-    message: String,
-    hint: String,
-}
-
-/// A [`Failure`] as an `anyhow` error.
-fn failure(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
-    Failure {
-        message: message.into(),
-        hint: hint.into(),
-    }
-    .into()
-}
-
-/// How the engine runs: as given, or else on all CPUs that this process may use, with its best
-/// kernels.
+/// How the engine is to run: as asked, or with every CPU this process may use on its best kernels.
 fn engine_options(args: &EngineArgs) -> Result<engine::Options, IsaError> {
     let isa = args.isa.as_deref();
     let threads = args.threads.map(std::num::NonZero::get);
@@ -152,7 +120,7 @@ fn command() -> clap::Command {
 /// Runs a subcommand.
 ///
 /// # Errors
-/// Any error that stops the command; [`hint`] knows the next step.
+/// Whatever stands in its way, with the next step.
 pub fn run(command: &Command) -> Result<Outcome> {
     match command {
         Command::Import(args) => import::run(args),
@@ -160,7 +128,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::Quantize(args) => return quantize::run(args),
         Command::Check(args) => return check::run(args),
         Command::Estimate(args) => return estimate::run(args),
-        Command::ProofPart(args) => estimate::run_part(&args.part),
+        Command::ProofPart(args) => estimate::run_part(&args.part).map_err(Problem::from),
         Command::Predict(args) => predict::run(args),
         Command::Probe(args) => return probe::run(args),
         Command::Inspect(args) => inspect::run(args),
@@ -171,121 +139,6 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::Man(args) => man::run(args),
     }
     .map(|()| Outcome::Yes)
-}
-
-/// Whether the reader of stdout has gone away. The command then ends quietly.
-#[must_use]
-pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| matches!(cause.downcast_ref(), Some(ReportError::Closed)))
-}
-
-/// What to do about an error: the hint of the deepest cause that has one, as it knows most. An
-/// error about a set of photos speaks for its own causes: it knows where inputs come from.
-#[must_use]
-pub fn hint(error: &anyhow::Error) -> Option<String> {
-    let mut found = None;
-    for cause in error.chain() {
-        if let Some(hint) = hint_of(cause) {
-            found = Some(hint);
-        }
-        if cause.is::<DatasetError>() {
-            break;
-        }
-    }
-    found
-}
-
-fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(error) = cause.downcast_ref::<Failure>() {
-        return Some(error.hint.clone());
-    }
-    if let Some(error) = cause.downcast_ref::<ArtifactError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<AtomicError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<GuardError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<ModelError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<ImportError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<PreprocessingError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<PredictError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<DecodeError>() {
-        return Some(error.hint().to_owned());
-    }
-    if let Some(error) = cause.downcast_ref::<InputError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<FieldError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<FieldMappingError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<TextError>() {
-        return Some(error.hint().to_owned());
-    }
-    if let Some(error) = cause.downcast_ref::<DatasetError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<MetricsError>() {
-        return Some(error.hint().to_owned());
-    }
-    if let Some(error) = cause.downcast_ref::<SurveyError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<ProveError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<EstimateError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<TrialError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<CompressError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<QuantizeError>() {
-        return Some(error.hint().to_owned());
-    }
-    if let Some(error) = cause.downcast_ref::<WeightsError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<ProbeError>() {
-        return Some(error.hint().to_owned());
-    }
-    if let Some(error) = cause.downcast_ref::<ServeError>() {
-        return Some(error.hint().to_owned());
-    }
-    if let Some(error) = cause.downcast_ref::<PlatformError>() {
-        return Some(error.hint());
-    }
-    if cause.is::<IsaError>() {
-        return Some(
-            "leave `--isa` out: the program then chooses the best that this CPU has".to_owned(),
-        );
-    }
-    if let Some(error) = cause.downcast_ref::<LoadError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<ClassifierError>() {
-        return error.hint();
-    }
-    let error = cause.downcast_ref::<ExplainError>()?;
-    Some(error.hint())
 }
 
 #[cfg(test)]

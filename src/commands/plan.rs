@@ -1,6 +1,6 @@
 //! `dermal inspect --plan`: where each value lies in the arena, and for how long.
 
-use anyhow::Result;
+use super::Result;
 use serde::Serialize;
 
 use crate::artifact::Model;

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 use serde::Serialize;
 
-use super::{Outcome, failure};
+use super::{CommandError, Outcome};
 use crate::cli::ProbeArgs;
 use crate::predict::{Limits, decode};
 use crate::probe::{self, Facts, Finding, ProbeError, ProbeOptions};
@@ -85,10 +85,10 @@ fn read_photos(folder: &Path) -> Result<Vec<Vec<u8>>> {
         }
     }
     if paths.is_empty() {
-        return Err(failure(
-            format!("folder `{}` has no photos", folder.display()),
-            format!("photos end in .{}", decode::PHOTO_EXTENSIONS.join(", .")),
-        ));
+        return Err(CommandError::EmptyFolder {
+            folder: folder.to_owned(),
+        }
+        .into());
     }
     paths.sort();
     paths.truncate(MAX_PHOTOS);
@@ -100,8 +100,8 @@ fn read_photos(folder: &Path) -> Result<Vec<Vec<u8>>> {
     paths.iter().map(read).collect()
 }
 
-/// Coloured squares as a JPEG file, which a server can decode and classify.
-fn generated_photo() -> Result<Vec<u8>> {
+/// Coloured squares as a JPEG file: something that a server can decode and classify.
+fn generated_photo() -> Result<Vec<u8>, CommandError> {
     let [width, height] = GENERATED;
     let picture = image::RgbImage::from_fn(width, height, |x, y| {
         let step = |n: u32, by: u32| (n / 32 * by % 200 + 28).to_le_bytes()[0];
@@ -110,6 +110,6 @@ fn generated_photo() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 90)
         .encode_image(&picture)
-        .context("cannot generate a photo")?;
+        .map_err(CommandError::GeneratedPhoto)?;
     Ok(bytes)
 }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 
-use super::failure;
+use super::CommandError;
 use crate::file::{Guard, Output};
 use crate::report::document::{Document, Form};
 
@@ -19,10 +19,10 @@ impl ReportFile {
     /// written, and a file that the command reads.
     pub(super) fn new(path: &Path, guard: &mut Guard) -> Result<Self> {
         let Some(form) = Form::of(path) else {
-            return Err(failure(
-                format!("cannot tell the format of the report `{}`", path.display()),
-                "end its name in `.html` or `.md`",
-            ));
+            return Err(CommandError::NoReportForm {
+                path: path.to_owned(),
+            }
+            .into());
         };
         let output = guard
             .writes("--report", path)

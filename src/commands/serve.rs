@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 
-use super::{engine_options, failure, service};
+use super::{CommandError, engine_options, service};
 use crate::cli::ServeArgs;
 use crate::serve::{self, DEFAULT_JOBS, ModelConfig, ServeError, ServerConfig};
 
@@ -89,19 +89,15 @@ fn keys(args: &ServeArgs) -> Result<Vec<String>> {
     if let Some(path) = &args.api_keys_file {
         let found = keys_in(path)?;
         if found.is_empty() {
-            return Err(failure(
-                format!("`{}` has no keys", path.display()),
-                "write one key a line, or leave `--api-keys-file` out",
-            ));
+            return Err(CommandError::NoKeys { path: path.clone() }.into());
         }
         keys.extend(found);
     }
     match keys.iter().find(|key| key.chars().count() < MIN_KEY_CHARS) {
-        // The message does not repeat the key: it may end up in a log.
-        Some(_) => Err(failure(
-            format!("an API key has fewer than {MIN_KEY_CHARS} characters"),
-            "make one with `openssl rand -hex 16`",
-        )),
+        Some(_) => Err(CommandError::ShortKey {
+            least: MIN_KEY_CHARS,
+        }
+        .into()),
         None => Ok(keys),
     }
 }
@@ -112,10 +108,10 @@ fn keys_in(path: &Path) -> Result<Vec<String>> {
         source,
     };
     if path.metadata().map_err(unreadable)?.len() > MAX_KEYS_BYTES {
-        return Err(failure(
-            format!("`{}` is too long for a file with keys", path.display()),
-            "write one key a line",
-        ));
+        return Err(CommandError::KeysTooLong {
+            path: path.to_owned(),
+        }
+        .into());
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let lines = text.lines().map(str::trim);

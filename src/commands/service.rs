@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 
 use crate::cli::{LogFormat, LogLevel};
 use crate::memory::limit::memory_limit_bytes;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 
 use super::{engine_options, service};
 use crate::cli::WorkerArgs;

@@ -6,6 +6,7 @@ use crate::engine::EngineError;
 use crate::evaluate::dataset::DatasetError;
 use crate::evaluate::pass::PassError;
 use crate::graph::GraphError;
+use crate::hint::{Arguments, Hint, named};
 use crate::predict::PredictError;
 use crate::quantize::QuantizeError;
 use crate::quantize::weights::WeightsError;
@@ -105,10 +106,8 @@ fn list(parts: &[(&'static str, u64)]) -> String {
     list.join(", ")
 }
 
-impl CompressError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for CompressError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::AlreadyInt8 => "already_int8",
             Self::HalfWeights => "half_weights",
@@ -127,9 +126,7 @@ impl CompressError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
             Self::AlreadyInt8 => {
                 "quantize the f32 file it was made from; `dermal inspect` shows its origin"
@@ -152,12 +149,37 @@ impl CompressError {
                 Bytes(*needed_bytes)
             ),
             Self::Rows(error) => error.hint(),
-            Self::Pass(error) => error.hint().to_owned(),
-            Self::Photo { source, .. } => source.hint().to_owned(),
-            Self::Quantize(error) => error.hint().to_owned(),
+            Self::Pass(error) => error.hint(),
+            Self::Photo { source, .. } => source.hint(),
+            Self::Quantize(error) => error.hint(),
             Self::Weights(error) => error.hint(),
             Self::Model(error) => error.hint(),
-            Self::Engine(_) => "import the model again with this version".to_owned(),
+            Self::Engine(error) => error.hint(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::NoLabel { photo } => named!(photo),
+            Self::UnknownLayer { name, .. } | Self::LayerWithoutWeights { name, .. } => {
+                named!(name)
+            }
+            Self::Memory {
+                needed_bytes,
+                allowed_bytes,
+                parts,
+                decode_bytes,
+            } => parts.iter().fold(
+                named!(needed_bytes, allowed_bytes, decode_bytes),
+                |made, (what, bytes)| made.with(what, bytes),
+            ),
+            Self::Rows(error) => error.arguments(),
+            Self::Pass(error) => error.arguments(),
+            Self::Photo { photo, source } => named!(photo).and(source),
+            Self::Quantize(error) => error.arguments(),
+            Self::Weights(error) => error.arguments(),
+            Self::Model(error) => error.arguments(),
+            Self::AlreadyInt8 | Self::HalfWeights | Self::NoPhotos | Self::Engine(_) => named!(),
         }
     }
 }

@@ -191,6 +191,7 @@ fn made_from(base: &Model, graph: crate::graph::Graph, record: QuantizationRecor
 mod tests {
     use super::*;
     use crate::artifact;
+    use crate::hint::Hint;
 
     #[test]
     fn weights_are_rounded_once() {

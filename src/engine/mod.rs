@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::graph::{Graph, NodeId};
+use crate::hint::{Arguments, BUG, Hint, named};
 use crate::kernels::{Isa, Memory, Program, ProgramError, SLACK, Threads, ThreadsError};
 use crate::quantization::Quantization;
 
@@ -87,14 +88,28 @@ pub enum EngineError {
     },
 }
 
-impl EngineError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for EngineError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Lower { .. } => "lower",
             Self::Program { .. } => "program",
             Self::Threads { .. } => "threads",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Lower { source, .. } => source.hint(),
+            Self::Program { .. } => BUG.to_owned(),
+            Self::Threads { source, .. } => source.hint(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Lower { node, op, .. } => named!(node, op),
+            Self::Program { node, .. } => named!(node),
+            Self::Threads { threads, .. } => named!(threads),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::classifier::ClassifierError;
 use crate::engine::EngineError;
 use crate::explain::ExplainError;
 use crate::graph::GraphError;
+use crate::hint::{Arguments, Hint, named};
 use crate::predict::PredictError;
 use crate::readiness::platforms::PlatformError;
 
@@ -44,10 +45,8 @@ pub enum EstimateError {
     Platforms(#[from] PlatformError),
 }
 
-impl EstimateError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for EstimateError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Load(error) => error.kind(),
             Self::ImageSize { .. } => "image_size_fixed",
@@ -60,20 +59,30 @@ impl EstimateError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> String {
         match self {
             Self::Load(error) => error.hint(),
             Self::ImageSize { .. } => {
-                Some("its layers fix the size; train it for a smaller one".to_owned())
+                "its layers fix the size; train it for a smaller one".to_owned()
             }
-            Self::Engine(_) => Some("import the model again with this version".to_owned()),
-            Self::Predict(error) => Some(error.hint()),
+            Self::Engine(error) => error.hint(),
+            Self::Predict(error) => error.hint(),
             Self::Classifier(error) => error.hint(),
-            Self::Explain(error) => Some(error.hint()),
-            Self::Photo(_) => Some("give a smaller `--max-pixels`".to_owned()),
-            Self::Platforms(error) => Some(error.hint()),
+            Self::Explain(error) => error.hint(),
+            Self::Photo(_) => "give a smaller `--max-pixels`".to_owned(),
+            Self::Platforms(error) => error.hint(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Load(error) => error.arguments(),
+            Self::ImageSize { height, width, .. } => named!(height, width),
+            Self::Predict(error) => error.arguments(),
+            Self::Classifier(error) => error.arguments(),
+            Self::Explain(error) => error.arguments(),
+            Self::Platforms(error) => error.arguments(),
+            Self::Engine(_) | Self::Photo(_) => named!(),
         }
     }
 }

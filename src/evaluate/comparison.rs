@@ -494,6 +494,7 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::Hint;
 
     fn table(n: u64, right_to_wrong: u64, wrong_to_right: u64) -> PairedTable {
         PairedTable {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::dataset::{Dataset, PhotoStream, PreparedPhoto, StreamOptions};
+use crate::hint::{Arguments, Hint, named};
 use crate::predict::PhotoInput;
 
 /// What a long piece of work reports while it runs.
@@ -56,22 +57,30 @@ pub enum PassError {
     },
 }
 
-impl PassError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for PassError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Threads(_) => "no_threads",
             Self::Unreadable { .. } => "photo_unreadable",
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
+    fn hint(&self) -> String {
         match self {
             Self::Threads(_) => "use fewer threads with `--threads`, or end other programs",
             Self::Unreadable { .. } => "repair or remove it, or allow some with `--max-bad N`",
+        }
+        .to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Unreadable {
+                photo,
+                count,
+                allowed,
+            } => named!(photo, count, allowed),
+            Self::Threads(_) => named!(),
         }
     }
 }

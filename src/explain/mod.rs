@@ -17,6 +17,7 @@ use std::borrow::Cow;
 
 use self::closed::Obstacle;
 use crate::graph::{ExposeError, NodeId, WeightError};
+use crate::hint::{Arguments, BUG, Hint, named};
 use crate::reference::{self, ReferenceError};
 
 mod closed;
@@ -125,10 +126,8 @@ fn nearest_names(names: &[String]) -> String {
     }
 }
 
-impl ExplainError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ExplainError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::UnknownLayer { .. } => "unknown_layer",
             Self::AmbiguousLayer { .. } => "ambiguous_layer",
@@ -143,9 +142,7 @@ impl ExplainError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         let text = match self {
             Self::UnknownClass { classes, .. } => {
                 return format!("its classes are {}", classes.join(", "));
@@ -164,11 +161,28 @@ impl ExplainError {
                 "choose `eigencam`, or a layer that is followed only by a global mean and dense \
                  layers; or build with the feature `gradients`"
             }
-            Self::Weight(_) | Self::Reference(_) => {
-                "this is a bug: please report the model's layers (`dermal inspect --layers`)"
-            }
+            Self::Weight(_) | Self::Reference(_) => BUG,
         };
         text.to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::UnknownLayer { name, nearest } => named!(name, nearest),
+            Self::AmbiguousLayer { name, found } => named!(name, found),
+            Self::NotSpatial { name, shape } => named!(name, %shape),
+            Self::NotUpstream(layer) => named!(layer),
+            Self::Expose { name, .. } => named!(name),
+            Self::Class { class, classes } => named!(class, classes),
+            Self::UnknownClass { name, classes } => named!(name, classes),
+            Self::NoGradient {
+                method,
+                layer,
+                node,
+                op,
+            } => named!(method, layer, node, op),
+            Self::NoMap | Self::Weight(_) | Self::Reference(_) => named!(),
+        }
     }
 }
 

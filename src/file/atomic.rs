@@ -9,7 +9,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Why a file was not written. The target has not changed.
+use crate::hint::{Arguments, Hint, named};
+
+/// Why a file was not written. The target is as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum AtomicError {
     /// The path has no file name (`/`, `..`).
@@ -37,10 +39,8 @@ pub enum AtomicError {
     },
 }
 
-impl AtomicError {
-    /// A stable name of the variant.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for AtomicError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::NoFileName(_) => "no_file_name",
             Self::IsFolder(_) => "is_folder",
@@ -51,23 +51,32 @@ impl AtomicError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> String {
         match self {
-            Self::NoFileName(_) | Self::IsFolder(_) => Some("add a file name to the path".into()),
-            Self::NotRegular(_) => Some("give the name of an ordinary file".into()),
-            Self::NoFolder(path) => Some(format!("create it with `mkdir -p {}`", path.display())),
-            Self::Busy(_) => Some("wait for it, or choose another name".into()),
+            Self::NoFileName(_) | Self::IsFolder(_) => "add a file name to the path".to_owned(),
+            Self::NotRegular(_) => "give the name of an ordinary file".to_owned(),
+            Self::NoFolder(path) => format!("create it with `mkdir -p {}`", path.display()),
+            Self::Busy(_) => "wait for it, or choose another name".to_owned(),
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    Some("choose a folder that you may write to".into())
+                    "choose a folder that you may write to".to_owned()
                 }
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Some("free some space; nothing was left behind".into())
+                    "free some space; nothing was left behind".to_owned()
                 }
-                _ => Some("choose another folder".into()),
+                _ => "choose another folder".to_owned(),
             },
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::NoFileName(path)
+            | Self::IsFolder(path)
+            | Self::NotRegular(path)
+            | Self::NoFolder(path)
+            | Self::Busy(path)
+            | Self::Io { path, .. } => named!(path),
         }
     }
 }

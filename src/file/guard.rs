@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use super::atomic::{self, AtomicError};
 
+use crate::hint::{Arguments, Hint, named};
+
 /// Why a path cannot be written to.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
@@ -48,10 +50,8 @@ pub enum GuardError {
     Atomic(#[from] AtomicError),
 }
 
-impl GuardError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for GuardError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Read { .. } => "output_is_input",
             Self::Twice { .. } => "output_twice",
@@ -59,15 +59,30 @@ impl GuardError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> String {
         match self {
-            Self::Read { option, .. } => Some(format!(
-                "give `{option}` another file: a command never writes over a file that it reads"
-            )),
-            Self::Twice { .. } => Some("give each its own name".to_owned()),
+            Self::Read { option, .. } => format!(
+                "let `{option}` name another file: what a command reads is never written over"
+            ),
+            Self::Twice { .. } => "give each its own name".to_owned(),
             Self::Atomic(error) => error.hint(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Read {
+                output,
+                option,
+                what,
+                input,
+            } => named!(output, option, what, input),
+            Self::Twice {
+                output,
+                first,
+                second,
+            } => named!(output, first, second),
+            Self::Atomic(error) => error.arguments(),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, GraphError, Node, NodeId, Op, Stage,
 };
 use crate::activation::Activation;
+use crate::hint::{Arguments, Hint, named};
 use crate::tensor::Tensor;
 
 /// Why a layer inside a fused node cannot be read.
@@ -33,8 +34,37 @@ pub enum ExposeError {
     Graph(#[from] GraphError),
 }
 
-/// Rewrites `graph` so that the value at `stage` of node `id` becomes a separate node, and returns
-/// that node. The other values, the output and all names do not change.
+impl Hint for ExposeError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Zero { .. } => "folded_zero",
+            Self::MissingTensor(_) => "missing_tensor",
+            Self::Quantized(_) => "layer_quantized",
+            Self::Graph(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Zero { .. } | Self::MissingTensor(_) | Self::Quantized(_) => {
+                "choose the layer after it".to_owned()
+            }
+            Self::Graph(error) => error.hint(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Zero { scale, channel } => named!(scale, channel),
+            Self::MissingTensor(tensor) => named!(tensor),
+            Self::Quantized(node) => named!(node),
+            Self::Graph(error) => error.arguments(),
+        }
+    }
+}
+
+/// Rewrites `graph` so that the value at `stage` of node `id` is a node of its own; returns that
+/// node. The other values, the output and all names stay as they were.
 ///
 /// # Errors
 /// [`ExposeError`] if the value cannot be recovered.

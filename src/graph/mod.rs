@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hint::{Arguments, Hint, named};
 use crate::quantization::Quantization;
 use crate::tensor::{Shape, Tensor};
 
@@ -179,6 +180,44 @@ pub enum GraphError {
         /// Number of nodes.
         len: usize,
     },
+}
+
+impl Hint for GraphError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Shape { source, .. } => source.kind(),
+            Self::Storage { source, .. } => source.kind(),
+            Self::DuplicateName(_) => "duplicate_name",
+            Self::Order { .. } => "node_order",
+            Self::StoredShape { .. } => "stored_shape",
+            Self::Empty => "empty_graph",
+            Self::Output { .. } => "output_index",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Storage { source, .. } => source.hint(),
+            _ => "check that the model loads in the program that made it, and save it again"
+                .to_owned(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Shape { node, op, source } => named!(node, op).and(source),
+            Self::Storage { node, op, source } => named!(node, op).and(source),
+            Self::DuplicateName(node) => named!(node),
+            Self::Order { node, input } => named!(node, input),
+            Self::StoredShape {
+                node,
+                expected,
+                got,
+            } => named!(node, %expected, %got),
+            Self::Output { output, len } => named!(output, len),
+            Self::Empty => named!(),
+        }
+    }
 }
 
 impl Graph {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::op::{Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, Op, Window};
+use crate::hint::{Arguments, Hint, named};
 use crate::tensor::{PANEL, Shape, Tensor};
 
 /// Largest number of elements of a value: 2^28 floats are 1 GiB, four times the largest activation
@@ -60,6 +61,46 @@ pub enum ShapeError {
     /// The result would be empty or enormous.
     #[error("a value of shape {0} is empty or too large (limit {MAX_ELEMENTS} elements)")]
     Size(Shape),
+}
+
+impl Hint for ShapeError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Arity { .. } => "input_count",
+            Self::NotImage(_) => "not_image",
+            Self::Window { .. } => "window",
+            Self::MissingTensor(_) => "missing_tensor",
+            Self::TensorShape { .. } => "tensor_shape",
+            Self::Mismatch(..) => "mismatch",
+            Self::Attribute { .. } => "attribute",
+            Self::Size(_) => "value_size",
+        }
+    }
+
+    fn hint(&self) -> String {
+        "check that the model loads in the program that made it, and save it again".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Arity { expected, got } => named!(expected, got),
+            Self::NotImage(shape) => named!(%shape),
+            Self::Window {
+                kernel,
+                dilations,
+                input,
+            } => named!(kernel, dilations, %input),
+            Self::MissingTensor(tensor) => named!(tensor),
+            Self::TensorShape {
+                name,
+                expected,
+                got,
+            } => named!(name, %expected, %got),
+            Self::Mismatch(first, second) => named!(%first, %second),
+            Self::Attribute { what, input } => named!(what, %input),
+            Self::Size(shape) => named!(%shape).with("limit", &MAX_ELEMENTS),
+        }
+    }
 }
 
 pub(super) fn check_size(shape: &Shape) -> Result<(), ShapeError> {

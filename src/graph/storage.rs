@@ -4,6 +4,7 @@
 //! are bytes, real numbers if they are f32. `Quantize` and `Dequantize` nodes stand between.
 
 use super::{BinaryOp, Graph, KernelLayout, Node, Op};
+use crate::hint::{Arguments, Hint, named};
 use crate::quantization::Quantization;
 use crate::tensor::DType;
 
@@ -37,6 +38,37 @@ pub enum StorageError {
         /// The type of the tensor.
         got: DType,
     },
+}
+
+impl Hint for StorageError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Scale(_) => "bad_scale",
+            Self::NotQuantized(_) => "not_quantized",
+            Self::Quantized(_) => "quantized",
+            Self::Changed { .. } => "quantization_changed",
+            Self::Tensor { .. } => "tensor_dtype",
+        }
+    }
+
+    fn hint(&self) -> String {
+        "the file is damaged, or another program wrote it: quantize the f32 file again".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Scale(scale) => named!(scale),
+            Self::NotQuantized(what) | Self::Quantized(what) => named!(what),
+            Self::Changed { expected, got } => named!()
+                .text("expected", &format_args!("{expected:?}"))
+                .text("got", &format_args!("{got:?}")),
+            Self::Tensor {
+                tensor,
+                expected,
+                got,
+            } => named!(tensor, expected, %got),
+        }
+    }
 }
 
 pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), StorageError> {

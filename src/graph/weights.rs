@@ -4,6 +4,7 @@
 //! f32 in the plain layouts. For code that analyses weights; kernels read them as they are stored.
 
 use super::{Graph, Kernel, KernelLayout, Node};
+use crate::hint::{Arguments, Hint, named};
 use crate::panel;
 use crate::tensor::{DType, Tensor};
 
@@ -15,6 +16,21 @@ pub struct WeightError {
     pub node: String,
     /// The tensor's key.
     pub key: String,
+}
+
+impl Hint for WeightError {
+    fn kind(&self) -> &'static str {
+        "weight"
+    }
+
+    fn hint(&self) -> String {
+        "the file is damaged: copy it again, or import its source again".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        let Self { node, key } = self;
+        named!(node, key)
+    }
 }
 
 /// A kernel in its plain layout, and the bias for it.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::graph::GraphError;
+use crate::hint::{Arguments, Hint, named};
 use crate::tensor::Shape;
 use crate::text::{nearest, shorten};
 
@@ -27,7 +28,13 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// A mistake at this place.
+    /// For an error about it.
+    fn arguments(&self) -> Arguments {
+        let Self { what, name, class } = self;
+        named!(what, name, class)
+    }
+
+    /// What is wrong at this place.
     pub(super) fn invalid(&self, message: impl Into<String>) -> ImportError {
         invalid(&self.to_string(), message.into())
     }
@@ -261,10 +268,8 @@ impl fmt::Display for OutputNames<'_> {
     }
 }
 
-impl ImportError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ImportError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Io { .. } => "io",
             Self::Format { .. } => "format",
@@ -287,15 +292,12 @@ impl ImportError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         let fixed = match self {
             Self::Format { hint, .. } => hint,
             Self::Outputs { outputs } => return choose(outputs),
             Self::NoSuchOutput { asked, outputs } => {
-                let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
-                return match nearest(asked, &names) {
+                return match nearest(asked, &names(outputs)) {
                     Some(near) => format!("did you mean `{near}`? {}", choose(outputs)),
                     None => choose(outputs),
                 };
@@ -337,6 +339,69 @@ impl ImportError {
         };
         fixed.to_owned()
     }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Io { path, .. } | Self::NeedsConfig { path } | Self::ConfigTwice { path } => {
+                named!(path)
+            }
+            Self::Format { path, found, .. } => named!(path, found),
+            Self::TooLarge { what, got, limit } => named!(what, got, limit),
+            Self::Archive { place, message }
+            | Self::Hdf5 { place, message }
+            | Self::Config { place, message } => named!(place, message),
+            Self::UnsupportedLayer { place } | Self::Graph { place, .. } => place.arguments(),
+            Self::UnsupportedValue {
+                place,
+                attribute,
+                value,
+                expected,
+            } => place
+                .arguments()
+                .with("attribute", attribute)
+                .with("value", value)
+                .with("expected", expected),
+            Self::Quantized { place, form } => place.arguments().with("form", form),
+            Self::MissingWeights {
+                place,
+                weight,
+                looked_for,
+            } => place
+                .arguments()
+                .with("weight", weight)
+                .with("looked_for", looked_for),
+            Self::WeightShape {
+                place,
+                weight,
+                expected,
+                got,
+            } => place
+                .arguments()
+                .with("weight", weight)
+                .text("expected", expected)
+                .text("got", got),
+            Self::NotFinite {
+                place,
+                weight,
+                index,
+                value,
+            } => place
+                .arguments()
+                .with("weight", weight)
+                .with("index", index)
+                .with("value", value),
+            Self::UnusedWeights { weight } => named!(weight),
+            Self::InputSize {
+                input,
+                shape,
+                message,
+            } => named!(input, shape, message),
+            Self::Outputs { outputs } => named!()
+                .with("count", &outputs.len())
+                .with("outputs", &names(outputs)),
+            Self::NoSuchOutput { asked, outputs } => named!(asked).with("outputs", &names(outputs)),
+        }
+    }
 }
 
 const UNSUPPORTED: &str = "`dermal import --list-ops` shows what is supported; custom code is \
@@ -359,6 +424,10 @@ fn unsupported(class: &str) -> &'static str {
 
 /// Most outputs that a hint lists; a model rarely has more than three.
 const LISTED: usize = 12;
+
+fn names(outputs: &[OutputChoice]) -> Vec<&str> {
+    outputs.iter().map(|output| output.name.as_str()).collect()
+}
 
 fn choose(outputs: &[OutputChoice]) -> String {
     let mut listed: Vec<String> = outputs

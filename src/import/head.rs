@@ -18,6 +18,7 @@ use super::facts::{Loss, LossKind};
 use crate::artifact::Head;
 use crate::graph::pass::{self, Answer};
 use crate::graph::{Graph, GraphError, Node, Op, Range};
+use crate::hint::{Arguments, Hint, named};
 use crate::tensor::{Tensor, TensorError};
 
 /// How the head was determined.
@@ -93,10 +94,8 @@ pub enum HeadError {
     Tensor(#[from] TensorError),
 }
 
-impl HeadError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for HeadError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::SoftmaxOfOne { .. } => "softmax_of_one",
             Self::Unknown { .. } => "head_unknown",
@@ -106,9 +105,7 @@ impl HeadError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
             Self::SoftmaxOfOne { in_graph: true } => {
                 "such a model has learned nothing: train it with `Dense(1, activation=\"sigmoid\")`, \
@@ -130,6 +127,21 @@ impl HeadError {
                 format!("leave `--head` out, or give `--head {fits}`")
             }
             Self::Graph(_) | Self::Tensor(_) => "check that the file loads in Keras".into(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::SoftmaxOfOne { in_graph } => named!(in_graph),
+            Self::Unknown {
+                last,
+                outputs,
+                because,
+                ..
+            } => named!(last, outputs, because),
+            Self::OneOutput { head, got } => named!(head, got),
+            Self::Contradiction { found, asked, fits } => named!(found, asked, fits),
+            Self::Graph(_) | Self::Tensor(_) => named!(),
         }
     }
 }

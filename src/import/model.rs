@@ -19,6 +19,7 @@ use crate::artifact::{
 };
 use crate::file;
 use crate::graph::{Graph, GraphError, Node, pass};
+use crate::hint::{Arguments, Hint, named};
 use crate::predict::PredictError;
 use crate::predict::selftest::{self, RecordError};
 use crate::text::{self, MAX_SETTINGS_BYTES, TextError};
@@ -265,10 +266,8 @@ pub enum ModelError {
     NotProbability(PredictError),
 }
 
-impl ModelError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ModelError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Import(error) => error.kind(),
             Self::Graph(_) => "graph",
@@ -284,16 +283,14 @@ impl ModelError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
+    fn hint(&self) -> String {
+        match self {
             Self::Import(error) => error.hint(),
             Self::Graph(_) => "check that the file loads in Keras".to_owned(),
             Self::Head(error) => error.hint(),
-            Self::Labels(error) => error.hint().to_owned(),
+            Self::Labels(error) => error.hint(),
             Self::File(..) => "check the path and its permissions".to_owned(),
-            Self::Text(error) => error.hint().to_owned(),
+            Self::Text(error) => error.hint(),
             Self::NoFile { hint, .. } => (*hint).to_owned(),
             Self::Preprocessing { source, .. } => source.hint(),
             Self::Fields { source, .. } => source.hint(),
@@ -303,7 +300,23 @@ impl ModelError {
                  `multi-sigmoid`, as the training code does"
                     .to_owned()
             }
-        })
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Import(error) => error.arguments(),
+            Self::Head(error) => error.arguments(),
+            Self::Labels(error) => error.arguments(),
+            Self::File(message, _) => named!(message),
+            Self::Text(error) => error.arguments(),
+            Self::NoFile { path, .. } => named!(path),
+            Self::Preprocessing { recipe, source } => named!(recipe).and(source),
+            Self::Fields { path, source } => named!(path).and(source),
+            Self::Inputs { problem, .. } => named!(problem),
+            Self::NotProbability(error) => error.arguments(),
+            Self::Graph(_) => named!(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why an operation cannot be prepared.
 
+use crate::hint::{Arguments, Hint, named};
 use crate::tensor::{DType, Shape};
 
 /// Why an operation cannot be prepared.
@@ -37,14 +38,32 @@ pub enum KernelError {
     },
 }
 
-impl KernelError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for KernelError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::TensorShape { .. } => "tensor_shape",
             Self::TensorDType { .. } => "tensor_dtype",
             Self::Geometry { .. } => "geometry",
+        }
+    }
+
+    fn hint(&self) -> String {
+        "import the model again with this version".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::TensorShape {
+                what,
+                expected,
+                got,
+            } => named!(what, %expected, %got),
+            Self::TensorDType {
+                what,
+                expected,
+                got,
+            } => named!(what, %expected, %got),
+            Self::Geometry { what, got, rule } => named!(what, got, rule),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::hint::{Arguments, Hint, named};
+
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512, Avx512Bf16, Avx512Vnni};
 
@@ -34,6 +36,26 @@ pub enum IsaError {
     /// The CPU lacks it.
     #[error("this CPU has no `{0}`; it has {1}")]
     Missing(String, String),
+}
+
+impl Hint for IsaError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "unknown_isa",
+            Self::Missing(..) => "isa_not_available",
+        }
+    }
+
+    fn hint(&self) -> String {
+        "leave `--isa` out: the best that this CPU has is chosen".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Unknown(name) => named!(name),
+            Self::Missing(name, available) => named!(name, available),
+        }
+    }
 }
 
 impl Isa {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{PreparedOp, Threads};
+use crate::hint::{Arguments, BUG, Hint, named};
 use crate::tensor::AlignedF32;
 
 /// Floats after every operand that kernels may read (and ignore): one register.
@@ -70,7 +71,44 @@ pub enum ProgramError {
     },
 }
 
-/// One operation, and the places of its operands in memory.
+impl Hint for ProgramError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Arity { .. } => "input_count",
+            Self::TooManyInputs { .. } => "too_many_inputs",
+            Self::Bounds { .. } => "bounds",
+            Self::Overlap { .. } => "overlap",
+        }
+    }
+
+    fn hint(&self) -> String {
+        BUG.to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Arity {
+                kernel,
+                expected,
+                got,
+            } => named!(kernel, expected, got),
+            Self::TooManyInputs { kernel, got } => named!(kernel, got).with("limit", &MAX_INPUTS),
+            Self::Bounds {
+                kernel,
+                start,
+                end,
+                len,
+            } => named!(kernel, start, end, len),
+            Self::Overlap {
+                kernel,
+                output,
+                input,
+            } => named!(kernel, output, input),
+        }
+    }
+}
+
+/// One operation on places in memory.
 struct Call {
     op: Box<dyn PreparedOp>,
     inputs: Vec<usize>,

@@ -3,6 +3,8 @@
 //! With the feature `threads` (on by default) they are rayon's. Without it, as in a browser, there
 //! is only the caller's thread. This is the only module that asks for the feature.
 
+use crate::hint::{Arguments, Hint, named};
+
 /// The threads that share a program's calls: the caller's and `count - 1` others, which sleep
 /// between runs.
 pub struct Threads {
@@ -14,7 +16,22 @@ pub struct Threads {
 /// Why there are fewer threads than requested.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
-pub struct ThreadsError(String);
+pub struct ThreadsError(pub(crate) String);
+
+impl Hint for ThreadsError {
+    fn kind(&self) -> &'static str {
+        "threads"
+    }
+
+    fn hint(&self) -> String {
+        "ask for fewer with `--threads`, or end other programs".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        let Self(problem) = self;
+        named!(problem)
+    }
+}
 
 #[cfg(feature = "threads")]
 impl Threads {

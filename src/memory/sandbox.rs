@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use super::cgroup::groups;
 
+use crate::hint::{Arguments, Hint, named};
+
 /// Period of the CPU quota: the kernel's default.
 const PERIOD_US: u64 = 100_000;
 
@@ -39,13 +41,29 @@ pub enum SandboxError {
     },
 }
 
-impl SandboxError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for SandboxError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::NotAvailable(_) => "cgroup_not_available",
             Self::Limit { .. } => "cgroup_limit_refused",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::NotAvailable(_) => {
+                "run it as root, or in a cgroup that is delegated to this user".to_owned()
+            }
+            Self::Limit { .. } => "check that this user may write to the cgroup, and \
+                that the limit is not below what it uses"
+                .to_owned(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::NotAvailable(reason) => named!(reason),
+            Self::Limit { path, value, .. } => named!(path, value),
         }
     }
 }

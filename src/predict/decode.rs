@@ -19,6 +19,8 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageError};
 
+pub use super::decode_error::DecodeError;
+use super::decode_error::{AVIF, HEIC, HEIF};
 use super::jpeg::{self, JpegError};
 use super::{bmp, exif, orient};
 
@@ -195,131 +197,6 @@ impl std::fmt::Display for Format {
             Self::WebP => "WebP",
             Self::Bmp => "BMP",
         })
-    }
-}
-
-/// Why a file cannot be read as a photo.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// The file does not exist.
-    #[error("there is no file `{}`", .0.display())]
-    Missing(PathBuf),
-    /// The path is a directory.
-    #[error("`{}` is a directory", .0.display())]
-    Directory(PathBuf),
-    /// The file cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The file is empty.
-    #[error("the file is empty")]
-    Empty,
-    /// More bytes than allowed.
-    #[error("the file has {}{bytes} bytes, the limit is {limit}", if *.at_least { "at least " } else { "" })]
-    TooManyBytes {
-        /// Bytes of the file.
-        bytes: u64,
-        /// Whether reading stopped there, so that the file may be longer.
-        at_least: bool,
-        /// Bytes allowed.
-        limit: u64,
-    },
-    /// More pixels than allowed.
-    #[error("the photo has {width}x{height} pixels, the limit is {limit} in all")]
-    TooManyPixels {
-        /// Columns.
-        width: u64,
-        /// Rows.
-        height: u64,
-        /// Pixels allowed.
-        limit: u64,
-    },
-    /// More memory than allowed.
-    #[error("decoding the photo takes {bytes} bytes of memory, the limit is {limit}")]
-    TooMuchMemory {
-        /// Bytes at the peak.
-        bytes: u64,
-        /// Bytes allowed.
-        limit: u64,
-    },
-    /// The content is of a kind that cannot be decoded.
-    #[error("the file is not a photo that can be read: it is {0}")]
-    NotAPhoto(&'static str),
-    /// The file ends too early.
-    #[error("the {0} file is truncated")]
-    Truncated(Format),
-    /// The file contradicts itself.
-    #[error("the {format} file is damaged: {detail}")]
-    Corrupt {
-        /// Its format.
-        format: Format,
-        /// What is wrong.
-        detail: String,
-    },
-    /// The file uses a feature of the format that is not supported.
-    #[error("the {format} file uses an unsupported feature: {detail}")]
-    Unsupported {
-        /// Its format.
-        format: Format,
-        /// What it uses.
-        detail: String,
-    },
-}
-
-impl DecodeError {
-    /// A stable name of the error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Missing(_) => "no_such_file",
-            Self::Directory(_) => "is_a_directory",
-            Self::Io { .. } => "unreadable_file",
-            Self::Empty => "empty_file",
-            Self::TooManyBytes { .. } => "too_many_bytes",
-            Self::TooManyPixels { .. } => "too_many_pixels",
-            Self::TooMuchMemory { .. } => "too_much_memory",
-            Self::NotAPhoto(_) => "not_a_photo",
-            Self::Truncated(_) => "truncated_photo",
-            Self::Corrupt { .. } => "damaged_photo",
-            Self::Unsupported { .. } => "unsupported_photo",
-        }
-    }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::Missing(_) => "check the path",
-            Self::Directory(_) => "give the photos in it, or a file",
-            Self::Io { .. } => "check that this user may read it",
-            Self::Empty | Self::Truncated(_) => "copy or download the photo again",
-            Self::TooManyBytes { .. } => {
-                "make the file smaller, or raise the limit of bytes (`--max-bytes`)"
-            }
-            Self::TooManyPixels { .. } => {
-                "scale the photo down, or raise the limit of pixels (`--max-pixels`)"
-            }
-            Self::TooMuchMemory { .. } => {
-                "save it as a smaller or non-progressive JPEG, or raise the limit of memory for \
-                 a photo"
-            }
-            Self::NotAPhoto(HEIC | HEIF) => {
-                "send it as JPEG. iPhone: Settings > Camera > Formats > Most Compatible makes new \
-                 photos JPEG. Android: turn off \"High efficiency pictures\" (HEIF) in the camera's \
-                 settings. Open a photo that is already taken in an image editor and save it as JPEG"
-            }
-            Self::NotAPhoto(AVIF) => {
-                "save it as JPEG or PNG in an image editor or browser, or choose JPEG in the \
-                 settings of the camera or website it comes from"
-            }
-            Self::NotAPhoto(_) => "give a JPEG, PNG, WebP or BMP file",
-            Self::Corrupt { .. } => "open the photo in an image editor and save it again",
-            Self::Unsupported { .. } => "save it as an ordinary JPEG or PNG file",
-        }
     }
 }
 
@@ -568,13 +445,9 @@ fn recognise(bytes: &[u8]) -> Result<Format, DecodeError> {
     }
 }
 
-const HEIC: &str = "a HEIC photo";
-const HEIF: &str = "a HEIF photo";
-const AVIF: &str = "an AVIF photo";
-
-/// The kind of an ISO base media file, by the brands of its first box (ISO/IEC 14496-12, 23008-12;
-/// AV1 Image File Format). Phones use many brands for photos: the first may be the general `mif1`,
-/// and the codec is then among the compatible brands.
+/// What an ISO base media file is, by the brands of its first box (ISO/IEC 14496-12, 23008-12;
+/// AV1 Image File Format). Phones name their photos by many: the first brand may be the general
+/// `mif1`, and the codec then stands among the compatible ones.
 fn media_container(bytes: &[u8]) -> Option<&'static str> {
     const HEVC_BRANDS: [&[u8; 4]; 8] = [
         b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs",

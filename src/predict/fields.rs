@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use super::inputs::ExtraInput;
 use crate::artifact::fields::{FieldMapping, FieldPart, MissingCategory};
+use crate::hint::{Arguments, Hint, named};
 use crate::text::{nearest, shorten, suggest};
 
 /// Why fields cannot be turned into a model's inputs.
@@ -82,10 +83,8 @@ pub enum FieldError {
     },
 }
 
-impl FieldError {
-    /// A stable name of the error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for FieldError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::NoMapping { .. } => "no_field_mapping",
             Self::Unknown { .. } => "unknown_field_name",
@@ -98,9 +97,7 @@ impl FieldError {
         }
     }
 
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
             Self::NoMapping { .. } => {
                 "give the mapping with `--fields mapping.yaml` (docs/fields.md), or the numbers \
@@ -119,6 +116,24 @@ impl FieldError {
             Self::OutOfRange { .. } => {
                 "check its unit; the mapping's `min` and `max` set these bounds".to_owned()
             }
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::NoMapping { field } | Self::Unknown { field, .. } | Self::Twice { field } => {
+                named!(field)
+            }
+            Self::Conflict { field, input } => named!(field, input),
+            Self::Required { field, takes } => named!(field, takes),
+            Self::UnknownValue { field, got, .. } | Self::NotANumber { field, got } => {
+                named!(field, got)
+            }
+            Self::OutOfRange {
+                field,
+                expected,
+                got,
+            } => named!(field, expected, got),
         }
     }
 }

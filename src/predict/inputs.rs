@@ -2,6 +2,7 @@
 
 use crate::artifact::{InputKind, Model};
 use crate::graph::NodeId;
+use crate::hint::{Arguments, Hint, named};
 use crate::text::{nearest, shorten};
 
 /// Numbers for one input of the model, by its name.
@@ -75,10 +76,8 @@ pub enum InputError {
     },
 }
 
-impl InputError {
-    /// A stable name of the error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for InputError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Syntax { .. } => "bad_input_syntax",
             Self::Number { .. } => "bad_input_number",
@@ -90,9 +89,7 @@ impl InputError {
         }
     }
 
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
             Self::Syntax { .. } => "write for example `--input patient=0,1,0.5`".to_owned(),
             Self::Number { .. } => {
@@ -108,6 +105,26 @@ impl InputError {
                 "give `--input {}`, or import the model again with `--input-default {name}=...`",
                 example(name, *expected)
             ),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Syntax { text } => named!(text),
+            Self::Number {
+                name,
+                position,
+                got,
+            } => named!(name, position, got),
+            Self::Unknown { name, .. } | Self::Photo { name } | Self::Twice { name } => {
+                named!(name)
+            }
+            Self::Length {
+                name,
+                expected,
+                got,
+            } => named!(name, expected, got),
+            Self::Missing { name, expected } => named!(name, expected),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod bmp;
 pub mod decode;
+mod decode_error;
 mod exif;
 pub mod fields;
 mod geometry;

@@ -11,6 +11,7 @@ use super::photo_input::PhotoInput;
 use crate::artifact::{Head, Model, Preprocessing, PreprocessingError};
 use crate::engine::Engine;
 use crate::graph::NodeId;
+use crate::hint::{Arguments, Hint, named};
 
 /// Computes the graph: the engine, or the reference in tests. It owns the memory of the inputs, so
 /// preprocessing writes directly to the place that the first layer reads.
@@ -115,10 +116,8 @@ pub enum PredictError {
     },
 }
 
-impl PredictError {
-    /// A stable name of the error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for PredictError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Decode(error) => error.kind(),
             Self::Input(error) => error.kind(),
@@ -129,11 +128,9 @@ impl PredictError {
         }
     }
 
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
-            Self::Decode(error) => error.hint().to_owned(),
+            Self::Decode(error) => error.hint(),
             Self::Input(error) => error.hint(),
             Self::Preprocessing { source, .. } => source.hint(),
             Self::Model(_) => "import the model again; `dermal inspect` shows what is in it".into(),
@@ -146,6 +143,18 @@ impl PredictError {
                 "import the model again with the head that it was trained for: `--head softmax`, \
                  `sigmoid` or `multi-sigmoid`"
                     .into()
+            }
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Decode(error) => error.arguments(),
+            Self::Input(error) => error.arguments(),
+            Self::Preprocessing { input, source } => named!(input).and(source),
+            Self::Model(problem) => named!(problem),
+            Self::NotFinite { index, value } | Self::NotProbability { index, value } => {
+                named!(index, value)
             }
         }
     }

@@ -155,6 +155,7 @@ fn look_up(table: &[[f32; 256]; 3], order: ChannelOrder, row: &[u8], output: &mu
 #[expect(clippy::float_cmp, reason = "whole numbers, exact in f32")]
 mod tests {
     use super::*;
+    use crate::hint::Hint;
 
     fn recipe(text: &str, input: [usize; 3]) -> Preprocessing {
         Preprocessing::from_yaml(text, input).unwrap()

@@ -9,6 +9,7 @@ use super::inputs::{self, ExtraInput};
 use super::predictor::{PredictError, Predictor, Run};
 use crate::artifact::{Model, SelfTest};
 use crate::engine::{Engine, EngineError, Options};
+use crate::hint::{Arguments, Hint, named};
 use crate::random::SplitMix64;
 
 /// The seed of new self-tests.
@@ -34,7 +35,30 @@ pub enum RecordError {
     Engine(#[from] EngineError),
 }
 
-/// Why a self-test fails.
+impl Hint for RecordError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Predict(error) => error.kind(),
+            Self::Engine(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Predict(error) => error.hint(),
+            Self::Engine(error) => error.hint(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Predict(error) => error.arguments(),
+            Self::Engine(error) => error.arguments(),
+        }
+    }
+}
+
+/// Why a self-test does not pass.
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
     /// The model gives no answer.
@@ -60,10 +84,8 @@ pub enum SelfTestError {
     },
 }
 
-impl SelfTestError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for SelfTestError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Run(error) => error.kind(),
             Self::Length { .. } => "self_test_length",
@@ -71,10 +93,20 @@ impl SelfTestError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        "copy the artifact again, and compare its checksum with the original's"
+    fn hint(&self) -> String {
+        "copy the artifact again, and compare its checksum with the original's".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Run(error) => error.arguments(),
+            Self::Length { expected, got } => named!(expected, got),
+            Self::Differs {
+                class,
+                expected,
+                got,
+            } => named!(class, expected, got),
+        }
     }
 }
 

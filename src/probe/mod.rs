@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::hint::{Arguments, Hint, named};
+
 pub use findings::{Finding, Percentiles};
 pub use uploads::{SimultaneousUploads, UploadResult};
 pub use watch::{HealthWatch, requests_in_flight};
@@ -90,10 +92,8 @@ pub enum ProbeError {
     Url(String),
 }
 
-impl ProbeError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ProbeError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Silent { .. } => "silent",
             Self::Folder { .. } => "folder",
@@ -102,9 +102,7 @@ impl ProbeError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
+    fn hint(&self) -> String {
         match self {
             Self::Silent { .. } => {
                 "check the URL and the platform's log; `--patience` waits longer for a server that \
@@ -113,6 +111,15 @@ impl ProbeError {
             Self::Folder { .. } => "give the path of a folder with photos, or leave `--images` out",
             Self::NoPhotos => "give a folder with JPEG files, or leave `--images` out",
             Self::Url(_) => "write https://host or http://host:port",
+        }
+        .to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Silent { url, .. } | Self::Url(url) => named!(url),
+            Self::Folder { path, .. } => named!(path),
+            Self::NoPhotos => named!(),
         }
     }
 }

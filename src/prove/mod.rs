@@ -44,6 +44,7 @@ use serde::Serialize;
 
 use crate::artifact::ModelSource;
 use crate::estimate::{Estimate, EstimateError, SamplePhoto, deployment};
+use crate::hint::{Arguments, Hint, named};
 use crate::memory::estimate::{Facts, Moment, PhotoFacts, State, estimate};
 use crate::memory::measure::{self, Counters};
 use crate::memory::sandbox::{Sandbox, SandboxError};
@@ -81,10 +82,8 @@ pub enum ProveError {
     End(#[source] std::io::Error),
 }
 
-impl ProveError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ProveError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Photo(error) => error.kind(),
             Self::Guard(_) => "guard_not_started",
@@ -93,14 +92,19 @@ impl ProveError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> String {
         match self {
             Self::Photo(error) => error.hint(),
             Self::Guard(_) | Self::Server(_) | Self::End(_) => {
-                Some("leave `--prove` out: the estimate is valid without it".to_owned())
+                "leave `--prove` out: the estimate stands without it".to_owned()
             }
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Photo(error) => error.arguments(),
+            Self::Guard(_) | Self::Server(_) | Self::End(_) => named!(),
         }
     }
 }

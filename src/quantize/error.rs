@@ -1,5 +1,6 @@
 use crate::engine::EngineError;
 use crate::graph::GraphError;
+use crate::hint::{Arguments, Hint, named};
 
 /// Why a graph cannot be quantized.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +43,8 @@ pub enum QuantizeError {
     Engine(#[from] EngineError),
 }
 
-impl QuantizeError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for QuantizeError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::AlreadyQuantized => "already_quantized",
             Self::Weight { .. } => "weight",
@@ -57,9 +56,7 @@ impl QuantizeError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
+    fn hint(&self) -> String {
         match self {
             Self::AlreadyQuantized => {
                 "quantize the f32 file it was made from; `dermal inspect` shows its origin"
@@ -71,7 +68,23 @@ impl QuantizeError {
             Self::NothingObserved => "give photos with `--calibrate`",
             Self::UnknownLayer { .. } => "`dermal inspect MODEL --layers` lists every layer",
             Self::Graph(_) => "this is a bug: please report the model's layers",
-            Self::Engine(_) => "import the model again with this version",
+            Self::Engine(error) => return error.hint(),
+        }
+        .to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Weight {
+                tensor,
+                index,
+                value,
+            } => named!(tensor, index, value),
+            Self::Value { layer } => named!(layer),
+            Self::UnknownLayer { name, nearest } => named!(name, nearest),
+            Self::AlreadyQuantized | Self::NothingObserved | Self::Graph(_) | Self::Engine(_) => {
+                named!()
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use half::{bf16, f16};
 
 use super::int8::{to_weight, weight_scales};
 use crate::graph::{Graph, GraphError, Kernel, KernelLayout, NodeId, Op};
+use crate::hint::{Arguments, Hint, named};
 use crate::tensor::{DType, PANEL, Shape, Tensor, TensorError};
 
 /// What weights are rounded to.
@@ -135,10 +136,8 @@ pub enum WeightsError {
     Tensor(#[from] TensorError),
 }
 
-impl WeightsError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for WeightsError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::NotFinite { .. } => "not_finite",
             Self::TooLarge { .. } => "too_large",
@@ -150,9 +149,7 @@ impl WeightsError {
         }
     }
 
-    /// The next step.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
             Self::NotFinite { node, .. } => {
                 format!("`{node}` was damaged in training or in the file; export the model again")
@@ -168,6 +165,26 @@ impl WeightsError {
             Self::NotPacked { .. } => "import the model again".to_owned(),
             Self::UnknownLayer(_) => "`dermal inspect` lists the layers".to_owned(),
             Self::Graph(_) | Self::Tensor(_) => "please report this with the model".to_owned(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::NotFinite {
+                node,
+                tensor,
+                value,
+            } => named!(node, tensor, value),
+            Self::TooLarge {
+                node,
+                tensor,
+                value,
+                to,
+            } => named!(node, tensor, value, %to).with("largest", &to.largest()),
+            Self::AlreadyConverted { node, tensor, got } => named!(node, tensor, %got),
+            Self::NotPacked { node, tensor } => named!(node, tensor),
+            Self::UnknownLayer(layer) => named!(layer),
+            Self::Graph(_) | Self::Tensor(_) => named!(),
         }
     }
 }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calendar::Date;
+use crate::hint::{Arguments, Hint, named};
 use crate::text as suggest;
 
 /// Age in days from which a profile should be checked again.
@@ -111,19 +112,15 @@ pub enum PlatformError {
     Data(String),
 }
 
-impl PlatformError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for PlatformError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Unknown(_) => "unknown_platform",
             Self::Data(_) => "platform_data",
         }
     }
 
-    /// The next step.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
             Self::Unknown(name) => {
                 let names: Vec<String> = all()
@@ -138,6 +135,13 @@ impl PlatformError {
                 )
             }
             Self::Data(_) => "this is a bug: please report it".to_owned(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Unknown(name) => named!(name),
+            Self::Data(problem) => named!(problem),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::located::{Located, Value};
 use super::platforms::{Fact, Platform};
 use super::rules;
+use crate::hint::{Arguments, Hint, named};
 use crate::text::{self, Aliases};
 
 /// Why `dermal.yaml` cannot be used.
@@ -15,11 +16,19 @@ pub struct SettingsError {
     pub message: String,
 }
 
-impl SettingsError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for SettingsError {
+    fn kind(&self) -> &'static str {
         "bad_settings"
+    }
+
+    fn hint(&self) -> String {
+        "`dermal check --init` in an empty folder writes one with every setting explained"
+            .to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        let Self { line, message } = self;
+        named!(line, message)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use crate::graph::{Graph, NodeId};
+use crate::hint::{Arguments, Hint, named};
 
 /// Whether this build can compute gradients.
 pub const AVAILABLE: bool = false;
@@ -16,11 +17,17 @@ pub enum ReferenceError {
     Absent,
 }
 
-impl ReferenceError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ReferenceError {
+    fn kind(&self) -> &'static str {
         "absent"
+    }
+
+    fn hint(&self) -> String {
+        "choose `eigencam`, which needs none, or build with the feature `gradients`".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        named!()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::graph::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Graph, Kernel, Node, NodeId, Op, Padding, PoolKind,
     ResizeKind, WeightError, Weights, Window,
 };
+use crate::hint::{Arguments, BUG, Hint, named};
 use crate::tensor;
 
 mod activation;
@@ -58,16 +59,37 @@ pub enum ReferenceError {
     Backward(#[source] candle_core::Error),
 }
 
-impl ReferenceError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ReferenceError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::MissingInput(_) => "missing_input",
             Self::ValueLen { .. } => "value_len",
             Self::Weight(_) => "weight",
             Self::Candle { .. } => "candle",
             Self::Backward(_) => "backward",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::MissingInput(_) | Self::ValueLen { .. } => {
+                "give a value of its shape for each input".to_owned()
+            }
+            Self::Weight(error) => error.hint(),
+            Self::Candle { .. } | Self::Backward(_) => BUG.to_owned(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::MissingInput(input) => named!(input),
+            Self::ValueLen {
+                node,
+                expected,
+                got,
+            } => named!(node, expected, got),
+            Self::Candle { node, op, .. } => named!(node, op),
+            Self::Weight(_) | Self::Backward(_) => named!(),
         }
     }
 }

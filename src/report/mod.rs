@@ -8,6 +8,8 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
+use crate::hint::{Arguments, Hint, named};
+
 pub mod document;
 mod log;
 mod progress;
@@ -33,6 +35,28 @@ pub enum ReportError {
     /// A report that JSON cannot hold, which is a bug.
     #[error("cannot write the report as JSON")]
     Json(#[source] serde_json::Error),
+}
+
+impl Hint for ReportError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Closed => "output_closed",
+            Self::Io(_) => "output",
+            Self::Json(_) => "document",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Closed => "let the reader take all of the output".to_owned(),
+            Self::Io(_) => "check where the output goes: a disk may be full".to_owned(),
+            Self::Json(_) => "this is a bug: please report the command".to_owned(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        named!()
+    }
 }
 
 impl From<io::Error> for ReportError {
@@ -90,14 +114,14 @@ pub fn warn(message: &str, hint: Option<&str>) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Writes an error to stderr: what failed, why (one line for each deeper cause), and the next step.
-pub fn print_failure(causes: &[String], hint: Option<&str>) {
+/// Writes an error to stderr: what failed, why (a line for each deeper cause), what to do.
+pub fn print_failure(causes: &[String], hint: &str) {
     let label = paint("error", "31;1");
     let text = format_failure(&label, causes, hint);
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-fn format_failure(label: &str, causes: &[String], hint: Option<&str>) -> String {
+fn format_failure(label: &str, causes: &[String], hint: &str) -> String {
     let mut text = String::new();
     let mut previous: Option<&str> = None;
     for cause in causes {
@@ -114,10 +138,7 @@ fn format_failure(label: &str, causes: &[String], hint: Option<&str>) -> String 
         text.push('\n');
         previous = Some(cause);
     }
-    if let Some(hint) = hint {
-        text.push_str(&format_hint(hint));
-    }
-    text
+    text + &format_hint(hint)
 }
 
 fn format_hint(hint: &str) -> String {
@@ -161,7 +182,7 @@ mod tests {
         ]
         .map(str::to_owned);
         assert_eq!(
-            format_failure("error", &causes, Some("copy it again")),
+            format_failure("error", &causes, "copy it again"),
             "error: cannot load `m`\n  node `x` (Conv): tensor `k` is missing\n  gone\n\
              hint: copy it again\n"
         );

@@ -128,6 +128,7 @@ pub struct WorkerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::Hint;
 
     #[test]
     fn only_a_path_without_a_file_is_refused() {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::explain::ExplainError;
 pub(super) use crate::text::shorten as short;
 
+use crate::hint::{Arguments, Hint, named};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 
 /// Why the server cannot run.
@@ -73,10 +74,8 @@ pub enum ServeError {
     },
 }
 
-impl ServeError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for ServeError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Bind { .. } => "bind",
             Self::Start(_) => "start",
@@ -90,9 +89,7 @@ impl ServeError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
+    fn hint(&self) -> String {
         match self {
             Self::Bind { .. } => {
                 "choose another port with `--port` (or PORT), or stop the program that uses it"
@@ -120,6 +117,18 @@ impl ServeError {
             Self::Model(_) => "name another artifact, or import the model again",
             Self::Budget { .. } => "raise `--budget`, or lower `--max-upload` and `--queue`",
         }
+        .to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Bind { address, .. } => named!(%address),
+            Self::KeysFile { path, .. } | Self::RedisCaFile { path, .. } => named!(path),
+            Self::NoModel { path, is_folder } => named!(path, is_folder),
+            Self::Model(problem) => named!(problem),
+            Self::Budget { budget, needed } => named!(budget, needed),
+            Self::Start(_) | Self::RedisUrl | Self::RedisCa => named!(),
+        }
     }
 }
 
@@ -131,6 +140,8 @@ pub(super) struct ApiError {
     pub kind: &'static str,
     pub message: String,
     pub hint: Option<String>,
+    /// The values in the message of the library's errors, which a page can say in its own language.
+    arguments: Arguments,
     /// After how many seconds the client may try again.
     pub retry_after: Option<u64>,
 }
@@ -142,6 +153,7 @@ impl ApiError {
             kind,
             message: message.into(),
             hint: None,
+            arguments: Arguments::default(),
             retry_after: None,
         }
     }
@@ -178,6 +190,14 @@ impl ApiError {
         self
     }
 
+    /// An error of the library, without its hint.
+    fn library(status: StatusCode, error: &impl Hint) -> Self {
+        Self {
+            arguments: error.arguments(),
+            ..Self::new(status, error.kind(), error.to_string())
+        }
+    }
+
     /// Adds a hint of the library, unless the hint is about the command line.
     fn library_hint(self, hint: String) -> Self {
         if hint.contains("`--") || hint.contains("`dermal ") {
@@ -207,24 +227,26 @@ impl From<DecodeError> for ApiError {
         };
         let hint = match &error {
             DecodeError::TooManyBytes { .. } | DecodeError::TooManyPixels { .. } => {
-                "scale the photo down"
+                "scale the photo down".to_owned()
             }
-            DecodeError::TooMuchMemory { .. } => "save it as a smaller or non-progressive JPEG",
+            DecodeError::TooMuchMemory { .. } => {
+                "save it as a smaller or non-progressive JPEG".to_owned()
+            }
             other => other.hint(),
         };
-        Self::new(status, error.kind(), error.to_string()).hint(hint)
+        Self::library(status, &error).hint(hint)
     }
 }
 
 impl From<FieldError> for ApiError {
     fn from(error: FieldError) -> Self {
-        Self::bad(error.kind(), error.to_string()).library_hint(error.hint())
+        Self::library(StatusCode::BAD_REQUEST, &error).library_hint(error.hint())
     }
 }
 
 impl From<InputError> for ApiError {
     fn from(error: InputError) -> Self {
-        Self::bad(error.kind(), error.to_string()).library_hint(error.hint())
+        Self::library(StatusCode::BAD_REQUEST, &error).library_hint(error.hint())
     }
 }
 
@@ -233,11 +255,9 @@ impl From<PredictError> for ApiError {
         match error {
             PredictError::Decode(error) => error.into(),
             PredictError::Input(error) => error.into(),
-            PredictError::NotFinite { .. } | PredictError::NotProbability { .. } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                error.kind(),
-                error.to_string(),
-            ),
+            PredictError::NotFinite { .. } | PredictError::NotProbability { .. } => {
+                Self::library(StatusCode::UNPROCESSABLE_ENTITY, &error)
+            }
             other => {
                 tracing::error!(kind = other.kind(), error = %other, "prediction failed");
                 Self::internal()
@@ -249,11 +269,9 @@ impl From<PredictError> for ApiError {
 impl From<ExplainError> for ApiError {
     fn from(error: ExplainError) -> Self {
         match &error {
-            ExplainError::NoMap | ExplainError::Class { .. } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                error.kind(),
-                error.to_string(),
-            ),
+            ExplainError::NoMap | ExplainError::Class { .. } => {
+                Self::library(StatusCode::UNPROCESSABLE_ENTITY, &error)
+            }
             other => {
                 tracing::error!(kind = other.kind(), error = %other, "heat map failed");
                 Self::internal()
@@ -273,6 +291,8 @@ struct Body<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Arguments::is_empty")]
+    arguments: &'a Arguments,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
 }
@@ -292,6 +312,7 @@ impl ApiError {
             kind: self.kind,
             message: &self.message,
             hint: self.hint.as_deref(),
+            arguments: &self.arguments,
             retry_after_seconds: self.retry_after,
         }
     }
@@ -342,5 +363,30 @@ mod tests {
         let error = ApiError::from(DecodeError::NotAPhoto("a PDF"));
         assert_eq!(error.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert!(error.hint.unwrap().contains("JPEG"));
+    }
+
+    #[test]
+    fn values_of_a_message_are_fields_of_their_own() {
+        let error = ApiError::from(DecodeError::TooManyPixels {
+            width: 9000,
+            height: 8000,
+            limit: 40_000_000,
+        });
+        let expected = serde_json::json!({
+            "kind": "too_many_pixels",
+            "message": "the photo has 9000x8000 pixels, the limit is 40000000 in all",
+            "hint": "scale the photo down",
+            "arguments": {"height": 8000, "limit": 40_000_000, "width": 9000},
+        });
+        assert_eq!(error.to_value(), expected);
+        // No more of what a client sent than in the message.
+        let error = ApiError::from(InputError::Unknown {
+            name: "x".repeat(500),
+            hint: String::new(),
+        });
+        let name = error.to_value()["arguments"]["name"].to_string();
+        assert!(name.len() < 90, "{name}");
+        let busy = ApiError::busy("queue_full", "wait", 3).to_value();
+        assert_eq!(busy.get("arguments"), None);
     }
 }

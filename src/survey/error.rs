@@ -7,6 +7,7 @@ use crate::artifact::LoadError;
 use crate::estimate::EstimateError;
 use crate::evaluate::dataset::DatasetError;
 use crate::evaluate::trial::TrialError;
+use crate::hint::{Arguments, Hint, named};
 use crate::prove::ProveError;
 use crate::readiness::platforms::PlatformError;
 use crate::readiness::project::SETTINGS_FILE;
@@ -118,10 +119,10 @@ impl SurveyError {
             source,
         }
     }
+}
 
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for SurveyError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::NotAFile { .. } => "settings_not_a_file",
             Self::Settings { error, .. } => error.kind(),
@@ -140,9 +141,7 @@ impl SurveyError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> String {
         let text = match self {
             Self::NotAFile { .. } | Self::Settings { .. } => {
                 "`dermal check --init` in an empty folder writes one with every setting explained"
@@ -155,13 +154,36 @@ impl SurveyError {
             Self::TooManyFiles { .. } => "give the folder that is deployed with `--config`",
             Self::NotInProject { .. } => "correct `photos` and `base` under `accuracy`",
             Self::Accuracy { source, .. } => return source.hint(),
-            Self::Photos { source, .. } | Self::Filter(source) => return Some(source.hint()),
+            Self::Photos { source, .. } | Self::Filter(source) => return source.hint(),
             Self::Load(error) => return error.hint(),
-            Self::Trial(error) => return Some(error.hint()),
-            Self::Platform(error) => return Some(error.hint()),
+            Self::Trial(error) => return error.hint(),
+            Self::Platform(error) => return error.hint(),
             Self::Estimate(error) => return error.hint(),
             Self::Prove(error) => return error.hint(),
         };
-        Some(text.to_owned())
+        text.to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::NotAFile { path } | Self::Read { path, .. } | Self::NotText { path } => {
+                named!(path)
+            }
+            Self::Settings { path, error } => named!(path).and(error),
+            Self::ReadFolder { folder, .. } => named!(folder),
+            Self::TooLong { path, most } => named!(path, most),
+            Self::TooManyFiles { folder, most } => named!(folder, most),
+            Self::NotInProject { line, path } => named!(line, path).with("file", SETTINGS_FILE),
+            Self::Accuracy { line, source } => {
+                named!(line).with("file", SETTINGS_FILE).and(&**source)
+            }
+            Self::Photos { path, source } => named!(path).and(source),
+            Self::Filter(error) => error.arguments(),
+            Self::Load(error) => error.arguments(),
+            Self::Trial(error) => error.arguments(),
+            Self::Platform(error) => error.arguments(),
+            Self::Estimate(error) => error.arguments(),
+            Self::Prove(error) => error.arguments(),
+        }
     }
 }

@@ -20,9 +20,11 @@ mod toml;
 mod value;
 mod yaml;
 
+pub use crate::hint::{MAX_ECHO, shorten, shorten_to};
+
 pub use json::json;
 pub use read::{TextError, decode, read};
-pub use suggest::{MAX_ECHO, edit_distance, nearest, shorten, shorten_to, suggest};
+pub use suggest::{edit_distance, nearest, suggest};
 pub use toml::toml;
 pub use value::{Located, Position, SyntaxError, SyntaxKind, Value};
 pub use yaml::{Aliases, yaml};

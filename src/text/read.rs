@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// Why a file cannot be read as text.
+use crate::hint::{Arguments, Hint, named};
+
+/// Why a file is not read as text.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// There is no such file.
@@ -49,10 +51,8 @@ pub enum TextError {
     },
 }
 
-impl TextError {
-    /// A stable name of the error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for TextError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Missing(_) => "no_such_file",
             Self::Directory(_) => "is_a_directory",
@@ -63,9 +63,7 @@ impl TextError {
         }
     }
 
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
+    fn hint(&self) -> String {
         match self {
             Self::Missing(_) => "check the path",
             Self::Directory(_) => "give a file in it",
@@ -76,6 +74,16 @@ impl TextError {
                  Save as, Encoding)"
             }
             Self::NotText { .. } => "check the path: give the text file that you mean",
+        }
+        .to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Missing(path) | Self::Directory(path) | Self::Io { path, .. } => named!(path),
+            Self::TooLong { path, limit } => named!(path, limit),
+            Self::Encoding { path, line, what } => named!(path, line, what),
+            Self::NotText { path, what } => named!(path, what),
         }
     }
 }

@@ -1,8 +1,6 @@
-//! How messages repeat text from outside: shortened, and with the name that the user probably
-//! meant.
+//! The name that was meant, for hints.
 
-/// Most characters of outside text that a message repeats.
-pub const MAX_ECHO: usize = 80;
+use crate::hint::shorten;
 
 /// Most names that a hint lists.
 const MAX_LISTED: usize = 40;
@@ -53,24 +51,6 @@ pub fn edit_distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// A text from outside as messages repeat it: at most [`MAX_ECHO`] characters. Every message that
-/// quotes input uses this function.
-#[must_use]
-pub fn shorten(text: &str) -> String {
-    shorten_to(text, MAX_ECHO)
-}
-
-/// At most `most` characters of a text; a longer text ends with three dots. For places with less
-/// room than a message.
-#[must_use]
-pub fn shorten_to(text: &str, most: usize) -> String {
-    if text.chars().nth(most).is_none() {
-        return text.to_owned();
-    }
-    let kept = text.chars().take(most.saturating_sub(3));
-    kept.chain("...".chars()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,12 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_is_short() {
-        assert_eq!(shorten(&"é".repeat(80)), "é".repeat(80));
-        let short = shorten(&"é".repeat(81));
-        assert_eq!(short.chars().count(), 80);
-        assert!(short.ends_with("é..."));
-        assert_eq!(shorten_to("abcdef", 5), "ab...");
+    fn many_names_make_a_short_hint() {
         let names = vec!["x".repeat(100); 1000];
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let hint = suggest("y", &names);

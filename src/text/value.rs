@@ -1,5 +1,7 @@
 //! The values in a text of settings, and their places.
 
+use crate::hint::{Arguments, Hint, named};
+
 /// A place in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -165,6 +167,35 @@ pub struct SyntaxError {
     pub message: String,
     /// Whether the text breaks the rules of the format, or ours.
     pub kind: SyntaxKind,
+}
+
+impl Hint for SyntaxError {
+    fn kind(&self) -> &'static str {
+        match self.kind {
+            SyntaxKind::Invalid => "invalid_syntax",
+            SyntaxKind::Refused => "refused_syntax",
+            SyntaxKind::TooLarge => "text_too_large",
+        }
+    }
+
+    fn hint(&self) -> String {
+        let text = match self.kind {
+            SyntaxKind::Invalid => "correct the file at this place",
+            SyntaxKind::Refused => "write each value out where it is used",
+            SyntaxKind::TooLarge => "leave out what is not needed; is it the right file?",
+        };
+        text.to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        let Self {
+            line,
+            column,
+            message,
+            ..
+        } = self;
+        named!(line, column, message)
+    }
 }
 
 fn place(line: usize, column: usize) -> String {

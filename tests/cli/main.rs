@@ -22,6 +22,7 @@ mod fields;
 mod import;
 mod inspect;
 mod layers;
+mod missing;
 mod overwrite;
 mod plan;
 mod predict;

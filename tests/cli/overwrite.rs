@@ -10,7 +10,7 @@ use super::{dermal, fixture, listing, photo};
 
 /// What the command does with an option's path.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Role {
+pub(super) enum Role {
     Reads,
     Writes,
     /// A folder of pages or settings, from which the command reads no file.
@@ -18,7 +18,7 @@ enum Role {
 }
 
 /// Every option and argument of every command that takes a path, by its id.
-const PATHS: [(&str, &str, Role); 33] = [
+pub(super) const PATHS: [(&str, &str, Role); 33] = [
     ("import", "source", Role::Reads),
     ("import", "output", Role::Writes),
     ("import", "labels", Role::Reads),

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use super::{dermal, listing, photo};
 
 #[test]
@@ -104,6 +106,17 @@ fn one_bad_photo_of_a_folder_stops_no_other() {
     let images = report["images"].as_array().unwrap();
     let failed: Vec<_> = images.iter().map(|i| i.get("error").is_some()).collect();
     assert_eq!(failed, [true, false, false], "sorted by name");
+    let gone = folder.path().join("gone.jpg");
+    let gone = gone.to_str().unwrap();
+    let report = dermal(["predict", &photo("nv_00.jpg"), gone, "--json"]).json();
+    let message = format!("cannot classify `{gone}`: there is no file `{gone}`");
+    let expected = json!({
+        "kind": "no_such_file",
+        "message": message,
+        "hint": "check the path",
+        "arguments": {"path": gone},
+    });
+    assert_eq!(report["images"][1]["error"], expected);
 }
 
 #[test]

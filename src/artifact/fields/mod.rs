@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hint::{Arguments, Hint, named};
 use crate::text::{shorten, suggest};
 
 mod yaml;
@@ -204,10 +205,8 @@ pub enum FieldMappingError {
     },
 }
 
-impl FieldMappingError {
-    /// A stable name of the error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for FieldMappingError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Yaml(_) => "bad_yaml",
             Self::UnknownKey { .. } => "unknown_mapping_key",
@@ -219,9 +218,7 @@ impl FieldMappingError {
         }
     }
 
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
             Self::Yaml(_) | Self::Value { .. } => "docs/fields.md shows a whole file".to_owned(),
             Self::Version { .. } => {
@@ -235,6 +232,27 @@ impl FieldMappingError {
             Self::UnknownKey { hint, .. }
             | Self::UnknownInput { hint, .. }
             | Self::Contradiction { hint, .. } => hint.clone(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Yaml(problem) => named!(problem),
+            Self::UnknownKey { place, key, .. } => named!(place, key),
+            Self::Value {
+                place,
+                expected,
+                got,
+            } => named!(place, expected, got),
+            Self::Version { got } => named!(got).with("expected", &FIELDS_VERSION),
+            Self::UnknownInput { input, .. } => named!(input),
+            Self::Length {
+                input,
+                expected,
+                got,
+                parts,
+            } => named!(input, expected, got, parts),
+            Self::Contradiction { place, problem, .. } => named!(place, problem),
         }
     }
 }

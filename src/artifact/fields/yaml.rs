@@ -209,6 +209,7 @@ fn number(found: &Located, place: &str) -> Result<f64, FieldMappingError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::Hint;
 
     const PATIENT: [VectorInput<'static>; 1] = [VectorInput {
         name: "patient",

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use crate::commands::Result;
 use serde::Serialize;
 use serde_json::json;
 

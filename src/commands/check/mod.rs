@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 use clap::CommandFactory;
 
-use super::{Outcome, THIS_PROGRAM, failure};
+use super::{CommandError, Outcome, THIS_PROGRAM};
 use crate::cli::{CheckArgs, Cli, FindingFormat};
 use crate::file::Guard;
 use crate::readiness::Flag;
@@ -42,8 +42,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<Outcome> {
     Ok(if errors { Outcome::No } else { Outcome::Yes })
 }
 
-/// The project's folder and its settings: the ones that `--config` names, or `dermal.yaml` here.
-fn place(args: &CheckArgs) -> Result<(PathBuf, PathBuf)> {
+/// The project's folder and its settings: what `--config` names, or `dermal.yaml` here.
+fn place(args: &CheckArgs) -> Result<(PathBuf, PathBuf), CommandError> {
     let settings = match &args.config {
         Some(path) if path.is_dir() => path.join(SETTINGS_FILE),
         Some(path) => path.clone(),
@@ -53,26 +53,20 @@ fn place(args: &CheckArgs) -> Result<(PathBuf, PathBuf)> {
     let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
     let named_file = args.config.as_ref().is_some_and(|path| !path.is_dir());
     if named_file && !args.init && !settings.is_file() {
-        return Err(failure(
-            format!("there is no `{}`", settings.display()),
-            "`dermal check --init` writes one; without it, `dermal check` still checks the other files",
-        ));
+        return Err(CommandError::NoSettings { path: settings });
     }
     if !folder.is_dir() {
-        return Err(failure(
-            format!("there is no folder `{}`", folder.display()),
-            "give the project's folder, or its dermal.yaml, with `--config`",
-        ));
+        return Err(CommandError::NoProject { folder });
     }
     Ok((folder, settings))
 }
 
 fn init(path: &Path) -> Result<Outcome> {
     if path.exists() {
-        return Err(failure(
-            format!("`{}` already exists", path.display()),
-            "edit it, or delete it first: `--init` does not overwrite it",
-        ));
+        return Err(CommandError::SettingsExist {
+            path: path.to_owned(),
+        }
+        .into());
     }
     let context = || format!("cannot write `{}`", path.display());
     let output = Guard::new().writes("--init", path).with_context(context)?;

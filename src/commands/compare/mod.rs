@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 
 use super::fields::read_field_mapping;
 use super::own_process::peak_rss_of_predict;
 use super::report_file::ReportFile;
 use super::spare::spare_photos;
 use super::watch::Watcher;
-use super::{Outcome, Versioned, engine_options, failure, row_filters};
+use super::{CommandError, Outcome, Versioned, engine_options, row_filters};
 use crate::artifact;
 use crate::cli::CompareArgs;
 use crate::evaluate::comparison::{Criteria, Verdict};
@@ -84,10 +84,11 @@ fn trial(args: &CompareArgs) -> Result<Trial> {
     let photos = Dataset::open(&args.fixtures, labels, &row_filters(&args.filter)?)
         .with_context(|| format!("cannot use the photos of `{}`", args.fixtures.display()))?;
     if photos.samples.is_empty() {
-        return Err(failure(
-            format!("`{}` has no photos", args.fixtures.display()),
-            "give labelled photos with `--fixtures`",
-        ));
+        return Err(CommandError::EmptySet {
+            path: args.fixtures.clone(),
+            wanted: "labelled photos with `--fixtures`",
+        }
+        .into());
     }
     let options = TrialOptions {
         engine,
@@ -157,7 +158,9 @@ fn look_at_files(trial: &mut Trial, args: &CompareArgs) -> Result<()> {
     Ok(())
 }
 
-fn sha256(path: &Path) -> Result<String> {
-    sha256_of_file(path, &mut |_, _| {})
-        .with_context(|| format!("cannot read `{}`", path.display()))
+fn sha256(path: &Path) -> Result<String, CommandError> {
+    sha256_of_file(path, &mut |_, _| {}).map_err(|source| CommandError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{Outcome, THIS_PROGRAM, Versioned, engine_options};
+use super::{CommandError, Outcome, Result, THIS_PROGRAM, Versioned, engine_options};
 use crate::artifact::ModelSource;
 use crate::cli::{EstimateArgs, ProofPart, Switch};
 use crate::estimate::{Estimate, EstimateOptions, EstimateReport, LimitReport};
@@ -138,8 +137,9 @@ fn list(json: bool) -> Result<Outcome> {
     Ok(Outcome::Yes)
 }
 
-/// A process that a proof starts.
-pub(super) fn run_part(part: &ProofPart) -> Result<()> {
+/// A process of a proof.
+pub(super) fn run_part(part: &ProofPart) -> Result<(), CommandError> {
+    let failed = |step| move |source| CommandError::ProofPart { step, source };
     match part {
         ProofPart::Enter {
             parent,
@@ -147,13 +147,15 @@ pub(super) fn run_part(part: &ProofPart) -> Result<()> {
             address_space,
             command,
         } => {
-            sandbox::die_with_parent(*parent).context("cannot be bound to the proof")?;
-            sandbox::enter(group, 0).context("cannot enter the cgroup")?;
+            sandbox::die_with_parent(*parent).map_err(failed("cannot be bound to the proof"))?;
+            sandbox::enter(group, 0).map_err(failed("cannot enter the cgroup"))?;
             if let Some(bytes) = address_space {
-                sandbox::limit_address_space(*bytes).context("cannot limit the address space")?;
+                sandbox::limit_address_space(*bytes)
+                    .map_err(failed("cannot limit the address space"))?;
             }
-            let (program, rest) = command.split_first().context("no program is given")?;
-            Err(Command::new(program).args(rest).exec()).context("cannot start the program")
+            let (program, rest) = command.split_first().ok_or(CommandError::NoProgram)?;
+            let error = Command::new(program).args(rest).exec();
+            Err(failed("cannot start the program")(error))
         }
         ProofPart::Guard { folder, groups } => {
             prove::stand_guard(std::io::stdin(), groups, folder.as_deref());

@@ -1,6 +1,6 @@
 //! The report of `dermal estimate` for people.
 
-use anyhow::Result;
+use crate::commands::Result;
 
 use crate::estimate::{Advice, EstimateReport, LimitReport};
 use crate::memory::estimate::{Backing, State};

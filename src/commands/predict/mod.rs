@@ -5,10 +5,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 
 use super::fields::Fields;
-use super::{engine_options, failure};
+use super::{CommandError, engine_options};
 use crate::artifact::ModelSource;
 use crate::classifier::{Classifier, HeatMaps};
 use crate::cli::PredictArgs;
@@ -51,7 +51,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
             }
             Ok(record) => records.push(record),
             Err(error) if several => {
-                progress.suspend(|| print_error(&error));
+                progress.suspend(|| report::print_failure(&error.causes(), &error.hint()));
                 records.push(Record::failed(path, &error));
             }
             Err(error) => return Err(error),
@@ -76,10 +76,11 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     }
     match failed {
         0 => Ok(()),
-        n => Err(failure(
-            format!("{n} of {} photos could not be classified", photos.len()),
-            "the lines above say why; the other answers are complete",
-        )),
+        failed => Err(CommandError::Unclassified {
+            failed,
+            photos: photos.len(),
+        }
+        .into()),
     }
 }
 
@@ -104,9 +105,9 @@ const MODEL_ENDINGS: [&str; 8] = [
     "pth",
 ];
 
-/// The model, if one is named, and the photos. The model is the first argument, as for every
-/// command. It is recognized by its first bytes or by the ending of its name.
-fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf])> {
+/// The model, if one is named, and what is to be classified. The model is the first argument, as with
+/// every command, and known by its beginning or the ending of its name.
+fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf]), CommandError> {
     let is_model = |path: &&PathBuf| {
         if is_artifact(path) {
             return true;
@@ -130,27 +131,20 @@ fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf])> {
         (None, Some(model)) => (Some(model.as_path()), &args.images[1..]),
         (None, None) => (None, args.images.as_slice()),
         (Some(old), Some(model)) => {
-            return Err(failure(
-                format!(
-                    "two models are named: `{}` and `{}`",
-                    old.display(),
-                    model.display()
-                ),
-                "leave `--model` out: the first argument is the model",
-            ));
+            return Err(CommandError::TwoModels {
+                old: old.clone(),
+                model: model.clone(),
+            });
         }
     };
     if images.is_empty() {
-        return Err(failure(
-            "no photo is given",
-            "name one or more after the model: `dermal predict MODEL IMAGE`",
-        ));
+        return Err(CommandError::NoPhoto);
     }
     Ok((model, images))
 }
 
-/// The photos to classify, and whether one argument was a folder.
-fn list_photos(given: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
+/// The photos to classify, and whether a folder was given.
+fn list_photos(given: &[PathBuf]) -> Result<(Vec<PathBuf>, bool), CommandError> {
     let mut photos = Vec::new();
     let mut from_folder = false;
     for path in given {
@@ -159,14 +153,12 @@ fn list_photos(given: &[PathBuf]) -> Result<(Vec<PathBuf>, bool)> {
             continue;
         }
         from_folder = true;
-        let mut inside = decode::photos_in_folder(path)
-            .with_context(|| format!("cannot read folder `{}`", path.display()))?;
-        if inside.is_empty() {
-            return Err(failure(
-                format!("folder `{}` has no photos", path.display()),
-                format!("photos end in .{}", decode::PHOTO_EXTENSIONS.join(", .")),
-            ));
-        }
+        let folder = path.clone();
+        let mut inside = match decode::photos_in_folder(path) {
+            Ok(inside) if inside.is_empty() => return Err(CommandError::EmptyFolder { folder }),
+            Ok(inside) => inside,
+            Err(source) => return Err(CommandError::ReadFolder { folder, source }),
+        };
         photos.append(&mut inside);
     }
     Ok((photos, from_folder))
@@ -272,13 +264,10 @@ impl HeatMapQuestion {
     fn new(args: &PredictArgs, classifier: &Classifier) -> Result<Self> {
         let method = args.method.unwrap_or_default();
         if args.class.is_some() && !method.needs_gradient() {
-            return Err(failure(
-                format!(
-                    "`--method {}` does not depend on a class, so `--class` does nothing",
-                    method.name()
-                ),
-                "leave one of them out",
-            ));
+            return Err(CommandError::ClassWithoutGradient {
+                method: method.name(),
+            }
+            .into());
         }
         let class = args.class.as_deref();
         let style = Overlay::default();
@@ -291,9 +280,4 @@ impl HeatMapQuestion {
             },
         })
     }
-}
-
-fn print_error(error: &anyhow::Error) {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    report::print_failure(&causes, super::hint(error).as_deref());
 }

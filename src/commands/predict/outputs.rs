@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use crate::commands::{Context, Problem, Result};
 
 use crate::cli::PredictArgs;
-use crate::commands::failure;
+use crate::commands::CommandError;
 use crate::file::{Guard, Output};
 
 /// Where heat maps are written, one place for each photo.
@@ -40,7 +40,7 @@ impl Outputs {
                 let context = || format!("cannot write `{}`", path.display());
                 guard.writes(option, path).with_context(context)
             });
-            anyhow::Ok(Some(outputs.collect::<Result<_>>()?))
+            Ok::<_, Problem>(Some(outputs.collect::<Result<_>>()?))
         };
         Ok(Self {
             gradcam: plan("--gradcam", &args.gradcam, "png")?,
@@ -60,19 +60,18 @@ fn output_paths(
     extension: &str,
     photos: &[PathBuf],
     several: bool,
-) -> Result<Vec<PathBuf>> {
+) -> Result<Vec<PathBuf>, CommandError> {
     let text = out.to_string_lossy();
     let has_stem = text.contains("{stem}");
     if !several && !has_stem && !out.is_dir() {
         return Ok(vec![out.to_owned()]);
     }
     if !has_stem && !out.is_dir() {
-        return Err(failure(
-            format!("`{option} {text}` is one file, but there are several photos"),
-            format!(
-                "give an existing folder, or a name with `{{stem}}`: `maps/{{stem}}.{extension}`"
-            ),
-        ));
+        return Err(CommandError::OneMap {
+            option: option.to_owned(),
+            path: out.to_owned(),
+            extension: extension.to_owned(),
+        });
     }
     let one = |photo: &PathBuf| {
         let stem = photo.file_stem().unwrap_or(OsStr::new("photo"));
@@ -87,10 +86,7 @@ fn output_paths(
     let paths: Vec<PathBuf> = photos.iter().map(one).collect();
     let mut seen = BTreeSet::new();
     match paths.iter().find(|path| !seen.insert(*path)) {
-        Some(path) => Err(failure(
-            format!("two photos would write the heat map `{}`", path.display()),
-            "classify photos with the same name in separate calls",
-        )),
+        Some(path) => Err(CommandError::MapTwice { path: path.clone() }),
         None => Ok(paths),
     }
 }

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::HeatMapQuestion;
 use crate::classifier::Answer;
-use crate::commands::{self, fields::FieldsRecord};
+use crate::commands::{Problem, fields::FieldsRecord};
 use crate::explain::HeatMap;
 use crate::file::Output;
+use crate::hint::{Arguments, Hint};
 use crate::predict::{Photo, PredictError};
 use crate::report::{self, Align, Table, bar, percent};
 use crate::units::Millis;
@@ -54,8 +55,10 @@ pub(super) struct Record {
 pub(super) struct ErrorRecord {
     kind: &'static str,
     message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
+    hint: String,
+    /// The values in the message, so that it can be said in another language.
+    #[serde(skip_serializing_if = "Arguments::is_empty")]
+    arguments: Arguments,
 }
 
 #[derive(Serialize)]
@@ -140,16 +143,15 @@ impl Record {
         }
     }
 
-    pub(super) fn failed(path: &Path, error: &anyhow::Error) -> Self {
-        let kind = error
-            .chain()
-            .find_map(|cause| cause.downcast_ref().map(PredictError::kind));
+    pub(super) fn failed(path: &Path, problem: &Problem) -> Self {
+        let kind = problem.find().map(PredictError::kind);
         Self {
             path: path.display().to_string(),
             error: Some(ErrorRecord {
                 kind: kind.unwrap_or("heat_map"),
-                message: format!("{error:#}"),
-                hint: commands::hint(error),
+                message: problem.causes().join(": "),
+                hint: problem.hint(),
+                arguments: problem.arguments(),
             }),
             width: None,
             height: None,

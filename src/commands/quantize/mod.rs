@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use super::{Context, Result};
 use serde::Serialize;
 
 use super::fields::read_field_mapping;
@@ -10,7 +10,7 @@ use super::own_process::peak_rss_of_bench;
 use super::report_file::ReportFile;
 use super::spare::spare_photos;
 use super::watch::Watcher;
-use super::{Outcome, engine_options, failure, row_filters};
+use super::{CommandError, Outcome, engine_options, row_filters};
 use crate::artifact::{self, Model};
 use crate::cli::{NumberType, QuantizeArgs, RangeChoice};
 use crate::compress::{
@@ -58,8 +58,11 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
         .with_context(|| format!("cannot quantize `{}`", args.model.display()))?;
     let options = engine_options(&args.engine)?;
     let mut bar = Progress::bytes("hashing");
-    let base_sha256 = sha256_of_file(&args.model, &mut |done, all| bar.set(done, all))
-        .with_context(|| format!("cannot read `{}`", args.model.display()))?;
+    let base_sha256 = sha256_of_file(&args.model, &mut |done, all| bar.set(done, all));
+    let base_sha256 = base_sha256.map_err(|source| CommandError::Read {
+        path: args.model.clone(),
+        source,
+    })?;
     drop(bar);
     let made = match args.to {
         NumberType::Fp16 => weights_only(args, &base, WeightType::F16, base_sha256)?,
@@ -112,17 +115,13 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
     Ok(if missed { Outcome::No } else { Outcome::Yes })
 }
 
-fn weights_only_is_for_int8(args: &QuantizeArgs) -> Result<()> {
+fn weights_only_is_for_int8(args: &QuantizeArgs) -> Result<(), CommandError> {
     if !args.weights_only || args.to == NumberType::Int8 {
         return Ok(());
     }
-    Err(failure(
-        format!(
-            "`--weights-only` does nothing with `--to {}`",
-            name_of(args.to)
-        ),
-        "leave it out: values stay f32 beside 16-bit weights anyway",
-    ))
+    Err(CommandError::WeightsOnly {
+        to: name_of(args.to),
+    })
 }
 
 fn name_of(to: NumberType) -> &'static str {
@@ -145,13 +144,7 @@ fn weights_only(
         (args.max_minutes.is_some(), "--max-minutes"),
     ];
     if let Some((_, option)) = given.into_iter().find(|(given, _)| *given) {
-        return Err(failure(
-            format!("`{option}` does nothing if activations stay in f32"),
-            format!(
-                "leave `{option}` out: no photos are needed; or choose `--to int8` without \
-                 `--weights-only`"
-            ),
-        ));
+        return Err(CommandError::NothingToCalibrate { option }.into());
     }
     let settings = WeightSettings {
         keep_float: args.keep_float.clone(),
@@ -218,11 +211,7 @@ fn warn_if_slow(options: &engine::Options) {
 /// The photos of `--calibrate`.
 fn photos(args: &QuantizeArgs, base: &Model) -> Result<Dataset> {
     let Some(path) = &args.calibrate else {
-        return Err(failure(
-            "INT8 needs photos to see in which range each layer's values lie",
-            "give a folder or table of typical photos with `--calibrate` (64 are enough), or \
-             choose `--weights-only` or `--to fp16`, which need none",
-        ));
+        return Err(CommandError::NoCalibration.into());
     };
     let labels = &base.manifest.labels;
     let labels = if args.max_drop.is_some() {
@@ -236,10 +225,11 @@ fn photos(args: &QuantizeArgs, base: &Model) -> Result<Dataset> {
         photos.thin_out(wanted.get());
     }
     if photos.samples.is_empty() {
-        return Err(failure(
-            format!("`{}` has no photos", path.display()),
-            "give typical photos with `--calibrate`",
-        ));
+        return Err(CommandError::EmptySet {
+            path: path.clone(),
+            wanted: "typical photos with `--calibrate`",
+        }
+        .into());
     }
     Ok(photos)
 }

@@ -3,6 +3,7 @@
 use crate::activation::Activation;
 use crate::engine::plan::Step;
 use crate::graph::{BinaryOp, Graph, Node, Padding, PoolKind, Window};
+use crate::hint::{Arguments, Hint, named};
 use crate::kernels::elementwise_f32::Arithmetic;
 use crate::kernels::pool_f32::Pooling;
 use crate::kernels::{Isa, KernelError, PreparedOp, SlidingWindow};
@@ -26,6 +27,31 @@ pub enum LowerError {
     /// A kernel refused its parameters.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+impl Hint for LowerError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::NotPacked(_) => "not_packed",
+            Self::MissingTensor(_) => "missing_tensor",
+            Self::NotImage(_) => "not_image",
+            Self::NoIntegerKernel => "no_integer_kernel",
+            Self::Kernel(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        "import the model again with this version".to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::NotPacked(tensor) | Self::MissingTensor(tensor) => named!(tensor),
+            Self::NotImage(shape) => named!(%shape),
+            Self::Kernel(error) => error.arguments(),
+            Self::NoIntegerKernel => named!(),
+        }
+    }
 }
 
 pub(super) type Boxed = Result<Box<dyn PreparedOp>, LowerError>;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::hint::{Arguments, Hint, named};
 use crate::predict::{FieldError, InputError};
 use crate::text::TextError;
 
@@ -247,69 +248,6 @@ fn shown(first: &[String], all: usize) -> String {
 }
 
 impl DatasetError {
-    /// A stable name of the error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Io { .. } | Self::Text(_) => "unreadable_dataset",
-            Self::Empty => "empty_table",
-            Self::NoRows => "table_without_rows",
-            Self::NotATable(_) => "not_a_table",
-            Self::TooLong { .. } => "table_too_long",
-            Self::TooManyColumns { .. } => "too_many_columns",
-            Self::TooManyCells { .. } => "too_many_cells",
-            Self::NotUtf8 { .. } => "table_is_not_utf8",
-            Self::Csv { .. } => "bad_csv",
-            Self::Ragged { .. } => "ragged_row",
-            Self::MissingColumn { .. } => "missing_column",
-            Self::ColumnTwice { .. } => "column_twice",
-            Self::UnknownColumn { .. } => "unknown_column",
-            Self::NoFile { .. } => "row_without_file",
-            Self::NoLabel { .. } => "row_without_label",
-            Self::UnknownLabel { .. } => "unknown_label",
-            Self::Duplicate { .. } => "duplicate_row",
-            Self::Conflict { .. } => "conflicting_labels",
-            Self::MissingFiles { .. } => "missing_files",
-            Self::FilterSyntax { .. } => "bad_filter_syntax",
-            Self::NoTable { .. } => "filter_without_table",
-            Self::NothingLeft { .. } => "filter_leaves_nothing",
-            Self::NoPhotos { .. } => "no_photos",
-            Self::Mixed { .. } => "photos_beside_class_folders",
-            Self::Unlabelled { .. } => "unlabelled_photos",
-            Self::UnknownClassFolder { .. } => "unknown_class_folder",
-            Self::TwoFolders { .. } => "two_folders_for_a_label",
-            Self::Fields { source, .. } => source.kind(),
-            Self::Inputs(source) => source.kind(),
-        }
-    }
-
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        match self {
-            Self::MissingColumn { hint, .. }
-            | Self::UnknownColumn { hint, .. }
-            | Self::UnknownLabel { hint, .. }
-            | Self::MissingFiles { hint, .. } => hint.clone(),
-            Self::UnknownClassFolder { hint, .. } => {
-                format!("name class folders like the model's labels: {hint}")
-            }
-            Self::Fields { source, .. } => source.hint(),
-            Self::NothingLeft { values, .. } => {
-                format!("values in that column include: {}", values.join(", "))
-            }
-            Self::NoPhotos { folders, .. } if !folders.is_empty() => {
-                let mut list: Vec<String> = folders.iter().map(|f| format!("`{f}`")).collect();
-                list.truncate(8);
-                format!(
-                    "put photos directly into it, or into a folder for each class; or did you mean the folder {}?",
-                    list.join(", ")
-                )
-            }
-            other => other.fixed_hint().to_owned(),
-        }
-    }
-
     fn fixed_hint(&self) -> &'static str {
         match self {
             Self::Io { .. } | Self::Text(_) => "check the path, and that this user may read it",
@@ -343,6 +281,126 @@ impl DatasetError {
             }
             // Answered by `hint`.
             _ => "",
+        }
+    }
+}
+
+impl Hint for DatasetError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Io { .. } | Self::Text(_) => "unreadable_dataset",
+            Self::Empty => "empty_table",
+            Self::NoRows => "table_without_rows",
+            Self::NotATable(_) => "not_a_table",
+            Self::TooLong { .. } => "table_too_long",
+            Self::TooManyColumns { .. } => "too_many_columns",
+            Self::TooManyCells { .. } => "too_many_cells",
+            Self::NotUtf8 { .. } => "table_is_not_utf8",
+            Self::Csv { .. } => "bad_csv",
+            Self::Ragged { .. } => "ragged_row",
+            Self::MissingColumn { .. } => "missing_column",
+            Self::ColumnTwice { .. } => "column_twice",
+            Self::UnknownColumn { .. } => "unknown_column",
+            Self::NoFile { .. } => "row_without_file",
+            Self::NoLabel { .. } => "row_without_label",
+            Self::UnknownLabel { .. } => "unknown_label",
+            Self::Duplicate { .. } => "duplicate_row",
+            Self::Conflict { .. } => "conflicting_labels",
+            Self::MissingFiles { .. } => "missing_files",
+            Self::FilterSyntax { .. } => "bad_filter_syntax",
+            Self::NoTable { .. } => "filter_without_table",
+            Self::NothingLeft { .. } => "filter_leaves_nothing",
+            Self::NoPhotos { .. } => "no_photos",
+            Self::Mixed { .. } => "photos_beside_class_folders",
+            Self::Unlabelled { .. } => "unlabelled_photos",
+            Self::UnknownClassFolder { .. } => "unknown_class_folder",
+            Self::TwoFolders { .. } => "two_folders_for_a_label",
+            Self::Fields { source, .. } => source.kind(),
+            Self::Inputs(source) => source.kind(),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::MissingColumn { hint, .. }
+            | Self::UnknownColumn { hint, .. }
+            | Self::UnknownLabel { hint, .. }
+            | Self::MissingFiles { hint, .. } => hint.clone(),
+            Self::UnknownClassFolder { hint, .. } => {
+                format!("class folders are named like the model's labels: {hint}")
+            }
+            Self::Fields { source, .. } => source.hint(),
+            Self::NothingLeft { values, .. } => {
+                format!("that column has, among others: {}", values.join(", "))
+            }
+            Self::NoPhotos { folders, .. } if !folders.is_empty() => {
+                let mut list: Vec<String> = folders.iter().map(|f| format!("`{f}`")).collect();
+                list.truncate(8);
+                format!(
+                    "photos lie directly in it or in a folder for each class; is it one of {}?",
+                    list.join(", ")
+                )
+            }
+            other => other.fixed_hint().to_owned(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::Io { path, .. } => named!(path),
+            Self::NotATable(found) => named!(found),
+            Self::TooLong { limit } => named!(limit),
+            Self::TooManyColumns { line, limit } => named!(line, limit),
+            Self::TooManyCells { line } | Self::NoFile { line } | Self::NoLabel { line } => {
+                named!(line)
+            }
+            Self::NotUtf8 { line, what } => named!(line, what),
+            Self::Csv { line, detail } => named!(line, detail),
+            Self::Ragged {
+                line,
+                expected,
+                got,
+            } => named!(line, expected, got),
+            Self::MissingColumn { column, .. } => named!(column),
+            Self::ColumnTwice { column } | Self::UnknownColumn { column, .. } => named!(column),
+            Self::UnknownLabel { line, label, .. } => named!(line, label),
+            Self::Duplicate { file, lines } => named!(file, lines),
+            Self::Conflict {
+                file,
+                lines,
+                labels,
+            } => named!(file, lines, labels),
+            Self::MissingFiles {
+                folder,
+                first,
+                missing,
+                total,
+                ..
+            } => named!(folder, first, missing, total),
+            Self::FilterSyntax { text } => named!(text),
+            Self::NoTable { folder, filter } => named!(folder, filter),
+            Self::NothingLeft {
+                filter,
+                rows,
+                values,
+            } => named!(filter, rows, values),
+            Self::NoPhotos { folder, folders } => named!(folder, folders),
+            Self::Mixed {
+                folder,
+                photos,
+                first,
+                class,
+            } => named!(folder, photos, first, class),
+            Self::Unlabelled { folder, photos } => named!(folder, photos),
+            Self::UnknownClassFolder { folder, .. } => named!(folder),
+            Self::TwoFolders {
+                first,
+                second,
+                label,
+            } => named!(first, second, label),
+            Self::Fields { place, source } => named!(place).and(source),
+            Self::Inputs(error) => error.arguments(),
+            Self::Text(_) | Self::Empty | Self::NoRows => named!(),
         }
     }
 }

@@ -1,3 +1,4 @@
+use crate::hint::Hint;
 use std::fs;
 use std::io::Write;
 use std::path::Path;

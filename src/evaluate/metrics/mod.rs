@@ -18,6 +18,8 @@ use super::statistics::bootstrap::{percentile_interval, resample};
 use super::statistics::{Estimate, IntervalMethod, binomial};
 use scores::{Prepared, Summary};
 
+use crate::hint::{Arguments, Hint, named};
+
 /// Bins of the calibration error and of the reliability table.
 pub const RELIABILITY_BINS: usize = 15;
 
@@ -95,10 +97,8 @@ pub enum MetricsError {
     },
 }
 
-impl MetricsError {
-    /// Stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for MetricsError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Empty => "empty",
             Self::TooFewClasses { .. } => "too_few_classes",
@@ -111,9 +111,7 @@ impl MetricsError {
         }
     }
 
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
+    fn hint(&self) -> String {
         match self {
             Self::Empty => "give a folder or a CSV with at least one labelled image",
             Self::TooFewClasses { .. } | Self::Shape { .. } | Self::Length { .. } => {
@@ -125,6 +123,33 @@ impl MetricsError {
                 "these look like logits: the model's last layer must be softmax or sigmoid"
             }
             Self::Option { .. } => "change the option",
+        }
+        .to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::TooFewClasses { got } => named!(got),
+            Self::Shape {
+                images,
+                n_classes,
+                got,
+            } => named!(images, n_classes, got),
+            Self::Label {
+                image,
+                n_classes,
+                got,
+            } => named!(image, n_classes, got),
+            Self::NotFinite { image, class, got } | Self::OutOfRange { image, class, got } => {
+                named!(image, class, got)
+            }
+            Self::Option {
+                name,
+                expected,
+                got,
+            } => named!(name, expected, got),
+            Self::Length { what, images, got } => named!(what, images, got),
+            Self::Empty => named!(),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::DatasetError;
 use crate::classifier::ClassifierError;
 use crate::evaluate::metrics::MetricsError;
 use crate::evaluate::pass::PassError;
+use crate::hint::{Arguments, Hint, named};
 use crate::predict::PredictError;
 
 /// Why models cannot be judged on a set of photos.
@@ -74,10 +75,8 @@ pub enum TrialError {
     Metrics(#[from] MetricsError),
 }
 
-impl TrialError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for TrialError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::NoPhotos => "no_photos",
             Self::NoLabel { .. } => "no_label",
@@ -92,9 +91,7 @@ impl TrialError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> String {
+    fn hint(&self) -> String {
         match self {
             Self::NoPhotos | Self::NoLabel { .. } => {
                 "give labelled photos with `--fixtures`".to_owned()
@@ -109,12 +106,30 @@ impl TrialError {
                 "compare models of the same classes; labels are given when importing".to_owned()
             }
             Self::Group(source) | Self::Rows { source, .. } => source.hint(),
-            Self::Pass(error) => error.hint().to_owned(),
+            Self::Pass(error) => error.hint(),
             Self::Photo { source, .. } => source.hint(),
-            Self::Model(error) => error
-                .hint()
-                .unwrap_or_else(|| "import the model again with this version".to_owned()),
-            Self::Metrics(error) => error.hint().to_owned(),
+            Self::Model(error) => error.hint(),
+            Self::Metrics(error) => error.hint(),
+        }
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::NoLabel { photo } => named!(photo),
+            Self::ClassesOverlap { model } => named!(model),
+            Self::OtherClasses {
+                base,
+                only_base,
+                candidate,
+                only_candidate,
+            } => named!(base, only_base, candidate, only_candidate),
+            Self::Group(error) => error.arguments(),
+            Self::Rows { model, source } => named!(model).and(source),
+            Self::Pass(error) => error.arguments(),
+            Self::Photo { photo, source } => named!(photo).and(source),
+            Self::Model(error) => error.arguments(),
+            Self::Metrics(error) => error.arguments(),
+            Self::NoPhotos | Self::NothingRead => named!(),
         }
     }
 }

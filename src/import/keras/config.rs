@@ -584,6 +584,7 @@ fn string<'a>(map: &'a Map<String, Value>, key: &str, place: &str) -> Result<&'a
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::Hint;
     use serde_json::json;
 
     fn reference(layer: &str, call: usize) -> TensorRef {

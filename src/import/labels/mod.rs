@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::hint::{Arguments, Hint, named};
 use crate::text::{self, Aliases, Located, Value, shorten};
 
 #[cfg(test)]
@@ -83,10 +84,8 @@ pub enum LabelsError {
     Unprintable(usize),
 }
 
-impl LabelsError {
-    /// A stable name of the kind of error.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Hint for LabelsError {
+    fn kind(&self) -> &'static str {
         match self {
             Self::NoFile(_) => "no_labels_file",
             Self::Folder(_) => "labels_are_a_folder",
@@ -97,9 +96,7 @@ impl LabelsError {
         }
     }
 
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
+    fn hint(&self) -> String {
         match self {
             Self::NoFile(_) => {
                 "check the path, or give the names themselves: `--labels a,b,c`; a single name with \
@@ -117,6 +114,26 @@ impl LabelsError {
             Self::Empty(_) => "give every class a name",
             Self::Twice { .. } => "class names must differ, or answers cannot be told apart",
             Self::Unprintable(_) => "write the name with letters, digits and spaces",
+        }
+        .to_owned()
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self {
+            Self::NoFile(path) | Self::Folder(path) | Self::Io { path, .. } => named!(path),
+            Self::Form { place, problem, .. } => named!(place, problem),
+            Self::Count {
+                expected,
+                why,
+                got,
+                shown,
+            } => named!(expected, why, got, shown),
+            Self::Empty(index) | Self::Unprintable(index) => named!(index),
+            Self::Twice {
+                label,
+                first,
+                second,
+            } => named!(label, first, second),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Each tier compared with the naive operation, and that with real numbers.
 
+use crate::hint::Hint;
 use proptest::prelude::*;
 
 use super::*;

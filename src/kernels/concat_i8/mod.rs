@@ -94,6 +94,7 @@ unsafe impl PreparedOp for ConcatI8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::Hint;
     use crate::kernels::harness::{self, Operand};
 
     /// Bytes that are copied unchanged, each element to its place.

@@ -1,5 +1,6 @@
 //! Every tier compared with the reference, with poisoned memory around everything.
 
+use crate::hint::Hint;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

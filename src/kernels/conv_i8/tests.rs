@@ -1,5 +1,6 @@
 //! Every tier compared with the reference, bit for bit.
 
+use crate::hint::Hint;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

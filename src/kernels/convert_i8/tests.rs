@@ -1,6 +1,7 @@
 //! Each tier against the scalar map.
 
 use super::*;
+use crate::hint::Hint;
 use crate::kernels::harness::{self, Operand};
 
 const MAPS: [Quantization; 5] = [

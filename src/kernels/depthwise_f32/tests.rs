@@ -1,5 +1,6 @@
 //! Each tier compared with the naive convolution.
 
+use crate::hint::Hint;
 use proptest::prelude::*;
 
 use super::*;

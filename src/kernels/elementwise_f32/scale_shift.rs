@@ -160,6 +160,7 @@ impl Kernel for Part<'_> {
 mod tests {
     use super::super::scale_shift_f32_reference;
     use super::*;
+    use crate::hint::Hint;
     use crate::kernels::harness;
 
     fn tensor(values: &[f32]) -> Tensor {

@@ -179,6 +179,7 @@ impl Pool<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::Hint;
     use crate::kernels::harness;
 
     #[test]

@@ -1,6 +1,7 @@
 //! Each tier compared with naive pooling, and that with real numbers.
 
 use super::*;
+use crate::hint::Hint;
 use crate::kernels::global_pool_f32::global_pool_f32_reference;
 use crate::kernels::harness::{self, Operand};
 

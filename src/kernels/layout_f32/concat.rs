@@ -130,6 +130,7 @@ unsafe impl PreparedOp for CopyF32 {
 mod tests {
     use super::super::concat_reference;
     use super::*;
+    use crate::hint::Hint;
     use crate::kernels::harness;
 
     #[test]

@@ -222,6 +222,7 @@ impl Kernel for Part<'_> {
 mod tests {
     use super::super::resize_f32_reference;
     use super::*;
+    use crate::hint::Hint;
     use crate::kernels::harness;
 
     #[test]

@@ -112,6 +112,7 @@ unsafe impl PreparedOp for TransposeF32 {
 mod tests {
     use super::super::transpose_reference;
     use super::*;
+    use crate::hint::Hint;
     use crate::kernels::harness;
 
     #[test]

@@ -277,6 +277,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::hint::Hint;
     use crate::kernels::harness;
 
     fn check(pooling: Pooling, window: SlidingWindow, seed: u64) {

@@ -1,5 +1,6 @@
 //! Each tier compared with naive pooling, and averages with real numbers.
 
+use crate::hint::Hint;
 use proptest::prelude::*;
 
 use super::*;
