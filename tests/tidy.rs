@@ -241,6 +241,22 @@ const NEVER: [(&str, &str); 10] = [
 /// The lowest room, which all others may use: what every error answers.
 const GROUND: &str = "hint";
 
+/// Images that the text avoids, and the field's own word for each. The plural is avoided, too.
+const IMAGES: [(&str, &str); 7] = [
+    ("purse", "admission budget"),
+    ("guest", "request"),
+    ("cage", "sandbox, cgroup"),
+    ("desk", "worker, inference thread"),
+    ("keeper", "guard"),
+    ("doorplate", "name"),
+    ("house", "project"),
+];
+
+/// Folders of text that people read.
+const TEXTS: [&str; 8] = [
+    "src", "tests", "benches", "examples", "scripts", "docs", "deploy", "fixtures",
+];
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }

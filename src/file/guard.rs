@@ -62,7 +62,7 @@ impl Hint for GuardError {
     fn hint(&self) -> String {
         match self {
             Self::Read { option, .. } => format!(
-                "let `{option}` name another file: what a command reads is never written over"
+                "give `{option}` another file: a command never writes over a file that it reads"
             ),
             Self::Twice { .. } => "give each its own name".to_owned(),
             Self::Atomic(error) => error.hint(),

@@ -47,7 +47,7 @@ impl Hint for IsaError {
     }
 
     fn hint(&self) -> String {
-        "leave `--isa` out: the best that this CPU has is chosen".to_owned()
+        "leave `--isa` out: the program then chooses the best that this CPU has".to_owned()
     }
 
     fn arguments(&self) -> Arguments {

@@ -96,7 +96,7 @@ impl Hint for ProveError {
         match self {
             Self::Photo(error) => error.hint(),
             Self::Guard(_) | Self::Server(_) | Self::End(_) => {
-                "leave `--prove` out: the estimate stands without it".to_owned()
+                "leave `--prove` out: the estimate is valid without it".to_owned()
             }
         }
     }

@@ -327,11 +327,11 @@ impl Hint for DatasetError {
             | Self::UnknownLabel { hint, .. }
             | Self::MissingFiles { hint, .. } => hint.clone(),
             Self::UnknownClassFolder { hint, .. } => {
-                format!("class folders are named like the model's labels: {hint}")
+                format!("name class folders like the model's labels: {hint}")
             }
             Self::Fields { source, .. } => source.hint(),
             Self::NothingLeft { values, .. } => {
-                format!("that column has, among others: {}", values.join(", "))
+                format!("values in that column include: {}", values.join(", "))
             }
             Self::NoPhotos { folders, .. } if !folders.is_empty() => {
                 let mut list: Vec<String> = folders.iter().map(|f| format!("`{f}`")).collect();
