@@ -137,8 +137,8 @@ impl Hint for CommandError {
                  choose `--weights-only` or `--to fp16`, which need none"
             }
             Self::NoSettings { .. } => {
-                "`dermal check --init` writes one; without it the other files are checked all the \
-                 same"
+                "`dermal check --init` writes one; without it, `dermal check` still checks the other \
+                 files"
             }
             Self::NoProject { .. } => {
                 "give the project's folder, or its dermal.yaml, with `--config`"
