@@ -12,7 +12,7 @@ RUN RUSTFLAGS="-C target-feature=+crt-static" \
 FROM scratch
 COPY --from=build /src/target/x86_64-unknown-linux-gnu/dist/dermal /dermal
 COPY models/demo.safetensors /model.safetensors
-# Photos are given back to the system as soon as they are answered (docs/estimating.md).
+# Memory of photos goes back to the system as soon as they are answered (docs/estimating.md).
 ENV MALLOC_MMAP_THRESHOLD_=131072
 USER 65532:65532
 # The server listens on 0.0.0.0:$PORT, which hosting platforms set. Give them `/health` as the health check: it

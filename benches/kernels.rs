@@ -1,11 +1,11 @@
 //! Times the matrix kernels with float weights on the shapes of real models: `cargo bench --bench kernels`.
 //!
-//! Arguments after `--`: `--threads N` (1), `--isa NAME` (the best), `--rounds N` (15),
-//! `--weights f32,f16,bf16` (f32; several take turns in each round), and words that select rows by
-//! file or shape. Every row prints kernel, shape, threads, ISA, the median
-//! rate with its quartiles, the best rate, and a checksum of the output: equal on every run and
-//! thread count of a tier. Rounds go over all rows of a file in turn, as a model would, so that
-//! each row finds its weights as cold as in a prediction; a disturbance hits all rows alike.
+//! Arguments after `--`: `--threads N` (1), `--isa NAME` (the best), `--rounds N` (15), `--weights
+//! f32,f16,bf16` (f32; several take turns in each round), and words that select rows by file or
+//! shape. Every row prints kernel, shape, threads, ISA, the median rate with its quartiles, the
+//! best rate, and a checksum of the output, which is equal on every run and thread count of a tier.
+//! A round goes over all rows of a file in turn, as a model would, so that each row finds its
+//! weights as cold as in a prediction; a disturbance affects all rows alike.
 #![expect(clippy::print_stdout, reason = "a bench prints its rows")]
 
 use std::sync::Barrier;
@@ -223,12 +223,12 @@ impl Shared {
     }
 }
 
-// SAFETY: `PreparedOp::run` is told different tasks by different threads.
+// SAFETY: different threads run `PreparedOp::run` with different tasks.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
-/// Seconds of one call.
+/// Seconds for one call.
 fn time(row: &mut Row, threads: usize) -> f64 {
     let Row {
         op, inputs, output, ..

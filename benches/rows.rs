@@ -1,4 +1,4 @@
-//! Times of the row kernels (everything but matrix products) at the shapes of real models.
+//! Times of the row kernels (everything except matrix products) at the shapes of real models.
 //!
 //! `cargo bench --bench rows [PART OF A NAME]`. One thread; each row is the fastest of many runs,
 //! since other programs can only slow a run down. GB/s counts every input and output byte once.
@@ -119,8 +119,8 @@ fn apply(isa: Isa) {
     }
 }
 
-/// A kernel on f32 and its twin on bytes in turns, and how many times as fast the twin is: the
-/// quotient of the fastest runs, and the median of each pair's.
+/// A kernel on f32 and the same kernel on bytes, in turns, and how many times as fast the second
+/// is: the quotient of the fastest runs, and the median of each pair's.
 fn compare(name: &str, ops: [&dyn PreparedOp; 2]) {
     let mut buffers = ops.map(|op| {
         let inputs: Vec<_> = op.input_lens().into_iter().map(numbers).collect();

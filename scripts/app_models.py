@@ -55,7 +55,7 @@ def build(name):
 
 # Variance of a kernel times its fan-in, by the end of its layer's name; the first that fits counts.
 # 2 keeps the signal before ReLU (He et al. 2015), 1 / E[silu(x)^2] = 2.8 before SiLU, 1 where the
-# input is a linear bottleneck; behind squeeze-and-excite, whose gates are near one half, 4 times as much.
+# input is a linear bottleneck; after squeeze-and-excite, whose gates are near one half, 4 times as much.
 # The numbers were found by trial: logits that differ between pictures by a percent or more of
 # their range, and a range between 1 and 200.
 GAINS = {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the compute core alone, as other people's programs, a Python module and a browser use it,
-# tests what it promises, and names what it depends on. Fails if that is a crate of the command line,
-# the server, or a feature that is off.
+# tests its promises, and lists its dependencies. Fails if one of these is a crate of the command
+# line, the server, or a feature that is off.
 #
 # usage: scripts/check-core.sh
 set -euo pipefail
@@ -38,7 +38,7 @@ printf '`mmap`, `threads` and `gradients` bring %d more.\n' \
 
 cargo check --release --lib --no-default-features
 cargo check --release --lib --no-default-features --features mmap,threads,gradients
-# What a program sees of it: predictions, heat maps in closed form, refusals by name. The crate itself
-# is not optimized here: compiling would take far longer than the demo model does without.
+# The core as a program sees it: predictions, heat maps in closed form, refusals by name. The crate
+# itself is not optimized here: compiling it would take far longer than the demo model without it.
 cargo test --release --config 'profile.release.package.dermal.opt-level=0' \
   --no-default-features --test core

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The whole gate: formatting, lints, tests (on real models too), documentation, dependencies, the
-# AVX-512 tier, and the README's first command. Every stage is named, timed, and stops the gate when
-# it fails.
+# The whole gate: formatting, lints, tests (also on real models), documentation, dependencies, the
+# AVX-512 tier, and the README's first command. Every stage is named and timed, and stops the gate
+# if it fails.
 #
 # usage: scripts/check.sh
-# CI=true  real models must be there: a download that fails then fails the gate, instead of a loud skip
+# CI=true  real models must exist: if a download fails, the gate fails, too, instead of skipping with a message
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,7 +26,7 @@ stage() {
   printf '=== %s: %d s\n' "$name" "$((SECONDS - began))"
 }
 
-# Starts a stage that leaves most of the machine idle beside those that follow; what it prints is
+# Starts a stage that leaves most of the machine idle, beside the stages that follow. Its output is
 # kept until `join`, which waits for it and stops the gate if it failed.
 start() {
   local name=$1
@@ -59,7 +59,7 @@ skip() {
   echo "$1" >>"$work/skipped"
 }
 
-# Models that cannot be had are skipped on a developer's machine; a wrong checksum never is.
+# Models that cannot be downloaded are skipped on a developer's machine; a wrong checksum never is.
 models() {
   local code=0 python
   scripts/fetch-real-models.sh || code=$?
@@ -69,7 +69,7 @@ models() {
     *) return "$code" ;;
   esac
   if python=$(scripts/setup-python.sh); then
-    # What setup-python.sh says last is the interpreter.
+    # The last line of setup-python.sh is the interpreter.
     KERAS_BACKEND=jax "${python##*$'\n'}" scripts/app_models.py "$cache"
   else
     [ "$ci" != true ] || return 1
@@ -77,7 +77,7 @@ models() {
   fi
 }
 
-# What the server's tests talk to it with. Tests say themselves that they were skipped without.
+# Clients and services for the server's tests. Without them, the tests say that they were skipped.
 clients() {
   local script
   for script in scripts/setup-triton-client.sh scripts/setup-browser.sh scripts/setup-redis.sh; do
@@ -85,8 +85,8 @@ clients() {
   done
 }
 
-# Checked where it is installed. The gate does not install it: building it takes longer than all
-# other stages together, and the dependencies change only with Cargo.lock.
+# Checked if it is installed. The gate does not install it: building it takes longer than all other
+# stages together, and the dependencies change only with Cargo.lock.
 deny() {
   if [ ! -f deny.toml ]; then
     skip "cargo deny: there is no deny.toml"
@@ -97,16 +97,16 @@ deny() {
   fi
 }
 
-# Everything is built in the release profile: the program that is tested is the one that people run, its
-# dependencies are compiled once for both, and models run at their speed. Clippy and rustdoc use the
-# same profile, so that build scripts and procedural macros are compiled once, too.
+# Everything is built in the release profile: the tests run the program that people run, dependencies
+# are compiled once for both, and models run at full speed. Clippy and rustdoc use the same profile, so
+# that build scripts and procedural macros are compiled once, too.
 lints() { cargo clippy --release --all-targets -- -D warnings; }
 
-# Examples are left to clippy: nobody runs them here.
+# Clippy checks the examples: nobody runs them here.
 build() { cargo test --release --no-run --lib --bins --tests; }
 
-# All output is kept, so that tests which had to skip something are heard; of what passes only the
-# lines that say so are shown.
+# All output is captured, so that skipped tests are noticed; from tests that pass, only the lines that
+# say so are shown.
 tests() {
   local log code=0
   log=$(mktemp -p "$work")
@@ -144,7 +144,7 @@ first_command() {
   return "$code"
 }
 
-# On a CPU that has this tier, the kernels' tests have run on it with all others.
+# If the CPU has this tier, the kernels' tests above have already used it.
 avx512() {
   if grep -qw avx512bw /proc/cpuinfo; then
     echo "AVX-512: this CPU has it, so the tests above have used it"
@@ -153,7 +153,7 @@ avx512() {
   fi
 }
 
-# A server under load for two minutes in 512 MB. Not every machine lets a group be made.
+# A server under load for two minutes in 512 MB. Not every machine allows making a cgroup.
 soak() {
   local code=0
   scripts/soak.sh - 2 || code=$?

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Fetches the published model that tests/real_models.rs imports: `sklesion` 0.2.2 (MIT), a Keras
-# classifier of skin lesions, as the file in its PyPI wheel. None of the wheel's code is run.
+# classifier of skin lesions, from the file in its PyPI wheel. None of the wheel's code runs.
 #
 # usage: scripts/fetch-real-models.sh      prints the folder it filled
 # DERMAL_MODEL_CACHE  where models go (default .cache/models)
-# exit 0 the model is there and its checksum holds; 1 it cannot be had; 2 what came is something else
+# exit 0 the model exists and its checksum is right; 1 it cannot be downloaded; 2 the download is another file
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=${DERMAL_MODEL_CACHE:-.cache/models}

@@ -8,7 +8,7 @@ import re
 
 root = pathlib.Path(__file__).resolve().parent.parent
 source = (root / "src/readiness/rules.rs").read_text()
-body = source[source.index("rules! {"):source.index("/// The rule of an id.")]
+body = source[source.index("rules! {"):source.index("/// The rule with an id.")]
 
 print("""# What `dermal check` looks for
 
@@ -29,7 +29,7 @@ allow:
 (`github`, `sarif`) or comments (`markdown`). `docs/ci/` has a GitHub Actions workflow and a pre-commit
 hook. `--prove` also runs the server with the model inside the platform's limits (docs/estimating.md).
 
-`platform` is the name of a profile, or a host of your own: `ram_mb` and `cpu` (CPUs' worth of time), and, if
+`platform` is the name of a profile, or a host of your own: `ram_mb` and `cpu` (CPU time, as a number of CPUs), and, if
 they are known, `disk_mb`, `request_s`, `health_s`, `start_s` and `grace_s`:
 
 ```yaml
@@ -56,16 +56,16 @@ ends with exit status 2.
 
 ## Where the rules come from
 
-Files of hosts are held to the rules that their vendors publish, as read in November 2026: Render's
+Files of hosts are checked against the rules that their vendors publish, as read in November 2026: Render's
 [blueprint reference](https://render.com/docs/blueprint-spec), Fly's
 [configuration reference](https://fly.io/docs/reference/configuration/), Railway's
 [schema](https://railway.com/railway.schema.json), Docker's
 [Dockerfile reference](https://docs.docker.com/reference/dockerfile/) and
 [compose file reference](https://docs.docker.com/reference/compose-file/). A setting that is newer than that is
 called unknown: allow the rule, and tell us. `fixtures/projects/` has 292 projects with one mistake each and 146
-without any; each names the fact that it rests on.
+without any; each names the fact behind it.
 
-This page is written by `scripts/make-checks-doc.py` from `src/readiness/rules.rs`; a test checks that the two
+`scripts/make-checks-doc.py` writes this page from `src/readiness/rules.rs`; a test checks that the two
 agree.
 """)
 for line in body.splitlines():

@@ -6,8 +6,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # Candle's own pool waits by spinning, which costs more than it gains at these sizes; its matrix
-# product and this trainer's layers use rayon. The malloc settings keep tensors of a few MB on the heap
-# instead of mapping and clearing each anew. None of these changes a result.
+# product and this trainer's layers use rayon. The malloc settings keep tensors of a few MB on the
+# heap, so that they are not mapped and cleared again each time. None of these changes a result.
 export CANDLE_NUM_THREADS=1
 export MALLOC_MMAP_THRESHOLD_=33554432
 export MALLOC_TRIM_THRESHOLD_=2000000000

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes what tests/serve/page.rs needs: Chromium and its driver from Debian, Selenium from PyPI.
+# Sets up the environment of tests/serve/page.rs: Chromium and its driver from Debian, Selenium from
+# PyPI.
 #
 # usage: scripts/setup-browser.sh      prints the interpreter
-# exit 0 it is there, 1 it cannot be had
+# exit 0 it is ready, 1 it cannot be set up
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.cache/browser
@@ -27,6 +28,6 @@ mkdir -p .cache
 python3 -m venv "$venv" || fail "python3 has no venv; on Debian: apt-get install python3-venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$requirements" ||
   fail "the packages cannot be had from PyPI: $requirements"
-# Last, so that an interrupted installation is begun again.
+# Last, so that an interrupted installation is started again.
 echo "$requirements" >"$venv/requirements"
 echo "$venv/bin/python"

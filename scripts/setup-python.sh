@@ -3,7 +3,7 @@
 # Keras on jax, without TensorFlow. Golden outputs do not come from it (scripts/golden_real.py).
 #
 # usage: scripts/setup-python.sh      prints the interpreter
-# exit 0 it is there, 1 it cannot be had
+# exit 0 it is ready, 1 it cannot be set up
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.cache/venv
@@ -21,6 +21,6 @@ python3 -m venv "$venv" || fail "python3 has no venv; on Debian: apt-get install
 # shellcheck disable=SC2086  # a list of words
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: $requirements ||
   fail "the packages cannot be had from PyPI: $requirements"
-# Last, so that an interrupted installation is begun again.
+# Last, so that an interrupted installation is started again.
 echo "$requirements" >"$venv/requirements"
 echo "$venv/bin/python"

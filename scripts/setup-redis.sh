@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes what tests/serve/redis.rs needs: redis-server from Debian. The tests start their own.
+# Installs redis-server from Debian for tests/serve/redis.rs. The tests start their own servers.
 #
 # usage: scripts/setup-redis.sh      prints its path
-# exit 0 it is there, 1 it cannot be had
+# exit 0 it is ready, 1 it cannot be set up
 set -euo pipefail
 
 fail() { echo "setup-redis: $1" >&2; exit 1; }

@@ -3,7 +3,7 @@
 # for tests/serve/protocol.rs.
 #
 # usage: scripts/setup-triton-client.sh      prints the interpreter
-# exit 0 it is there, 1 it cannot be had
+# exit 0 it is ready, 1 it cannot be set up
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.cache/triton-client
@@ -20,6 +20,6 @@ mkdir -p .cache
 python3 -m venv "$venv" || fail "python3 has no venv; on Debian: apt-get install python3-venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$requirements" ||
   fail "the packages cannot be had from PyPI: $requirements"
-# Last, so that an interrupted installation is begun again.
+# Last, so that an interrupted installation is started again.
 echo "$requirements" >"$venv/requirements"
 echo "$venv/bin/python"

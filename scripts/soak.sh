@@ -57,9 +57,9 @@ finish() {
 trap finish EXIT
 trap 'exit 2' INT TERM
 
-# The kernel charges a page of a file to the group that reads it first. Pages of program and model that are
-# cached already would be missing from the group's counters, although in a fresh container the server pays
-# for them. So the server runs from copies that are not cached.
+# The kernel charges a page of a file to the group that reads it first. Pages of program and model
+# that are cached already would be missing from the group's counters, although in a fresh container
+# the server pays for them. So the server runs from copies that are not cached.
 uncached() {
   cp "$1" "$2"
   dd of="$2" oflag=nocache conv=notrunc,fdatasync count=0 status=none

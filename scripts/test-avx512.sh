@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the kernel tests on a CPU with AVX-512. Where this machine has none, they run inside the
-# Bochs emulator (Debian packages) on an emulated Skylake-X, under a small Linux that is booted
-# for them: minutes instead of seconds, but every instruction of that tier is executed.
+# Runs the kernel tests on a CPU with AVX-512. If this machine has none, they run inside the Bochs
+# emulator (Debian packages) on an emulated Skylake-X, under a small Linux that is booted for them.
+# That takes minutes instead of seconds, but executes every instruction of that tier.
 #
 # usage: scripts/test-avx512.sh [TEST-NAME-FILTER]      exit 0 passed or skipped (said loudly), 1 failed
 # Needs for the emulation: root, and Debian or Ubuntu for apt-get. Keeps its files in .cache/avx512.
@@ -15,7 +15,7 @@ if grep -qw avx512bw /proc/cpuinfo; then
   exec cargo test --release --lib -- "$filter"
 fi
 skip() { printf '\n*** SKIPPED: AVX-512 kernels were NOT tested: %s ***\n\n' "$1"; exit 0; }
-[ "$(uname -m)" = x86_64 ] || skip "this is no x86-64 machine"
+[ "$(uname -m)" = x86_64 ] || skip "this is not an x86-64 machine"
 command -v apt-get >/dev/null || skip "the emulator is installed with apt-get, which is not here"
 
 work=.cache/avx512
@@ -44,7 +44,7 @@ tests=$(cargo test --release --lib --no-run --message-format=json 2>"$work/build
   sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1) || true
 [ -x "$tests" ] || { cargo test --release --lib --no-run; exit 1; }
 
-# Left out there: tests of threads, and two that prepare matrices of megabytes again and again.
+# Left out there: tests of threads, and two tests that prepare matrices of megabytes repeatedly.
 # The initial file system: the test program, the libraries it loads, and an init that runs it.
 root=$work/root
 cp "$tests" "$root/tests"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs `dermal estimate --prove` where cgroups are of version 2: in a small Linux that is booted for it
-# in QEMU. Proofs in a group of their own, from the root group and from a
-# group below it; one that is refused, one that the kernel kills; and what is left behind. Where this machine has version 2 itself, `cargo test --test
-# estimate_proof` as root does the same, and this script is not needed.
+# Runs `dermal estimate --prove` under cgroups of version 2, in a small Linux that is booted for it
+# in QEMU. It makes proofs in a separate group, from the root group and from a group below it, one
+# that is refused and one that the kernel kills, and checks what is left behind. If this machine has
+# version 2 itself, `cargo test --test estimate_proof` as root does the same, and this script is not
+# needed.
 #
 # usage: scripts/test-cgroup-v2.sh      exit 0 passed or skipped (said loudly), 1 failed
 # Needs: root, and Debian or Ubuntu for apt-get. Keeps its files in .cache/cgroup-v2. Not part of the
@@ -12,7 +13,7 @@ cd "$(dirname "$0")/.."
 limit_s=${DERMAL_EMULATION_LIMIT_S:-600}
 
 skip() { printf '\n*** SKIPPED: cgroups of version 2 were NOT tested: %s ***\n\n' "$1"; exit 0; }
-[ "$(uname -m)" = x86_64 ] || skip "this is no x86-64 machine"
+[ "$(uname -m)" = x86_64 ] || skip "this is not an x86-64 machine"
 command -v apt-get >/dev/null || skip "QEMU is installed with apt-get, which is not here"
 
 work=.cache/cgroup-v2
@@ -71,7 +72,7 @@ prove() { echo "== \$1"; $program estimate --prove --json --budget 400MB --max-p
   tr -d ' \n' </tmp/proof.json | grep -q '"confinement":{"kind":"cgroup","version":2}' || { cat /tmp/proof.json; code=1; }; }
 prove "from the root group"
 $program estimate --prove --budget 400MB --max-pixels 1000000 --threads 1 | tail -n 11
-# A group with a process in it may not hand controllers down: the one around it is taken.
+# A group with a process in it may not pass controllers down, so the group around it is used.
 mkdir /sys/fs/cgroup/app && echo \$\$ >/sys/fs/cgroup/app/cgroup.procs
 prove "from a group below it"
 echo "== a limit at which the server refuses"

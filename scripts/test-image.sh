@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds the image of the Dockerfile without Docker, from its own lines, and serves from it: the build
-# stage in a folder with only what it copies, the last stage in a folder with only what it copies, as
-# its user, with its variables and its command. Then asks for health, a prediction with a heat map, and a
-# probe by name.
+# Builds the image of the Dockerfile without Docker, from the file's own lines, and serves from it.
+# The build stage runs in a folder with only the files that it copies, the last stage in a folder
+# with only the files that it copies, as its user, with its variables and its command. Then the
+# script asks for health, a prediction with a heat map, and a probe by name.
 #
 # usage: scripts/test-image.sh      exit 0 passed or skipped (said loudly), 1 failed
 # Needs root (chroot, mounts of its own) and the toolchain of rust-toolchain.toml. The build takes minutes,
@@ -12,9 +12,9 @@ cd "$(dirname "$0")/.."
 
 skip() { printf '\n*** SKIPPED: the image was NOT tested: %s ***\n\n' "$1"; exit 0; }
 fail() { printf '\n*** FAILED: %s ***\n' "$1"; exit 1; }
-[ "$(uname -sm)" = "Linux x86_64" ] || skip "this is no x86-64 Linux"
+[ "$(uname -sm)" = "Linux x86_64" ] || skip "this is not an x86-64 Linux"
 [ "$(id -u)" = 0 ] || skip "an empty root needs root"
-unshare -m true 2>/dev/null || skip "no mounts of one's own are allowed here"
+unshare -m true 2>/dev/null || skip "private mounts are not allowed here"
 
 work=$PWD/.cache/image
 source=$work/source
@@ -39,7 +39,7 @@ while read -r _ arguments; do
   set -- $arguments
   target=${*: -1}
   for path in "${@:1:$#-1}"; do
-    [ -e "$path" ] || fail "COPY $path: it is not there"
+    [ -e "$path" ] || fail "COPY $path: it does not exist"
     case $target in
       ./) cp -rp "$path" "$source/" ;;
       *) cp -rp "$path/." "$(mkdir -p "$source/$target" && echo "$source/$target")" ;;
@@ -56,7 +56,7 @@ while read -r _ arguments; do
   # shellcheck disable=SC2086
   set -- $arguments
   if [ "$1" = --from=build ]; then
-    # The build's target folder is elsewhere here.
+    # The build's target folder is in another place here.
     from=${2/#\/src\/target/$work/target}
     cp "$from" "$image$3"
   else
@@ -64,11 +64,12 @@ while read -r _ arguments; do
   fi
 done < <(stage 2 | grep '^COPY ')
 program=$(list ENTRYPOINT)
-# Of a static program ldd says so, or that it is no dynamic executable, on stdout or stderr.
+# For a static program ldd says so, or says that it is not a dynamic executable, on stdout or
+# stderr.
 [[ $(ldd "$image$program" 2>&1 || true) =~ (statically linked|not a dynamic) ]] || fail "$program is not static"
 echo "image: $(cd "$image" && find . -type f -printf '%P %s bytes, ')"
 
-# What every container is given beside its image.
+# The files that every container gets besides its image.
 mkdir -p "$image/proc" "$image/etc" "$image/dev"
 printf '127.0.0.1 localhost\n' >"$image/etc/hosts"
 : >"$image/etc/resolv.conf"
@@ -104,11 +105,11 @@ tr '\0' '\n' <"/proc/$server/environ" | grep -q '^GLIBC_TUNABLES=glibc.malloc' |
 [ "$(awk '/^Uid:/{print $2}' "/proc/$server/status")" = "$(word USER | cut -d: -f1)" ] ||
   fail "it does not run as $(word USER)"
 echo "image: $(grep VmHWM "/proc/$server/status" | tr -s ' \t' ' ') after a prediction with a heat map"
-# By name, which a static glibc must resolve without its shared parts.
+# By name; a static glibc must resolve it without its shared parts.
 (become "$program" probe "http://localhost:$port" --requests 2) >"$work/probe.log" 2>&1 ||
   fail "probe by name: $(cat "$work/probe.log")"
 tail -n 1 "$work/probe.log"
-# No certificates are in the image: those of the program must be enough to come to an answer or an error.
+# The image has no certificates, so the program's own must suffice for an answer or an error.
 (become "$program" probe https://localhost:9 --patience 1) >"$work/probe.log" 2>&1 && fail "probe of nothing succeeded"
 grep -q 'does not answer' "$work/probe.log" || fail "probe by TLS: $(cat "$work/probe.log")"
 kill -TERM "$server"

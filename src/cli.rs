@@ -33,7 +33,8 @@ pub use worker::WorkerArgs;
     name = "dermal",
     version,
     propagate_version = false,
-    after_help = "Exit status: 0 done or yes, 1 no, 2 could not be done (usage, files, unsupported models),\n\
+    after_help = "An artifact is dermal's own model file (`.safetensors`); `dermal import` writes it.\n\
+                  Exit status: 0 done or yes, 1 no, 2 could not be done (usage, files, unsupported models),\n\
                   3 `compare` cannot tell.\n\
                   `dermal COMMAND --help` explains a command with examples."
 )]
@@ -50,7 +51,7 @@ pub enum Command {
     Import(ImportArgs),
     /// Make an artifact smaller and faster: FP16, BF16 or INT8 weights
     Quantize(Box<QuantizeArgs>),
-    /// Judge a model on labelled photos, or whether another is as good
+    /// Measure how good a model is on labelled photos, or whether another model may replace it
     Compare(Box<CompareArgs>),
     /// Classify photos; `--gradcam OUT.png` shows where the model looked
     Predict(Box<PredictArgs>),
@@ -58,15 +59,16 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure latency, memory and the time of each layer on this machine
     Bench(BenchArgs),
-    /// Answer photos over HTTP, within a budget of memory
+    /// Answer photos over HTTP, within a memory budget
     Serve(Box<ServeArgs>),
-    /// Answer the jobs that servers put into Redis
+    /// Answer the jobs that servers put into Redis, on this or any other machine
     Worker(Box<WorkerArgs>),
-    /// Ask a deployed server whether it is healthy: photos, latencies, memory
+    /// Check whether a deployed server is healthy: send it photos, measure latencies and memory
     Probe(ProbeArgs),
-    /// Will it fit: peak memory and latency against a limit or platform; `--prove` runs it there
+    /// Estimate peak memory and latency for a limit or a platform; `--prove` runs the server inside
+    /// it
     Estimate(Box<EstimateArgs>),
-    /// Is this project ready to deploy: model, accuracy, memory, host files; for CI
+    /// Check whether a project is ready to deploy: model, accuracy, memory, host files; for CI
     Check(CheckArgs),
     /// Processes that `estimate --prove` starts
     #[command(hide = true)]
@@ -92,24 +94,25 @@ Examples:
   dermal quantize m.safetensors -o m8.safetensors --to int8 --calibrate labels.csv --where split=train
   dermal quantize m.safetensors -o m8.safetensors --to int8 --calibrate labels.csv --max-drop 0.5pp
 
-INT8 needs photos like those it will see (64 are plenty): they show in which range each layer's
-values lie. With labels and `--max-drop`, layers stay in float until accuracy holds; the exit status
-is 1 if it could not be held, and the best file that was found is written all the same.
+INT8 needs photos like the ones that the model will see (64 are enough): they show in which range
+each layer's values lie. With labelled photos and `--max-drop`, layers go back to float until accuracy
+holds. If it cannot be held, the exit status is 1, and the best file that was found is still written.
 docs/quantization.md explains the scheme.")]
 pub struct QuantizeArgs {
     /// The artifact, with f32 weights
     #[arg(value_hint = ValueHint::FilePath)]
     pub model: PathBuf,
-    /// Where the smaller artifact goes (`.safetensors`)
+    /// Where to write the smaller artifact (`.safetensors`)
     #[arg(short, long = "output", value_name = "OUT", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
     /// Type of the weights
     #[arg(long, value_name = "TYPE")]
     pub to: NumberType,
-    /// Photos that show the range of values (`int8`): a folder, a folder per class, or a CSV table
+    /// Photos that show the range of each layer's values (`int8`): a folder, a folder per class, or
+    /// a CSV table
     #[arg(long, value_name = "DIR|labels.csv", value_hint = ValueHint::AnyPath, help_heading = "Calibration")]
     pub calibrate: Option<PathBuf>,
-    /// Only rows of the table with this value (repeatable)
+    /// Use only the table's rows with this value (repeatable)
     #[arg(
         long = "where",
         value_name = "COLUMN=VALUE",
@@ -117,7 +120,7 @@ pub struct QuantizeArgs {
         help_heading = "Calibration"
     )]
     pub filter: Vec<String>,
-    /// Take N of the photos, evenly spaced, instead of all
+    /// Use N of the photos, evenly spaced, instead of all: faster, and often enough
     #[arg(
         long,
         value_name = "N",
@@ -125,7 +128,7 @@ pub struct QuantizeArgs {
         help_heading = "Calibration"
     )]
     pub photos: Option<NonZeroUsize>,
-    /// How the range of bytes is chosen
+    /// How to choose the range of values that the 256 integers cover
     #[arg(
         long,
         value_name = "METHOD",
@@ -133,7 +136,7 @@ pub struct QuantizeArgs {
         help_heading = "Calibration"
     )]
     pub method: RangeChoice,
-    /// What `--method percentile` keeps, in percent
+    /// Share of the values that `--method percentile` keeps, in percent
     #[arg(long, value_name = "P", default_value = "99.99", value_parser = parse_percentile, help_heading = "Calibration")]
     pub percentile: f64,
     /// How named fields become extra inputs: a YAML file [default: the artifact's own mapping]
@@ -142,7 +145,7 @@ pub struct QuantizeArgs {
     /// Values of an extra input for all photos (repeatable)
     #[arg(long, value_name = "NAME=v,...", help_heading = "Calibration")]
     pub input: Vec<ExtraInput>,
-    /// Photos that cannot be read and are left out, at most
+    /// How many unreadable photos to leave out before giving up
     #[arg(
         long,
         value_name = "N",
@@ -150,25 +153,26 @@ pub struct QuantizeArgs {
         help_heading = "Calibration"
     )]
     pub max_bad: usize,
-    /// Only weights become integers, values stay f32 (`int8`): needs no photos, is not faster
+    /// Quantize only the weights; values stay f32 (`int8`). Needs no photos; the file is smaller,
+    /// not faster
     #[arg(long, conflicts_with = "calibrate")]
     pub weights_only: bool,
-    /// Layers that stay in f32
+    /// Layers to keep in f32, for example ones that lose too much accuracy
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub keep_float: Vec<String>,
-    /// Keep layers in float until at most this much top-1 accuracy is lost: `0.5pp`
+    /// Keep layers in float until top-1 accuracy falls by no more than this: `0.5pp`
     #[arg(long, value_name = "POINTS", value_parser = parse_points, requires = "calibrate", help_heading = "Limits")]
     pub max_drop: Option<f64>,
-    /// Stop looking for a better file after so many minutes
+    /// Stop the search for a better file after N minutes
     #[arg(long, value_name = "N", value_parser = parse_minutes, help_heading = "Limits")]
     pub max_minutes: Option<f64>,
     /// Refuse to start if more memory than this may be needed: `512MB`
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "Limits")]
     pub max_memory: Option<u64>,
-    /// Quantize an artifact again whose weights are FP16 or BF16 already
+    /// Accept an artifact whose weights are already FP16 or BF16
     #[arg(long)]
     pub again: bool,
-    /// Write a report with plots, too
+    /// Also write a report with plots
     #[arg(long, value_name = "FILE.html|FILE.md", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
     /// How the engine runs.
@@ -184,20 +188,20 @@ pub struct QuantizeArgs {
 pub enum NumberType {
     /// IEEE 754 half precision: half the size, nearly the same answers
     Fp16,
-    /// The upper half of f32: faster than fp16 where the CPU multiplies it, less precise
+    /// The upper half of f32: faster than fp16 if the CPU multiplies it natively, less precise
     Bf16,
     /// 8-bit integers: a quarter of the size, fastest; needs `--calibrate`
     Int8,
 }
 
-/// How the range of bytes follows from what calibration saw.
+/// How to derive the range of the integers from the values that calibration saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RangeChoice {
-    /// All that was seen
+    /// The whole range that was seen
     Minmax,
-    /// All but outliers (`--percentile`)
+    /// The range without outliers (`--percentile`)
     Percentile,
-    /// Least mean squared error
+    /// The range with the least mean squared error
     Mse,
 }
 
@@ -215,9 +219,9 @@ Examples:
   dermal predict m.safetensors photo.jpg --input patient=0,1,0.5
   dermal predict m.safetensors photo.jpg --field sex=male --field age=55
 
-A folder means the photos directly in it, in the order of their names. With several photos those
-that cannot be read are reported, the others go on, and the exit status is 2.
-The answer is that of a statistical model: no diagnosis."
+A folder means the photos directly in it, sorted by name. If one of several photos cannot be read, it is
+reported, the others are still classified, and the exit status is 2.
+The answer comes from a statistical model. It is not a diagnosis."
 )]
 pub struct PredictArgs {
     /// The artifact (a name that ends in `.safetensors`) [default: the embedded demo model], then
@@ -227,10 +231,10 @@ pub struct PredictArgs {
     /// The artifact: the older way to name it
     #[arg(short, long, value_name = "MODEL", value_hint = ValueHint::FilePath, hide = true)]
     pub model: Option<PathBuf>,
-    /// Classes to show for one photo [default: 5]; `--json` always has all
+    /// How many classes to show for one photo [default: 5]; `--json` always has all
     #[arg(long, value_name = "K", conflicts_with = "json")]
     pub top: Option<NonZeroUsize>,
-    /// Draw where the model looked over the photo (PNG)
+    /// Write the photo with a heat map over it, which shows where the model looked (PNG)
     ///
     /// For several photos OUT is an existing folder, or contains `{stem}`, which stands for the
     /// photo's file name without extension.
@@ -238,7 +242,7 @@ pub struct PredictArgs {
     pub gradcam: Option<PathBuf>,
     /// Write the heat map's numbers (NumPy, f32, at the layer's resolution)
     ///
-    /// For several photos as `--gradcam`.
+    /// For several photos, OUT works as for `--gradcam`.
     #[arg(long, value_name = "OUT.npy", value_hint = ValueHint::FilePath, help_heading = "Heat map")]
     pub raw_map: Option<PathBuf>,
     /// Explain this class [default: the most probable one]
@@ -249,10 +253,10 @@ pub struct PredictArgs {
         help_heading = "Heat map"
     )]
     pub class: Option<String>,
-    /// Look at this layer's output [default: the last one with rows and columns]
+    /// Explain the output of this layer [default: the last one with rows and columns]
     ///
-    /// `dermal inspect MODEL --layers` lists the names. The last part of a nested name is enough
-    /// where it is unambiguous.
+    /// `dermal inspect MODEL --layers` lists the names. The last part of a nested name is enough if
+    /// only one layer's name ends with it.
     #[arg(
         long,
         value_name = "NAME",
@@ -260,7 +264,7 @@ pub struct PredictArgs {
         help_heading = "Heat map"
     )]
     pub layer: Option<String>,
-    /// How channels are weighted [default: gradcam]
+    /// How the map weights the layer's channels [default: gradcam]
     #[arg(
         long,
         value_name = "METHOD",
@@ -284,11 +288,11 @@ pub struct PredictArgs {
     pub input: Vec<ExtraInput>,
     /// A fact about the patient, for all photos (repeatable): `--field age=55 --field sex=male`
     ///
-    /// `dermal inspect` shows the fields that a model knows. What is not given counts as missing,
-    /// as the model's mapping says, and is named.
+    /// `dermal inspect` shows the fields that a model knows. A field that is not given counts as
+    /// missing: the model's mapping says what it becomes, and a warning names it.
     #[arg(long, value_name = "NAME=VALUE")]
     pub field: Vec<NamedText>,
-    /// How fields become inputs, in place of the model's own mapping (docs/fields.md)
+    /// How fields become inputs, instead of the model's own mapping (docs/fields.md)
     #[arg(long, value_name = "FILE.yaml", value_hint = ValueHint::FilePath)]
     pub fields: Option<PathBuf>,
     /// How the engine runs.
@@ -360,12 +364,12 @@ Examples:
   dermal bench model.safetensors --threads 1 --runs 200 --profile
   dermal bench model.safetensors --json
 
-Measures inference of one photo: no decoding, no preprocessing, pixels of seeded noise.")]
+Measures inference of one photo: pixels of seeded noise, without decoding and preprocessing.")]
 pub struct BenchArgs {
     /// The artifact [default: the embedded demo model]
     #[arg(value_hint = ValueHint::FilePath)]
     pub model: Option<PathBuf>,
-    /// Measured runs, after a tenth as many to warm up
+    /// How many runs to measure; a tenth as many run before, to warm up
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub runs: u32,
     /// Show the time of each layer
@@ -388,37 +392,37 @@ Examples:
   dermal estimate model.safetensors --advise
   dermal estimate --platform list
 
-The exit status is 1 if it does not fit, or did not survive `--prove`. docs/estimating.md explains
-every term and how far the estimate can be trusted.")]
+The exit status is 1 if the model does not fit, or did not survive `--prove`. docs/estimating.md
+explains every term and how far you can trust the estimate.")]
 pub struct EstimateArgs {
     /// The artifact [default: the embedded demo model]
     #[arg(value_hint = ValueHint::FilePath)]
     pub model: Option<PathBuf>,
-    /// Memory that may be used: `512MB` (512,000,000 bytes), `1GiB` [default: this cgroup's limit]
+    /// Memory that the server may use: `512MB` (512,000,000 bytes), `1GiB` [default: this cgroup's limit]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "platform", allow_hyphen_values = true)]
     pub budget: Option<u64>,
-    /// A hosting platform, for its memory, CPU share and limits; `list` shows them
+    /// The hosting platform whose memory, CPU share and limits to use; `list` shows all
     #[arg(long, value_name = "NAME|list")]
     pub platform: Option<String>,
-    /// Photos that are admitted at once
+    /// How many photos the server admits at once
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
-    /// Whether heat maps may be asked for
+    /// Whether requests may ask for heat maps
     #[arg(long, value_name = "on|off", default_value = "on")]
     pub gradcam: Switch,
-    /// Pixels of the largest photo that is admitted
+    /// Pixels of the largest photo that the server admits
     #[arg(long, value_name = "PIXELS", default_value = "12MP", value_parser = parse_estimated_pixels)]
     pub max_pixels: u64,
-    /// Rows and columns of the model's input, in place of its own: `224` or `224x320`
+    /// Rows and columns of the model's input, instead of its own: `224` or `224x320`
     #[arg(long, value_name = "N|HxW", conflicts_with = "prove")]
     pub image_size: Option<InputSize>,
     /// How the engine runs.
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Run it inside the limit, and compare the kernel's counters with the estimate
+    /// Also run the server inside the limit, and compare the kernel's counters with the estimate
     #[arg(long)]
     pub prove: bool,
-    /// Say which platform and file to choose, cheapest first, and why not a cheaper one
+    /// Recommend a platform and a file, cheapest first, and say why not a cheaper one
     #[arg(long, conflicts_with_all = ["budget", "platform", "prove"])]
     pub advise: bool,
     /// Print one JSON document
@@ -435,26 +439,26 @@ Examples:
   dermal check --config service/ --platform fly-512 --prove
   dermal check --format github
 
-Looks at dermal.yaml, the artifacts, render.yaml, Dockerfile, Procfile, fly.toml and railway.json of
-a folder. The exit status is 0 if it is ready, 1 if there is an error, 2 if that cannot be told.
-docs/checks.md explains every rule.")]
+Reads dermal.yaml, the artifacts, render.yaml, Dockerfile, Procfile, fly.toml and railway.json of a
+folder. The exit status is 0 if the project is ready, 1 if there is an error, 2 if the check could not be
+made. docs/checks.md explains every rule.")]
 pub struct CheckArgs {
     /// The project's folder, or its dermal.yaml [default: here]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub config: Option<PathBuf>,
-    /// The platform, in place of that of dermal.yaml
+    /// The platform, instead of the one in dermal.yaml
     #[arg(long, value_name = "NAME")]
     pub platform: Option<String>,
-    /// Run the model inside the platform's limits, too
+    /// Also run the model inside the platform's limits
     #[arg(long)]
     pub prove: bool,
     /// How findings are printed
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub format: FindingFormat,
-    /// As `--format json`
+    /// Same as `--format json`
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// Write a dermal.yaml that explains itself
+    /// Write a dermal.yaml with comments that explain each setting
     #[arg(long, conflicts_with_all = ["platform", "prove", "format", "json"])]
     pub init: bool,
 }
@@ -472,7 +476,7 @@ pub enum FindingFormat {
     Github,
     /// For code hosts (SARIF 2.1.0)
     Sarif,
-    /// A table for a comment
+    /// A Markdown table, for a comment
     Markdown,
 }
 
@@ -488,7 +492,7 @@ pub enum Switch {
 /// `dermal proof-part`.
 #[derive(Debug, Args)]
 pub struct ProofPartArgs {
-    /// Which.
+    /// The part.
     #[command(subcommand)]
     pub part: ProofPart,
 }

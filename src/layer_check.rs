@@ -1,20 +1,21 @@
-//! The engine beside the reference, node by node, on one photo: where a kernel, a weight or a
-//! window is wrong, the node says so.
+//! Compares the engine with the reference, node by node, on one photo. A wrong kernel, weight or
+//! window shows at its node.
 //!
-//! In: a graph, the values of its inputs. Out: for each step of the engine's plan how far its
-//! value is from the reference's, twice: once with the reference reading what the engine's step
-//! read, so that an error shows at its own node only, and once with a reference that started from
-//! the photo, so that errors add up as they do in use.
+//! In: a graph, the values of its inputs. Out: for each step of the engine's plan, the difference
+//! of its value from the reference's, computed twice. In the first, the reference reads the values
+//! that the engine's step read, so an error shows only at its own node. In the second, the
+//! reference starts from the photo, so errors add up as they do in use.
 //!
-//! The reference computes in real numbers, in another order. Differences of f32 models are those of
+//! The reference computes in real numbers, in another order. Differences of f32 models are
 //! rounding, some 1e-6 of the largest value. Weights in halves or bytes are taken as they are
-//! stored, so their own rounding is no difference; but kernels for bfloat16 on CPUs that multiply it
-//! round their inputs too. In a quantized model the engine's bytes are compared as the numbers
-//! that they stand for with the reference's real numbers, clamped to what bytes can hold: up to
-//! half a step of the node's scale is rounding, more where a table follows the sum.
+//! stored, so their own rounding is not a difference. But kernels for bfloat16 on CPUs that
+//! multiply it natively also round their inputs. In a quantized model, the numbers that the
+//! engine's bytes represent are compared with the reference's real numbers, clamped to the range of
+//! the bytes. Up to half a step of the node's scale is rounding, and more if a table follows the
+//! sum.
 //!
-//! Both read the same graph, so that a layer which was imported wrongly differs nowhere here. The
-//! least and the largest value of each node are given, to be held against the framework's own.
+//! Both read the same graph, so a layer that was imported wrongly shows no difference here. Compare
+//! the least and the largest value of each node with the framework's own.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ use crate::hint::{Arguments, Hint};
 use crate::quantization::Quantization;
 use crate::reference::{Reference, ReferenceError};
 
-/// Why layers could not be compared.
+/// Why layers cannot be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerCheckError {
     /// The engine cannot run the graph.
@@ -60,8 +61,8 @@ impl Hint for LayerCheckError {
     }
 }
 
-/// How far one node's value is from the reference's. Differences are absolute, in the value's own
-/// unit; a number beside a NaN is infinitely far.
+/// The difference of one node's value from the reference's. Differences are absolute, in the
+/// value's own unit; the difference from a NaN is infinite.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerDifference {
     /// The step of the plan, from 0.
@@ -72,9 +73,9 @@ pub struct LayerDifference {
     pub op: &'static str,
     /// The kernel that computed it.
     pub kernel: &'static str,
-    /// The source layers that it stands for.
+    /// The source layers that the node stands for.
     pub layers: Vec<String>,
-    /// Largest difference, the reference having read what the engine's step read.
+    /// Largest difference, with a reference that read the values that the engine's step read.
     pub difference: f32,
     /// The same as a share of the reference's largest magnitude.
     pub relative: f32,
@@ -90,7 +91,7 @@ pub struct LayerDifference {
     pub least: f32,
     /// The engine's largest value.
     pub largest: f32,
-    /// The distance of two neighbouring bytes, for a value in bytes.
+    /// The distance between two neighbouring bytes, for a value in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f32>,
 }
@@ -114,7 +115,7 @@ pub fn check_layers(
     };
     let mut engine = Engine::new(graph, &options)?;
     let reference = Reference::new(graph);
-    // Values of a reference that started from the photo, as long as a later step reads them.
+    // Values of a reference that started from the photo, kept as long as a later step reads them.
     let mut from_photo = BTreeMap::new();
     for (id, values) in inputs {
         engine.input_mut(*id).copy_from_slice(values);
@@ -125,7 +126,7 @@ pub fn check_layers(
     let mut differences = Vec::with_capacity(plan.steps.len());
     for (index, (step, kernel)) in plan.steps.iter().zip(kernels).enumerate() {
         let node = graph.node(step.node);
-        // Read before the step runs: its result may take an input's place.
+        // Read before the step runs, because its result may overwrite an input.
         let mut read = BTreeMap::new();
         let mut read_from_photo = BTreeMap::new();
         for &id in &step.inputs {
@@ -174,7 +175,7 @@ pub fn check_layers(
     Ok(differences)
 }
 
-/// The numbers as far as bytes can hold them.
+/// The numbers, clamped to the range of the bytes.
 fn storable(mut values: Vec<f32>, quantization: Option<Quantization>) -> Vec<f32> {
     if let Some(map) = quantization {
         let (low, high) = (map.dequantize(0), map.dequantize(u8::MAX));

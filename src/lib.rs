@@ -1,9 +1,9 @@
 //! Take a trained image classifier to a small server without Python.
 //!
 //! A [`Model`] is one `.safetensors` file: weights, graph, class names, and how a photo becomes the
-//! model's input. A [`Classifier`] runs it. Weights are used where the file is mapped, everything
-//! else lies in one block of memory that is planned before the first photo, and a prediction is the
-//! same on every machine whatever its number of threads.
+//! model's input. A [`Classifier`] runs it. It uses the weights in the mapped file without a copy.
+//! Everything else lies in one block of memory that is planned before the first photo. A prediction
+//! does not depend on the number of threads.
 //!
 //! # Predict, and see where the model looked
 //!
@@ -29,8 +29,8 @@
 //!
 //! # Make it smaller
 //!
-//! FP16 and BF16 need no photos. `compress::int8` watches the model on photos, and leaves layers in
-//! float until a margin of accuracy holds.
+//! FP16 and BF16 need no photos. `compress::int8` measures the model on photos, and leaves layers
+//! in float until accuracy stays within a margin.
 //!
 //! ```
 //! use dermal::compress::{WeightSettings, weights_only};
@@ -76,9 +76,9 @@
 //!
 //! # Features
 //!
-//! The default is everything that the `dermal` program is made of. With
-//! `default-features = false` there is the compute core: it reads artifacts, classifies photos and
-//! draws heat maps, on the caller's thread, without candle and without mapping files.
+//! By default all features of the `dermal` program are on. With `default-features = false` there is
+//! only the compute core: it reads artifacts, classifies photos and draws heat maps, on the
+//! caller's thread, without candle and without mapping files.
 //!
 //! | Feature | Adds |
 //! |---|---|
@@ -86,15 +86,16 @@
 //! | `threads` | several threads share the work of one photo ([`kernels::Threads`]) |
 //! | `gradients` | heat maps of models that do not end in a global mean and dense layers (`reference`, `layer_check`) |
 //! | `import` | Keras files (`import`) |
-//! | `quantize`, `compress` | FP16, BF16 and INT8 weights; whole models made smaller under a margin |
+//! | `quantize`, `compress` | FP16, BF16 and INT8 weights; smaller models within a margin of accuracy |
 //! | `evaluate` | labelled photos, metrics, the verdict on two models |
-//! | `estimate` | the kernel's counters and limits, what a model will take (`memory`) |
-//! | `serve`, `probe` | the HTTP server; is a deployed one healthy |
-//! | `readiness` | rules for a project that is to be deployed |
+//! | `estimate` | the kernel's counters and limits; how much memory a model will take (`memory`) |
+//! | `serve`, `probe` | the HTTP server; a check of a deployed server |
+//! | `readiness` | rules for a project before it is deployed |
 //! | `prove` | a model on a platform: estimated, proved, checked (`estimate`, `prove`, `survey`) |
 //! | `cli` | the program: all of these, the command line and its reports (`cli`, `commands`, `report`) |
 //!
-//! `ARCHITECTURE.md` in the repository has the map: stages, modules, and which may use which.
+//! `ARCHITECTURE.md` in the repository has the map: the stages, the modules, and which may use
+//! which.
 
 pub mod activation;
 pub mod artifact;

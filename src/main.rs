@@ -5,20 +5,21 @@ use std::process::ExitCode;
 use dermal::commands::Outcome;
 use dermal::{commands, report};
 
-/// The question was answered, with no.
+/// The command answered its question with no.
 const NO: u8 = 1;
 
-/// Usage, files that cannot be read, models that are not supported: the question stays open.
+/// Usage errors, files that cannot be read, models that are not supported: the question stays open.
 const NOT_DONE: u8 = 2;
 
-/// The question was asked, and the photos do not suffice to answer it.
+/// The command ran, but the photos do not suffice for an answer.
 const CANNOT_TELL: u8 = 3;
 
 fn main() -> ExitCode {
     let command = match commands::parse(std::env::args_os()) {
         Ok(cli) => cli.command,
         Err(error) => {
-            // Help and version come here too, with exit code 0. A closed pipe ends them quietly.
+            // `clap` reports help and version as errors, too, with exit code 0. A closed pipe ends
+            // them quietly.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(NOT_DONE));
         }

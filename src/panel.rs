@@ -1,12 +1,12 @@
 //! The packed weight layout, one for every instruction set.
 //!
-//! A matrix `[k, n]` becomes `[ceil(n / 16), k, 16]`: panels of 16 output channels, in each the
-//! 16 weights of one `k` side by side, which is one AVX-512 register, two of AVX2, four of NEON.
-//! Channels past `n` are zero. Groups follow one another, each filled up to whole panels.
+//! A matrix `[k, n]` becomes `[ceil(n / 16), k, 16]`: panels of 16 output channels. In each panel
+//! the 16 weights of one `k` lie side by side: one AVX-512 register, two of AVX2, four of NEON.
+//! Channels past `n` are zero. Groups follow one another, each padded to whole panels.
 
 use crate::tensor::{AlignedF32, PANEL};
 
-/// Neighbouring inputs that an integer panel keeps the weights of side by side.
+/// The number of neighbouring inputs whose weights an integer panel keeps side by side.
 const STEP: usize = 4;
 
 /// Packs the row-major matrix `[k, groups * n]` (`HWIO` flattened) of a grouped convolution into
@@ -59,9 +59,9 @@ pub fn unpack(packed: &[f32], groups: usize, k: usize, n: usize) -> Vec<f32> {
     plain
 }
 
-/// Packs the row-major integer matrix `[k, groups * n]` of a grouped convolution into
-/// `[groups * ceil(n / 16), ceil(k / 4), 16, 4]`: a panel's step holds the four weights of a
-/// channel that meet four neighbouring inputs side by side.
+/// Packs the row-major integer matrix `[k, groups * n]` of a grouped convolution into `[groups *
+/// ceil(n / 16), ceil(k / 4), 16, 4]`: in a step of a panel, the four weights that a channel
+/// multiplies with four neighbouring inputs lie side by side.
 ///
 /// # Panics
 /// If `plain` does not have `k * groups * n` elements.
@@ -99,8 +99,8 @@ fn index_i8(index: usize, groups: usize, k: usize, n: usize) -> usize {
     ((panel * k.div_ceil(STEP) + t / STEP) * PANEL + channel % PANEL) * STEP + t % STEP
 }
 
-/// Rows of `channels` floats, each filled up with zeros to a multiple of 16: depthwise kernels
-/// (`rows` taps) and channel vectors (one row).
+/// Rows of `channels` floats, each padded with zeros to a multiple of 16: depthwise kernels (`rows`
+/// taps) and channel vectors (one row).
 ///
 /// # Panics
 /// If `plain` is not whole rows of `channels`.

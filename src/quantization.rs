@@ -1,8 +1,8 @@
-//! The affine map between real numbers and the 8-bit integers that stand for them.
+//! The affine map between real numbers and the 8-bit integers that represent them.
 //!
-//! `real = scale * (q - zero_point)` with `q` in 0..=255: asymmetric, one map for a whole value
-//! ("per tensor"), as ONNX's `QuantizeLinear` defines it. Zero is always one of the integers, so
-//! that padding is exact.
+//! `real = scale * (q - zero_point)` with `q` in 0..=255: asymmetric, with one map for a whole
+//! value ("per tensor"), as ONNX's `QuantizeLinear` defines it. Zero is always one of the integers,
+//! so padding is exact.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 pub struct Quantization {
     /// Distance between neighbouring integers in real units; positive and finite.
     pub scale: f32,
-    /// The integer that stands for 0.
+    /// The integer that represents 0.
     pub zero_point: u8,
 }
 
 impl Quantization {
-    /// The finest map whose integers reach from `low` to `high` (widened to hold 0).
+    /// The finest map whose integers cover `low` to `high` (widened to include 0).
     ///
     /// A range without extent (a value that is always 0) gets a scale of 1. `None` for bounds
     /// that are not finite.
@@ -64,13 +64,13 @@ impl Quantization {
             + zero_point) as u8
     }
 
-    /// The real number an integer stands for.
+    /// The real number that an integer represents.
     #[must_use]
     pub fn dequantize(self, q: u8) -> f32 {
         self.scale * (f32::from(q) - f32::from(self.zero_point))
     }
 
-    /// Whether scale and zero point can be calculated with.
+    /// Whether scale and zero point are usable numbers.
     #[must_use]
     pub fn is_valid(self) -> bool {
         self.scale.is_normal() && self.scale > 0.0

@@ -1,7 +1,7 @@
 //! Seeded random numbers: the same on every machine, and not for secrets.
 //!
-//! Whatever the program makes up (resamples, noise, the photo of a self-test) comes from here, so
-//! that a seed stands for the same numbers everywhere and in the scripts that check them.
+//! All generated data (resamples, noise, the photo of a self-test) comes from here, so that a seed
+//! gives the same numbers everywhere, also in the scripts that check them.
 //!
 //! Reference: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014).
 
@@ -18,7 +18,7 @@ impl SplitMix64 {
         Self { state: seed }
     }
 
-    /// Generator `index` of many that share a seed. Its own seed is scrambled, since SplitMix64
+    /// Generator `index` of many that share a seed. Its own seed is scrambled, because SplitMix64
     /// started from neighbouring states would only repeat the same sequence one step later.
     #[must_use]
     pub fn stream(seed: u64, index: u64) -> Self {
@@ -36,8 +36,8 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A number in `0..bound` (0 for `bound = 0`): the upper half of a 64 x 64 bit product
-    /// (Lemire, 2019). Its bias is below `bound / 2^64`, far under what resamples can show.
+    /// A number in `0..bound` (0 for `bound = 0`): the upper half of a 64 x 64 bit product (Lemire,
+    /// 2019). Its bias is below `bound / 2^64`, far below what resamples can show.
     pub fn below(&mut self, bound: usize) -> usize {
         let product = u128::from(self.next_u64()) * bound as u128;
         #[expect(

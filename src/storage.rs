@@ -4,8 +4,8 @@
 //! and the kernel may drop it again. Without it, as in a browser, the file is read into memory once.
 //! Either way the first byte lies on a 64-byte boundary, and clones share the bytes.
 //!
-//! This is the only module outside of `kernels` with `unsafe` for a file, and the only one that asks
-//! for the feature `mmap`.
+//! This is the only module outside `kernels` that uses `unsafe` for a file, and the only one that
+//! asks for the feature `mmap`.
 
 use std::fs::File;
 use std::io;

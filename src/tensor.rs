@@ -1,9 +1,9 @@
 //! Shapes, element types and read-only tensors.
 //!
-//! A [`Tensor`] is a dtype, a shape and bytes; the bytes are owned, static or a range of a file's
-//! bytes, so that weights of a loaded artifact are used in place. Cloning one never copies its
+//! A [`Tensor`] is a dtype, a shape and bytes. The bytes are owned, static or a range of a file's
+//! bytes, so that weights of a loaded artifact are used in place. Cloning a tensor never copies its
 //! bytes. Storage that this module allocates starts on a 64-byte boundary (one cache line, one
-//! AVX-512 register), which is also what the artifact format promises for a mapped file.
+//! AVX-512 register), which the artifact format also promises for a mapped file.
 //!
 //! Not here: arithmetic. That is `kernels/` (fast) and `reference/` (candle).
 
@@ -211,9 +211,9 @@ pub enum TensorError {
         shape: Shape,
         /// Its element type.
         dtype: DType,
-        /// Bytes that shape and dtype ask for.
+        /// Bytes that shape and dtype need.
         expected: usize,
-        /// Bytes at hand.
+        /// Given bytes.
         got: usize,
     },
     /// The range leaves its storage.

@@ -1,4 +1,4 @@
-//! Bytes, durations and counts as people read them. JSON carries plain numbers instead.
+//! Bytes, durations and counts in the forms that people read. JSON has plain numbers instead.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl fmt::Display for Millis {
     }
 }
 
-/// A count, shown with a decimal prefix from ten thousand on: `8412`, `20.9 M`, `8.35 G`.
+/// A count, shown with a decimal prefix from ten thousand up: `8412`, `20.9 M`, `8.35 G`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u64);
 
@@ -69,8 +69,8 @@ impl fmt::Display for Count {
     }
 }
 
-/// Reads a number of pixels: `12MP` (millions of pixels) or a plain number. `None` if it is neither, or
-/// not at least 1 and under 10^12.
+/// Reads a number of pixels: `12MP` (millions of pixels) or a plain number. `None` if it is
+/// neither, or not at least 1 and under 10^12.
 #[must_use]
 pub fn parse_pixels(text: &str) -> Option<u64> {
     let lower = text.trim().to_ascii_lowercase();
@@ -90,8 +90,8 @@ pub fn parse_pixels(text: &str) -> Option<u64> {
     (1.0..1e12).contains(&pixels).then_some(pixels as u64)
 }
 
-/// A size as people write it: `512MB`, `1.5GiB`, `1000000`; `None` for anything else, and for
-/// sizes below a byte or from a petabyte on.
+/// A size in the forms that people write: `512MB`, `1.5GiB`, `1000000`. `None` for anything else,
+/// for sizes below a byte, and for a petabyte or more.
 #[must_use]
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();

@@ -1,5 +1,5 @@
-//! `dermal check` on the corpus under `fixtures/projects`: every planted mistake is found, and
-//! clean projects raise no alarm. And: the documentation has a section for each rule.
+//! `dermal check` on the corpus under `fixtures/projects`: it finds every planted mistake, and
+//! clean projects get no findings. Also: the documentation has a section for each rule.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,11 +28,11 @@ type Files = BTreeMap<String, String>;
 struct Variation {
     name: String,
     base: String,
-    /// The fact of `facts.yaml` that makes it a mistake, or that makes it none.
+    /// The fact of `facts.yaml` that makes the project wrong, or that makes it right.
     fact: String,
     #[serde(default)]
     expects: Option<String>,
-    /// Warnings that a clean project has: what cannot be told.
+    /// Warnings that a clean project gets, because some facts cannot be known.
     #[serde(default)]
     warns: Vec<String>,
     #[serde(default)]
@@ -41,7 +41,7 @@ struct Variation {
     replace: BTreeMap<String, [String; 2]>,
     #[serde(default)]
     remove: Vec<String>,
-    /// Run the model inside the platform's limits, too.
+    /// Also run the model inside the platform's limits.
     #[serde(default)]
     prove: bool,
 }
@@ -55,7 +55,7 @@ fn read<T: for<'de> Deserialize<'de>>(name: &str) -> T {
     serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Notes a warning of the import, as the artifact keeps it.
+/// Records a warning of the import, as the artifact stores it.
 fn warned(model: &mut Model, kind: &str, message: &str) {
     model.manifest.provenance.warnings = vec![ImportWarning {
         kind: kind.to_owned(),
@@ -63,7 +63,7 @@ fn warned(model: &mut Model, kind: &str, message: &str) {
     }];
 }
 
-/// Contents that texts stand for.
+/// The contents that names such as `@demo` stand for.
 struct Contents {
     folder: tempfile::TempDir,
     made: BTreeMap<&'static str, Vec<u8>>,
@@ -193,7 +193,7 @@ impl Contents {
             .map(|(path, text)| (format!("{{sha256 {path}}}"), self.sha256(text)))
             .collect();
         for (path, text) in &files {
-            // Put together here, so that this repository holds nothing that looks like one.
+            // Put together here, so that this repository contains no text that looks like a token.
             let mut text = text.replace("{token}", &format!("ghp_{}", "16C7e42F29".repeat(4)));
             for (name, hash) in &hashes {
                 text = text.replace(name, hash);
@@ -244,7 +244,7 @@ fn check(folder: &Path, options: &[&str]) -> Checked {
     }
 }
 
-/// Rules and places of what was found that is no note.
+/// Rules and places of the findings, without notes.
 fn found(document: &Value) -> Vec<(String, String)> {
     all_found(document, |severity| severity != "note")
 }
@@ -267,7 +267,7 @@ fn all_found(document: &Value, wanted: impl Fn(&str) -> bool) -> Vec<(String, St
         .collect()
 }
 
-/// Lays each project out and checks it; `wrong` says what is not as it should be.
+/// Lays each project out and checks it; `wrong` describes each difference from the expectation.
 fn try_all(
     variations: &[Variation],
     wrong: impl Fn(&Variation, &Checked) -> Option<String> + Sync,
@@ -345,7 +345,7 @@ fn every_planted_mistake_is_found_and_clean_projects_raise_no_alarm() {
     assert!(slowest.max(slow) < Duration::from_secs(5), "{slowest:?}");
 }
 
-/// Projects that were written before the rules, and not looked at while those were written.
+/// Projects that were written before the rules, and not used while the rules were written.
 #[test]
 fn projects_that_were_held_out_are_judged_right() {
     let held_out: Vec<Variation> = read("held-out.yaml");

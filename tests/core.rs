@@ -1,5 +1,5 @@
-//! What the compute core promises to other people's programs, with whatever features it was built.
-//! `scripts/check-core.sh` runs this without any.
+//! The compute core's promises to other people's programs, with whatever features it was built.
+//! `scripts/check-core.sh` runs this without any features.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -14,7 +14,7 @@ fn photo() -> Photo {
     Photo::open("fixtures/images/bcc_03.jpg").unwrap()
 }
 
-/// Where the demo model looks, and what it says: the same whatever the features.
+/// The demo model's target layer and answer: the same whatever the features.
 #[test]
 fn a_photo_is_classified_and_explained() {
     let folder = tempfile::tempdir().unwrap();
@@ -41,7 +41,7 @@ fn a_photo_is_classified_and_explained() {
     }
 }
 
-/// A model that ends in a global maximum, through which only candle has a gradient.
+/// A model that ends in a global maximum; only candle has its gradient.
 fn ends_in_a_maximum() -> Model {
     let mut graph = Graph::new("maximum");
     let photo = graph.push_input("photo", [4, 4, 3].into()).unwrap();

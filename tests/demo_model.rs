@@ -1,5 +1,5 @@
-//! The embedded demo model and the fixture pictures: what the model card and `fixtures/README.md`
-//! promise.
+//! The embedded demo model and the fixture pictures: the promises of the model card and of
+//! `fixtures/README.md`.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -113,8 +113,8 @@ fn splits_share_no_picture() {
     }
 }
 
-/// The accuracy is the card's, and within the band the fixtures were made for: hard enough that a
-/// good model misses some.
+/// The accuracy is the card's, and within the range for which the fixtures were made: a good model
+/// misses some.
 #[test]
 fn accuracy_on_the_fixtures_is_that_of_the_card() {
     let model = demo();
@@ -154,8 +154,8 @@ fn the_card_names_this_file() {
     assert!(bytes <= 3 << 20, "{bytes} bytes");
 }
 
-/// Both add the same products in another order; a logit sums a few hundred terms a layer over 30
-/// layers, and these logits are of the order of 10.
+/// Both sides add the same products in another order. A logit sums a few hundred terms for each of
+/// 30 layers, and these logits are of the order of 10.
 #[test]
 fn engine_and_reference_agree() {
     let model = demo();

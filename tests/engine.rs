@@ -17,7 +17,7 @@ use dermal::quantize::{Calibrator, Int8Options, equalize, to_int8};
 use dermal::reference::Reference;
 use dermal::tensor::{Shape, Tensor};
 
-/// Counts the allocations of the thread that asks for it.
+/// Counts the allocations of a thread, if the thread asks for it.
 struct Counting;
 
 thread_local! {
@@ -27,7 +27,7 @@ thread_local! {
 // SAFETY: every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that is going away has no counter any more.
+        // A thread that is ending no longer has a counter.
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
         // SAFETY: the caller's contract.
         unsafe { System.alloc(layout) }
@@ -175,7 +175,7 @@ impl Builder {
                 }
             }
             8 | 9 => {
-                // Another image of the same shape, or one value per channel.
+                // Another image of the same shape, or one value for each channel.
                 let shape = self.graph.node(x).shape.clone();
                 let same = self.images.iter().rev();
                 let other = same
@@ -406,7 +406,7 @@ fn random_networks_agree_with_the_reference_on_every_tier_and_thread_count() {
     }
 }
 
-/// What quantization did to the signal, in decibels.
+/// The noise that quantization adds to the signal, in decibels.
 fn sqnr_db(exact: &[f32], got: &[f32]) -> f64 {
     let power = |values: &mut dyn Iterator<Item = f32>| -> f64 {
         values.map(|v| f64::from(v) * f64::from(v)).sum()
@@ -456,8 +456,8 @@ fn quantized_random_networks_give_the_same_bits_everywhere_and_keep_the_function
                     engine.run();
                 }
                 let got = engine.output().to_vec();
-                // Ops without an integer kernel stay in float, and may round differently on
-                // another tier; without them nothing may.
+                // Ops without an integer kernel stay in float, and may round differently on another
+                // tier. Without such ops the bytes must be the same.
                 if float_ops(&int8) {
                     let expected = first.get_or_insert_with(|| got.clone());
                     assert!(sqnr_db(expected, &got) > 25.0, "seed {seed}, {isa}");
@@ -470,13 +470,13 @@ fn quantized_random_networks_give_the_same_bits_everywhere_and_keep_the_function
         ratios.push(sqnr_db(&exact, &first.unwrap()));
     }
     ratios.sort_by(f64::total_cmp);
-    // 8 bits are some 35 dB in each layer, of which a chain of twenty leaves 20.
+    // 8 bits give some 35 dB in each layer; a chain of twenty layers leaves 20.
     assert!(ratios[ratios.len() / 2] > 22.0, "{ratios:?}");
     assert!(ratios[2] > 10.0, "{ratios:?}");
 }
 
-/// Whether any op computes in floats on values that came from bytes and goes back to bytes, or
-/// ends in an op whose last bits differ between tiers.
+/// Whether an op computes in floats on values that came from bytes and go back to bytes, or the
+/// graph ends in an op whose last bits differ between tiers.
 fn float_ops(graph: &Graph) -> bool {
     graph.nodes().iter().any(|node| {
         node.quantization.is_none()

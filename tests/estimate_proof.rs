@@ -1,6 +1,6 @@
-//! Estimates against the kernel's own counters, and verdicts against a cgroup that kills.
+//! Estimates compared with the kernel's own counters, and verdicts tested in a cgroup that kills.
 //!
-//! On the demo in three types of weights, and on the real models that are at hand
+//! On the demo with three types of weights, and on the real models that exist
 //! (`scripts/fetch-real-models.sh`, `scripts/app_models.py`).
 
 #![allow(
@@ -15,7 +15,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-/// Two proofs at once would take each other's CPUs, and on a small machine each other's memory.
+/// Two proofs at the same time would share CPUs, and on a small machine memory.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn root() -> PathBuf {
@@ -58,7 +58,7 @@ fn cgroups_are_there(test: &str) -> bool {
     false
 }
 
-/// The demo in every type, and real models where they are.
+/// The demo in every type, and real models if they exist.
 fn models(folder: &Path) -> Vec<Option<PathBuf>> {
     let root = root();
     let mut models = vec![None];
@@ -88,7 +88,7 @@ fn models(folder: &Path) -> Vec<Option<PathBuf>> {
     models
 }
 
-/// A real model, where it is.
+/// A real model, if it exists.
 fn imported(name: &str, folder: &Path) -> Option<PathBuf> {
     let source = root().join(format!(".cache/models/{name}.keras"));
     if !source.exists() {
@@ -102,8 +102,8 @@ fn imported(name: &str, folder: &Path) -> Option<PathBuf> {
     Some(out)
 }
 
-/// At most 10 % of a peak off, and never more than 3 % too low; half of them at most 5 %. The sweep over
-/// more models, sizes and loads is `scripts/estimate_errors.py` (docs/estimating.md).
+/// At most 10 % of a peak off, and never more than 3 % too low; half of them at most 5 % off.
+/// `scripts/estimate_errors.py` measures more models, sizes and loads (docs/estimating.md).
 #[cfg(target_os = "linux")]
 #[test]
 fn estimates_agree_with_the_kernel() {
@@ -135,7 +135,7 @@ fn estimates_agree_with_the_kernel() {
             the_group_pays_for_program_and_model(&document["proof"]);
             for row in document["proof"]["rows"].as_array().unwrap() {
                 let moment = row["moment"].as_str().unwrap();
-                // Small and without a photo: what is asked is whether photos fit.
+                // Small and without a photo: the question is whether photos fit.
                 if matches!(moment, "idle" | "loaded") {
                     continue;
                 }
@@ -164,7 +164,7 @@ fn estimates_agree_with_the_kernel() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a cgroup is charged is at least what its only process has resident, but for pages of the C
+/// A cgroup is charged at least the resident memory of its only process, except for pages of the C
 /// library and others that this machine shares.
 #[cfg(target_os = "linux")]
 fn the_group_pays_for_program_and_model(proof: &Value) {
@@ -184,8 +184,8 @@ fn the_group_pays_for_program_and_model(proof: &Value) {
     }
 }
 
-/// The demo for photos of 1600 pixels: its values take more than the server reckons with, so only
-/// the kernel can stop it.
+/// The demo for photos of 1600 pixels: its values take more than the server assumes, so only the
+/// kernel can stop it.
 fn hungry(folder: &Path) -> PathBuf {
     let model = dermal::artifact::embedded().unwrap();
     let (input, node) = model.graph.inputs().next().unwrap();
@@ -199,8 +199,8 @@ fn hungry(folder: &Path) -> PathBuf {
     path
 }
 
-/// What is said to fit survives at that limit; what is said not to fit is killed by the kernel, or
-/// turned away by the server.
+/// A load that is said to fit survives at that limit. A load that is said not to fit is killed by
+/// the kernel or turned away by the server.
 #[cfg(target_os = "linux")]
 #[test]
 fn verdicts_agree_with_a_cgroup_that_kills() {
@@ -228,7 +228,7 @@ fn verdicts_agree_with_a_cgroup_that_kills() {
             let peak = document["peak"]["charged_bytes"].as_u64().unwrap();
             let must_fit = document["peak"]["unreclaimable_bytes"].as_u64().unwrap();
             let admission = document["limit"]["admission_bytes"].as_u64().unwrap();
-            // It fits up to 90 %; pages of the program are a little more or less each time.
+            // It fits up to 90 %; the number of the program's pages varies a little each time.
             let fits = (peak * 100).div_ceil(88).max(admission);
             let does_not_fit = must_fit.max(admission) * 97 / 100;
             for (limit, verdict, survives) in
@@ -280,7 +280,7 @@ fn left_behind(id: u32) -> Vec<PathBuf> {
     found
 }
 
-/// Processes whose command line has a text.
+/// Processes whose command line contains a text.
 #[cfg(target_os = "linux")]
 fn processes(text: &str) -> Vec<String> {
     let entries = Path::new("/proc")
@@ -294,8 +294,8 @@ fn processes(text: &str) -> Vec<String> {
     lines.filter(|line| line.contains(text)).collect()
 }
 
-/// Killed in the middle, even without a chance to tidy up, nothing stays: no group, no server, no
-/// file.
+/// If a proof is killed in the middle, without a chance to clean up, nothing is left: no group, no
+/// server, no file.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_proof_that_is_killed_leaves_nothing_behind() {
@@ -308,7 +308,7 @@ fn a_proof_that_is_killed_leaves_nothing_behind() {
     let model = temporary.path().join("killed.safetensors");
     std::fs::copy(root().join("models/demo.safetensors"), &model).unwrap();
     let model = model.to_str().unwrap();
-    // Once with a group, once where none can be made: the server must go as well.
+    // Once with a group, and once if none can be made: the server must end in both cases.
     for platform in [&["--platform", "render-free"][..], &[]] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_dermal"))
             .args(["estimate", "--prove", "--max-pixels", "30000000", model])
@@ -319,8 +319,8 @@ fn a_proof_that_is_killed_leaves_nothing_behind() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // The server has the model's path, or that of a private copy. Seen once is enough: a process
-        // that starts itself again has no name for a moment.
+        // The server's command line has the model's path, or that of a private copy. Seeing it once
+        // is enough: a process that starts itself again has no command line for a moment.
         let copies = format!("dermal-prove-{}", child.id());
         let all = || [processes(model), processes(&copies)].concat();
         let serves = |seen: &[String]| seen.iter().any(|line| line.contains(" serve "));

@@ -108,8 +108,8 @@ fn every_format_gives_the_same_weights() {
             assert_eq!(tensor.bytes(), other.tensors[key].bytes(), "{name}: {key}");
         }
     }
-    // The script numbers all weights in the order of the model: the stem's kernel comes first
-    // (k/97 + 0.01), its bias after 3 * 3 * 3 * 4 = 108 numbers.
+    // The script numbers all weights in the order of the model: the stem's kernel comes first (k/97
+    // + 0.01), its bias after 3 * 3 * 3 * 4 = 108 numbers.
     let near = |key: &str, index: usize, k: f32| {
         let got = first.tensors[key].as_f32().unwrap()[index];
         assert!(
@@ -305,7 +305,7 @@ fn an_open_input_takes_the_size_that_is_given() {
     let imported = import(&path, &size(Some([12, 10])), &mut |_| {}).unwrap();
     let (_, photo) = imported.graph.inputs().next().unwrap();
     assert_eq!(photo.shape.dims(), [12, 10, 3]);
-    // A size that the model does not leave open is an error, not ignored.
+    // A size that the model does not leave open is an error and is not ignored.
     let fixed = ImportOptions {
         input_size: Some([12, 10]),
         ..ImportOptions::default()
@@ -355,7 +355,8 @@ fn truncated_files_are_refused() {
     }
 }
 
-/// A flipped bit may go unseen in an `.h5`, which has no checksums; it must not panic or hang.
+/// A flipped bit may not be noticed in an `.h5`, which has no checksums; it must not cause a panic
+/// or a hang.
 #[test]
 fn flipped_bytes_never_panic() {
     for (name, config) in FORMATS {
@@ -420,7 +421,7 @@ fn files_as_they_really_arrive_are_named() {
     assert!(error.to_string().contains("SavedModel"));
 }
 
-/// A zip of files of the fixtures and of texts.
+/// A zip of fixture files and texts.
 fn zip_of(files: &[(&str, &[u8])], method: zip::CompressionMethod) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(method);
@@ -431,7 +432,7 @@ fn zip_of(files: &[(&str, &[u8])], method: zip::CompressionMethod) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-/// As Teachable Machine exports it: `keras_model.h5` and `labels.txt`, also when the folder was
+/// As Teachable Machine exports it: `keras_model.h5` and `labels.txt`; also if the folder was
 /// packed again, on Windows or macOS.
 #[test]
 fn a_model_packed_with_its_labels_is_read_as_it_is() {
@@ -542,12 +543,12 @@ fn an_output_is_chosen_by_its_name() {
         outline(&whole),
         outline(&load("nested.keras", None).unwrap().graph)
     );
-    // What only the other output needs is not there, input and weights included.
+    // Nodes, inputs and weights that only the other output needs are not in the graph.
     let part = choose(Some("average")).unwrap().graph;
     assert_eq!(part.inputs().count(), 1);
     assert_eq!(part.node(part.output()).name, "average");
     assert!(!part.tensors.contains_key("head/kernel"));
-    // A name is checked also where there is one output.
+    // A name is checked even if there is only one output.
     let options = ImportOptions {
         output: Some("tail".into()),
         ..ImportOptions::default()
@@ -556,14 +557,14 @@ fn an_output_is_chosen_by_its_name() {
     assert_eq!(error.kind(), "outputs");
 }
 
-/// The files of `import/` use each other in one direction: a second format can take what it needs
-/// without the first.
+/// The files of `import/` use each other in one direction, so that a second format can use its
+/// parts without the first.
 #[test]
 fn the_files_of_the_importer_form_no_circle() {
     let uses = uses_of_the_importer();
     assert!(uses.len() > 25, "{}", uses.len());
     let mut left: Vec<&String> = uses.keys().collect();
-    // What uses nothing that is left goes, until nothing goes.
+    // Files that use none of the remaining ones are removed, until none are left.
     loop {
         let before = left.len();
         let kept: Vec<&String> = left
@@ -592,7 +593,7 @@ fn importer() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/import")
 }
 
-/// What stands between `use` and `;`.
+/// The text between `use` and `;`.
 fn use_statements(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open: Option<String> = None;
@@ -614,7 +615,7 @@ fn use_statements(text: &str) -> Vec<String> {
     found
 }
 
-/// For each file of the importer (`keras/layers/conv`) the files that it names in `use` lines.
+/// For each file of the importer (`keras/layers/conv`), the files that it names in `use` lines.
 fn uses_of_the_importer() -> std::collections::BTreeMap<String, Vec<String>> {
     fn walk(folder: &Path, prefix: &str, into: &mut Vec<(String, PathBuf)>) {
         for entry in folder.read_dir().unwrap() {

@@ -1,9 +1,9 @@
-//! The layer zoo: every layer and attribute that the importer takes, against what Keras makes of
-//! it. Models and numbers are `fixtures/keras`, written by `scripts/golden_keras.py` and
+//! Every layer and attribute that the importer accepts, compared with Keras' results. Models and
+//! numbers are `fixtures/keras`, written by `scripts/golden_keras.py` and
 //! `scripts/golden_keras_tokens.py` (versions in `golden.json`).
 //!
-//! Each model is imported, then compared with Keras branch by branch: on candle as imported, and
-//! in the engine after the passes, on each instruction set and with one and two threads.
+//! Each model is imported, then compared with Keras branch by branch: on candle as imported, and in
+//! the engine after the passes, on each instruction set and with one and two threads.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ struct Case {
     /// The same model in different formats.
     files: Vec<String>,
     inputs: BTreeMap<String, Input>,
-    /// The output that is asked for, of several.
+    /// The requested output, of several.
     output: Option<String>,
     /// Stretches of the output, in order.
     branches: Vec<Branch>,
@@ -53,7 +53,7 @@ struct Input {
 struct Branch {
     name: String,
     shape: Vec<usize>,
-    /// It only moves, compares or once rounds numbers, so every bit is decided.
+    /// It only moves numbers, compares them or rounds them once, so every bit is defined.
     exact: bool,
     output: Vec<f32>,
 }
@@ -65,14 +65,14 @@ struct Refused {
     says: String,
 }
 
-/// What the importer is to find out about a model.
+/// The facts that the importer must find about a model.
 #[derive(Deserialize)]
 struct Facts {
     file: String,
     output: Option<String>,
     /// Kind of loss, and whether it takes logits.
     loss: Option<(String, bool)>,
-    /// For which pixels it scales them itself.
+    /// The pixels that its own scaling expects.
     scaling: Option<String>,
 }
 
@@ -80,7 +80,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras")
 }
 
-/// What today's Keras wrote, what TensorFlow 2.13 did, and what transformers are made of.
+/// Files of today's Keras, of TensorFlow 2.13, and layers of transformers.
 fn golden() -> Golden {
     let files = ["golden.json", "2_13/golden.json", "tokens/golden.json"];
     let [mut today, old, tokens]: [Golden; 3] = files.map(|name| {
@@ -92,7 +92,7 @@ fn golden() -> Golden {
     today
 }
 
-/// The models: `.keras` as they are, `.h5` (nine parts padding) out of one zip.
+/// The models: `.keras` files as they are, `.h5` files (nine tenths padding) from one zip.
 struct Models {
     unpacked: tempfile::TempDir,
 }
@@ -115,7 +115,7 @@ impl Models {
         } else {
             folder().join(file)
         };
-        // Weights alone are of the model that the rest of the name says.
+        // Weights alone belong to the model that the rest of the name says.
         let stem = file.strip_suffix("weights.h5");
         let stem = stem.map(|stem| stem.trim_end_matches("_old_").trim_end_matches('.'));
         let options = ImportOptions {
@@ -127,7 +127,7 @@ impl Models {
     }
 }
 
-/// One difference a branch, as `model, who: branch [index]: ...`.
+/// One line for each difference, as `model, who: branch [index]: ...`.
 fn differences(who: &str, case: &Case, got: &[f32]) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = got;
@@ -150,19 +150,19 @@ fn differences(who: &str, case: &Case, got: &[f32]) -> Vec<String> {
     found
 }
 
-/// Of a branch's greatest value. Sums have up to 300 terms of its size; their roundings of 6e-8 add
-/// up like a random walk, to 1e-6, in Keras and here.
+/// As a share of a branch's greatest value. Sums have up to 300 terms of its size. Their roundings
+/// of 6e-8 add up like a random walk, to 1e-6, in Keras and here.
 const TOLERANCE: f32 = 2e-6;
 
 fn first_difference(branch: &Branch, got: &[f32]) -> Option<usize> {
     let most = branch.output.iter().fold(1f32, |m, v| m.max(v.abs()));
     let tolerance = if branch.exact { 0.0 } else { TOLERANCE * most };
-    // Not `>`, which would let a NaN pass.
+    // Not `>`, because a NaN would pass.
     let near = |got: f32, expected: f32| (got - expected).abs() <= tolerance;
     (0..got.len()).find(|&i| !near(got[i], branch.output[i]))
 }
 
-/// What the product makes of the output that `split_head` leaves.
+/// The product's answer from the output that `split_head` leaves.
 fn answer(answer: Answer, output: &[f32]) -> Vec<f32> {
     #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
     let narrow = |values: Vec<f64>| values.iter().map(|&v| v as f32).collect();
@@ -250,8 +250,8 @@ fn every_layer_gives_what_keras_gives() {
     );
 }
 
-/// The zoo has every class on the list. Functions of TensorFlow are lower case there, and one class
-/// in a model, so that they are not told apart here.
+/// The fixtures contain every class on the list. Functions of TensorFlow have lower-case names
+/// there, and are one class in a model, so they are not distinguished here.
 #[test]
 fn no_supported_class_is_missing() {
     let (golden, models) = (golden(), Models::new());

@@ -1,4 +1,4 @@
-//! Files that lie: each is refused with one clear error, exit code 2 and nothing left behind.
+//! Files that lie: each is refused with one clear error and exit code 2, and leaves nothing behind.
 
 #![allow(
     clippy::unwrap_used,
@@ -72,14 +72,14 @@ fn photos_that_cannot_be_read_are_refused() {
 
 #[test]
 fn a_bomb_is_refused_from_its_header() {
-    // In one run with a good photo, so that the document tells the peak of both.
+    // In one run with a good photo, so that the document has the peak of both.
     let bomb = "fixtures/golden/preprocess/bad_bomb.png";
     let output = run(["predict", PHOTO, bomb, "--json"]);
     assert_eq!(output.status.code(), Some(2));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(document["images"][0]["error"].is_null());
     assert!(document["images"][1]["error"]["kind"].is_string());
-    // The pixels would take 30 GB. A run with the good photo alone sets the measure.
+    // The pixels would take 30 GB. A run with only the good photo gives the reference.
     let alone = json(["predict", PHOTO, "--json"])["peak_rss_bytes"].clone();
     let (both, alone) = (
         document["peak_rss_bytes"].as_u64().unwrap(),
@@ -158,7 +158,7 @@ fn files_as_they_really_arrive_are_refused_as_models() {
     }
 }
 
-/// What stands in the way is named, and nothing is written.
+/// The error names the reason, and nothing is written.
 #[test]
 fn keras_files_that_are_of_no_use_are_refused_by_name() {
     let dir = TempDir::new().unwrap();
@@ -268,7 +268,8 @@ fn truncated_models_are_refused() {
     }
 }
 
-/// A flipped bit may hit a weight, which no check can tell; it must never crash or hang.
+/// A flipped bit may hit a weight, which no check can notice; it must never cause a crash or a
+/// hang.
 #[test]
 fn flipped_bits_never_crash() {
     let dir = TempDir::new().unwrap();
@@ -281,7 +282,7 @@ fn flipped_bits_never_crash() {
         repo("fixtures/import/nested.h5"),
     ] {
         let bytes = fs::read(&source).unwrap();
-        // Dense at the start, where headers are, then spread over the file.
+        // Every byte at the start, where headers are, then some bytes across the file.
         let spread = (0..24).map(|i| i * bytes.len() / 24);
         for (i, at) in (0..24).map(|i| i * 3).chain(spread).enumerate() {
             let mut damaged = bytes.clone();
@@ -395,8 +396,8 @@ fn photos_and_models_are_never_written_over() {
     assert_eq!(std::fs::read(&photo).unwrap(), before);
 }
 
-/// The program with 1.5 GB of address space, so that whoever asks for more is refused it; what it
-/// took before it was bounded was 2 GB and more.
+/// Runs the program with 1.5 GB of address space, so that a larger allocation fails. Before these
+/// texts were bounded, they took 2 GB and more.
 #[cfg(target_os = "linux")]
 fn refused_in_little_memory(args: &[&std::ffi::OsStr]) -> String {
     let started = std::time::Instant::now();
@@ -406,7 +407,7 @@ fn refused_in_little_memory(args: &[&std::ffi::OsStr]) -> String {
         .arg(dermal().get_program())
         .args(args)
         .env("NO_COLOR", "1")
-        // Threads reserve 64 MB each otherwise, which are never used.
+        // Without this, threads reserve 64 MB each and never use it.
         .env("MALLOC_ARENA_MAX", "1")
         .env("RAYON_NUM_THREADS", "2")
         .current_dir(repo("."))
@@ -429,7 +430,7 @@ fn refused_in_little_memory(args: &[&std::ffi::OsStr]) -> String {
     text
 }
 
-/// A list that is named once and meant 9,000 times.
+/// A list that is written once and referred to 9,000 times.
 #[cfg(target_os = "linux")]
 fn aliases() -> String {
     format!(
@@ -511,7 +512,7 @@ fn bombs_of_tables_are_refused_in_little_memory() {
         let error = refused_in_little_memory(&args);
         assert!(error.contains(says), "{says}: {error}");
     }
-    // A terabyte, of which nothing is read.
+    // A terabyte; nothing of it is read.
     fs::File::create(&table).unwrap().set_len(1 << 40).unwrap();
     let args = ["compare", "models/demo.safetensors", "--fixtures"];
     let mut args = args.map(std::ffi::OsStr::new).to_vec();
@@ -550,7 +551,7 @@ fn bombs_of_models_are_refused_in_little_memory() {
             out.as_ref(),
         ]);
     }
-    // The sizes in an HDF5 file: wherever a dimension stands, it now claims a trillion.
+    // The sizes in an HDF5 file: every dimension now claims a trillion.
     let h5 = fs::read(repo("fixtures/import/nested.h5")).unwrap();
     let path = dir.path().join("bomb.h5");
     let mut tried = 0;
@@ -579,7 +580,7 @@ fn bombs_of_models_are_refused_in_little_memory() {
             .timeout(std::time::Duration::from_mins(1))
             .output()
             .unwrap();
-        // A value that no weight depends on may be anything.
+        // A value on which no weight depends may be anything.
         assert!(
             matches!(output.status.code(), Some(0 | 2)),
             "byte {at}: {output:?}"
@@ -617,10 +618,10 @@ fn bombs_of_artifacts_and_photos_are_refused_in_little_memory() {
     let frame = jpeg.windows(2).position(|w| w == [0xFF, 0xC2]).unwrap();
     let mut huge = jpeg.clone();
     huge[frame + 5..frame + 9].fill(0xFF);
-    // Below the limit of pixels, but each coefficient of a progressive file is kept.
+    // Below the limit on pixels, but each coefficient of a progressive file is kept.
     let mut deep = jpeg.clone();
     deep[frame + 5..frame + 9].copy_from_slice(&[0x1B, 0x58, 0x1B, 0x58]);
-    // The last scan again and again, each of them a walk over all coefficients.
+    // The last scan repeated, each one a pass over all coefficients.
     let scan = jpeg.windows(2).rposition(|w| w == [0xFF, 0xDA]).unwrap();
     let mut scans = jpeg[..jpeg.len() - 2].to_vec();
     for _ in 0..20_000 {

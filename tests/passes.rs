@@ -1,4 +1,4 @@
-//! Passes leave every output as it was, and remember the layers they fold away.
+//! Passes do not change any output, and record the layers that they fold away.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -161,9 +161,9 @@ fn same(kernel: usize) -> Window {
     }
 }
 
-/// A network with everything the passes look for: two residual blocks (one with the activation
-/// after the sum), squeeze and excite, hard swish written out, padding before a convolution and
-/// before a max pooling, and a softmax head.
+/// A network with every pattern that the passes look for: two residual blocks (one with the
+/// activation after the sum), squeeze and excite, hard swish written out, padding before a
+/// convolution and before a max pooling, and a softmax head.
 fn network() -> Builder {
     let mut b = Builder::new(&[8, 8, 3]);
     let pad = Padding {
@@ -232,7 +232,7 @@ fn network() -> Builder {
 fn close(a: &[f32], b: &[f32], what: &str) {
     let range = a.iter().fold(0f32, |m, v| m.max(v.abs()));
     for (x, y) in a.iter().zip(b) {
-        // Folding rounds each weight once more: a relative error of an ulp a layer.
+        // Folding rounds each weight once more: a relative error of an ulp for each layer.
         assert!(
             (x - y).abs() <= 64.0 * f32::EPSILON * range,
             "{what}: {x} against {y}"

@@ -1,4 +1,4 @@
-//! Decoding and resampling against what Pillow, TensorFlow and Keras make of the same files:
+//! Decoding and resampling compared with Pillow, TensorFlow and Keras on the same files:
 //! `fixtures/golden/preprocess`, written by `scripts/golden_preprocess.py` (versions beside it).
 
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 fn resampling_equals_pillow_and_tensorflow() {
     let cases: Vec<Case> = serde_json::from_slice(&read("resize.json")).unwrap();
     let (u8s, f32s) = (read("resize_u8.bin"), read("resize_f32.bin"));
-    // For each filter: outputs, outputs that differ, largest difference.
+    // For each filter: number of outputs, outputs that differ, largest difference.
     let mut totals = BTreeMap::<String, (usize, usize, f64)>::new();
     for case in &cases {
         let got = run(case);
@@ -281,7 +281,7 @@ fn limits_hold_before_pixels_are_allocated() {
         ..Limits::default()
     });
     assert_eq!(little_memory.kind(), "too_much_memory");
-    // A progressive file of the same size needs its coefficients too.
+    // A progressive file of the same size also needs its coefficients.
     let progressive = read("jpeg_progressive_420.jpg");
     let limits = Limits {
         max_memory_bytes: 53 * 37 * 3,
@@ -344,7 +344,7 @@ fn damaged_photos_never_panic() {
     assert!(outcomes["decoded"] > 0 && outcomes["damaged_photo"] > 0);
 }
 
-/// Real photos, where they are at hand: decoding must succeed within the default limits.
+/// Real photos, if they exist: decoding must succeed within the default limits.
 #[test]
 fn photos_of_phones_and_cameras_decode() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");

@@ -102,12 +102,13 @@ fn answers_are_the_same_bits_on_every_tier_and_close_to_float() {
         );
     }
     distance.sort_by(f32::total_cmp);
-    // Of the largest logit. Float weights with 8-bit values and back lose some 20 dB over 40 layers.
+    // As a share of the largest logit. Float weights with 8-bit values and back lose some 20 dB
+    // over 40 layers.
     assert!(distance[distance.len() / 2] < 0.12, "{distance:?}");
 }
 
-/// The reference computes what the integers stand for, without rounding values: what is left is
-/// the rounding of weights.
+/// The reference computes the numbers that the integers represent, without rounding values. The
+/// remaining difference is the rounding of weights.
 #[test]
 fn integers_stand_for_the_weights_they_were_made_of() {
     let model = demo();
@@ -146,7 +147,7 @@ fn the_same_calibration_gives_the_same_file_which_reads_back() {
     let (b, _) = write("b.safetensors");
     assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(b).unwrap());
     let before = repo("models/demo.safetensors").metadata().unwrap().len();
-    // Scales, biases and the graph's text weigh much beside 180 k weights.
+    // Scales, biases and the graph's text take a large share beside 180 k weights.
     assert!(a.metadata().unwrap().len() * 2 < before);
     let loaded = artifact::load(&a).unwrap();
     assert_eq!(loaded.graph.nodes(), quantized.graph.nodes());
@@ -231,7 +232,7 @@ fn layers_can_stay_in_float() {
             .fold(0.0, f32::max)
     };
     let half = off(&weighted[..weighted.len() / 2]);
-    // All in float: nothing but the fusion of activations changes.
+    // All in float: only the fusion of activations changes.
     assert!(off(&weighted) < 1e-4);
     assert!(off(&[]) > 1e-3 && half > 1e-5);
 }
@@ -268,7 +269,7 @@ fn what_is_no_number_is_refused_by_name() {
     values[3] = f32::INFINITY;
     let damaged = Tensor::from_f32(tensor.shape().clone(), &values).unwrap();
     model.graph.tensors.insert(key.clone(), damaged);
-    // Infinite weights make infinite values, which calibration meets first.
+    // Infinite weights make infinite values, which calibration finds first.
     let error = Calibrator::new(&model.graph, &Options::default())
         .and_then(|mut c| c.observe())
         .unwrap_err();

@@ -1,5 +1,5 @@
-//! Weights in f16 and bf16, from the library to the file and back: what is stored, what is computed,
-//! what is shown.
+//! Weights in f16 and bf16, from the library to the file and back: the stored weights, the computed
+//! results, and the reports.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -24,7 +24,7 @@ fn demo() -> Model {
     artifact::load(&repo("models/demo.safetensors")).unwrap()
 }
 
-/// The model with halves, by way of a file.
+/// The model with 16-bit weights, written to a file and read back.
 fn stored(model: &Model, half: WeightType) -> (tempfile::TempDir, Model, Converted) {
     let converted = convert(&model.graph, half, &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ fn stored(model: &Model, half: WeightType) -> (tempfile::TempDir, Model, Convert
     (folder, loaded, converted)
 }
 
-/// The same graph with every half as an f32.
+/// The same graph with every 16-bit weight as an f32.
 fn widened(graph: &Graph) -> Graph {
     let mut wide = graph.clone();
     for tensor in wide.tensors.values_mut() {
@@ -82,7 +82,7 @@ fn run(graph: &Graph, isa: Isa, threads: usize, picture: &[f32]) -> Vec<f32> {
     engine.output().to_vec()
 }
 
-/// Whether the CPU multiplies bf16, to which it then also rounds activations.
+/// Whether the CPU multiplies bf16 natively, and therefore rounds activations to it.
 fn rounds_activations(half: WeightType, isa: Isa) -> bool {
     half == WeightType::BF16 && isa.rounds_inputs_to_bf16()
 }
@@ -104,7 +104,7 @@ fn a_stored_half_is_mapped_and_takes_half_the_file() {
                 saved += tensor.bytes().len() as u64;
             }
         }
-        // The header and the filling between tensors differ a little.
+        // The header and the padding between tensors differ a little.
         assert!(after < before - saved + 4096, "{before} to {after}");
         assert!(saved * 10 > before * 4, "most weights are in matrices");
 
@@ -122,7 +122,7 @@ fn a_stored_half_is_mapped_and_takes_half_the_file() {
     }
 }
 
-/// The claim behind everything else: halves cost what their rounding costs, and nothing more.
+/// The claim behind the rest: 16-bit weights cost exactly their rounding.
 #[test]
 fn halves_compute_exactly_what_their_values_do() {
     let model = demo();
@@ -148,8 +148,7 @@ fn halves_compute_exactly_what_their_values_do() {
     }
 }
 
-/// Integers times a scale are summed as integers and scaled once, in the engine; multiplied out, in
-/// the reference.
+/// The engine sums integers and scales once; the reference multiplies each weight by its scale.
 #[test]
 fn scaled_bytes_compute_what_they_stand_for() {
     let model = demo();
@@ -180,9 +179,9 @@ fn scaled_bytes_compute_what_they_stand_for() {
     }
 }
 
-/// Rounding is noise, independent from layer to layer: its power, relative to the signal, adds up
-/// over the layers. The reported ratios of the weights so predict the standard deviation of the
-/// logits; eight of them are never reached by chance.
+/// Rounding is noise, independent from layer to layer: its power relative to the signal adds up
+/// over the layers. So the reported ratios of the weights predict the standard deviation of the
+/// logits. Chance never reaches eight of these.
 #[test]
 fn answers_move_as_the_reported_errors_predict() {
     let model = demo();

@@ -1,10 +1,10 @@
-//! Published and keras.applications models against what Keras makes of them:
-//! `fixtures/golden/real`, written by `scripts/golden_real.py` (versions beside the numbers).
+//! Published and keras.applications models compared with Keras' results: `fixtures/golden/real`,
+//! written by `scripts/golden_real.py` (versions beside the numbers).
 //!
 //! Models come from `scripts/fetch-real-models.sh` and `scripts/app_models.py`, in `.cache/models`
 //! or `DERMAL_MODEL_CACHE`. Photos and small models that may not be committed are read from
-//! `DERMAL_SHARED_DATA` or `../shared/data`. What is absent is skipped loudly, unless
-//! `DERMAL_REQUIRE_REAL_MODELS=1` says that models must be there.
+//! `DERMAL_SHARED_DATA` or `../shared/data`. If something is missing, the test says so and skips
+//! it, unless `DERMAL_REQUIRE_REAL_MODELS=1` says that models must exist.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 #![allow(clippy::print_stderr, reason = "skips and figures are for people")]
@@ -43,7 +43,7 @@ fn golden<T: DeserializeOwned>(name: &str) -> T {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// As `dermal import` does it, with photos resized as TensorFlow does.
+/// As in `dermal import`, with photos resized as TensorFlow does.
 fn import_model(
     source: &Path,
     labels: &[String],
@@ -80,7 +80,7 @@ fn import_model(
     }
 }
 
-/// Through the file, as every command does: what runs is the mapped artifact.
+/// Through the file, as in every command: the mapped artifact runs.
 fn stored(model: &Model) -> (tempfile::TempDir, Model) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
@@ -114,7 +114,7 @@ fn argmax(values: &[f64]) -> usize {
 fn greatest_difference(got: &[f32], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
     let differences = got.iter().zip(want).map(|(&g, w)| (f64::from(g) - w).abs());
-    // Not `f64::max`, which would ignore a NaN.
+    // Not `f64::max`, because it would ignore a NaN.
     differences.fold(0.0, |most, d| if d > most || d.is_nan() { d } else { most })
 }
 
@@ -152,7 +152,7 @@ struct GoldenMaps {
 }
 
 impl GoldenMaps {
-    /// Every map of the engine's values against TensorFlow's gradients.
+    /// Every map of the engine's values compared with TensorFlow's gradients.
     fn compare(&self, target: &Target, engine: &Engine, place: &str) {
         assert_eq!(target.size(), self.size);
         let score = Score {
@@ -190,7 +190,7 @@ struct GoldenSklesion {
     heat_maps: Vec<GoldenMaps>,
 }
 
-/// Extra inputs of photos: the patient's vector for the one that is no photo.
+/// Extra inputs for photos: the patient's vector for the input that is not the photo.
 fn patient(model: &Model, vector: &[f32]) -> Vec<ExtraInput> {
     let inputs = model.manifest.inputs.iter();
     let vectors = inputs.filter(|spec| matches!(spec.kind, InputKind::Vector { .. }));
@@ -202,8 +202,8 @@ fn patient(model: &Model, vector: &[f32]) -> Vec<ExtraInput> {
         .collect()
 }
 
-/// Classifies every photo; the greatest difference of a probability from Keras' is checked on
-/// the first `strict` photos and told for all, the first answer on all.
+/// Classifies every photo. The greatest difference of a probability from Keras' is checked on the
+/// first `strict` photos and reported for all; the most probable class is checked on all.
 fn classify(model: &Model, photos: &[GoldenPhoto], folder: &Path, strict: usize) -> f64 {
     let engine = engine(&model.graph, Isa::detect(), &[]);
     let mut predictor = Predictor::new(model, engine).unwrap();
@@ -244,7 +244,7 @@ fn sklesion_answers_as_keras_does() {
     assert!((accuracy - golden.top1_accuracy).abs() < 1e-9, "{accuracy}");
 }
 
-/// The committed mapping makes of the table's columns the vectors that Keras was given.
+/// The committed mapping turns the table's columns into the vectors that Keras got.
 #[test]
 fn sklesion_fields_are_the_numbers_it_was_trained_on() {
     let Some(table) = shared("ham10000/labels.csv") else {
@@ -292,7 +292,7 @@ fn sklesion_heat_maps_are_those_of_tensorflow() {
         graph: target.graph().clone(),
         manifest: model.manifest,
     };
-    // The layer that is chosen without being asked for is the one that people choose.
+    // The default layer is the one that people choose.
     let chosen = Target::find(&model.graph, None).unwrap();
     assert!(
         chosen.layer().ends_with(&golden.layer),
@@ -313,7 +313,7 @@ fn sklesion_heat_maps_are_those_of_tensorflow() {
     }
 }
 
-/// The promise of the README: import under 250 MB, an answer under 150 MB, heat map included.
+/// The promise of the README: import under 250 MB, an answer under 150 MB, including the heat map.
 #[test]
 fn sklesion_needs_little_memory() {
     let Some(source) = cached_model("sklesion.keras") else {
@@ -433,7 +433,7 @@ impl GoldenApp {
         seeds.map(one).collect()
     }
 
-    /// Logits of `run` against Keras', in parts of each picture's range of logits.
+    /// Logits of `run` compared with Keras', as shares of each picture's range of logits.
     fn compare(&self, place: &str, inputs: &[Vec<f32>], run: &mut dyn FnMut(&[f32]) -> Vec<f32>) {
         let mut most = 0.0f64;
         for (input, want) in inputs.iter().zip(&self.logits) {
@@ -450,7 +450,7 @@ impl GoldenApp {
         eprintln!("{place}: logits differ by at most {most:.2e} of their range");
     }
 
-    /// The pictures must be told apart, or the comparison would say little.
+    /// The model must distinguish the pictures; otherwise the comparison would show little.
     fn tells_pictures_apart(&self) {
         let all: Vec<f64> = self.logits.iter().flatten().copied().collect();
         let range = all.iter().copied().fold(f64::MIN, f64::max)
@@ -485,7 +485,7 @@ fn app_model(name: &str) {
         });
     }
     if name == "mobilenetv3small" {
-        // Candle needs seconds a picture; the smallest model speaks for all.
+        // Candle needs seconds for each picture, so only the smallest model is tested on it.
         golden.compare(&format!("{name} reference"), &inputs[..1], &mut |picture| {
             let given = BTreeMap::from([(node.name.as_str(), picture)]);
             Reference::new(graph).run(&given).unwrap()

@@ -1,7 +1,7 @@
 //! The published skin model in fewer bits, from the Keras file to the verdict, as a user does it:
-//! what it weighs, what it costs in accuracy, on real photos.
+//! its size, and its loss of accuracy on real photos.
 //!
-//! Skipped loudly where model or photos are absent (see `common::real`).
+//! Skipped with a message if model or photos are missing (see `common::real`).
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 #![allow(clippy::print_stderr, reason = "figures are for people")]
@@ -52,7 +52,7 @@ fn imported(source: &Path, folder: &Path) -> PathBuf {
 fn number(value: &Value) -> f64 {
     value
         .as_f64()
-        .unwrap_or_else(|| panic!("{value} is no number"))
+        .unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn sklesion_in_int8_is_a_quarter_and_keeps_its_answers() {
     let bytes = made["bytes_after"].as_u64().unwrap();
     assert!(bytes <= 23_000_000, "{bytes} bytes");
 
-    // Other photos than those that calibrated it.
+    // Different photos from those that calibrated it.
     let seen = answer(&[
         "compare",
         model,
@@ -99,7 +99,7 @@ fn sklesion_in_int8_is_a_quarter_and_keeps_its_answers() {
     ]);
     assert_eq!(seen["photos"], 193);
     let evaluation = |i: usize, what: &str| number(&seen["models"][i]["evaluation"][what]["value"]);
-    // What Keras gets with the same photos: `tests/real_models.rs` has it photo by photo.
+    // Keras' result on the same photos; `tests/real_models.rs` has it photo by photo.
     assert!((evaluation(0, "top1") - 157.0 / 193.0).abs() < 1e-9);
     for what in ["top1", "balanced_accuracy"] {
         let lost = evaluation(0, what) - evaluation(1, what);

@@ -1,5 +1,5 @@
-//! Statistics and metrics beside SciPy, statsmodels and scikit-learn, and the equivalence test's
-//! error of the first kind.
+//! Statistics and metrics compared with SciPy, statsmodels and scikit-learn, and the equivalence
+//! test's error of the first kind.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -14,7 +14,7 @@ use dermal::evaluate::statistics::special::{
 use dermal::random::SplitMix64;
 use serde_json::Value;
 
-/// What the issue asks for. Below one it is absolute, above it relative.
+/// The required accuracy: absolute for numbers below one, relative above.
 const TOLERANCE: f64 = 1e-9;
 
 fn golden(part: &str) -> Value {
@@ -56,7 +56,7 @@ fn special_functions_equal_scipy() {
     for row in golden["normal_cdf"].as_array().unwrap() {
         let row = numbers(row);
         close("normal_cdf", normal_cdf(row[0]), row[1]);
-        // Far tails relatively too: -30 has a probability of 1e-198.
+        // Far tails also relatively: -30 has a probability of 1e-198.
         close("normal_cdf, relative", normal_cdf(row[0]) / row[1], 1.0);
     }
     for row in golden["normal_quantile"].as_array().unwrap() {
@@ -175,7 +175,7 @@ fn metrics_equal_scikit_learn() {
         for class in &e.classes {
             let what = format!("{name}: class {}", class.class);
             let at = |metric: &str| row[metric][class.class].as_f64().unwrap();
-            // zero_division=0 there is no value here.
+            // scikit-learn gives a number by zero_division=0; here there is no value.
             let or_zero = |e: Option<Estimate>| e.map_or(0.0, |e| e.value);
             close(&what, or_zero(class.sensitivity), at("sensitivity"));
             close(&what, or_zero(class.precision), at("precision"));
@@ -224,11 +224,11 @@ fn bootstrap_intervals_equal_scikit_learn_on_the_same_resamples() {
     assert_eq!(compared, 3);
 }
 
-/// A true state of the world at the edge of equivalence: the candidate loses exactly the margin.
+/// A true state at the edge of equivalence: the candidate loses exactly the margin.
 struct Scenario {
     n: u64,
     margin: f64,
-    /// Fraction of images that one model only has right.
+    /// Fraction of images on which only one model is right.
     discordance: f64,
 }
 
@@ -244,7 +244,7 @@ impl Scenario {
         Tost::new(&table, self.margin, 0.05).unwrap().equivalent()
     }
 
-    /// Probability of the wrong answer: the sum over all tables that are not hopelessly unlikely.
+    /// Probability of the wrong verdict: the sum over all tables that are not extremely unlikely.
     fn exact(&self) -> f64 {
         let n = self.n as f64;
         let (p_lost, p_won) = self.rates();
@@ -348,8 +348,8 @@ fn simulated_data_sets_agree_with_the_exact_error() {
     }
 }
 
-/// The corner that the documentation admits: all true flips lose, and fewer than three are
-/// expected. And the other side: too few images never pass by luck.
+/// The corner that the documentation admits: all true flips are losses, and fewer than three are
+/// expected. Also: too few images never pass by chance.
 #[test]
 fn limits_of_the_equivalence_test_are_as_documented() {
     let corner = scenario(270, 0.01, 0.01).exact();
@@ -381,7 +381,7 @@ fn resampling_ten_thousand_images_is_quick() {
     .unwrap();
     let seconds = start.elapsed().as_secs_f64();
     println!("2000 resamples of 10,000 x 7: {seconds:.2} s");
-    // An interval of 10,000 images is narrow, and holds its value.
+    // An interval of 10,000 images is narrow, and contains its value.
     let auc = e.classes[0].auc.unwrap();
     let (low, high) = (auc.low.unwrap(), auc.high.unwrap());
     assert!(low < auc.value && auc.value < high && high - low < 0.03);

@@ -1,6 +1,6 @@
-//! The house's rules that a compiler does not check: which room may use which, who prints, where
-//! `unsafe` lives, who writes files, how long a file may be. ARCHITECTURE.md states the rules in
-//! words; the tests here hold both to the code.
+//! The project's rules that a compiler does not check: which room may use which, who prints, where
+//! `unsafe` is, who writes files, how long a file may be, which words the text avoids.
+//! ARCHITECTURE.md states the rules; the tests here check both against the code.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room of `src`, and the rooms that it may name. `*` is all of them. A permission that nobody
-/// uses is a violation, too.
+/// Each room of `src`, and the rooms that it may name. `*` is all of them. A permission that no
+/// file uses is a violation, too.
 const ROOMS: &[(&str, &[&str])] = &[
     ("activation", &[]),
     ("storage", &[]),
@@ -165,14 +165,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &["*"]),
 ];
 
-/// Files outside of `kernels` that hold `unsafe`: the memory maps.
+/// Files outside `kernels` that contain `unsafe`: the memory maps.
 const UNSAFE: [&str; 2] = ["storage.rs", "import/mod.rs"];
 
-/// Files that may ask which features are on: the list of modules, and what backs files and threads.
+/// Files that may ask which features are on: the list of modules, and the backing for files and
+/// threads.
 const FEATURES: [&str; 3] = ["lib.rs", "storage.rs", "kernels/threads.rs"];
 
-/// Files outside of `file/` that open something for writing, and what it is: never a file that a
-/// user asked for.
+/// Files outside `file/` that open a file for writing, and which one: never a file that a user
+/// asked for.
 const WRITERS: [(&str, &str); 4] = [
     (
         "memory/sandbox.rs",
@@ -192,10 +193,10 @@ const WRITERS: [(&str, &str); 4] = [
     ),
 ];
 
-/// Longest file without a reason, in lines.
+/// Most lines of a file without a reason.
 const MAX_LINES: usize = 800;
 
-/// Longer files, and why they are one file.
+/// Longer files, and the reason why each is one file.
 const LONG: [(&str, &str); 2] = [
     (
         "import/keras/layers/operation.rs",
@@ -207,8 +208,8 @@ const LONG: [(&str, &str); 2] = [
     ),
 ];
 
-/// What shows each "Never" of ARCHITECTURE.md, in its order: a file below the root and the name of
-/// a test in it.
+/// The test that shows each "Never" of ARCHITECTURE.md, in its order: a file below the root and the
+/// name of a test in it.
 const NEVER: [(&str, &str); 10] = [
     (
         "tests/import_structure.rs",
@@ -240,6 +241,22 @@ const NEVER: [(&str, &str); 10] = [
 /// The lowest room, which all others may use: what every error answers.
 const GROUND: &str = "hint";
 
+/// Images that the text avoids, and the field's own word for each. The plural is avoided, too.
+const IMAGES: [(&str, &str); 7] = [
+    ("purse", "admission budget"),
+    ("guest", "request"),
+    ("cage", "sandbox, cgroup"),
+    ("desk", "worker, inference thread"),
+    ("keeper", "guard"),
+    ("doorplate", "name"),
+    ("house", "project"),
+];
+
+/// Folders of text that people read.
+const TEXTS: [&str; 8] = [
+    "src", "tests", "benches", "examples", "scripts", "docs", "deploy", "fixtures",
+];
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -248,9 +265,9 @@ fn root() -> PathBuf {
 struct Source {
     /// Its path below `src`.
     name: String,
-    /// As it is.
+    /// The whole text.
     text: String,
-    /// The same number of lines, without comments, texts, and what is only compiled for tests.
+    /// The same number of lines, without comments, texts, and code that is only compiled for tests.
     code: String,
 }
 
@@ -383,7 +400,7 @@ fn without_texts(text: &str) -> String {
     out
 }
 
-/// Blanks out each item behind `#[cfg(test)]`, and keeps the lines. Wants code without texts.
+/// Blanks out each item after `#[cfg(test)]`, and keeps the lines. Needs code without texts.
 fn without_tests(code: &str) -> String {
     let mut out = String::with_capacity(code.len());
     let mut rest = code;
@@ -401,8 +418,8 @@ fn without_tests(code: &str) -> String {
     out
 }
 
-/// Bytes of the item at the start of `code`, attributes included: up to its `;`, its last `}`, or
-/// the `,` behind a field or argument.
+/// Bytes of the item at the start of `code`, including attributes: up to its `;`, its last `}`, or
+/// the `,` after a field or argument.
 fn item_length(code: &str) -> usize {
     let (mut depth, mut in_attribute) = (0_usize, 0_usize);
     let mut before = ' ';
@@ -413,7 +430,7 @@ fn item_length(code: &str) -> usize {
             _ if in_attribute > 0 => {}
             '{' | '(' | '[' => depth += 1,
             '}' | ')' | ']' => {
-                // The end of what is around the item.
+                // The end of the enclosing item.
                 let Some(outer) = depth.checked_sub(1) else {
                     return i;
                 };
@@ -430,7 +447,7 @@ fn item_length(code: &str) -> usize {
     code.len()
 }
 
-/// Names that follow each `crate::`, those in braces too, with the line of each, from 1.
+/// Names that follow each `crate::`, including those in braces, with the line of each, from 1.
 fn rooms_named(code: &str) -> Vec<(usize, &str)> {
     let name = |at: usize| {
         let rest = &code[at..];
@@ -445,7 +462,7 @@ fn rooms_named(code: &str) -> Vec<(usize, &str)> {
             rooms.push((line(at), name(after)));
             continue;
         }
-        // The items of the braces, and not what stands in braces inside.
+        // The items of the braces, without those in inner braces.
         let (mut depth, mut begins) = (0, false);
         for (i, c) in code[after..].char_indices() {
             match c {
@@ -478,7 +495,7 @@ fn arrows_between_rooms_point_down() {
     let mut violations = Vec::new();
     let mut used = BTreeSet::new();
     for source in sources() {
-        // Unit tests may look around: they are in files of their own in the larger rooms.
+        // Unit tests may use other rooms: the larger rooms have them in separate files.
         if source.is_test() {
             continue;
         }
@@ -510,7 +527,7 @@ fn arrows_between_rooms_point_down() {
     report(&violations);
 }
 
-/// What a command does is in the library, so that another one that needs it asks there.
+/// The library does the work of a command, so that another command that needs it calls the library.
 #[test]
 fn no_command_asks_another() {
     // Parts of commands that are not subcommands.
@@ -536,7 +553,7 @@ fn no_command_asks_another() {
     let mut violations = Vec::new();
     for source in &sources {
         let Some(own) = part(source) else { continue };
-        // How a file reaches its siblings among the commands.
+        // How a file names its siblings among the commands.
         let up = match source.name.matches('/').count() {
             1 => "super::",
             _ if source.name.ends_with("/mod.rs") => "super::",
@@ -561,7 +578,7 @@ fn no_command_asks_another() {
 
 #[test]
 fn readers_of_formats_know_only_the_graph() {
-    // These join a graph with labels, recipe and head to a model; a new format is not among them.
+    // These join a graph with labels, recipe and head into a model; a new format does not.
     const PIPELINE: [&str; 4] = [
         "import/head.rs",
         "import/labels/mod.rs",
@@ -586,7 +603,7 @@ fn readers_of_formats_know_only_the_graph() {
 
 #[test]
 fn commands_write_only_what_a_guard_lets_them() {
-    // A `file::Output` comes from a `Guard`, which knows what the command reads.
+    // A `file::Output` comes from a `Guard`, which knows the files that the command reads.
     let mut violations = Vec::new();
     for source in sources() {
         for (number, line) in source.lines() {
@@ -601,7 +618,7 @@ fn commands_write_only_what_a_guard_lets_them() {
 
 #[test]
 fn rooms_do_not_lean_on_each_other() {
-    // With `*` a room stands above all; of the others nobody may reach itself again.
+    // A room with `*` is above all others; no other room may reach itself again.
     fn reaches(from: &str, wanted: &str, seen: &mut BTreeSet<String>) -> bool {
         let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == from) else {
             return false;
@@ -761,6 +778,118 @@ fn long_files_have_a_reason() {
     report(&violations);
 }
 
+/// Every text of the project: its path below the root, and its lines.
+fn texts() -> Vec<(String, String)> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, files);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    let mut files = Vec::new();
+    for folder in TEXTS {
+        walk(&root().join(folder), &mut files);
+    }
+    let at_root = root().read_dir().unwrap().map(|e| e.unwrap().path());
+    files.extend(at_root.filter(|path| path.is_file()));
+    let mut texts = Vec::new();
+    for path in files {
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        if ["rs", "md", "py", "sh", "yaml", "yml", "toml", "js"].contains(&ending) {
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
+            texts.push((name.to_owned(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+    assert!(texts.len() > 300, "texts not found");
+    texts
+}
+
+/// The images of [`IMAGES`] in a line. A word that is quoted alone is data: `"guest"`.
+fn images(line: &str) -> Vec<(&'static str, &'static str)> {
+    let mut found = Vec::new();
+    for (at, word) in word_places(line) {
+        let quoted = line[..at].ends_with('"') && line[at + word.len()..].starts_with('"');
+        let word = word.to_lowercase();
+        let image = IMAGES.iter().find(|(image, _)| {
+            word.strip_prefix(image)
+                .is_some_and(|s| s.is_empty() || s == "s")
+        });
+        found.extend(image.filter(|_| !quoted));
+    }
+    found
+}
+
+/// Whether a line says "is no photo" where plain English says "is not a photo".
+fn denies_with_no(line: &str) -> bool {
+    ["is", "are", "was", "were"].iter().any(|verb| {
+        let phrase = format!(" {verb} no ");
+        line.match_indices(&phrase).any(|(at, found)| {
+            let before = line[..at].split(' ').next_back().unwrap_or("");
+            let after = &line[at + found.len()..];
+            let end = after.find(|c: char| !c.is_alphabetic());
+            let next = &after[..end.unwrap_or(after.len())];
+            // A comparison ends in "er": "is no larger than".
+            let compares = next.ends_with("er") || next == "more" || next == "less";
+            // At the start of a line, the word before is on the line above.
+            let starts = !before.contains(char::is_alphabetic);
+            let there = before.to_lowercase().ends_with("there");
+            !starts && !there && !next.is_empty() && !compares
+        })
+    })
+}
+
+/// Words of letters, with the byte at which each begins.
+fn word_places(line: &str) -> impl Iterator<Item = (usize, &str)> {
+    line.split(|c: char| !c.is_alphabetic())
+        .filter(|word| !word.is_empty())
+        .map(move |word| (word.as_ptr() as usize - line.as_ptr() as usize, word))
+}
+
+#[test]
+fn the_text_uses_plain_words() {
+    let mut violations = Vec::new();
+    for (name, text) in texts() {
+        // These lines list the words themselves.
+        if name == "tests/tidy.rs" {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let place = format!("{name}:{}", number + 1);
+            for (image, term) in images(line) {
+                violations.push(format!("{place}: `{image}`: write {term}"));
+            }
+            if denies_with_no(line) {
+                violations.push(format!("{place}: write `is not a ...`: {}", line.trim()));
+            }
+        }
+    }
+    report(&violations);
+}
+
+#[test]
+fn the_reader_of_words_sees_what_is_there() {
+    assert_eq!(images("// Guests wait.").len(), 1);
+    assert_eq!(images("a full purse, and its keeper").len(), 2);
+    assert!(images("[\"root\", \"guest\"]").is_empty());
+    assert!(images("the warehouse is in-flight").is_empty());
+    assert!(denies_with_no("this file is no photo"));
+    for fine in [
+        "there is no photo",
+        "There are no photos",
+        "it is no longer read",
+        "the file is no larger than the limit",
+        "this is not a photo",
+        "the answer is no: worse",
+        "`ENABLE=false` is `--no-gradcam`",
+    ] {
+        assert!(!denies_with_no(fine), "{fine}");
+    }
+}
+
 #[test]
 fn each_never_is_shown_by_a_test() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
@@ -813,7 +942,7 @@ fn the_reader_of_code_sees_what_is_there() {
         code("let quote = '\\''; x").trim_end(),
         "let quote =     ; x"
     );
-    // What follows the tests is code again.
+    // The text after the tests is code again.
     let text = "#[cfg(test)]\nmod tests;\nfn a() {}\n#[cfg(test)]\n#[allow(x)]\nmod b { fn c() { } }\nfn d() {}";
     assert_eq!(
         code(text).split_whitespace().collect::<Vec<_>>().join(" "),

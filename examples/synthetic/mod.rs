@@ -6,8 +6,8 @@
 //! the signs. Classes overlap on purpose: signs are missing, faint, or borrowed from another class
 //! with the probabilities in `traits`, so that no classifier can be right every time.
 //!
-//! These pictures teach nothing about skin. They exist so that the project has labelled images
-//! and a trained network of its own, without anybody's photographs.
+//! These pictures teach nothing about skin. They exist so that the project has labelled images and
+//! a trained network of its own, without anybody's photographs.
 
 // Pixels, colours and lattice points go between integers and floats all the time, in known ranges.
 #![allow(

@@ -1,4 +1,4 @@
-//! Measures the written artifact as it is served, and writes the model card from what it measured.
+//! Measures the written artifact as it is served, and writes the model card from the results.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Pictures at the model's input size, and what is done to them while training.
+//! Pictures at the model's input size, and their augmentation during training.
 
 use anyhow::Result;
 use image::imageops::{self, FilterType};

@@ -1,4 +1,4 @@
-//! The trained network as an artifact: the same graph that `import` would make of a Keras model
+//! The trained network as an artifact: the same graph that `import` would make from a Keras model
 //! of these layers, through the same passes.
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::ops::{EPSILON, same};
 use crate::synthetic::CLASSES;
 use crate::{MEAN, SCALE};
 
-/// The model as it is stored. `checkpoint` is the file the weights came from.
+/// The model as it is stored. `checkpoint` is the file with the weights.
 pub(crate) fn model(net: &Net, checkpoint: &Path, options: Vec<String>) -> Result<Model> {
     let graph = pass::optimize(graph(net)?)?;
     let preprocessing = Preprocessing {

@@ -5,8 +5,9 @@
 //! cargo run --release --example train_demo -- --export-only     # export an existing checkpoint
 //! ```
 //!
-//! Everything is seeded, and sums have a fixed order: on one machine (more exactly: with the same
-//! vector instructions, since the matrix product picks its kernel by them) a run gives the same weights.
+//! Everything is seeded, and sums have a fixed order. So a run gives the same weights on one
+//! machine (more exactly: with the same vector instructions, which decide the kernel of the matrix
+//! product).
 
 #![expect(clippy::print_stderr, reason = "a program that reports to its user")]
 // Sizes and labels are tiny; the generator's files explain their own.
@@ -42,7 +43,7 @@ use synthetic::{CLASSES, Dice, FIXTURES_PER_CLASS, Split};
 pub(crate) const SCALE: f64 = 1.0 / 127.5;
 pub(crate) const MEAN: f64 = 1.0;
 
-/// Pictures of each class that the card's second figure is measured on.
+/// Pictures of each class for the card's second figure.
 const HELD_OUT_PER_CLASS: u32 = 150;
 
 /// Trains and exports the embedded demo model.
@@ -54,7 +55,7 @@ struct Arguments {
     /// The artifact. Its card is written beside it as `README.md`.
     #[arg(long, default_value = "models/demo.safetensors")]
     out: PathBuf,
-    /// Export the checkpoint without training; options of training are then read from it.
+    /// Export the checkpoint without training; the options of its training are read from it.
     #[arg(long, conflicts_with = "train_only")]
     export_only: bool,
     /// Stop after the checkpoint is written.
@@ -64,7 +65,7 @@ struct Arguments {
     training: Training,
 }
 
-/// What shapes the weights; kept in the checkpoint.
+/// The options that decide the weights; stored in the checkpoint.
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct Training {
     /// Seed of weights, order and augmentation.
@@ -76,7 +77,7 @@ pub(crate) struct Training {
     /// Training pictures of each class.
     #[arg(long, default_value_t = 450)]
     pub(crate) per_class: u32,
-    /// Pictures in a step.
+    /// Pictures in each step.
     #[arg(long, default_value_t = 32)]
     pub(crate) batch: u32,
 }
@@ -109,7 +110,7 @@ fn main() -> Result<()> {
     let model = export::model(&net, &arguments.checkpoint, training.options())?;
     let bytes = artifact::write(&arguments.out, &model)?;
     eprintln!("{}: {bytes} bytes", arguments.out.display());
-    // What is measured is the file, not what was in memory.
+    // This measures the file, not the network in memory.
     let model = artifact::load(&arguments.out)?;
     let facts = card::Facts {
         parameters: net.parameters(),

@@ -22,7 +22,7 @@ pub(crate) const TOP: usize = 192;
 /// An inverted-residual block.
 #[derive(Clone, Copy)]
 pub(crate) struct Block {
-    /// Input channels times this are expanded to; 1 means no expansion.
+    /// The block expands its input to this many times the channels; 1 means no expansion.
     pub(crate) expand: usize,
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
@@ -60,14 +60,14 @@ const MOMENTUM: f32 = 0.95;
 /// Key of a checkpoint's training options.
 const OPTIONS: &str = "training_options";
 
-/// Weights by name, in a fixed order. Running moments are kept apart: they have no gradient.
+/// Weights by name, in a fixed order. Running moments are separate: they have no gradient.
 pub(crate) struct Net {
     pub(crate) weights: BTreeMap<String, Var>,
     pub(crate) running: Mutex<BTreeMap<String, Moments>>,
     device: Device,
 }
 
-/// What is known while the network runs.
+/// How normalizations get their moments.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Batch moments, which update the running ones.
@@ -263,7 +263,8 @@ impl Net {
         Ok(candle_core::safetensors::save(&all, path)?)
     }
 
-    /// Replaces every weight and moment by those of a checkpoint, and tells how it was trained.
+    /// Replaces every weight and moment by those of a checkpoint, and returns the options of its
+    /// training.
     pub(crate) fn load(&self, path: &Path) -> Result<Training> {
         let mut all = candle_core::safetensors::load(path, &self.device)?;
         let mut take = |name: &str| {

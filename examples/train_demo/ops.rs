@@ -1,7 +1,7 @@
 //! Layers that candle runs slowly on a CPU, as custom operations with their gradients.
 //!
-//! Candle's grouped convolution is one convolution a channel, and its broadcasts go through index
-//! arithmetic for each element. Here channels are innermost (`NHWC`, as in the engine), so that every
+//! Candle's grouped convolution is one convolution for each channel, and its broadcasts compute
+//! indices for each element. Here channels are innermost (`NHWC`, as in the engine), so that every
 //! inner loop runs over contiguous channels and vectorises. Sums over the batch are added in a
 //! fixed order: a run gives the same bits whatever the number of threads.
 
@@ -210,7 +210,7 @@ pub(crate) struct Moments {
 #[derive(Clone)]
 pub(crate) struct Normalize {
     pub(crate) silu: bool,
-    /// Given: these are used. Empty: the batch's own are computed, used and left here.
+    /// If given, these are used. If empty, the batch's own are computed, used and stored here.
     pub(crate) moments: Arc<Mutex<Moments>>,
 }
 

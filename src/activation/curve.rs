@@ -1,30 +1,31 @@
 //! Smooth activations as parabolas between evenly spaced knots, for integer kernels.
 //!
 //! A quantized convolution with an activation could round its sum to a byte and look the byte up in
-//! a table. That rounds twice, and the first time in coarse steps, since the table must cover
-//! the whole range of the sums, most of which SiLU flattens. A curve is applied to the unrounded sum instead, so that only the result is
-//! rounded. It is multiplications and additions, each rounded on its own, and a choice among 32
-//! segments: the same bits on every instruction set, which no exponential function of theirs is.
+//! a table. That rounds twice, and the first rounding has coarse steps: the table must cover the
+//! whole range of the sums, and SiLU flattens most of it. A curve is applied to the unrounded sum
+//! instead, so that only the result is rounded. It consists of multiplications and additions, each
+//! rounded on its own, and a choice among 32 segments. This gives the same bits on every
+//! instruction set; their exponential functions would not.
 //!
 //! ```text
 //! segment = trunc(clamp(x * per_x + offset, 0, 31))
 //! y       = (c2[segment] * x + c1[segment]) * x + c0[segment]
 //! ```
 //!
-//! Segments 1 to 30 are the inner ones: each a parabola through the function at the three Chebyshev
-//! nodes, whose error is at most `h^3 max|f'''| / 192`. Segments 0 and 31 are the function's
-//! asymptotes. Where a function has a kink (LeakyReLU, ELU, hard swish), a knot lies there, so that
-//! both sides are met. The tests hold every curve to 1/1000.
+//! Segments 1 to 30 are the inner ones. Each is a parabola through the function at the three
+//! Chebyshev nodes, with an error of at most `h^3 max|f'''| / 192`. Segments 0 and 31 are the
+//! function's asymptotes. If a function has a kink (LeakyReLU, ELU, hard swish), a knot lies there,
+//! so that both sides are exact. The tests hold every curve to 1/1000.
 //!
 //! Not here: functions that have kinks elsewhere or no straight tails (`ReluGeneral`, `Softsign`,
-//! `Exp`), which stay tables; those that are clamps; and those that integer graphs leave in f32.
+//! `Exp`), which stay tables; functions that are clamps; and those that integer graphs leave in f32.
 
 use super::Activation;
 
-/// Segments of a curve: one AVX-512 instruction chooses among as many.
+/// Segments of a curve: one AVX-512 instruction chooses among that many.
 pub const SEGMENTS: usize = 32;
 
-/// Segments that are no asymptotes.
+/// Segments that are not asymptotes.
 const INNER: usize = SEGMENTS - 2;
 
 /// An activation's approximation, scaled.
@@ -32,11 +33,11 @@ const INNER: usize = SEGMENTS - 2;
 pub struct Curve {
     per_x: f32,
     offset: f32,
-    /// Of each power of `x`, a number for each segment.
+    /// For each power of `x`, a number for each segment.
     coefficients: [[f32; SEGMENTS]; 3],
 }
 
-/// Where a function bends, and the straight lines (value at 0, slope) that it follows elsewhere.
+/// The range in which a function bends, and the straight lines (value at 0, slope) outside it.
 struct Shape {
     middle: f64,
     reach: f64,
@@ -45,14 +46,14 @@ struct Shape {
 }
 
 impl Activation {
-    /// Whether there is a [`Curve`] of it.
+    /// Whether it has a [`Curve`].
     #[must_use]
     pub fn is_curve(self) -> bool {
         shape(self).is_some()
     }
 }
 
-/// The reach balances what the parabolas miss with what the asymptotes do.
+/// The reach balances the error of the parabolas against that of the asymptotes.
 fn shape(activation: Activation) -> Option<Shape> {
     let at_zero = |reach, left, right| {
         Some(Shape {
@@ -91,7 +92,7 @@ fn shape(activation: Activation) -> Option<Shape> {
 }
 
 impl Curve {
-    /// `activation(x) / step` as a function of `x`; `None` where there is no curve of it.
+    /// `activation(x) / step` as a function of `x`; `None` if it has no curve.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "rounded once, at the end")]
     pub fn of(activation: Activation, step: f32) -> Option<Self> {
@@ -127,19 +128,19 @@ impl Curve {
         })
     }
 
-    /// Factor and addend that make a place among the segments of `x`.
+    /// Factor and addend that turn `x` into its place among the segments.
     #[must_use]
     pub fn place(&self) -> [f32; 2] {
         [self.per_x, self.offset]
     }
 
-    /// Of `1`, `x` and `x * x`, a number for each segment.
+    /// For `1`, `x` and `x * x`, a number for each segment.
     #[must_use]
     pub fn coefficients(&self) -> &[[f32; SEGMENTS]; 3] {
         &self.coefficients
     }
 
-    /// The curve at `x`: the definition that every kernel's bits equal.
+    /// The curve at `x`. Every kernel must give these bits.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -201,7 +202,7 @@ mod tests {
             for i in -40_000..=40_000 {
                 let x = i as f32 / 1000.0;
                 let off = (curve.apply(x) - activation.apply(x)).abs();
-                // Far out the asymptote's own rounding counts.
+                // Far out, the asymptote's own rounding counts.
                 let off = off - 4.0 * f32::EPSILON * x.abs();
                 if off > worst.0 {
                     worst = (off, x);

@@ -2,14 +2,14 @@
 
 use super::{ArtifactError, Model, load_static};
 
-/// Bytes on a 64-byte boundary, as kernels like to find weights.
+/// Bytes on a 64-byte boundary, which kernels want for weights.
 #[repr(C, align(64))]
 struct Aligned<T: ?Sized>(T);
 
 static DEMO: &Aligned<[u8]> = &Aligned(*include_bytes!("../../models/demo.safetensors"));
 
 /// The demo model: seven classes of synthetic pictures, see `models/README.md`. Its weights are
-/// used where the program was mapped.
+/// used in place, in the program's own mapping.
 ///
 /// # Errors
 /// [`ArtifactError`] if the embedded file is damaged.

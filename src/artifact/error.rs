@@ -10,7 +10,7 @@ use crate::graph::GraphError;
 use crate::hint::{Arguments, Hint, named};
 use crate::tensor::{ALIGNMENT, Shape, TensorError};
 
-/// Why an artifact cannot be read or written. The path is left to the caller's context.
+/// Why an artifact cannot be read or written. The caller's context names the path.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The operating system refused.
@@ -61,7 +61,7 @@ pub enum ArtifactError {
     #[error("metadata `{0}` is missing")]
     MissingMetadata(&'static str),
     /// A metadata entry that is not JSON of the expected form.
-    #[error("metadata `{key}` is not what it should be")]
+    #[error("metadata `{key}` cannot be understood")]
     Metadata {
         /// Its key.
         key: &'static str,
@@ -98,14 +98,14 @@ pub enum ArtifactError {
     Offsets {
         /// Its name.
         tensor: String,
-        /// Where the tensor before it ended.
+        /// The data byte where the tensor before it ends.
         expected: u64,
         /// First byte, as stored.
         start: u64,
         /// One past the last byte, as stored.
         end: u64,
     },
-    /// Shape and dtype ask for another number of bytes than the offsets span.
+    /// Shape and dtype need a different number of bytes than the offsets span.
     #[error("tensor `{tensor}`: {dtype} {shape} takes {expected} bytes, got {got}")]
     ByteCount {
         /// Its name.
@@ -114,7 +114,7 @@ pub enum ArtifactError {
         dtype: String,
         /// Its shape.
         shape: Shape,
-        /// Bytes that shape and dtype ask for; `None` if the number overflows.
+        /// Bytes that shape and dtype need; `None` if the number overflows.
         expected: ByteCount,
         /// Bytes between the offsets.
         got: u64,
@@ -128,7 +128,9 @@ pub enum ArtifactError {
         got: u64,
     },
     /// A tensor does not start on a boundary of 64 bytes.
-    #[error("tensor `{tensor}` starts at file byte {offset}, which is no multiple of {ALIGNMENT}")]
+    #[error(
+        "tensor `{tensor}` starts at file byte {offset}, which is not a multiple of {ALIGNMENT}"
+    )]
     Misaligned {
         /// Its name.
         tensor: String,
@@ -138,7 +140,7 @@ pub enum ArtifactError {
     /// A tensor that no node reads.
     #[error("tensor `{0}` is not read by any node")]
     UnreadTensor(String),
-    /// A tensor key that the format keeps for itself.
+    /// A tensor key that the format reserves.
     #[error("tensor name `{0}` is reserved")]
     ReservedName(String),
     /// Bytes that do not make a tensor.
@@ -149,7 +151,7 @@ pub enum ArtifactError {
         /// Why.
         source: TensorError,
     },
-    /// The manifest lists other inputs than the graph has.
+    /// The manifest's inputs are not those of the graph.
     #[error("the manifest's inputs are {manifest}, expected those of the graph: {graph}")]
     Inputs {
         /// Names in the manifest.
@@ -162,23 +164,23 @@ pub enum ArtifactError {
     Input {
         /// Its name.
         input: String,
-        /// Expected and got.
+        /// What is wrong with it.
         what: String,
     },
-    /// A mapping of fields that does not hold, or does not fit the inputs.
+    /// A mapping of fields that is not valid, or does not fit the inputs.
     #[error("the mapping of fields to inputs is not valid")]
     Fields(#[from] FieldMappingError),
-    /// Number of labels against number of outputs.
+    /// The number of labels does not match the number of outputs.
     #[error("{got} labels, expected {expected}: {why}")]
     LabelCount {
-        /// How many the outputs need.
+        /// How many labels the outputs need.
         expected: usize,
         /// How many there are.
         got: usize,
-        /// Where the number comes from.
+        /// Why that many.
         why: String,
     },
-    /// A head that needs another number of outputs.
+    /// A head that needs a different number of outputs.
     #[error("head `binary_sigmoid` needs one output, the model has {got}")]
     Head {
         /// Outputs of the graph.
@@ -194,7 +196,7 @@ pub enum ArtifactError {
     Label {
         /// Its position, from 0.
         index: usize,
-        /// As given.
+        /// The label.
         label: String,
         /// `empty` or `given twice`.
         problem: &'static str,
@@ -265,11 +267,11 @@ impl Hint for ArtifactError {
             Self::Write(error) => return error.hint(),
             Self::Fields(error) => return error.hint(),
             Self::NotAnArtifact { .. } => {
-                "weights alone do not say how to run them; import the model file they came from \
+                "weights alone do not say how to run the model; import the model file they came from \
                  with `dermal import`"
             }
             Self::Version { .. } | Self::UnknownOp { .. } => {
-                "it was written by another version of dermal: update dermal, or import the source \
+                "another version of dermal wrote it: update dermal, or import the source \
                  again"
             }
             Self::HeaderTruncated { .. } | Self::DataLength { .. } | Self::TooShort { .. } => {

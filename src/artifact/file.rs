@@ -13,7 +13,7 @@ use crate::graph::Node;
 use crate::storage::FileBytes;
 use crate::tensor::{ALIGNMENT, Tensor, TensorError};
 
-/// Bytes handed to the operating system at a time, and between two calls of a progress function.
+/// Bytes that are written at a time, between two calls of a progress function.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Writes `model` to `path`, atomically. The same model gives the same bytes. Returns the file's
@@ -26,8 +26,8 @@ pub fn write(path: &Path, model: &Model) -> Result<u64, ArtifactError> {
     write_with_progress(path, model, &mut |_, _| {})
 }
 
-/// [`write()`], calling `progress` with bytes done and bytes in all. Weights are streamed: no copy
-/// of them is held.
+/// Like [`write()`], calling `progress` with the bytes done and the bytes in all. Weights are
+/// streamed, so no copy of them is in memory.
 ///
 /// # Errors
 /// As [`write()`].
@@ -62,14 +62,13 @@ pub fn write_with_progress(
     Ok(total as u64)
 }
 
-/// Opens an artifact. The file is mapped (see [`FileBytes`]), and its weights are used where they
-/// lie.
+/// Opens an artifact. The file is mapped (see [`FileBytes`]), and its weights are used in place.
 ///
 /// The file must not be shortened or overwritten in place while the model is in use; replacing it
 /// by a rename, as [`write()`] does, is safe.
 ///
 /// # Errors
-/// [`ArtifactError`] for the first thing in the file that does not hold.
+/// [`ArtifactError`] for the first fact about the file that is wrong.
 pub fn load(path: &Path) -> Result<Model, ArtifactError> {
     let file = File::open(path).map_err(ArtifactError::Io)?;
     let metadata = file.metadata().map_err(ArtifactError::Io)?;
@@ -99,7 +98,7 @@ fn decode_shared(file: &FileBytes) -> Result<Model, ArtifactError> {
     })
 }
 
-/// Opens an artifact that lies in memory for good: the embedded model.
+/// Opens an artifact that stays in memory for ever: the embedded model.
 ///
 /// # Errors
 /// As [`load`]; [`ArtifactError::Misaligned`] if `bytes` does not start on a 64-byte boundary.

@@ -1,9 +1,9 @@
-//! Recognises files that people give where an artifact is expected, so that the error can say
-//! what they are and what to do.
+//! Recognises other files that people give as artifacts, so that the error can say what they are
+//! and what to do.
 
 use std::fmt;
 
-/// A file that is no artifact, by its first bytes.
+/// A file that is not an artifact, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     /// No bytes at all.
@@ -27,7 +27,7 @@ pub enum Foreign {
 }
 
 impl Foreign {
-    /// What the bytes at the start of a file look like; `None` if not like any of these.
+    /// What the bytes at the start of a file look like; `None` if they look like none of these.
     #[must_use]
     pub fn sniff(start: &[u8]) -> Option<Self> {
         let text = start.trim_ascii_start();
@@ -53,7 +53,7 @@ impl Foreign {
         {
             Self::Image
         } else if matches!(start, [0x80, 2..=5, ..]) && start.get(8) != Some(&b'{') {
-            // `0x80` and the protocol. A header of 128 + 256 n bytes starts alike, but a
+            // `0x80` and the protocol. A header of 128 + 256 n bytes starts the same way, but a
             // safetensors header has its brace at byte 8.
             Self::Pickle
         } else if matches!(start, [0x08, 1..=32, 0x12 | 0x1a | 0x3a | 0x42, ..])

@@ -1,5 +1,5 @@
-//! The header of an artifact: its JSON, its order, its alignment. `docs/artifact-format.md` is
-//! the specification.
+//! The header of an artifact: its JSON, its order, its alignment. `docs/artifact-format.md` is the
+//! specification.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -15,24 +15,24 @@ use crate::tensor::{ALIGNMENT, DType, Shape, Tensor};
 /// Value of `dermal.format`.
 pub const FORMAT_VERSION: &str = "1";
 
-/// Largest header that is read. That of DenseNet201 (700 nodes) has half a megabyte; a hostile one
-/// of this size costs about 150 MB while it is parsed.
+/// Largest header that is read. DenseNet201's (700 nodes) has half a megabyte; a hostile header of
+/// this size costs about 150 MB while it is parsed.
 pub const MAX_HEADER_BYTES: u64 = 8 << 20;
 
-/// Most nodes in a stored graph: some ten times those of the largest Keras application. Adding
-/// nodes to a graph is quadratic.
+/// Most nodes in a stored graph: some ten times as many as the largest Keras application has.
+/// Adding nodes to a graph is quadratic.
 pub const MAX_NODES: usize = 16_384;
 
 pub(super) const KEY_FORMAT: &str = "dermal.format";
 pub(super) const KEY_GRAPH: &str = "dermal.graph";
 pub(super) const KEY_MANIFEST: &str = "dermal.manifest";
-/// Tensors that only fill the way to the next boundary: safetensors allows no holes.
+/// Tensors that only fill the space up to the next boundary: safetensors allows no holes.
 const FILLER: &str = "dermal.filler.";
 const METADATA: &str = "__metadata__";
 /// Bytes of the length that precedes the header.
 pub(super) const LENGTH_BYTES: usize = 8;
 
-/// Tags of the ops, as serialised; to tell an unknown op from a malformed one.
+/// Tags of the ops, as serialised. They distinguish an unknown op from a malformed one.
 const OPS: [&str; 25] = [
     "input",
     "conv2d",
@@ -82,7 +82,7 @@ pub(super) enum Piece<'a> {
     Filler(usize),
 }
 
-/// Header bytes (length included, padded to the alignment) and what follows them.
+/// Header bytes (including the length, padded to the alignment) and the pieces that follow.
 pub(super) fn encode(model: &Model) -> Result<(Vec<u8>, Vec<Piece<'_>>), ArtifactError> {
     let graph = encode_graph(&model.graph)?;
     let manifest = to_json(KEY_MANIFEST, &model.manifest)?;
@@ -151,7 +151,7 @@ fn ordered_tensors(graph: &Graph) -> Result<Vec<(&str, &Tensor)>, ArtifactError>
         if name == METADATA || name.starts_with(FILLER) {
             return Err(ArtifactError::ReservedName(name.to_owned()));
         }
-        // A graph holds every tensor that its nodes read, unless someone took it out again.
+        // A graph has every tensor that its nodes read, unless a caller removed it.
         if let Some(tensor) = graph.tensors.get(name) {
             tensors.push((name, tensor));
         }
@@ -160,7 +160,8 @@ fn ordered_tensors(graph: &Graph) -> Result<Vec<(&str, &Tensor)>, ArtifactError>
     Ok(tensors)
 }
 
-/// The graph's JSON, verified to read back as the same graph: JSON has no infinity and no NaN.
+/// The graph's JSON. It is checked to read back as the same graph, because JSON has no infinity and
+/// no NaN.
 fn encode_graph(graph: &Graph) -> Result<String, ArtifactError> {
     let json = to_json(
         KEY_GRAPH,
@@ -206,17 +207,17 @@ fn dtype_of(name: &str) -> Option<DType> {
         .find(|&dtype| dtype_name(dtype) == name)
 }
 
-/// A parsed and checked header: what the tensors are and where in the file they lie.
+/// A parsed and checked header: the tensors and their places in the file.
 pub(super) struct Header {
     pub(super) graph: DecodedGraph,
     pub(super) manifest: Manifest,
     pub(super) tensors: Vec<Entry>,
 }
 
-/// A graph that waits for its tensors.
+/// A graph without its tensors yet.
 pub(super) struct DecodedGraph(LoadedGraph);
 
-/// A tensor of the file, fillers left out.
+/// A tensor of the file; fillers are left out.
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) dtype: DType,
@@ -243,7 +244,8 @@ impl DecodedGraph {
     }
 }
 
-/// Parses the header of `file`, the whole file's bytes. Nothing is allocated by a claimed size.
+/// Parses the header of `file`, the whole file's bytes. No claimed size decides how much is
+/// allocated.
 pub(super) fn decode(file: &[u8]) -> Result<Header, ArtifactError> {
     let file_bytes = file.len() as u64;
     let Some(length) = file.first_chunk::<LENGTH_BYTES>() else {
@@ -323,8 +325,8 @@ fn decode_graph(json: &str) -> Result<DecodedGraph, ArtifactError> {
         .map_err(malformed)
 }
 
-/// Checks that the tensors fill the data section without holes, each with the bytes that its
-/// shape asks for, and on its boundary.
+/// Checks that the tensors fill the data section without holes, and that each starts on its
+/// boundary and has the bytes that its shape needs.
 fn check_tensors(
     mut raw: Vec<(String, RawTensor)>,
     data_start: u64,
@@ -360,7 +362,7 @@ fn check_tensors(
             .shape
             .iter()
             .try_fold(element, |bytes, &extent| bytes.checked_mul(extent));
-        // A shape whose product fits has extents that fit, or a zero in it.
+        // If the product of a shape fits, its extents fit, or one of them is zero.
         let dims: Vec<_> = tensor
             .shape
             .iter()
@@ -419,8 +421,8 @@ struct RawTensor {
     data_offsets: [u64; 2],
 }
 
-/// The header's JSON. A map would hide repeated keys, with which a file can show different
-/// tensors to different readers.
+/// The header's JSON. A map would hide repeated keys, and a file with repeated keys can show
+/// different tensors to different readers.
 struct RawHeader {
     metadata: Option<Metadata>,
     tensors: Vec<(String, RawTensor)>,

@@ -1,10 +1,10 @@
 //! The project's own file: one `.safetensors` with weights, graph and everything needed to use
 //! them. `docs/artifact-format.md` specifies it.
 //!
-//! [`write()`] makes one and [`load`] opens one, mapped, without copying weights. A file that loads
-//! is whole: every shape is inferred again, every tensor lies inside the file on a 64-byte
-//! boundary and is read by a node, and inputs, labels and head fit the graph. It is written
-//! as every file is, by [`crate::file::atomic`].
+//! [`write()`] makes one. [`load`] opens one, mapped, without copying weights. A file that loads is
+//! complete: every shape is inferred again, every tensor lies inside the file on a 64-byte boundary
+//! and is read by a node, and inputs, labels and head fit the graph. Like every file, it is written
+//! by [`crate::file::atomic`].
 
 mod embedded;
 mod error;

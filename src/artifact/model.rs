@@ -1,5 +1,5 @@
-//! What an artifact says about a model beside its graph: inputs, labels, how the answer is read,
-//! where it came from. Plain data; `predict` acts on it.
+//! The facts about a model besides its graph: inputs, labels, how to read the answer, its origin.
+//! Plain data; `predict` uses it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,8 @@ use super::fields::{FieldMapping, VectorInput};
 use super::preprocessing::Preprocessing;
 use crate::graph::Graph;
 
-/// A classifier ready to run: what `import` makes, an artifact stores and `predict` loads.
+/// A classifier that is ready to run: `import` makes it, an artifact stores it and `predict` loads
+/// it.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The computation, ending in logits.
@@ -26,25 +27,25 @@ pub struct Manifest {
     pub labels: Vec<String>,
     /// How logits become probabilities.
     pub head: Head,
-    /// How named fields become the inputs beside the photo, if the importer said so.
+    /// How named fields become the other inputs, if the importer gave a mapping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldMapping>,
     /// Where the model came from.
     pub provenance: Provenance,
-    /// How its weights came to be stored in fewer bits, if they are.
+    /// How its weights were quantized, if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<QuantizationRecord>,
-    /// What `compare` found, if it was told to leave it here.
+    /// The result of `compare --attach`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidenceRecord>,
-    /// A made-up photo's answer, by which a server sees that this file computes on its machine what
-    /// it computed where it was made.
+    /// The answer to a generated photo. A server uses it to check that this file gives the same
+    /// answer on its machine as when it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_test: Option<SelfTest>,
 }
 
 impl Manifest {
-    /// What every artifact has to say; the rest is absent.
+    /// A manifest with the facts that every artifact has; the optional ones are absent.
     #[must_use]
     pub fn new(
         inputs: Vec<InputSpec>,
@@ -64,8 +65,8 @@ impl Manifest {
         }
     }
 
-    /// That of a model made from this one by `quantize`: evidence and self-test are of the other
-    /// file.
+    /// The manifest of a model that `quantize` makes from this one: evidence and self-test belong
+    /// to the original file and are left out.
     #[must_use]
     pub fn quantized(&self, record: QuantizationRecord) -> Self {
         Self {
@@ -77,10 +78,10 @@ impl Manifest {
     }
 }
 
-/// A question whose answer is known; `predict::selftest` asks it.
+/// A test with a known answer; `predict::selftest` runs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SelfTest {
-    /// Which made-up photo it is.
+    /// The seed of the generated photo.
     pub seed: u64,
     /// The probability of each label.
     pub probabilities: Vec<f32>,
@@ -96,8 +97,8 @@ impl Model {
     }
 }
 
-/// The inputs of `graph` that are not the photo, in its order: what a [`FieldMapping`] may map.
-/// `specs` describes all of its inputs.
+/// The inputs of `graph` that are not the photo, in its order. A [`FieldMapping`] may map these.
+/// `specs` describes all inputs.
 #[must_use]
 pub fn vector_inputs<'a>(specs: &'a [InputSpec], graph: &Graph) -> Vec<VectorInput<'a>> {
     specs
@@ -114,7 +115,7 @@ pub fn vector_inputs<'a>(specs: &'a [InputSpec], graph: &Graph) -> Vec<VectorInp
         .collect()
 }
 
-/// What `quantize` did, and what it saw.
+/// What `quantize` did, and what it measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuantizationRecord {
     /// `fp16`, `bf16` or `int8`.
@@ -130,7 +131,7 @@ pub struct QuantizationRecord {
     /// Photos that calibrated it (`int8`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub photos: Option<usize>,
-    /// Strength of cross-layer equalization; absent where it did not help.
+    /// Strength of cross-layer equalization; absent if it did not help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equalization: Option<f64>,
     /// Whether biases were corrected.
@@ -142,7 +143,7 @@ pub struct QuantizationRecord {
     /// Mean distance of probabilities from the base's on the calibration photos.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_abs_dp: Option<f64>,
-    /// Signal to quantization noise of the logits there, dB.
+    /// Signal to quantization noise ratio of the logits on these photos, dB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logit_sqnr_db: Option<f64>,
 }
@@ -150,17 +151,18 @@ pub struct QuantizationRecord {
 /// Accuracy on labelled photos, measured by `compare`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceRecord {
-    /// This tool's version then.
+    /// The version of this tool that measured it.
     pub tool_version: String,
     /// Name (no folder) of the table or folder of photos.
     pub source: String,
     /// Photos that were judged.
     pub photos: usize,
-    /// Share of them whose most probable class is theirs.
+    /// Share of them whose most probable class is their label.
     pub top1: f64,
-    /// For each label of the artifact the share of its photos that is found; absent without photos.
+    /// For each label of the artifact, the share of its photos that the model finds; absent without
+    /// photos.
     pub sensitivity: Vec<Option<f64>>,
-    /// Beside the model that this one replaces; absent if it was judged alone.
+    /// The comparison with the model that this one replaces; absent if it was judged alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<ComparisonRecord>,
 }
@@ -168,13 +170,13 @@ pub struct EvidenceRecord {
 /// The verdict on a model and the one that it replaces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComparisonRecord {
-    /// SHA-256 of the other's file, in hexadecimal.
+    /// SHA-256 of the other model's file, in hexadecimal.
     pub base_sha256: String,
     /// `equivalent`, `better`, `not_worse`, `worse` or `cannot_tell`.
     pub verdict: String,
     /// The verdict in a sentence.
     pub sentence: String,
-    /// Largest loss of top-1 that counted as none, as a fraction.
+    /// The largest loss of top-1 that is accepted, as a fraction.
     pub margin: f64,
 }
 
@@ -188,7 +190,7 @@ pub struct InputSpec {
     pub kind: InputKind,
 }
 
-/// What an input is made from.
+/// The source of an input's numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum InputKind {
@@ -199,7 +201,7 @@ pub enum InputKind {
     },
     /// Numbers given with `--input NAME=v,...`.
     Vector {
-        /// Used when the user gives none; without it the input is required.
+        /// The values if the user gives none; without them the input is required.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         default: Option<Vec<f32>>,
     },
@@ -210,8 +212,8 @@ pub enum InputKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Head {
-    /// Softmax over the outputs: one of the classes. `logits` is what older files say where the
-    /// source had no final activation; it meant the same.
+    /// Softmax over the outputs: one of the classes. Older files say `logits` if the source had no
+    /// final activation; it means the same.
     #[serde(alias = "logits")]
     Softmax,
     /// One output, sigmoid: the probability of the second of two labels.
@@ -231,7 +233,7 @@ impl Head {
         Self::Probabilities,
     ];
 
-    /// The word by which `import --head` asks for it.
+    /// Its name for `import --head`.
     #[must_use]
     pub const fn option(self) -> &'static str {
         match self {
@@ -242,7 +244,7 @@ impl Head {
         }
     }
 
-    /// What the answer is, for people.
+    /// The meaning of the answer, for people.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
@@ -268,8 +270,8 @@ pub struct Provenance {
     /// Options of the import that shaped the artifact, as `--name value`.
     #[serde(default)]
     pub options: Vec<String>,
-    /// What the import warned about. The passes fold a model's own scaling away, so later commands
-    /// could not find out again.
+    /// The warnings of the import. The passes fold a model's own scaling away, so later commands
+    /// could not find them again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<ImportWarning>,
 }

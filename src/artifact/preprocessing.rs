@@ -1,9 +1,9 @@
-//! How a photo becomes the model's input, as data that travels in the artifact.
+//! How a photo becomes the model's input, as data that is stored in the artifact.
 //!
-//! Order: orient (EXIF), drop alpha (or lay the photo over `background`), to one channel if
+//! Order: orient (EXIF), drop alpha (or lay the photo over `background`), convert to one channel if
 //! `channels` is `gray`, resize and crop, then for each channel `(pixel * scale - mean[c]) /
-//! std[c]`, then channel order. `predict` does it; [`super::PRESETS`] names the common
-//! recipes; [`Preprocessing::from_yaml`] reads a user's own.
+//! std[c]`, then channel order. `predict` computes it; [`super::PRESETS`] names the common recipes;
+//! [`Preprocessing::from_yaml`] reads a user's own.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +13,13 @@ use crate::hint::{Arguments, Hint, named};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
-    /// The preset it came from, if any. Only for people: the other fields say it all.
+    /// The preset that it came from, if any. It only informs people: the other fields define the
+    /// recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    /// How the photo is brought to the input's size.
+    /// How the photo is resized to the input's size.
     pub resize: Resize,
-    /// Between pixels.
+    /// The resampling filter.
     pub filter: Filter,
     /// Multiplies each pixel. `f64`, so that 1/255 is not rounded twice.
     pub scale: f64,
@@ -35,7 +36,7 @@ pub struct Preprocessing {
     pub background: Option<[u8; 3]>,
 }
 
-/// How a photo is brought to the input's rows and columns.
+/// How a photo is resized to the input's rows and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "mode")]
 pub enum Resize {
@@ -51,8 +52,8 @@ pub enum Resize {
     /// The largest middle rectangle of the input's aspect ratio, then resized
     /// (Keras' `smart_resize`, `crop_to_aspect_ratio`, `keep_aspect_ratio`).
     CropToAspect,
-    /// As `CropToAspect`, but cut at fractions of pixels while resizing: Pillow's
-    /// `ImageOps.fit`. Only Pillow's filters can do it.
+    /// Like `CropToAspect`, but cut at fractions of pixels while resizing: Pillow's `ImageOps.fit`.
+    /// Only Pillow's filters can do this.
     Fit,
 }
 
@@ -75,7 +76,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// Whether it is one of Pillow's, which can begin and end between pixels.
+    /// Whether it is one of Pillow's filters, which can begin and end between pixels.
     #[must_use]
     pub const fn is_pillows(self) -> bool {
         match self {
@@ -131,25 +132,25 @@ pub enum PreprocessingError {
         /// What to do.
         hint: String,
     },
-    /// A field holds something else than it should.
+    /// The value of a field is not allowed.
     #[error("field `{field}`: expected {expected}, got {got}")]
     Field {
         /// The field.
         field: &'static str,
-        /// What it takes.
+        /// What the field takes.
         expected: String,
-        /// What is there.
+        /// What it has.
         got: String,
     },
     /// The text is not YAML.
     #[error("not valid YAML: {0}")]
     Yaml(String),
-    /// The file is far larger than a recipe.
+    /// The file is far larger than any recipe.
     #[error("a preprocessing file has at most {limit} bytes, got {got}")]
     TooLong {
         /// Bytes allowed.
         limit: u64,
-        /// Bytes at hand.
+        /// Bytes of the file.
         got: usize,
     },
     /// The recipe does not fit the model's input.
@@ -215,11 +216,11 @@ impl Hint for PreprocessingError {
     }
 }
 
-/// Longest side that a recipe may ask for before the crop.
+/// Largest short side that a recipe may have before the crop.
 const MAX_SHORT_SIDE: u32 = 4_096;
 
 impl Preprocessing {
-    /// Checks the numbers and that the recipe makes an input of `[height, width, channels]`.
+    /// Checks the numbers, and that the recipe makes an input of `[height, width, channels]`.
     ///
     /// # Errors
     /// [`PreprocessingError::Field`] or [`PreprocessingError::Input`].
@@ -284,7 +285,7 @@ impl Preprocessing {
                     got: short_side.to_string(),
                 });
             }
-            // torchvision pads with black where the crop is larger; nobody trains on that.
+            // torchvision pads with black if the crop is larger; nobody trains with that.
             if (short_side as usize) < height.max(width) {
                 return Err(unfit(format!(
                     "`short_side: {short_side}` is smaller than the part that is cut out"
@@ -295,7 +296,7 @@ impl Preprocessing {
     }
 }
 
-/// Far from overflow and underflow in `f32`, in which the input is stored.
+/// Far from overflow and underflow in the input's `f32`.
 fn usable_divisor(value: f64) -> bool {
     (1e-9..=1e9).contains(&value.abs())
 }

@@ -89,8 +89,9 @@ impl Preprocessing {
                 None => return Err(field("preset", "a preset's name", found)),
             },
         };
-        // A preset whose numbers differ by channel does not fit one channel, unless the file
-        // replaces them: build for three channels first and let `validate` judge the result.
+        // A preset with different numbers for each channel does not fit one channel, unless the
+        // file replaces them. So this builds the recipe for three channels first, and `validate`
+        // judges the result.
         let [height, width, channels] = input;
         let build_for = if channels == 1 { 3 } else { channels };
         let mut recipe = preset.preprocessing([height, width, build_for])?;
@@ -144,7 +145,7 @@ impl Preprocessing {
     }
 }
 
-/// What Keras calls some of the fields.
+/// Keras' names of some fields.
 const KERAS_WORDS: [(&str, &str); 2] = [
     ("rescale", "the field is `scale`: write `scale: 1/255`"),
     (
@@ -199,7 +200,8 @@ fn choice<T: DeserializeOwned>(
     })
 }
 
-/// `resize: stretch`, or as the artifact stores it: `resize: { mode: ..., short_side: ... }`.
+/// `resize: stretch`, or the form that the artifact stores: `resize: { mode: ..., short_side: ...
+/// }`.
 fn resize(
     value: &Located,
     side: Option<&Located>,
@@ -272,7 +274,7 @@ fn short_side(value: &Located) -> Result<u32, PreprocessingError> {
 
 fn number(value: &Located) -> Option<f64> {
     let number = match value.text() {
-        // YAML knows no fractions, and everybody writes `1/255`.
+        // YAML has no fractions, but everybody writes `1/255`.
         Some(text) => {
             let (above, below) = text.split_once('/')?;
             let number = |text: &str| text.trim().parse::<f64>().ok();

@@ -1,13 +1,14 @@
 //! Named preprocessing recipes.
 //!
-//! The formula of each preset and where it comes from are in [`PRESETS`], which
-//! `docs/preprocessing.md` repeats for people.
+//! [`PRESETS`] has the formula and the source of each preset; `docs/preprocessing.md` repeats them
+//! for people.
 //!
-//! The default filter of the Keras presets is TensorFlow's bilinear: it is what
-//! `image_dataset_from_directory`, `tf.image.resize` and `keras.layers.Resizing` do, and OpenCV's
-//! default `INTER_LINEAR` is the same up to rounding. Who trained with `flow_from_directory` or
-//! `load_img` had Pillow's NEAREST, who called `Image.resize` Pillow's BICUBIC: they override
-//! `filter`. torchvision's presets have Pillow's antialiased bilinear, its transforms' default.
+//! The default filter of the Keras presets is TensorFlow's bilinear:
+//! `image_dataset_from_directory`, `tf.image.resize` and `keras.layers.Resizing` use it, and
+//! OpenCV's default `INTER_LINEAR` is the same up to rounding. Models that were trained with
+//! `flow_from_directory` or `load_img` need Pillow's NEAREST, and with `Image.resize` Pillow's
+//! BICUBIC: override `filter` for these. torchvision's presets have Pillow's antialiased bilinear,
+//! the default of its transforms.
 
 use super::preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
 use crate::text::{nearest, shorten, suggest};
@@ -15,9 +16,9 @@ use crate::text::{nearest, shorten, suggest};
 /// A named recipe.
 #[derive(Clone, Copy, Debug)]
 pub struct Preset {
-    /// The name, as `--preprocess` takes it.
+    /// Its name for `--preprocess`.
     pub name: &'static str,
-    /// What happens to a pixel x of 0..=255.
+    /// The formula for a pixel x of 0..=255.
     pub formula: &'static str,
     /// The models it belongs to.
     pub models: &'static str,
@@ -30,7 +31,7 @@ pub struct Preset {
     geometry: Geometry,
 }
 
-/// How a preset brings a photo to the input's size.
+/// How a preset resizes a photo to the input's size.
 #[derive(Clone, Copy, Debug)]
 enum Geometry {
     /// Stretched, TensorFlow's bilinear.
@@ -43,12 +44,10 @@ enum Geometry {
 
 const ZERO: [f64; 3] = [0.0; 3];
 const ONE: [f64; 3] = [1.0; 3];
-/// Channel means and deviations of ImageNet on 0..=1, as torchvision and Keras' `torch` mode
-/// have them.
+/// Channel means and deviations of ImageNet on 0..=1, as in torchvision and Keras' `torch` mode.
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
-/// Channel means of ImageNet on 0..=255 (R G B), as Caffe's models and Keras' `caffe` mode
-/// have them.
+/// Channel means of ImageNet on 0..=255 (R G B), as in Caffe's models and Keras' `caffe` mode.
 const CAFFE_MEAN: [f64; 3] = [123.68, 116.779, 103.939];
 
 /// The start of a recipe that names no preset.
@@ -226,7 +225,7 @@ impl Preset {
         })
     }
 
-    /// The preset that a name without its first word or hyphens means: `xception`,
+    /// The preset that a name means if it leaves out the first word or the hyphens: `xception`,
     /// `efficientnetv2`.
     fn near(wanted: &str) -> Option<&'static str> {
         let plain = |name: &str| name.replace('-', "");
@@ -296,7 +295,7 @@ impl Preset {
     }
 }
 
-/// Whether three channels are treated alike.
+/// Whether the three channels have the same numbers.
 pub(super) fn same(values: [f64; 3]) -> bool {
     values.iter().all(|v| v.to_bits() == values[0].to_bits())
 }

@@ -1,4 +1,4 @@
-//! Where a model is loaded from.
+//! The place from which a model is loaded.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub enum ModelSource {
 }
 
 impl ModelSource {
-    /// The file, or the embedded model where none is named.
+    /// The file, or the embedded model if no file is named.
     #[must_use]
     pub fn of(path: Option<&Path>) -> Self {
         path.map_or(Self::Embedded, |path| Self::File(path.to_owned()))
@@ -26,7 +26,7 @@ impl ModelSource {
     /// Loads the model.
     ///
     /// # Errors
-    /// [`LoadError`] if it is not a sound artifact.
+    /// [`LoadError`] if it is not a valid artifact.
     pub fn load(&self) -> Result<Model, LoadError> {
         let model = match self {
             Self::File(path) => load(path),
@@ -48,11 +48,11 @@ impl fmt::Display for ModelSource {
     }
 }
 
-/// Why a model cannot be loaded, with the place that it was to come from.
+/// Why a model cannot be loaded, and from which place.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot load model `{from}`")]
 pub struct LoadError {
-    /// Where it was looked for.
+    /// The place.
     pub from: ModelSource,
     /// What is wrong there.
     pub source: ArtifactError,

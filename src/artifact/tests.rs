@@ -292,7 +292,7 @@ fn a_flipped_bit_in_the_header_never_panics() {
         flipped[i] ^= 1 << (i % 8);
         refused += usize::from(load_bytes(folder.path(), &flipped).is_err());
     }
-    // Letters inside names and labels may change unnoticed, and do not matter for safety.
+    // Letters inside names and labels may change without an error; safety does not depend on them.
     assert!(refused > header / 2, "{refused} of {header}");
 }
 
@@ -358,7 +358,7 @@ fn every_lie_in_a_header_has_a_name() {
             r#"\"nodes\":["#,
             r#"\"nodes\":[7,"#,
             "metadata",
-            "metadata `dermal.graph` is not what it should be",
+            "metadata `dermal.graph` cannot be understood",
         ),
         case(
             r#"\"op\":\"concat\""#,
@@ -555,7 +555,7 @@ fn every_lie_in_a_header_has_a_name() {
             r#"\"head\":\"softmax\""#,
             r#"\"head\":\"tarot\""#,
             "metadata",
-            "metadata `dermal.manifest` is not what it should be",
+            "metadata `dermal.manifest` cannot be understood",
         ),
     ];
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Whether a manifest fits its graph. Checked before a model is written and after it is read.
+//! Whether a manifest fits its graph. It is checked before a model is written and after it is read.
 
 use super::error::ArtifactError;
 use super::model::{Head, InputKind, Manifest, Model};
@@ -6,8 +6,8 @@ use super::preprocessing::{ChannelOrder, Preprocessing, Resize};
 use crate::graph::Graph;
 use crate::tensor::Shape;
 
-/// Longest short side of a resize recipe: no classifier looks at larger pictures, and the resized
-/// picture is held in memory.
+/// Largest short side of a resize recipe. No classifier looks at larger pictures, and the resized
+/// picture is kept in memory.
 const MAX_SHORT_SIDE: u32 = 4096;
 
 impl Model {

@@ -1,11 +1,11 @@
-//! What a classifier says about one photo.
+//! The answer of a classifier to one photo.
 
 use super::Classifier;
 use crate::explain::{self, ExplainError, HeatMap, Method, Overlay, Picture, Score, Target};
 use crate::predict::{Photo, Prediction, Region};
 
-/// The answer to the photo that was classified last. It borrows the classifier, whose arena still
-/// holds the feature map, so that a heat map always belongs to this photo.
+/// The answer to the photo that was classified last. It borrows the classifier, because the arena
+/// still holds the feature map. So a heat map always belongs to this photo.
 pub struct Answer<'a> {
     classifier: &'a Classifier,
     prediction: Prediction,
@@ -31,7 +31,7 @@ impl<'a> Answer<'a> {
         self.classifier.labels()
     }
 
-    /// The layer that heat maps are drawn from, if the classifier keeps one's feature map.
+    /// The layer that heat maps show, if the classifier keeps its feature map.
     #[must_use]
     pub fn layer(&self) -> Option<&'a str> {
         self.classifier.target().map(Target::layer)
@@ -59,20 +59,20 @@ impl<'a> Answer<'a> {
             .collect()
     }
 
-    /// Probabilities, logits, and how long the parts took.
+    /// Probabilities, logits, and the time of each part.
     #[must_use]
     pub fn prediction(&self) -> &Prediction {
         &self.prediction
     }
 
-    /// As [`Answer::prediction`], to be kept after the classifier goes on.
+    /// Like [`Answer::prediction`], but owned, so that it outlives the answer.
     #[must_use]
     pub fn into_prediction(self) -> Prediction {
         self.prediction
     }
 
-    /// Where the model looked: the heat map of `class` (an index of the labels), or of the likeliest
-    /// class. [`Method::EigenCam`] knows no classes and ignores it.
+    /// The heat map of `class` (an index of the labels) or of the likeliest class: where the model
+    /// looked. [`Method::EigenCam`] does not depend on a class and ignores it.
     ///
     /// # Errors
     /// [`ExplainError::NoMap`] if the classifier keeps no feature map, [`ExplainError::Class`] if

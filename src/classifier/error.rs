@@ -1,4 +1,4 @@
-//! Why there is no classifier.
+//! Why a model cannot be loaded into a classifier.
 
 use crate::artifact::{ArtifactError, LoadError};
 use crate::engine::EngineError;
@@ -6,13 +6,13 @@ use crate::explain::ExplainError;
 use crate::hint::{Arguments, Hint};
 use crate::predict::PredictError;
 
-/// Why a model cannot be made ready to answer.
+/// Why a model cannot be prepared to answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClassifierError {
-    /// The file is not a sound artifact.
+    /// The file is not a valid artifact.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The bytes are not a sound artifact.
+    /// The bytes are not a valid artifact.
     #[error("cannot load the model")]
     Bytes(#[source] ArtifactError),
     /// The graph cannot be run.

@@ -1,19 +1,19 @@
-//! A model that is ready to answer: its artifact, the engine that runs it, and the feature map that
-//! its heat maps are drawn from.
+//! A model that is ready to answer: its artifact, the engine that runs it, and the feature map for
+//! its heat maps.
 //!
 //! In: an artifact (a path, bytes, the embedded demo, or a [`Model`] in memory) and [`Options`].
 //! Photos go in as a [`Photo`] or as prepared floats. Out: an [`Answer`] with probabilities, and from
 //! it a [`HeatMap`](crate::HeatMap) and a [`Picture`](crate::Picture) that shows it over the photo.
 //!
-//! **Memory.** An artifact is mapped, so its weights cost address space, and a page becomes resident
-//! when a kernel first reads it. Beside the weights a classifier holds the description of the graph
-//! and one arena, whose size [`Engine::memory_bytes`] tells. Nothing is allocated for values while
-//! the model runs.
+//! **Memory.** An artifact is mapped, so its weights use address space, and a page becomes resident
+//! when a kernel first reads it. Besides the weights a classifier holds the description of the
+//! graph and one arena; [`Engine::memory_bytes`] is its size. Running the model allocates nothing.
 //!
-//! **Threads.** A prediction needs `&mut self`, because it writes into the arena. A classifier can be
-//! sent to another thread. To answer on several threads at once, give each thread a classifier of its
-//! own made from a clone of the same [`Model`]: clones share the weights. [`Options::threads`] is how
-//! many threads share the work of *one* photo; the number changes no bit of the result.
+//! **Threads.** A prediction needs `&mut self`, because it writes into the arena. A classifier can
+//! be sent to another thread. To answer on several threads at once, give each thread its own
+//! classifier, made from a clone of the same [`Model`]: clones share the weights.
+//! [`Options::threads`] is the number of threads that share the work of *one* photo; it does not
+//! change the result.
 //!
 //! Not here: files of heat maps, HTTP, metrics.
 
@@ -61,7 +61,7 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// The choices to make before a model is loaded: threads, instruction set, heat maps.
+    /// The options to set before a model is loaded: threads, instruction set, heat maps.
     #[must_use]
     pub fn options() -> Options {
         Options::default()
@@ -73,7 +73,7 @@ impl Classifier {
     /// lives. Replacing it by a rename is safe.
     ///
     /// # Errors
-    /// [`ClassifierError`] if the file is not a sound artifact, or its model cannot be run.
+    /// [`ClassifierError`] if the file is not a valid artifact, or its model cannot be run.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ClassifierError> {
         Options::default().open(path)
     }
@@ -102,8 +102,8 @@ impl Classifier {
         Options::default().build(model)
     }
 
-    /// Classifies a photo. A model that takes numbers beside the photo gets its defaults for them;
-    /// [`Classifier::predict_with`] gives others.
+    /// Classifies a photo. If the model takes numbers beside the photo, their defaults are used;
+    /// [`Classifier::predict_with`] takes others.
     ///
     /// # Errors
     /// [`PredictError::Input`] if such a number has no default, [`PredictError::NotFinite`] if the
@@ -113,7 +113,7 @@ impl Classifier {
         self.predict_with(photo, &inputs)
     }
 
-    /// Classifies a photo with the `inputs` beside it, which [`Classifier::inputs`] made.
+    /// Classifies a photo with other `inputs` beside it, which [`Classifier::inputs`] made.
     ///
     /// # Errors
     /// [`PredictError::NotFinite`] if the model's output is not a number.
@@ -129,8 +129,8 @@ impl Classifier {
         Ok(Answer::new(self, prediction))
     }
 
-    /// As [`Classifier::predict_with`], for floats that [`PhotoInput::prepare`] made of a photo:
-    /// `[height, width, channels]`, row by row.
+    /// Like [`Classifier::predict_with`], for floats that [`PhotoInput::prepare`] made from a
+    /// photo: `[height, width, channels]`, row by row.
     ///
     /// # Errors
     /// [`PredictError::NotFinite`] if the model's output is not a number.
@@ -147,7 +147,8 @@ impl Classifier {
         Ok(Answer::new(self, prediction))
     }
 
-    /// The values of every input beside the photo: those given by name, else the model's defaults.
+    /// The values of every input beside the photo: those given by name, or else the model's
+    /// defaults.
     ///
     /// # Errors
     /// [`InputError`] if a name or a length is wrong, or an input without a default is not given.
@@ -168,13 +169,13 @@ impl Classifier {
         })
     }
 
-    /// Asks the question that the artifact carries, and compares the answer with the one that was
-    /// written down where the artifact was made. `Ok(false)` if the artifact carries none: then
-    /// only a made-up photo is answered, because a model that gives no number for it gives none for
-    /// any photo.
+    /// Runs the artifact's self-test: compares the answer to a generated photo with the answer that
+    /// was stored when the artifact was made. `Ok(false)` if the artifact has no self-test: then the
+    /// model only answers the photo, because a model that gives no number for it gives none for any
+    /// photo.
     ///
     /// # Errors
-    /// [`selftest::SelfTestError`] if the model answers something else here, or no number.
+    /// [`selftest::SelfTestError`] if the answer differs, or is not a number.
     pub fn self_test(&mut self) -> Result<bool, selftest::SelfTestError> {
         let Some(expected) = &self.model.manifest.self_test else {
             return match selftest::record(&self.model, &mut self.predictor) {
@@ -186,8 +187,8 @@ impl Classifier {
         Ok(true)
     }
 
-    /// The model: graph, labels, preprocessing, origin. If heat maps are drawn at a layer that had
-    /// been fused into another, the graph has it as a node of its own.
+    /// The model: graph, labels, preprocessing, origin. If heat maps show a layer that was fused
+    /// into another, the graph has it as a separate node.
     #[must_use]
     pub fn model(&self) -> &Model {
         &self.model
@@ -199,8 +200,8 @@ impl Classifier {
         &self.model.manifest.labels
     }
 
-    /// The feature map that heat maps are drawn from; `None` if there are none, because the model
-    /// has no such map or [`HeatMaps::Off`] was chosen.
+    /// The feature map for heat maps; `None` if there is none, because the model has no such map or
+    /// [`HeatMaps::Off`] was chosen.
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
         self.target.as_ref()
@@ -212,7 +213,7 @@ impl Classifier {
         self.predictor.photo_input()
     }
 
-    /// What runs the graph.
+    /// The engine that runs the graph.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         self.predictor.runner()

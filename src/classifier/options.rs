@@ -1,4 +1,4 @@
-//! What is chosen before a model is loaded.
+//! Options to set before a model is loaded.
 
 use std::path::Path;
 
@@ -9,22 +9,22 @@ use crate::explain::{ExplainError, Target};
 use crate::kernels::{Isa, Threads};
 use crate::predict::Predictor;
 
-/// Which heat maps a classifier can draw. A feature map has to be kept while the model runs, so the
-/// choice is made before the arena is planned.
+/// Which heat maps a classifier can draw. The arena must have room for the feature map, so this is
+/// chosen before the model is loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HeatMaps {
     /// None. The arena is as small as it can be.
     Off,
-    /// At the last feature map. A model that has none is loaded all the same; asked for a heat map,
-    /// it answers [`ExplainError::NoMap`].
+    /// At the last feature map. A model without one is loaded, too; a request for a heat map then
+    /// fails with [`ExplainError::NoMap`].
     #[default]
     IfPossible,
-    /// At this layer (its name, or the end of it), or at the last feature map. A model without it is
-    /// not loaded.
+    /// At this layer (its name, or the end of it), or at the last feature map. A model without it
+    /// is refused.
     At(Option<String>),
 }
 
-/// How a [`Classifier`] is made. Each method returns the options with one choice changed.
+/// How a [`Classifier`] is made. Each method returns the options with one of them changed.
 ///
 /// ```
 /// use dermal::{Classifier, HeatMaps};
@@ -46,22 +46,22 @@ pub struct Options {
 }
 
 impl Options {
-    /// Threads that share one photo's work, the caller's included. Without this call: every CPU that
-    /// this process may use. The number changes no bit of the result.
+    /// Threads that share the work of one photo, including the caller's. The default is every CPU
+    /// that this process may use. The number does not change the result.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// The instruction set of the kernels. Without this call: the best that this CPU has.
+    /// The instruction set of the kernels. The default is the best that this CPU has.
     #[must_use]
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
         self
     }
 
-    /// Which heat maps can be drawn. Without this call: [`HeatMaps::IfPossible`].
+    /// Which heat maps can be drawn. The default is [`HeatMaps::IfPossible`].
     #[must_use]
     pub fn heat_maps(mut self, heat_maps: HeatMaps) -> Self {
         self.heat_maps = heat_maps;
@@ -71,7 +71,7 @@ impl Options {
     /// See [`Classifier::open`].
     ///
     /// # Errors
-    /// [`ClassifierError`] if the file is not a sound artifact, or its model cannot be run.
+    /// [`ClassifierError`] if the file is not a valid artifact, or its model cannot be run.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Classifier, ClassifierError> {
         let source = ModelSource::File(path.as_ref().to_owned());
         self.build(source.load()?)
@@ -96,7 +96,8 @@ impl Options {
     /// See [`Classifier::new`].
     ///
     /// # Errors
-    /// [`ClassifierError`] if the model cannot be run, or has no feature map where one is required.
+    /// [`ClassifierError`] if the model cannot be run, or has no feature map although one is
+    /// required.
     pub fn build(self, model: Model) -> Result<Classifier, ClassifierError> {
         let target = match &self.heat_maps {
             HeatMaps::Off => None,

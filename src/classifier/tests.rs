@@ -1,4 +1,4 @@
-//! A classifier says what the parts that it is made of say.
+//! A classifier gives the same answers as the parts that it is made of.
 
 use super::*;
 use crate::artifact;
@@ -105,7 +105,7 @@ fn a_picture_can_be_made_smaller() {
     };
     let picture = explain::draw(photo, region, &map, Overlay::default(), Some(4));
     assert_eq!(picture.size(), [4, 2]);
-    // The left half was not seen by the model, and stays black.
+    // The model did not see the left half, so it stays black.
     let row = &picture.pixels()[..12];
     assert_eq!(row[..6], [0; 6]);
     assert!(row[6] > 0 && row[9] > 0, "{row:?}");

@@ -18,30 +18,30 @@ Examples:
   dermal compare m.safetensors m8.safetensors --fixtures labels.csv --attach
 
 Exit status: 0 equivalent, better, or at least not worse; 1 worse; 2 could not be run; 3 these photos
-cannot tell (0 with --allow-inconclusive). docs/comparing.md has every formula and the verdict's rule.")]
+cannot tell (0 with --allow-inconclusive). docs/comparing.md has every formula and the rule of the verdict.")]
 pub struct CompareArgs {
     /// The model in use
     #[arg(value_hint = ValueHint::FilePath)]
     pub base: PathBuf,
-    /// The one that may take its place; without it the first is judged alone
+    /// The model that may replace it; without one, the first model is judged alone
     #[arg(value_hint = ValueHint::FilePath)]
     pub candidate: Option<PathBuf>,
     /// Labelled photos: a folder per class, or a CSV table `file,label,...`
     #[arg(long, value_name = "DIR|labels.csv", value_hint = ValueHint::AnyPath)]
     pub fixtures: PathBuf,
-    /// Only rows of the table with this value (repeatable)
+    /// Use only the table's rows with this value (repeatable)
     #[arg(long = "where", value_name = "COLUMN=VALUE")]
     pub filter: Vec<String>,
-    /// Largest loss of top-1 that counts as none, in percentage points
+    /// The largest loss of top-1 accuracy that you accept, in percentage points
     #[arg(long, value_name = "POINTS", default_value = "1pp", value_parser = parse_points)]
     pub margin: f64,
-    /// Compare within each value of this column, too (repeatable)
+    /// Also compare within each value of this column (repeatable)
     #[arg(long, value_name = "COLUMN", requires = "candidate")]
     pub group: Vec<String>,
     /// Specificity at which each class's sensitivity is reported
     #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = parse_share)]
     pub specificity: f64,
-    /// Photos on which heat maps are compared, evenly spaced; 0 for none
+    /// How many photos to compare heat maps on, evenly spaced; 0 for none
     #[arg(long, value_name = "N", default_value = "16")]
     pub heat_maps: usize,
     /// How named fields become extra inputs: a YAML file [default: the artifact's own mapping]
@@ -50,16 +50,16 @@ pub struct CompareArgs {
     /// Values of an extra input for all photos (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
     pub input: Vec<ExtraInput>,
-    /// Photos that cannot be read and are left out, at most
+    /// How many unreadable photos to leave out before giving up
     #[arg(long, value_name = "N", default_value = "0")]
     pub max_bad: usize,
-    /// Write a report with plots and the photos that changed, too
+    /// Also write a report with plots and the photos whose class changed
     #[arg(long, value_name = "FILE.html|FILE.md", value_hint = ValueHint::FilePath)]
     pub report: Option<PathBuf>,
-    /// Exit with 0 also where these photos cannot tell
+    /// Exit with 0 even if these photos cannot tell
     #[arg(long)]
     pub allow_inconclusive: bool,
-    /// Write the result into the candidate (or the only model), where `dermal check` finds it
+    /// Store the result in the candidate (or the only model), so that `dermal check` finds it
     #[arg(long)]
     pub attach: bool,
     /// How the engine runs.

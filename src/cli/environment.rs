@@ -1,8 +1,8 @@
 //! Options whose value comes from an environment variable.
 //!
-//! A variable that is empty counts as not set: `PORT=${PORT}` in a compose file makes one of a variable
-//! that nobody set. An error about a value from a variable names the variable, because nobody wrote the
-//! option that clap would name.
+//! A variable that is empty counts as not set: `PORT=${PORT}` in a compose file passes an empty one
+//! if nobody set `PORT`. An error about a variable's value names the variable, because nobody wrote
+//! the option that clap would name.
 
 use std::env::var_os;
 use std::ffi::OsString;
@@ -12,8 +12,8 @@ use clap::{Arg, Command, Error};
 
 use crate::text::shorten;
 
-/// Arguments for which an empty variable is an error. Without a model the demo model would be served,
-/// which nobody means by `DERMAL_MODEL=`.
+/// Arguments for which an empty variable is an error. Without a model the program serves the demo
+/// model, and nobody means that by `DERMAL_MODEL=`.
 const NEVER_EMPTY: [&str; 1] = ["model"];
 
 /// Makes empty variables count as not set.
@@ -32,8 +32,8 @@ pub(crate) fn ignore_empty_variables(command: Command) -> Command {
     })
 }
 
-/// Rewrites an error about a value from a variable, so that it names the variable. `args` is the command
-/// line, `command` has been built.
+/// Rewrites an error about a variable's value, so that it names the variable. `args` is the command
+/// line; `command` has been built.
 pub(crate) fn name_variable(error: Error, command: &Command, args: &[OsString]) -> Error {
     let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else {
         return error;
@@ -63,7 +63,7 @@ pub(crate) fn name_variable(error: Error, command: &Command, args: &[OsString]) 
     } else {
         let reason = std::error::Error::source(&error)
             .map_or_else(|| possible_values(argument), ToString::to_string);
-        // The hint follows on a line of its own.
+        // The hint follows on its own line.
         let reason = reason.replace(&format!("; {hint}"), "");
         format!(
             "{name} (environment variable) is `{}`: {reason}",
@@ -99,7 +99,7 @@ fn possible_values(argument: &Arg) -> String {
     }
 }
 
-/// What went wrong with a value before the program got it, if that can be seen.
+/// What happened to a value before it reached the program, if the value shows it.
 pub(super) fn hint(value: &str) -> Option<String> {
     let value = value.trim();
     if let Some(rest) = value.split_once('$').map(|(_, rest)| rest)

@@ -22,13 +22,13 @@ Examples:
   dermal import --list-ops
 
 Importing needs no Python and runs no code of the model: `Lambda` and custom layers are refused by
-name. An existing OUT is replaced at the end, whole; after an error it is as it was. OUT is never a
-file that the import reads.")]
+name. An existing OUT is replaced as a whole, once everything has succeeded; an error leaves it as it
+was. OUT cannot be a file that the import reads.")]
 pub struct ImportArgs {
-    /// The model: `.keras`, or `.h5` with or without architecture
+    /// The model: `.keras`, or `.h5` with or without its architecture
     #[arg(required_unless_present = "list_ops", value_hint = ValueHint::FilePath)]
     pub source: Option<PathBuf>,
-    /// Where the artifact goes (`.safetensors`)
+    /// Where to write the artifact (`.safetensors`)
     #[arg(short, long = "output", value_name = "OUT", required_unless_present_any = ["list_ops", "dump"],
           value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
@@ -40,49 +40,51 @@ pub struct ImportArgs {
     /// `class_0`, `class_1`, ...
     #[arg(long, value_name = "NAMES|FILE", value_hint = ValueHint::FilePath)]
     pub labels: Option<OsString>,
-    /// How photos become the input: a preset's name, or a YAML file
+    /// How to turn a photo into the model's input: a preset's name, or a YAML file
     ///
-    /// A Keras file does not say how its photos were prepared; a wrong guess costs most of the
+    /// A Keras file does not say how its photos were prepared, and a wrong guess costs most of the
     /// accuracy without an error. Without this option pixels go in as 0..255 (`raw`).
     /// docs/preprocessing.md has each preset's formula.
     #[arg(long, value_name = "PRESET|FILE.yaml", value_hint = ValueHint::FilePath)]
     pub preprocess: Option<OsString>,
-    /// How the output becomes probabilities, where the file does not say it
+    /// What the outputs mean, if the file does not say it: how to make probabilities of them
     ///
-    /// A model that ends in softmax or sigmoid says it, and so does a loss with `from_logits=True` in
-    /// the file. Otherwise look at the training code: a wrong head gives wrong probabilities.
+    /// A model that ends in softmax or sigmoid says it, and so does a compiled loss with
+    /// `from_logits=True`. Otherwise look at the training code: a wrong head gives wrong
+    /// probabilities.
     #[arg(long, value_name = "HEAD")]
     pub head: Option<Head>,
-    /// Which output is the answer, for a model that has several
+    /// The output to use, for a model that has several
     #[arg(long, value_name = "NAME")]
     pub output_name: Option<String>,
-    /// Values of an extra input when a prediction gives none (repeatable)
+    /// Values of an extra input for predictions that give none (repeatable)
     #[arg(long, value_name = "NAME=v,...")]
     pub input_default: Vec<ExtraInput>,
     /// How named fields (`--field age=55`) become extra inputs: a YAML file
     ///
-    /// The mapping travels in the artifact. docs/fields.md explains it.
+    /// The mapping is stored in the artifact. docs/fields.md explains it.
     #[arg(long, value_name = "FILE.yaml", value_hint = ValueHint::FilePath)]
     pub fields: Option<PathBuf>,
     /// The architecture (`model.to_json()`) of a weights-only `.h5`
     #[arg(long, value_name = "model.json", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// Rows and columns of the photo where the model leaves them open: `224` or `224x320`
+    /// Rows and columns of the photo, if the model leaves them open: `224` or `224x320`
     #[arg(long, value_name = "N|HxW")]
     pub input_size: Option<InputSize>,
-    /// Print the graph as it stands after a stage of the import, and write nothing
+    /// Print the graph after this stage of the import, and write nothing
     ///
-    /// `imported` is what was read; `folded` ends in logits and has batch normalization in its
-    /// weights; `fused` has activations and residual additions in the nodes before them; `packed` is
-    /// what an artifact holds.
+    /// `imported` is what the file says; `folded` ends in logits, with batch normalization folded
+    /// into the weights; `fused` has activations and residual additions fused into the nodes before
+    /// them; `packed` is what an artifact holds.
     #[arg(long, value_name = "STAGE", value_parser = level_parser(),
           conflicts_with_all = ["output", "labels", "preprocess", "head", "input_default", "fields"])]
     pub dump: Option<Level>,
     /// Print one JSON document
-    // clap asks for no `--dump` beside an `--output`, with which that cannot stand.
+    // Without this conflict, clap would demand `--dump` beside `--output`, and the two exclude each
+    // other.
     #[arg(long, requires = "dump", conflicts_with = "output")]
     pub json: bool,
-    /// List the layers that can be imported, and stop
+    /// List the layers that `import` supports, and stop
     #[arg(long, exclusive = true)]
     pub list_ops: bool,
 }

@@ -1,14 +1,14 @@
-//! Sizes on the command line: bytes and pixels, read alike by every option.
+//! Sizes on the command line: bytes and pixels, read the same way for every option.
 //!
 //! A number without a unit counts bytes or pixels. A small one is refused, because nobody means a
-//! budget of 512 bytes or photos of 12 pixels: the message asks for the unit.
+//! budget of 512 bytes or photos of 12 pixels. The message asks for the unit.
 
 use crate::units;
 
-/// Numbers below this are not meant as bytes.
+/// A smaller number without a unit is not meant as bytes.
 const LEAST_BARE_BYTES: u64 = 100_000;
 
-/// Numbers below this are not meant as pixels.
+/// A smaller number without a unit is not meant as pixels.
 const LEAST_BARE_PIXELS: u64 = 64;
 
 /// `512MB`, `1.5GiB`, `1000000`.
@@ -24,7 +24,7 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
-/// As [`parse_bytes`]; 0 switches something off.
+/// Like [`parse_bytes`], but accepts 0, which switches something off.
 pub(super) fn parse_bytes_or_none(text: &str) -> Result<u64, String> {
     match text.trim() {
         "0" => Ok(0),
@@ -45,10 +45,10 @@ pub(super) fn parse_pixels(text: &str) -> Result<u64, String> {
     Ok(pixels)
 }
 
-/// Most pixels that an estimate reckons with: 400 million.
+/// Most pixels that an estimate accepts: 400 million.
 const MAX_ESTIMATED_PIXELS: u64 = 400_000_000;
 
-/// As [`parse_pixels`], up to what an estimate reckons with.
+/// Like [`parse_pixels`], but at most as many as an estimate accepts.
 pub(super) fn parse_estimated_pixels(text: &str) -> Result<u64, String> {
     let pixels = parse_pixels(text)?;
     if pixels > MAX_ESTIMATED_PIXELS {

@@ -23,7 +23,7 @@ struct Report {
     arena_bytes: usize,
     rss_bytes: Option<u64>,
     peak_rss_bytes: Option<u64>,
-    /// The index of the largest output: equal models do equal work.
+    /// The index of the largest output. It shows that equal models did equal work.
     top1_index: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     profile: Vec<Row>,

@@ -18,7 +18,7 @@ pub(crate) enum CommandError {
     /// `wanted` says what to give, and with which option.
     #[error("`{}` has no photos", path.display())]
     EmptySet { path: PathBuf, wanted: &'static str },
-    #[error("`{}` names no form of report", path.display())]
+    #[error("cannot tell the format of the report `{}`", path.display())]
     NoReportForm { path: PathBuf },
     #[error("nothing to import")]
     NothingToImport,
@@ -28,7 +28,7 @@ pub(crate) enum CommandError {
     TwoModels { old: PathBuf, model: PathBuf },
     #[error("{failed} of {photos} photos could not be classified")]
     Unclassified { failed: usize, photos: usize },
-    #[error("`--method {method}` knows no classes, so `--class` does nothing")]
+    #[error("`--method {method}` does not depend on a class, so `--class` does nothing")]
     ClassWithoutGradient { method: &'static str },
     #[error("`{option} {}` is one file, but there are several photos", path.display())]
     OneMap {
@@ -38,9 +38,9 @@ pub(crate) enum CommandError {
     },
     #[error("two photos would write the heat map `{}`", path.display())]
     MapTwice { path: PathBuf },
-    #[error("`--weights-only` says nothing new with `--to {to}`")]
+    #[error("`--weights-only` does nothing with `--to {to}`")]
     WeightsOnly { to: &'static str },
-    #[error("`{option}` does nothing where activations stay in f32")]
+    #[error("`{option}` does nothing if activations stay in f32")]
     NothingToCalibrate { option: &'static str },
     #[error("INT8 needs photos to see in which range each layer's values lie")]
     NoCalibration,
@@ -48,7 +48,7 @@ pub(crate) enum CommandError {
     NoSettings { path: PathBuf },
     #[error("there is no folder `{}`", folder.display())]
     NoProject { folder: PathBuf },
-    #[error("`{}` is already there", path.display())]
+    #[error("`{}` already exists", path.display())]
     SettingsExist { path: PathBuf },
     #[error("`{}` has no keys", path.display())]
     NoKeys { path: PathBuf },
@@ -122,7 +122,7 @@ impl Hint for CommandError {
                      `maps/{{stem}}.{extension}`"
                 );
             }
-            Self::MapTwice { .. } => "photos of the same name need separate calls",
+            Self::MapTwice { .. } => "classify photos with the same name in separate calls",
             Self::WeightsOnly { .. } => {
                 "leave it out: values stay f32 beside 16-bit weights anyway"
             }
@@ -133,24 +133,26 @@ impl Hint for CommandError {
                 );
             }
             Self::NoCalibration => {
-                "give a folder or table of typical photos with `--calibrate` (64 are plenty), or \
+                "give a folder or table of typical photos with `--calibrate` (64 are enough), or \
                  choose `--weights-only` or `--to fp16`, which need none"
             }
             Self::NoSettings { .. } => {
-                "`dermal check --init` writes one; without it the other files are checked all the \
-                 same"
+                "`dermal check --init` writes one; without it, `dermal check` still checks the other \
+                 files"
             }
             Self::NoProject { .. } => {
                 "give the project's folder, or its dermal.yaml, with `--config`"
             }
-            Self::SettingsExist { .. } => "edit it, or delete it first: it is not written over",
+            Self::SettingsExist { .. } => {
+                "edit it, or delete it first: `--init` does not overwrite it"
+            }
             Self::NoKeys { .. } => "write one key a line, or leave `--api-keys-file` out",
             Self::KeysTooLong { .. } => "write one key a line",
             Self::ShortKey { .. } => "make one with `openssl rand -hex 16`",
             Self::GeneratedPhoto(_) => "give a folder with photos with `--images`",
             Self::ManualPage(_) => "`dermal COMMAND --help` says the same",
             Self::NoProgram | Self::ProofPart { .. } => {
-                "leave `--prove` out: the estimate stands without it"
+                "leave `--prove` out: the estimate is valid without it"
             }
         };
         text.to_owned()

@@ -12,14 +12,14 @@ use crate::predict::{ExtraInput, FieldInputs, fields};
 use crate::report;
 use crate::text::{self, MAX_SETTINGS_BYTES};
 
-/// The fields of `--field` and what a mapping made of them.
+/// The fields of `--field`, and the inputs that a mapping made from them.
 pub(super) struct Fields {
     given: Vec<(String, String)>,
     pub(super) made: FieldInputs,
 }
 
 impl Fields {
-    /// Reads the mapping of `file`, else takes the model's own, and applies it to each mapped input
+    /// Reads the mapping of `file`, or else takes the model's own. Applies it to each mapped input
     /// that is not among `inputs`.
     pub(super) fn of(
         file: Option<&Path>,
@@ -38,7 +38,7 @@ impl Fields {
         Ok(Self { given, made })
     }
 
-    /// What the mapping assumed, said aloud: an answer for an unknown patient must not look like
+    /// Warns about what the mapping assumed: an answer for an unknown patient must not look like
     /// one for a known patient.
     pub(super) fn warn(&self) {
         let missing = &self.made.missing;
@@ -49,12 +49,12 @@ impl Fields {
         let names = names.join(", ");
         let verb = if missing.len() == 1 { "is" } else { "are" };
         report::warn(
-            &format!("{names} {verb} not given: the mapping says what stands in"),
+            &format!("{names} {verb} not given: the mapping says what is used instead"),
             Some("give `--field NAME=VALUE`; `dermal inspect` shows the fields"),
         );
     }
 
-    /// For JSON; `None` where no input was made from fields.
+    /// For JSON; `None` if no input was made from fields.
     pub(super) fn record(&self) -> Option<FieldsRecord> {
         if self.made.inputs.is_empty() {
             return None;
@@ -81,11 +81,11 @@ impl Fields {
 /// The same for all photos of a call.
 #[derive(Serialize)]
 pub(super) struct FieldsRecord {
-    /// As given, by field.
+    /// The texts as given, by field.
     given: BTreeMap<String, String>,
-    /// Fields that the mapping's `missing` stood in for.
+    /// Fields for which the mapping's `missing` was used.
     missing: Vec<String>,
-    /// The numbers that came of it, by input.
+    /// The resulting numbers, by input.
     inputs: BTreeMap<String, Vec<f32>>,
 }
 

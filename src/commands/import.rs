@@ -1,4 +1,4 @@
-//! `dermal import`: a model file becomes an artifact.
+//! `dermal import`: turns a model file into an artifact.
 
 use std::path::Path;
 use std::time::Instant;
@@ -44,7 +44,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     summary(source, &made, output, bytes, started)
 }
 
-/// The place to write to, if it is nothing that the import reads.
+/// The file to write, unless the import reads it.
 fn guard(args: &ImportArgs, source: &Path, output: &Path) -> Result<Output> {
     let mut guard = Guard::new();
     guard.reads("the model", source)?;
@@ -68,7 +68,7 @@ fn list_ops() -> Result<()> {
     Ok(report::print(table.to_string())?)
 }
 
-/// The graph that a source holds.
+/// The graph in a source.
 pub(super) fn read(args: &ImportArgs, source: &Path) -> Result<Imported> {
     let mut bar = Progress::bytes("reading");
     import(source, &options(args), &mut |p| {

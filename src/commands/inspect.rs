@@ -56,7 +56,7 @@ struct Input<'a> {
     spec: &'a InputSpec,
 }
 
-/// What the parameters take in each dtype; int8 counts f32 scales and i32 biases.
+/// Bytes of the parameters in each dtype; int8 counts f32 scales and i32 biases.
 #[derive(Serialize)]
 struct Sizes {
     f32: u64,
@@ -67,7 +67,7 @@ struct Sizes {
 #[derive(Serialize)]
 struct Arena {
     bytes: usize,
-    /// The node during whose computation most bytes are live.
+    /// The node that runs when most bytes are live.
     worst_node: Option<String>,
     worst_live_bytes: usize,
     /// Bytes live during each step, by node.
@@ -193,7 +193,10 @@ impl<'a> Report<'a> {
                     fields.row(["  default", &values.join(",")]);
                 }
                 InputKind::Vector { default: None } if self.maps(&input.spec.name) => {
-                    fields.row(["  made from", "the fields below; or give it with `--input`"]);
+                    fields.row([
+                        "  made from",
+                        "the fields below; or give the numbers with `--input`",
+                    ]);
                 }
                 InputKind::Vector { default: None } => {
                     fields.row(["  default", "none: give it with `--input`"]);
@@ -336,8 +339,8 @@ impl Arena {
     }
 }
 
-/// A part's field, and what it takes and becomes.
-/// `int8, calibrated on 64 photos (mse, channels balanced, biases corrected)`.
+/// A part's field, what it takes, and what it becomes. `int8, calibrated on 64 photos (mse,
+/// channels balanced, biases corrected)`.
 fn quantization_text(record: &QuantizationRecord) -> String {
     let mut how: Vec<&str> = record.method.as_deref().into_iter().collect();
     if record.equalization.is_some() {
@@ -403,7 +406,7 @@ fn resize_text(recipe: &Preprocessing) -> String {
     format!("{how} ({})", json_name(&recipe.filter))
 }
 
-/// The formula with what does nothing left out.
+/// The formula without the steps that do nothing.
 fn pixel_text(recipe: &Preprocessing) -> String {
     let list = |values: [f64; 3]| match values {
         [a, b, c] if a == b && b == c => a.to_string(),

@@ -1,4 +1,4 @@
-//! `dermal inspect --check-layers`: the engine beside the reference, node by node.
+//! `dermal inspect --check-layers`: the engine compared with the reference, node by node.
 
 use std::path::Path;
 
@@ -13,21 +13,21 @@ use crate::layer_check::{LayerDifference, check_layers};
 use crate::predict::{Limits, PhotoInput, decode, resolve_inputs};
 use crate::report::{self, Align, SCHEMA_VERSION, Table};
 
-/// What the differences of a model in floats are, below the table.
+/// What the differences of a model in floats mean; printed below the table.
 const FLOATS: &str = "\
-The reference computes each node from what the engine's kernel read, in real numbers.
-Rounding is some 1e-6 of the largest value.
+The reference computes each node in real numbers, from the values that the engine's kernel read.
+Differences of about 1e-6 of the largest value are rounding.
 ";
 
 /// The same for a model with values in bytes.
 const BYTES: &str = "\
-The reference computes each node from the bytes that the engine's kernel read, in real numbers,
-with the weights as they are stored. Up to half of `step` is the rounding of the result to a byte.
+The reference computes each node in real numbers, from the bytes that the engine's kernel read and
+the stored weights. A difference of up to half of `step` is the rounding of the result to a byte.
 ";
 
-/// Why no difference does not mean a right import.
+/// Why a small difference does not prove that the import is right.
 const IMPORT: &str = "\
-Both read the model as it was imported. Where the import may be wrong, compare `least` and `largest`
+Both read the model as it was imported. If the import may be wrong, compare `least` and `largest`
 with the framework's own output of that layer.
 ";
 

@@ -16,7 +16,7 @@ pub(super) fn completions(shell: Shell) -> Result<()> {
 }
 
 pub(super) fn run(args: &ManArgs) -> Result<()> {
-    // A man page is the same on every machine: without the CPU's tiers.
+    // A man page is the same on every machine, so it leaves out the CPU's tiers.
     let command = super::command().long_version(env!("CARGO_PKG_VERSION"));
     let Some(dir) = &args.dir else {
         return Ok(report::print(page(&command)?)?);

@@ -1,4 +1,4 @@
-//! A file a subcommand: arguments, library calls, a report.
+//! One file for each subcommand: arguments, library calls, a report.
 //!
 //! Errors become [`Problem`]s here and nowhere below: what the command was about to do, and the
 //! library's error with its next step. Exit codes are `main`'s.
@@ -43,18 +43,18 @@ mod spare;
 mod watch;
 mod worker;
 
-/// How a command that could be carried out ended.
+/// How a command ended that could be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done; where a question was asked, the answer is yes. Exit code 0.
+    /// Done; if the command answers a question, the answer is yes. Exit code 0.
     Yes,
     /// The answer is no. Exit code 1.
     No,
-    /// The command was carried out, and its data do not suffice for an answer. Exit code 3.
+    /// The command ran, but its data do not suffice for an answer. Exit code 3.
     CannotTell,
 }
 
-/// This program, even if its file was replaced meanwhile.
+/// This program, even if its file was replaced in the meantime.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How the engine is to run: as asked, or with every CPU this process may use on its best kernels.
@@ -68,7 +68,7 @@ fn engine_options(args: &EngineArgs) -> Result<engine::Options, IsaError> {
     })
 }
 
-/// A document of `--json`: the library's value, and the version of its form.
+/// A document of `--json`: the library's value, and the version of its format.
 #[derive(Serialize)]
 struct Versioned<'a, T> {
     schema_version: u32,

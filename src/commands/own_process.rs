@@ -1,4 +1,4 @@
-//! Peak memory of a model, measured in a process of its own: this process holds more than the model.
+//! Peak memory of a model, measured in a separate process: this process holds more than the model.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,7 +32,7 @@ pub(super) fn peak_rss_of_bench(model_path: &Path, threads: usize) -> Option<u64
     peak_rss(command)
 }
 
-/// This program, about to run a subcommand that answers in JSON.
+/// This program, ready to run a subcommand that answers in JSON.
 fn program(subcommand: &str) -> Option<Command> {
     let mut command = Command::new(std::env::current_exe().ok()?);
     command

@@ -1,4 +1,4 @@
-//! `dermal inspect --plan`: where each value lies in the arena, and how long.
+//! `dermal inspect --plan`: where each value lies in the arena, and for how long.
 
 use super::Result;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::engine::Plan;
 use crate::report::{self, Align, SCHEMA_VERSION, Table};
 use crate::units::Bytes;
 
-/// Columns for a node's name: with the numbers beside it a line has 80.
+/// Columns for a node's name: together with the numbers a line then has 80.
 const NAME: usize = 33;
 
 #[derive(Serialize)]
@@ -16,7 +16,7 @@ struct Report<'a> {
     schema_version: u32,
     model: &'a str,
     arena_bytes: usize,
-    /// The step during which most bytes are live; absent for a model without steps.
+    /// The step that runs when most bytes are live; absent for a model without steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     worst_step: Option<usize>,
     worst_live_bytes: usize,
@@ -32,9 +32,9 @@ struct Value<'a> {
     size_bytes: usize,
     /// The step that writes it; null for an input.
     first_step: Option<usize>,
-    /// The last step that reads it; null for what stays readable after a run.
+    /// The last step that reads it; null for a value that stays readable after a run.
     last_step: Option<usize>,
-    /// Whether it takes the place of the step's first input.
+    /// Whether it overwrites the step's first input.
     in_place: bool,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The end of a name, by which layers are told apart, in at most [`NAME`] columns.
+/// The end of a name, which tells layers apart, in at most [`NAME`] columns.
 fn shortened(name: &str, in_place: bool) -> String {
     let mark = if in_place { "= " } else { "" };
     let room = NAME - mark.len();

@@ -1,4 +1,4 @@
-//! `--report FILE`: writes a report to a file, in addition to the one on the terminal.
+//! `--report FILE`: writes a report to a file, as well as to the terminal.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ pub(super) struct ReportFile {
 }
 
 impl ReportFile {
-    /// Refuses a name or a place that could not be written in the end, before any work is done, and
-    /// a file that the command reads.
+    /// Refuses, before any work is done, a name without a known format, a file that cannot be
+    /// written, and a file that the command reads.
     pub(super) fn new(path: &Path, guard: &mut Guard) -> Result<Self> {
         let Some(form) = Form::of(path) else {
             return Err(CommandError::NoReportForm {

@@ -11,10 +11,10 @@ use super::{CommandError, engine_options, service};
 use crate::cli::ServeArgs;
 use crate::serve::{self, DEFAULT_JOBS, ModelConfig, ServeError, ServerConfig};
 
-/// Most jobs that wait or run with Redis: at most 640 MB of photos.
+/// Most jobs that wait or run with Redis. Together their photos take at most 640 MB.
 const DEFAULT_JOBS_SHARED: usize = 64;
 
-/// Longest file with keys.
+/// Longest file of keys.
 const MAX_KEYS_BYTES: u64 = 1 << 20;
 
 /// Shortest key. A shorter one can be guessed quickly.

@@ -12,16 +12,17 @@ use crate::memory::limit::memory_limit_bytes;
 use crate::report::{self, LogForm};
 use crate::serve::{Redis, ServeError};
 
-/// The memory that a server gets if nothing else limits it: that of a free host.
+/// The server's memory if nothing else limits it: as much as a free host has.
 const DEFAULT_BUDGET_BYTES: u64 = 512_000_000;
 
 /// Settings for glibc's allocator. glibc returns freed memory to the system only for blocks that it
-/// mapped one by one, and it raises the size from which it does so to that of the largest freed block:
-/// after some photos it would keep tens of megabytes. With a fixed threshold, the memory of every photo
-/// and upload is returned at once. Two arenas are enough for the two threads that use large blocks.
+/// mapped one by one. It raises the size from which it maps blocks to that of the largest freed
+/// block, so after some photos it would keep tens of megabytes. With a fixed threshold, the memory
+/// of every photo and upload is returned at once. Two arenas are enough for the two threads that
+/// use large blocks.
 const ALLOCATOR: &str = "glibc.malloc.mmap_threshold=262144:glibc.malloc.trim_threshold=262144:glibc.malloc.arena_max=2";
 
-/// The variable from which glibc reads them, once, before `main`.
+/// glibc reads the settings from this variable once, before `main`.
 const TUNABLES: &str = "GLIBC_TUNABLES";
 
 /// Sets up the allocator, the log and the threads of this process.
@@ -39,15 +40,15 @@ pub(super) fn set_up(format: Option<LogFormat>, level: LogLevel) {
         LogLevel::Debug => tracing::Level::DEBUG,
     };
     report::start_log(form, level);
-    // Candle computes gradients of a small head only; more threads would cost more memory than they save
-    // time. An error means that the thread pool exists already.
+    // Candle only computes gradients of a small head; more threads would cost more memory than they
+    // save time. An error means that the thread pool exists already.
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build_global();
 }
 
-/// Starts this program again with [`ALLOCATOR`], in the same process, unless that was done already. If it
-/// cannot be done, the server runs all the same and keeps more memory.
+/// Starts this program again with [`ALLOCATOR`], in the same process, unless that was done already.
+/// If it cannot be done, the server still runs, but keeps more memory.
 fn set_up_allocator() {
     let set = std::env::var_os(TUNABLES).unwrap_or_default();
     if !cfg!(target_env = "gnu")

@@ -1,12 +1,12 @@
-//! Photos that a table or folder names are spared by what a command writes.
+//! Protects the photos of a table or folder from being overwritten by the command's output.
 
 use std::path::Path;
 
 use crate::evaluate::dataset::{Dataset, Labels, TABLE_NAME};
 use crate::file::{Guard, GuardError};
 
-/// Tells the guard every file of a table or folder of photos. `labels` are the model's. What cannot
-/// be read is left to the command, which says why and stops before it writes.
+/// Tells the guard every file in a table or folder of photos. `labels` are the model's. If the
+/// table or folder cannot be read, the command says why and stops before it writes.
 pub(super) fn spare_photos(
     guard: &mut Guard,
     photos: &Path,

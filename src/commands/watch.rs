@@ -1,9 +1,9 @@
-//! What a long library call says while it works, as progress bars and warnings.
+//! Shows the progress of a long library call, as progress bars and warnings.
 
 use crate::evaluate::pass::Event;
 use crate::report::{self, Progress};
 
-/// Shows events. Dropping it takes its bar off the screen.
+/// Shows events. Dropping it removes its bar from the screen.
 #[derive(Default)]
 pub(super) struct Watcher {
     bar: Option<(String, Progress)>,
@@ -23,7 +23,7 @@ impl Watcher {
             Event::LeftOut { photo } => self.warn(&format!("left out {photo}"), None),
             Event::NoColumn { name } => self.warn(
                 &format!("the table has no column `{}`", report::printable(name)),
-                Some("the mapping's `missing` stands in for it on every photo"),
+                Some("every photo gets the mapping's `missing` for it"),
             ),
         }
     }

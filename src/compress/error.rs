@@ -24,13 +24,13 @@ pub enum CompressError {
     /// The dataset is empty.
     #[error("there are no photos")]
     NoPhotos,
-    /// A limit of accuracy needs labels.
+    /// A limit on accuracy needs labels.
     #[error("photo `{photo}` has no label, so its accuracy cannot be held")]
     NoLabel {
         /// As the dataset names it.
         photo: String,
     },
-    /// A layer that is to stay in float does not exist.
+    /// A layer in the list of float layers does not exist.
     #[error("there is no layer `{name}`")]
     UnknownLayer {
         /// As asked for.
@@ -38,7 +38,7 @@ pub enum CompressError {
         /// A layer with a similar name.
         nearest: Option<String>,
     },
-    /// A layer that is to stay in float has nothing to quantize.
+    /// A layer in the list of float layers has no weights.
     #[error("there are no weights in layer `{name}`")]
     LayerWithoutWeights {
         /// As asked for.
@@ -59,7 +59,7 @@ pub enum CompressError {
         needed_bytes: u64,
         /// What is allowed.
         allowed_bytes: u64,
-        /// What it is for, but for decoding.
+        /// The parts of it, except decoding.
         parts: Vec<(&'static str, u64)>,
         /// What decoding a photo needs on each thread.
         decode_bytes: u64,
@@ -70,7 +70,7 @@ pub enum CompressError {
     /// A pass over the photos ended early.
     #[error(transparent)]
     Pass(#[from] PassError),
-    /// The model cannot be watched on a photo.
+    /// The model cannot be run for calibration on a photo.
     #[error("photo `{}`", photo.display())]
     Photo {
         /// Its file.
@@ -87,7 +87,7 @@ pub enum CompressError {
     /// The model does not classify photos.
     #[error(transparent)]
     Model(#[from] PredictError),
-    /// A candidate cannot be run.
+    /// A candidate of the search cannot be run.
     #[error("cannot run the candidate")]
     Engine(#[from] EngineError),
 }
@@ -137,9 +137,7 @@ impl Hint for CompressError {
                     .to_owned()
             }
             Self::NoPhotos => "give typical photos with `--calibrate`".to_owned(),
-            Self::NoLabel { .. } => {
-                "label every photo, or leave the limit of accuracy out".to_owned()
-            }
+            Self::NoLabel { .. } => "label every photo, or leave the accuracy limit out".to_owned(),
             Self::UnknownLayer { nearest, .. } | Self::LayerWithoutWeights { nearest, .. } => {
                 let nearest = nearest
                     .as_ref()

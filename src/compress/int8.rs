@@ -1,4 +1,4 @@
-//! INT8 under a limit of accuracy: the settings, the search, and what is said of it.
+//! INT8 under an accuracy limit: the settings, the search, and the results.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -21,33 +21,33 @@ use crate::text::nearest;
 /// How a model becomes integers.
 #[derive(Clone, Debug)]
 pub struct Int8Settings {
-    /// How engines run. Photos are decoded on as many threads.
+    /// How engines run. The same number of threads decodes photos.
     pub engine: engine::Options,
-    /// How the range of each value's bytes is chosen.
+    /// How to choose the range of each value's bytes.
     pub method: RangeMethod,
     /// Layers that stay in f32, whatever the search finds.
     pub keep_float: Vec<String>,
     /// Largest loss of top-1 accuracy on the photos, as a fraction: 0.005 is half a point. Layers
-    /// stay in float until it holds. Needs labels.
+    /// stay in float until it holds. It needs labels.
     pub max_drop: Option<f64>,
-    /// The search ends then with the best that was found.
+    /// When the search ends with the best candidate so far.
     pub until: Option<Instant>,
-    /// Bytes that the whole process may use: an error if that is too little.
+    /// The most bytes that the whole process may use. If they do not suffice, that is an error.
     pub max_memory_bytes: Option<u64>,
     /// How columns of the table become extra inputs; the artifact's own mapping if absent.
     pub mapping: Option<FieldMapping>,
     /// Values of extra inputs, the same for all photos.
     pub inputs: Vec<ExtraInput>,
-    /// What one photo may cost.
+    /// The limits for one photo.
     pub photo_limits: Limits,
-    /// Photos that cannot be read and are left out, at most.
+    /// How many photos may be unreadable and left out.
     pub max_bad: usize,
     /// SHA-256 of the base's file in hexadecimal, for the record: `file::sha256_of_file`.
     pub base_sha256: String,
 }
 
 impl Default for Int8Settings {
-    /// Ranges by the least squared error, no limit of accuracy, time or memory, one thread.
+    /// Ranges by the least squared error, one thread, and no limits on accuracy, time or memory.
     fn default() -> Self {
         Self {
             engine: engine::Options::default(),
@@ -68,7 +68,7 @@ impl Default for Int8Settings {
 /// A candidate that was tried.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrialScore {
-    /// What was tried.
+    /// What was changed.
     pub what: String,
     /// Mean distance of its probabilities from the float model's.
     pub mean_abs_dp: f64,
@@ -76,11 +76,11 @@ pub struct TrialScore {
     pub agreement: f64,
     /// Accuracy; absent without labels.
     pub top1: Option<f64>,
-    /// Photos on which it was tried.
+    /// The number of photos on which it was tried.
     pub photos: usize,
 }
 
-/// What the photos showed: `calibration` of the document of `dermal quantize --json`.
+/// The results on the photos: `calibration` of the document of `dermal quantize --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CalibrationReport {
     /// Photos that were read.
@@ -91,7 +91,7 @@ pub struct CalibrationReport {
     pub left_out: Vec<String>,
     /// How ranges were chosen: [`RangeMethod::name`].
     pub method: String,
-    /// Strength of cross-layer equalization; absent where it did not help.
+    /// Strength of cross-layer equalization; absent if it did not help.
     pub equalization: Option<f64>,
     /// Whether biases were corrected.
     pub bias_correction: bool,
@@ -101,7 +101,7 @@ pub struct CalibrationReport {
     pub mean_abs_dp: f64,
     /// Share of photos with the same most probable class.
     pub agreement: f64,
-    /// Photos behind the two numbers above.
+    /// The number of photos behind the two numbers above.
     pub scored_photos: usize,
     /// The float model's accuracy on them; absent without labels.
     pub top1_before: Option<f64>,
@@ -111,9 +111,9 @@ pub struct CalibrationReport {
     pub max_drop: Option<f64>,
     /// Whether it holds; absent without one.
     pub held: Option<bool>,
-    /// Whether time ran out before the search was done.
+    /// Whether time ran out before the search ended.
     pub out_of_time: bool,
-    /// Everything that was tried, in order.
+    /// Every candidate, in order.
     pub trials: Vec<TrialScore>,
 }
 
@@ -161,14 +161,14 @@ impl CalibrationReport {
     }
 }
 
-/// Turns `base`, with f32 weights, into integers, by what it does on `photos`.
+/// Turns the f32 weights of `base` into integers, with ranges from `photos`.
 ///
 /// Photos are read again for each pass, so that memory does not grow with their number. The same
 /// photos and settings give the same model.
 ///
 /// # Errors
-/// [`CompressError`]. A [`Int8Settings::max_drop`] that cannot be held is none: the best model that
-/// was found comes back, and [`Quantized::missed`] says so.
+/// [`CompressError`]. If [`Int8Settings::max_drop`] cannot be held, that is not an error: the best
+/// model of the search is returned, and [`Quantized::missed`] says so.
 pub fn int8(
     base: &Model,
     photos: Dataset,
@@ -224,7 +224,7 @@ fn logit_sqnr(found: &Found) -> Option<f64> {
     own.and_then(|error| error.sqnr_db)
 }
 
-/// The nodes with weights that stand for layers which are wanted in float.
+/// The nodes with weights that stand for the layers to keep in float.
 fn kept_nodes(graph: &Graph, names: &[String]) -> Result<BTreeSet<String>, CompressError> {
     let graph = separate_tables(graph)?;
     let mut kept = BTreeSet::new();

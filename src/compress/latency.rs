@@ -1,4 +1,4 @@
-//! How long one inference takes before and after.
+//! How long one inference takes, before and after.
 
 use std::time::Instant;
 
@@ -6,11 +6,11 @@ use super::CompressError;
 use crate::engine::{self, Engine};
 use crate::graph::Graph;
 
-/// Runs of each engine that latency is the median of.
+/// Runs of each engine; the latency is their median.
 const TIMED_RUNS: usize = 15;
 
-/// Median latency of one inference of both graphs, in milliseconds. They run in turn, so that what
-/// else the machine does meets both.
+/// Median latency of one inference of both graphs, in milliseconds. The graphs take turns, so that
+/// other work on the machine slows both.
 ///
 /// # Errors
 /// [`CompressError::Engine`] if one cannot be run.
@@ -25,7 +25,7 @@ pub fn latencies_ms(
         for (engine, times) in engines.iter_mut().zip(&mut times) {
             let started = Instant::now();
             engine.run();
-            // The first run of each reads weights that nobody has read yet.
+            // The first run of each graph reads its weights from the file.
             if run > 0 {
                 times.push(started.elapsed().as_secs_f64() * 1e3);
             }

@@ -1,4 +1,5 @@
-//! What a calibration may cost, so that it is refused before it starts and not killed in the middle.
+//! The memory that a calibration may need, computed before it starts, so that it is refused and not
+//! killed halfway.
 
 use super::error::CompressError;
 use super::int8::Int8Settings;
@@ -8,10 +9,10 @@ use crate::memory::measure;
 use crate::predict::{Limits, PhotoInput};
 use crate::quantize::{histogram_bytes, separate_tables};
 
-/// Least memory that decoding a photo is given on each thread.
+/// The least memory for decoding a photo on each thread.
 const LEAST_DECODE_BYTES: u64 = 24 << 20;
 
-/// What photos may cost so that the whole process stays below `most` bytes.
+/// The limits for photos that keep the whole process below `most` bytes.
 ///
 /// # Errors
 /// [`CompressError::Memory`] with what each part needs.

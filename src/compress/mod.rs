@@ -1,9 +1,9 @@
-//! A model made smaller and faster, and what that cost.
+//! Makes a model smaller and faster, and measures what that costs.
 //!
-//! [`weights_only`] rounds weights, and needs no photos. [`int8`] also computes in integers: it
-//! watches the model on photos, tries what may help, keeps what was measured to help, and, where a
-//! largest loss of accuracy is given, leaves layers in float until it holds. Both give a whole
-//! model with a record of how it was made.
+//! [`weights_only`] rounds weights and needs no photos. [`int8`] also computes in integers: it
+//! observes the model on photos, tries several methods and keeps those that a measurement shows to
+//! help. If a largest loss of accuracy is given, it leaves layers in float until it holds. Both
+//! return a whole model with a record of how it was made.
 //!
 //! ```
 //! use std::path::Path;
@@ -27,8 +27,8 @@
 //! # }
 //! ```
 //!
-//! Goes in: a model with f32 weights and, for integers, a [`Dataset`]. The calibration itself, from
-//! numbers to numbers, is [`crate::quantize`]. Not here: files of models (`artifact`).
+//! In: a model with f32 weights and, for integers, a [`Dataset`]. The calibration itself, from
+//! numbers to numbers, is in [`crate::quantize`]. Not here: files of models (`artifact`).
 
 use crate::artifact::{Model, QuantizationRecord};
 use crate::predict::selftest;
@@ -50,17 +50,17 @@ pub use latency::latencies_ms;
 /// A smaller model and what it cost.
 #[derive(Clone, Debug)]
 pub struct Quantized {
-    /// The model, with a record of how it was made and a self-test of its own in its manifest.
-    /// Evidence about the model that it was made from is left out.
+    /// The model. Its manifest has a record of how it was made, and a new self-test. Evidence about
+    /// the original model is left out.
     pub model: Model,
-    /// What the photos showed; absent where none were needed.
+    /// The results on the photos; absent if none were needed.
     pub calibration: Option<CalibrationReport>,
     /// The error of each layer, worst first.
     pub layers: Vec<LayerError>,
 }
 
 impl Quantized {
-    /// Whether a largest loss of accuracy was given and does not hold.
+    /// Whether a largest loss of accuracy was given that does not hold.
     #[must_use]
     pub fn missed(&self) -> bool {
         let held = self.calibration.as_ref().and_then(|seen| seen.held);
@@ -68,19 +68,20 @@ impl Quantized {
     }
 }
 
-/// What is done with weights of 16 bits, which have lost precision already.
+/// How to treat 16-bit weights, which have already lost precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halves {
-    /// They are an error.
+    /// Refuse them.
     Refuse,
-    /// They become f32 again.
+    /// Widen them to f32.
     Widen,
 }
 
-/// The model with f32 weights, as [`weights_only`] and [`int8`] take it.
+/// The model with f32 weights, which [`weights_only`] and [`int8`] need.
 ///
 /// # Errors
-/// [`CompressError::AlreadyInt8`], and [`CompressError::HalfWeights`] where they are refused.
+/// [`CompressError::AlreadyInt8`], and [`CompressError::HalfWeights`] if 16-bit weights are
+/// refused.
 pub fn float_weights(model: Model, halves: Halves) -> Result<Model, CompressError> {
     match check_float(&model) {
         Err(CompressError::HalfWeights) if halves == Halves::Widen => Ok(Model {
@@ -115,11 +116,11 @@ pub struct WeightSettings {
     pub base_sha256: String,
 }
 
-/// Rounds the weights of `base`, f32; values stay in f32, so no photos are needed.
+/// Rounds the f32 weights of `base`. Values stay in f32, so no photos are needed.
 ///
 /// # Errors
 /// [`CompressError`] for a model whose weights are not f32, for weights that the type cannot hold,
-/// and for layers that there are not.
+/// and for layers that do not exist.
 pub fn weights_only(
     base: &Model,
     to: WeightType,
@@ -159,7 +160,7 @@ pub fn weights_only(
     })
 }
 
-/// A record without what only photos show.
+/// A record without the parts that need photos.
 fn record(to: &str, base_sha256: &str) -> QuantizationRecord {
     QuantizationRecord {
         to: to.to_owned(),
@@ -181,7 +182,7 @@ fn made_from(base: &Model, graph: crate::graph::Graph, record: QuantizationRecor
         graph,
         manifest: base.manifest.quantized(record),
     };
-    // A model that has no answer to the made-up photo goes without.
+    // A model without an answer to the generated photo has no self-test.
     made.manifest.self_test = selftest::record_portably(&made).ok();
     made
 }

@@ -1,4 +1,4 @@
-//! The photos of a calibration: read again for each pass, in order, in bounded memory.
+//! The photos of a calibration: each pass reads them again, in order, in bounded memory.
 
 use super::error::CompressError;
 use super::int8::Int8Settings;
@@ -20,7 +20,7 @@ pub(super) struct Photos<'a> {
 }
 
 impl<'a> Photos<'a> {
-    /// Mistakes of the last row are known before the first photo is read.
+    /// Finds mistakes in the last row before the first photo is read.
     pub(super) fn new(
         model: &'a Model,
         dataset: Dataset,
@@ -52,7 +52,7 @@ impl<'a> Photos<'a> {
         RowInputs::new(self.model, self.mapping, self.given.to_vec())
     }
 
-    /// How many were read; after a pass over all of them.
+    /// How many photos were read; known after a pass over all of them.
     pub(super) fn read(&self) -> usize {
         self.dataset.samples.len() - self.left_out.photos().len()
     }

@@ -1,4 +1,5 @@
-//! Looks for the best graph of bytes: what helps is kept because it was measured to help.
+//! Searches for the best graph of bytes. It keeps a method only if a measurement shows that it
+//! helps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -16,19 +17,19 @@ use crate::quantize::{
     Calibration, Calibrator, ErrorMeter, Int8Options, LayerError, RangeMethod, equalize, to_int8,
 };
 
-/// Photos on which candidates are compared, at most.
+/// Most photos on which candidates are compared.
 const SCORED: usize = 64;
 
-/// Photos on which each layer's error is measured, at most.
+/// Most photos on which each layer's error is measured.
 const MEASURED: usize = 16;
 
-/// Half of the differences of channels' ranges moves into the weights behind.
+/// How much of the differences of channels' ranges moves into the next layer's weights: half.
 const EQUALIZATION: f64 = 0.5;
 
-/// Layers that are tried in float in one round of the accuracy guard.
+/// How many layers are tried in float in one round of `--max-drop`.
 const TRIED: usize = 6;
 
-/// Where the search starts, what it is to reach, and how long it may take.
+/// The start, the goal and the time limit of the search.
 pub(super) struct SearchSettings {
     pub(super) method: RangeMethod,
     /// Nodes that stay in float.
@@ -38,14 +39,14 @@ pub(super) struct SearchSettings {
     pub(super) until: Option<Instant>,
 }
 
-/// How a candidate did on the scored photos.
+/// How good a candidate is on the scored photos.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Score {
     /// Mean distance of its probabilities from the float model's.
     pub(super) mean_abs_dp: f64,
     /// Share of photos with the same most probable class.
     pub(super) agreement: f64,
-    /// Accuracy, where there are labels.
+    /// Accuracy, if there are labels.
     pub(super) top1: Option<f64>,
     /// The float model's on the same photos.
     pub(super) float_top1: Option<f64>,
@@ -63,7 +64,7 @@ pub(super) struct Found {
     pub(super) errors: Vec<LayerError>,
     /// Every candidate in the order of trial.
     pub(super) trials: Vec<(String, Score)>,
-    /// Whether time ran out before the search was done.
+    /// Whether time ran out before the search ended.
     pub(super) out_of_time: bool,
 }
 
@@ -135,7 +136,7 @@ impl<'a, 'm, 'w> Search<'a, 'm, 'w> {
             .is_some_and(|until| Instant::now() >= until)
     }
 
-    /// Watches all photos; the first time also notes what the float model says of them.
+    /// Observes all photos. The first time it also records the float model's answers.
     fn calibrate(&mut self, graph: &Graph, task: &str) -> Result<Calibration, CompressError> {
         let mut calibrator = Calibrator::new(graph, &self.options)?;
         let model = self.model;
@@ -165,7 +166,7 @@ impl<'a, 'm, 'w> Search<'a, 'm, 'w> {
         Ok(calibrator.finish()?)
     }
 
-    /// The better of biases as they are and corrected.
+    /// The better one of the original and the corrected biases.
     fn best_bias(
         &mut self,
         calibration: &Calibration,
@@ -259,7 +260,7 @@ impl<'a, 'm, 'w> Search<'a, 'm, 'w> {
         })
     }
 
-    /// Keeps layers in float, the most damaging first, until top-1 on all photos is `wanted`.
+    /// Keeps layers in float, the most damaging first, until top-1 on all photos reaches `wanted`.
     fn guard(
         &mut self,
         calibration: &Calibration,
@@ -323,8 +324,8 @@ struct Candidate {
     equalization: Option<f64>,
 }
 
-/// Weighted nodes in the order of the damage they add: how much worse their output is than their
-/// worst input.
+/// Nodes with weights, in the order of the damage that they add: how much larger the error of their
+/// output is than that of their worst input.
 fn suspects(errors: &[LayerError], graph: &Graph, kept: &BTreeSet<String>) -> Vec<String> {
     let sqnr: BTreeMap<&str, f64> = errors
         .iter()
@@ -336,7 +337,7 @@ fn suspects(errors: &[LayerError], graph: &Graph, kept: &BTreeSet<String>) -> Ve
         if node.op.kernel().is_none() || kept.contains(&node.name) {
             continue;
         }
-        // A sum that goes through a table is not stored; the table's result is.
+        // The graph does not store a sum that goes through a table; it stores the table's result.
         let stored = sqnr.get(node.name.as_str()).or_else(|| {
             let [user] = users[id.0].as_slice() else {
                 return None;
@@ -354,7 +355,7 @@ fn suspects(errors: &[LayerError], graph: &Graph, kept: &BTreeSet<String>) -> Ve
     damage.into_iter().map(|(_, n)| n.to_owned()).collect()
 }
 
-/// The layers that people know nodes by.
+/// The names of the source layers of nodes.
 fn layer_names(graph: &Graph, nodes: &BTreeSet<String>) -> Vec<String> {
     let kept = graph.nodes().iter().filter(|n| nodes.contains(&n.name));
     kept.map(|node| {

@@ -5,14 +5,14 @@ use crate::tensor::ALIGNMENT;
 /// Floats of one alignment unit.
 const UNIT: usize = ALIGNMENT / size_of::<f32>();
 
-/// A value's size and the steps between which it must keep its content.
+/// A value's size, and the steps during which it must keep its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
     /// Floats.
     pub len: usize,
     /// The step that writes it.
     pub first: usize,
-    /// The last step that reads it (or `first`, if none does).
+    /// The last step that reads it (or `first`, if no step does).
     pub last: usize,
 }
 
@@ -22,7 +22,7 @@ impl Lifetime {
     }
 }
 
-/// Where [`place`] put each value.
+/// The offset that [`place`] chose for each value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// First float of each value, a multiple of 16.
@@ -31,9 +31,9 @@ pub struct Placement {
     pub len: usize,
 }
 
-/// Places the largest value first, each at the lowest offset where no value of an overlapping
-/// lifetime lies. This greedy order is the one that TensorFlow Lite's planner found best for
-/// convolutional networks (Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size").
+/// Places the largest value first, each at the lowest offset without a value of an overlapping
+/// lifetime. TensorFlow Lite's planner found this greedy order best for convolutional networks
+/// (Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size").
 #[must_use]
 pub fn place(values: &[Lifetime]) -> Placement {
     let mut order: Vec<usize> = (0..values.len()).collect();
@@ -66,7 +66,7 @@ pub fn place(values: &[Lifetime]) -> Placement {
     Placement { offsets, len }
 }
 
-/// Floats that are live at each of `steps` steps: no placement can do with less than the largest.
+/// Floats that are live at each of `steps` steps. No placement needs less than the largest of them.
 #[must_use]
 pub fn live_len(values: &[Lifetime], steps: usize) -> Vec<usize> {
     (0..steps)

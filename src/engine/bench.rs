@@ -1,4 +1,4 @@
-//! How long a graph takes on this machine: the same noise again and again, and the time of each run.
+//! How long a graph takes on this machine: runs it on the same noise repeatedly and times each run.
 
 use std::time::Instant;
 
@@ -6,16 +6,16 @@ use super::{Engine, EngineError, Options, StepTime};
 use crate::graph::{Graph, NodeId};
 use crate::random::SplitMix64;
 
-/// What is measured.
+/// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Runs {
-    /// Measured runs, at least 1. A tenth as many come before them, to warm up.
+    /// Number of measured runs, at least 1. A tenth as many run before, to warm up.
     pub measured: usize,
-    /// Whether each step is timed, too. That makes a run a little slower.
+    /// Whether to time each step, too. That makes a run a little slower.
     pub profile: bool,
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// Wall time of one run.
@@ -24,7 +24,7 @@ pub struct Measurement {
     pub gmac_per_s: f64,
     /// Bytes of the arena and of all threads' scratch.
     pub arena_bytes: usize,
-    /// The index of the largest output: equal models do equal work.
+    /// The index of the largest output. It shows that equal models did equal work.
     pub top1_index: usize,
     /// The steps in order, if they were timed.
     pub profile: Vec<StepLatency>,
@@ -54,14 +54,14 @@ pub struct StepLatency {
     pub node: NodeId,
     /// The kernel that computes it.
     pub kernel: &'static str,
-    /// Median over the runs, waiting for the slowest thread included.
+    /// Median over the runs, including the wait for the slowest thread.
     pub median_ms: f64,
     /// Multiply-adds a second, in billions.
     pub gmac_per_s: f64,
 }
 
-/// Runs `graph` on noise and measures it. `progress` is told how many runs are done, and how many
-/// there are.
+/// Runs `graph` on noise and measures it. `progress` gets the number of runs that are done, and the
+/// number of all runs.
 ///
 /// # Errors
 /// [`EngineError`] if the graph cannot be run.
@@ -104,7 +104,7 @@ pub fn measure(
     })
 }
 
-/// Seeded noise in -1..1: times must not depend on denormals.
+/// Seeded noise in -1..1, so that denormals do not change the times.
 fn fill_inputs(graph: &Graph, engine: &mut Engine) {
     let inputs: Vec<NodeId> = graph.inputs().map(|(id, _)| id).collect();
     let mut random = SplitMix64::new(1);
@@ -116,7 +116,7 @@ fn fill_inputs(graph: &Graph, engine: &mut Engine) {
 }
 
 impl Latency {
-    /// Of at least one time; sorts them.
+    /// Quantiles of at least one time; sorts the times.
     fn of(times: &mut [f64]) -> Self {
         times.sort_by(f64::total_cmp);
         let at = |q: f64| quantile(times, q);
@@ -131,7 +131,7 @@ impl Latency {
     }
 }
 
-/// Linear interpolation between closest ranks, as NumPy's default.
+/// Linear interpolation between the closest ranks, as NumPy does by default.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() - 1) as f64;
     #[expect(

@@ -1,9 +1,9 @@
 //! Runs a graph: plans it once, then computes any number of photos in the same memory.
 //!
 //! In: a [`Graph`] with packed weights (f32, f16, bf16 or i8), and each input's floats (`HWC`,
-//! row-major). Out: the output's floats, and those of values asked for in [`Options::keep`].
-//! Weights are read where they lie (in the mapped artifact); everything else lies in one arena
-//! whose size is known before the first run, and a run allocates nothing.
+//! row-major). Out: the output's floats, and those of the values in [`Options::keep`]. Weights are
+//! read in place (in the mapped artifact). Everything else lies in one arena whose size is known
+//! before the first run, and a run allocates nothing.
 //!
 //! Not here: gradients (`reference`), pixels (`predict`), measuring (`memory`).
 
@@ -26,7 +26,7 @@ pub use plan::{PlacedValue, Plan, Step};
 /// How an engine runs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Threads that share one photo's work, the caller's included.
+    /// Threads that share the work of one photo, including the caller's.
     pub threads: usize,
     /// The tier of kernels.
     pub isa: Isa,
@@ -35,7 +35,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// On the kernels that every CPU has, whose results are the same everywhere.
+    /// Uses the kernels that every CPU has; their results are the same everywhere.
     #[must_use]
     pub fn portable(threads: usize) -> Self {
         Self {
@@ -70,18 +70,18 @@ pub enum EngineError {
         /// What is missing.
         source: LowerError,
     },
-    /// A step does not fit its memory, which is a bug of the planner.
-    #[error("node `{node}`: the plan does not hold")]
+    /// A step does not match its memory, which is a bug in the planner.
+    #[error("node `{node}`: the plan is not valid")]
     Program {
         /// The node.
         node: String,
-        /// What does not fit.
+        /// What does not match.
         source: ProgramError,
     },
-    /// The operating system gives no more threads.
+    /// The operating system refuses more threads.
     #[error("cannot start {threads} threads; give fewer with `--threads`")]
     Threads {
-        /// How many were asked for.
+        /// The requested number.
         threads: usize,
         /// Its answer.
         source: ThreadsError,
@@ -121,7 +121,7 @@ pub struct StepTime {
     pub node: NodeId,
     /// The kernel that makes it.
     pub kernel: &'static str,
-    /// How long it took, waiting for the slowest thread included.
+    /// How long it took, including the wait for the slowest thread.
     pub time: Duration,
 }
 
@@ -153,7 +153,7 @@ impl Engine {
                     op: node.op.name(),
                     source,
                 })?;
-            // The planner gives every value of a step a place.
+            // The planner gives every value of a step an offset.
             let at = |id: NodeId| plan.offset(id).unwrap_or(usize::MAX);
             let inputs: Vec<usize> = step.inputs.iter().map(|&input| at(input)).collect();
             program
@@ -180,7 +180,7 @@ impl Engine {
         })
     }
 
-    /// The plan it runs.
+    /// The plan that the engine runs.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -203,7 +203,7 @@ impl Engine {
         self.program.memory_bytes(1) - self.program.memory_bytes(0)
     }
 
-    /// An input's floats, to be filled before each run: a run may overwrite them.
+    /// An input's floats. Fill them before each run, because a run may overwrite them.
     ///
     /// # Panics
     /// If `id` is not a value that the plan stores.
@@ -217,8 +217,8 @@ impl Engine {
         self.program.run(&mut self.memory, &self.threads, None);
     }
 
-    /// Computes step `index` of the plan alone, so that its value can be read before a later one
-    /// takes its place. A run is every step in order.
+    /// Computes only step `index` of the plan, so that its value can be read before a later step
+    /// overwrites it. A run is all steps in order.
     ///
     /// # Panics
     /// If the plan has no such step.
@@ -227,7 +227,7 @@ impl Engine {
             .run_calls(index..index + 1, &mut self.memory, &self.threads, None);
     }
 
-    /// As [`Engine::run`], with the time of each step.
+    /// Like [`Engine::run`], with the time of each step.
     pub fn run_profiled(&mut self) -> Vec<StepTime> {
         self.program
             .run(&mut self.memory, &self.threads, Some(&mut self.times));
@@ -252,8 +252,8 @@ impl Engine {
         &self.memory.values()[self.range(self.output)]
     }
 
-    /// A kept value's numbers after a run; those that bytes stand for are computed here. Those of
-    /// another value may have been overwritten.
+    /// A kept value's numbers after a run. If the value is stored in bytes, the numbers are
+    /// computed here. Another value may have been overwritten.
     ///
     /// # Panics
     /// If `id` is not a value that the plan stores.

@@ -1,7 +1,7 @@
-//! Decides what is run, in which order, and where each value lies, before anything runs.
+//! Decides what to run, in which order, and where each value lies, before anything runs.
 //!
 //! In: a graph, and the values that callers want to read besides the answer. Out: steps and one
-//! arena. `memory` estimates are arithmetic on this, not a model of it.
+//! arena. The estimates in `memory` compute with this plan and do not model it.
 
 use super::arena::{self, Lifetime};
 use crate::activation::Activation;
@@ -10,54 +10,54 @@ use crate::graph::{Graph, NodeId, Op};
 /// One operation to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The node whose value it makes.
+    /// The node that makes the step's value.
     pub node: NodeId,
-    /// A ReLU in front of a depthwise convolution, which applies it to what it loads. Xception's
-    /// blocks start this way, and nothing else reads the value between them.
+    /// A ReLU before a depthwise convolution, which applies it to the values that it loads.
+    /// Xception's blocks start this way, and no other node reads the value between them.
     pub relu_on_input: Option<NodeId>,
-    /// The convolution or matrix product that this step computes, if `node` is an activation that
-    /// looks the resulting bytes up in a table before they are stored.
+    /// The convolution or matrix product of this step, if `node` is an activation: it looks the
+    /// resulting bytes up in a table before they are stored.
     pub sum: Option<NodeId>,
-    /// The values that it reads, as they are stored. A reshape is never among them.
+    /// The values that the step reads, as they are stored. A reshape is never among them.
     pub inputs: Vec<NodeId>,
-    /// Whether the result takes the place of input 0.
+    /// Whether the result overwrites input 0.
     pub in_place: bool,
 }
 
 /// A value's place in the arena, and when it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlacedValue {
-    /// The node whose value it is.
+    /// The node that makes the value.
     pub node: NodeId,
     /// Its first float in the arena.
     pub offset: usize,
-    /// Words of four bytes.
+    /// Its length in words of four bytes.
     pub words: usize,
-    /// The step that writes it; `None` for an input, which is there before the first step.
+    /// The step that writes it; `None` for an input, which exists before the first step.
     pub first: Option<usize>,
-    /// The last step that reads it: its own, if none does; `None` for a value that stays readable
+    /// The last step that reads it (its own, if none does); `None` for a value that stays readable
     /// after a run.
     pub last: Option<usize>,
 }
 
-/// Steps and places of a graph.
+/// Steps and offsets of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// In order of execution.
     pub steps: Vec<Step>,
-    /// For each node the float of the arena at which its value starts, if it has one.
+    /// For each node, the float of the arena at which its value starts, if it has one.
     offsets: Vec<Option<usize>>,
     /// Floats of the arena.
     pub arena_len: usize,
     /// Floats live during each step.
     pub live_len: Vec<usize>,
-    /// Every stored value: the inputs, then those of the steps in order. A value that is made in
-    /// place has its input's offset.
+    /// Every stored value: the inputs, then those of the steps in order. A value that overwrites
+    /// its input has the input's offset.
     pub values: Vec<PlacedValue>,
 }
 
 impl Plan {
-    /// Plans a graph. The values of `keep` stay readable after a run, as does the output.
+    /// Plans a graph. The values of `keep` and the output stay readable after a run.
     #[must_use]
     pub fn new(graph: &Graph, keep: &[NodeId]) -> Self {
         let stored = stored_values(graph);
@@ -77,7 +77,7 @@ impl Plan {
         self.offsets.get(id.0).copied().flatten()
     }
 
-    /// The step at which most floats are live, and how many. `None` for a graph of inputs only.
+    /// The step at which most floats are live, and their number. `None` for a graph of inputs only.
     #[must_use]
     pub fn worst_moment(&self) -> Option<(usize, usize)> {
         let steps = self.live_len.iter().copied().enumerate();
@@ -141,7 +141,7 @@ fn list_steps(graph: &Graph, stored: &[NodeId], kept: &[bool]) -> Vec<Step> {
     steps
 }
 
-/// For each node the last step that reads it; the number of steps for kept values.
+/// For each node, the last step that reads it; for kept values, the number of steps.
 fn last_uses(graph: &Graph, steps: &[Step], kept: &[bool]) -> Vec<usize> {
     let mut last = vec![0; graph.nodes().len()];
     for (index, step) in steps.iter().enumerate() {
@@ -156,8 +156,8 @@ fn last_uses(graph: &Graph, steps: &[Step], kept: &[bool]) -> Vec<usize> {
     last
 }
 
-/// Lets elementwise steps write over an input that nobody reads later. Returns, for each node,
-/// the node whose memory it uses.
+/// Lets elementwise steps overwrite an input that no later step reads. Returns, for each node, the
+/// node whose memory it uses.
 fn share_in_place(graph: &Graph, steps: &mut [Step], last_use: &[usize]) -> Vec<NodeId> {
     let mut owner: Vec<NodeId> = graph.ids().collect();
     for (index, step) in steps.iter_mut().enumerate() {

@@ -9,14 +9,14 @@ use crate::readiness::platforms::{self, Platform};
 use crate::readiness::verdict::Verdict;
 use crate::units::Millis;
 
-/// Longest answer that somebody waits for, in milliseconds: ten seconds keep attention (Nielsen,
+/// Longest answer that people wait for, in milliseconds: ten seconds keep attention (Nielsen,
 /// "Response times: the 3 important limits").
 const PATIENCE_MS: f64 = 10_000.0;
 
-/// A service that is up for less than this share of the time is not one.
+/// A platform that is up for less than this share of the time is not recommended.
 const UPTIME_PERCENT: f64 = 99.0;
 
-/// What the file without a change is called.
+/// The name of the unchanged file.
 const AS_IT_IS: &str = "as it is";
 
 /// Every platform with the first file that fits it, or with every file if none does.
@@ -26,7 +26,7 @@ pub struct Advice {
     pub model: String,
     /// Cheapest first.
     pub choices: Vec<Choice>,
-    /// Index of the first choice that nothing is against; absent if there is none.
+    /// Index of the first choice without an objection; absent if there is none.
     pub chosen: Option<usize>,
 }
 
@@ -35,11 +35,11 @@ pub struct Advice {
 pub struct Choice {
     /// The platform's short name.
     pub platform: String,
-    /// The file: as it is, or the command that makes it.
+    /// The file: unchanged, or the command that makes it.
     pub file: String,
-    /// What it costs.
+    /// The price.
     pub usd_per_month: f64,
-    /// All memory of the worst state.
+    /// All memory in the worst state.
     pub peak_bytes: u64,
     /// The platform's memory.
     pub limit_bytes: u64,
@@ -47,18 +47,18 @@ pub struct Choice {
     pub verdict: Verdict,
     /// Wall time of one request there.
     pub latency_ms: f64,
-    /// The uptime that is known of; absent where it is always on, as far as anybody says.
+    /// The known uptime; absent if no source says that the platform is ever off.
     pub uptime_percent: Option<f64>,
-    /// Whether it stops when nobody asks.
+    /// Whether it stops when there are no requests.
     pub sleeps: bool,
     /// Whether it opens a private network.
     pub exposes_home: bool,
-    /// Why not; empty if nothing is against it.
+    /// The objections; empty if there are none.
     pub against: Vec<String>,
 }
 
 impl Choice {
-    /// Whether the file is the one that was estimated.
+    /// Whether the choice uses the file that was estimated.
     #[must_use]
     pub fn is_present_file(&self) -> bool {
         self.file == AS_IT_IS
@@ -77,7 +77,8 @@ impl Estimate {
         platforms.sort_by(|a, b| a.usd.value.total_cmp(&b.usd.value));
         let mut choices = Vec::new();
         for platform in &platforms {
-            // The present file costs no accuracy: smaller ones come in only if it does not fit.
+            // The present file costs no accuracy: smaller files are considered only if it does not
+            // fit.
             for (file, facts) in &files {
                 let choice = self.choice(platform, file, facts, today);
                 let fits = choice.verdict == Verdict::Fits;
@@ -101,7 +102,7 @@ impl Estimate {
         let latency_ms = self.latency(Some(platform)).there.unwrap_or(f64::NAN);
         let mut against = Vec::new();
         if !platform.runs_servers {
-            against.push("no program of one's own may listen there".to_owned());
+            against.push("the platform runs no servers of your own".to_owned());
         }
         match verdict {
             Verdict::Fits => {}
@@ -128,7 +129,7 @@ impl Estimate {
         }
         let uptime = platform.uptime_percent.map(|p| p.value);
         if uptime.is_some_and(|percent| percent < UPTIME_PERCENT) {
-            against.push("it is often not there".to_owned());
+            against.push("it is often not reachable".to_owned());
         }
         if platform.exposes_home {
             against.push("it opens a private network to strangers".to_owned());

@@ -1,4 +1,4 @@
-//! The server that is estimated and proved: `dermal serve` with its own settings, raised where the
+//! The server that is estimated and proved: `dermal serve` with its default settings, raised if the
 //! load needs more.
 
 use crate::artifact::{InputKind, Model};
@@ -9,7 +9,7 @@ use crate::serve::{DEFAULT_JOBS, ExpectedRequests, MemorySettings, least_budget}
 /// Defaults of `dermal serve`. A test compares them with its options.
 const MAX_UPLOAD_BYTES: u64 = 10_000_000;
 const QUEUE: u64 = 16;
-/// Bytes of answers that the server keeps.
+/// Bytes of answers that the server caches.
 pub const CACHE_BYTES: u64 = 4_000_000;
 
 /// The settings of a server that can take this load.
@@ -25,14 +25,14 @@ pub fn claims(facts: &Facts) -> MemorySettings {
     }
 }
 
-/// What the worst state of a load takes, and the budget that the server needs to admit it.
+/// The memory of the worst state of a load, and the budget that the server needs to admit it.
 #[must_use]
 pub fn demand(facts: &Facts) -> Demand {
     Demand::of(worst(&estimate(facts)), admission_bytes(facts))
 }
 
-/// The smallest budget with which the server admits the load. It reserves memory before it knows
-/// what a photo really takes, so this may be more than the load's own memory.
+/// The smallest budget with which the server admits the load. The server reserves memory before it
+/// knows what a photo really needs, so this may be more than the load's own memory.
 fn admission_bytes(facts: &Facts) -> u64 {
     let photo = &facts.photo;
     let requests = ExpectedRequests {
@@ -45,7 +45,7 @@ fn admission_bytes(facts: &Facts) -> u64 {
 }
 
 /// The query that every request needs: zeros for each input that has neither a default nor a
-/// mapping. The values do not change the memory that is used.
+/// mapping. The values do not change the memory.
 #[must_use]
 pub fn query(model: &Model) -> String {
     let mapping = model.manifest.fields.as_ref();
@@ -61,7 +61,7 @@ pub fn query(model: &Model) -> String {
     options.collect::<Vec<_>>().join("&")
 }
 
-/// Percent-encodes everything but unreserved characters (RFC 3986, 2.3).
+/// Percent-encodes everything except unreserved characters (RFC 3986, 2.3).
 fn encoded(name: &str) -> String {
     let one = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {

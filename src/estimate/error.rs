@@ -22,7 +22,7 @@ pub enum EstimateError {
         height: usize,
         /// Columns.
         width: usize,
-        /// Which layer does not.
+        /// The first layer that does not.
         source: GraphError,
     },
     /// The model cannot be run.
@@ -31,13 +31,13 @@ pub enum EstimateError {
     /// The model does not classify photos.
     #[error(transparent)]
     Predict(#[from] PredictError),
-    /// The model cannot be made ready to answer.
+    /// The model cannot be prepared to answer.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
-    /// A heat map cannot be drawn, though the model has a feature map.
+    /// A heat map cannot be drawn, although the model has a feature map.
     #[error(transparent)]
     Explain(#[from] ExplainError),
-    /// The made-up photo cannot be encoded.
+    /// The generated photo cannot be encoded.
     #[error("cannot make a photo to measure with")]
     Photo(#[source] std::io::Error),
     /// The platforms' profiles cannot be read.

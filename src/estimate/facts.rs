@@ -10,11 +10,12 @@ use crate::tensor::Shape;
 
 const FLOAT: usize = size_of::<f32>();
 
-/// Description of a node where it cannot be measured: the median of docs/estimating.md's models.
+/// Bytes of a node's description if they cannot be measured: the median of the models in
+/// docs/estimating.md.
 const NODE_BYTES: u64 = 4_000;
 
-/// A model's costs. `loaded_anonymous_bytes` is what loading it and one run added to this
-/// process's anonymous memory.
+/// A model's costs. `loaded_anonymous_bytes` is the anonymous memory that loading it and one run
+/// added to this process.
 pub(super) fn of_model(
     model: &Model,
     file_bytes: u64,
@@ -50,7 +51,7 @@ pub(super) fn of_model(
         Err(ExplainError::NoMap) => facts.arena_gradcam_bytes = facts.arena_bytes,
         Err(error) => return Err(error.into()),
     }
-    // What loading and one run added, less what the plan accounts for.
+    // The memory that loading and one run added, minus the part that the plan explains.
     let planned = facts.arena_bytes + facts.scratch_bytes;
     facts.description_bytes = loaded_anonymous_bytes.map_or(facts.nodes * NODE_BYTES, |bytes| {
         bytes.saturating_sub(planned)
@@ -62,7 +63,7 @@ pub(super) fn arena_bytes(plan: &Plan) -> u64 {
     (plan.arena_len * FLOAT) as u64
 }
 
-/// The model for photos that are scaled to another size: rows and columns.
+/// The model for photos of another size, in rows and columns.
 pub(super) fn with_image_size(
     model: Model,
     [height, width]: [usize; 2],

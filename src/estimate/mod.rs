@@ -1,9 +1,10 @@
-//! Will a model fit, and how fast will it be: `dermal serve` on a platform, estimated here.
+//! Whether a model fits, and how fast it is: `dermal serve` on a platform, estimated on this
+//! machine.
 //!
-//! [`Estimate::measure`] loads the model, plans its memory and times its parts on this machine. What
-//! follows is arithmetic ([`crate::memory::estimate`]): the memory of each state of the server, the
-//! time of one request at a platform's CPU share, what a change would save
-//! ([`Estimate::what_if`]), and which platform and file to choose ([`Estimate::advise`]).
+//! [`Estimate::measure`] loads the model, plans its memory and times its parts on this machine. The
+//! rest is arithmetic ([`crate::memory::estimate`]): the memory of each state of the server, the
+//! time of one request at a platform's CPU share, what a change would save ([`Estimate::what_if`]),
+//! and which platform and file to choose ([`Estimate::advise`]).
 //!
 //! ```
 //! use dermal::artifact::ModelSource;
@@ -50,18 +51,18 @@ pub use sample::SamplePhoto;
 pub use times::{Drawing, Times};
 pub use what_if::WhatIf;
 
-/// What is estimated.
+/// What to estimate.
 #[derive(Clone, Debug)]
 pub struct EstimateOptions {
     /// How the server's engine runs.
     pub engine: engine::Options,
-    /// Rows and columns of the photo's input, in place of the model's own.
+    /// Rows and columns of the photo's input, instead of the model's own.
     pub image_size: Option<[usize; 2]>,
-    /// Pixels of the largest photo that is admitted.
+    /// Pixels of the largest photo that the server admits.
     pub max_pixels: u64,
-    /// Photos that are admitted at once.
+    /// How many photos the server admits at once.
     pub photos_at_once: u64,
-    /// Whether heat maps may be asked for.
+    /// Whether requests may ask for heat maps.
     pub gradcam: bool,
 }
 
@@ -79,15 +80,15 @@ impl Default for EstimateOptions {
     }
 }
 
-/// A model, what it and its load are like, and how long its parts take here.
+/// A model, its load, and the time of its parts on this machine.
 pub struct Estimate {
-    /// The model, with another input size where one was asked for.
+    /// The model, with another input size if one was requested.
     pub model: Model,
-    /// What the arithmetic of memory starts from.
+    /// The input of the memory arithmetic.
     pub facts: Facts,
-    /// How long the parts of a request take here.
+    /// The time of each part of a request on this machine.
     pub times: Times,
-    /// What is put on the platform.
+    /// The files that are deployed.
     pub disk: DiskBytes,
     /// How the server's engine runs.
     pub engine: engine::Options,
@@ -154,13 +155,13 @@ impl Estimate {
         })
     }
 
-    /// What each state of the server takes, in the order in which it comes to them.
+    /// The memory of each state of the server, in the order of the states.
     #[must_use]
     pub fn states(&self) -> Vec<State> {
         estimate(&self.facts)
     }
 
-    /// What the worst state takes, and what the server asks for to admit the load.
+    /// The memory of the worst state, and the budget that the server needs to admit the load.
     #[must_use]
     pub fn demand(&self) -> Demand {
         deployment::demand(&self.facts)

@@ -1,4 +1,4 @@
-//! An estimate as a document: what `dermal estimate --json` prints, but for a proof.
+//! An estimate as a document: what `dermal estimate --json` prints, without the proof.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::memory::estimate::{Facts, State, worst};
 use crate::readiness::platforms::Platform;
 use crate::readiness::verdict::{DOES_NOT_FIT, Demand, FITS, Verdict};
 
-/// What is put on a platform, in bytes.
+/// The size of what is deployed, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DiskBytes {
     /// The program.
@@ -16,24 +16,24 @@ pub struct DiskBytes {
     pub model: u64,
 }
 
-/// The memory that may be used, and whether the load fits into it.
+/// The limit on memory, and whether the load fits into it.
 #[derive(Clone, Debug, Serialize)]
 pub struct LimitReport {
-    /// How much.
+    /// The limit in bytes.
     pub bytes: u64,
-    /// Who says so.
+    /// Where the limit comes from.
     pub from: String,
     /// Whether it fits.
     pub verdict: Verdict,
-    /// What is left of the limit; negative if it is exceeded.
+    /// The rest of the limit; negative if it is exceeded.
     pub margin_bytes: i64,
     /// The same, in percent of the limit.
     pub margin_percent: f64,
     /// Share of the limit up to which a load fits.
     pub fits_up_to: f64,
-    /// Share of the limit from which it does not.
+    /// Share of the limit above which a load does not fit.
     pub does_not_fit_from: f64,
-    /// With a smaller budget the server does not start, or turns the load away.
+    /// The least budget: with a smaller one the server does not start, or turns the load away.
     pub admission_bytes: u64,
 }
 
@@ -66,7 +66,7 @@ pub struct StateReport {
     pub resident_bytes: u64,
     /// The part that the kernel cannot take back.
     pub anonymous_bytes: u64,
-    /// All that counts against a cgroup's limit.
+    /// All memory that counts against a cgroup's limit.
     pub charged_bytes: u64,
 }
 
@@ -81,10 +81,10 @@ impl From<State> for StateReport {
     }
 }
 
-/// The state that takes most.
+/// The state that needs the most memory.
 #[derive(Clone, Debug, Serialize)]
 pub struct PeakReport {
-    /// What the server is doing.
+    /// The activity of the server.
     pub moment: &'static str,
     /// Photos in work.
     pub photos: u64,
@@ -92,7 +92,7 @@ pub struct PeakReport {
     pub resident_bytes: u64,
     /// Memory that the kernel cannot take back, its own included.
     pub unreclaimable_bytes: u64,
-    /// All that counts against a cgroup's limit.
+    /// All memory that counts against a cgroup's limit.
     pub charged_bytes: u64,
 }
 
@@ -116,22 +116,22 @@ pub struct LatencyReport {
 pub struct EstimateReport {
     /// The model's name.
     pub model: String,
-    /// What is put on the platform.
+    /// The size of what is deployed.
     pub disk_bytes: DiskBytes,
-    /// The limit; absent where there is none.
+    /// The limit; absent if there is none.
     pub limit: Option<LimitReport>,
-    /// The platform; absent where none was asked for.
+    /// The platform; absent if none was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// What the arithmetic starts from.
+    /// The input of the memory arithmetic.
     pub facts: Facts,
     /// Each state of the server.
     pub states: Vec<StateReport>,
-    /// The state that takes most.
+    /// The state that needs the most memory.
     pub peak: PeakReport,
-    /// How long the parts of a request take here.
+    /// The time of each part of a request on this machine.
     pub times: Times,
-    /// How long a request takes.
+    /// The time of a request.
     pub latency_ms: LatencyReport,
     /// What a change would save.
     pub what_if: Vec<WhatIf>,

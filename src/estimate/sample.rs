@@ -1,5 +1,5 @@
-//! Made-up photos to measure with: of a given number of pixels, with as many bytes as a phone's JPEG,
-//! and of nobody's skin.
+//! Generated photos to measure with: they have a given number of pixels and as many bytes as a
+//! phone's JPEG, and show nobody's skin.
 
 use std::io;
 
@@ -12,19 +12,19 @@ use crate::memory::estimate::{OVERLAY_SIDE, PhotoFacts};
 /// Pixels between two corners of the smooth part.
 const CELL: usize = 32;
 
-/// Quality of phones' cameras.
+/// The JPEG quality of phone cameras.
 const QUALITY: u8 = 85;
 
-/// A made-up photo.
+/// A generated photo.
 pub struct SamplePhoto {
     /// A JPEG file.
     pub jpeg: Vec<u8>,
-    /// What it costs.
+    /// The cost of decoding it.
     pub facts: PhotoFacts,
 }
 
 impl SamplePhoto {
-    /// A JPEG of at least so many pixels, 4:3, the same each time.
+    /// A JPEG of at least this many pixels, 4:3, the same each time.
     ///
     /// # Errors
     /// [`EstimateError::Photo`] for a photo too large to be encoded.
@@ -35,7 +35,8 @@ impl SamplePhoto {
         Ok(Self { jpeg, facts })
     }
 
-    /// `count` photos that differ from each other and from those before: `sent` counts them.
+    /// `count` photos that differ from each other and from earlier ones; `sent` is the number of
+    /// earlier ones.
     #[must_use]
     pub fn variants(&self, sent: &mut usize, count: u64) -> Vec<Vec<u8>> {
         let numbers = (0..count).map(|_| {
@@ -46,7 +47,7 @@ impl SamplePhoto {
     }
 
     /// The same photo in other colours, different for each `number`, so that no cache takes it for
-    /// the same: the quantization steps of its low frequencies are larger.
+    /// the same photo: the quantization steps of its low frequencies are larger.
     #[must_use]
     pub fn variant(&self, number: usize) -> Vec<u8> {
         let mut jpeg = self.jpeg.clone();
@@ -62,7 +63,7 @@ impl SamplePhoto {
     }
 }
 
-/// The first table of quantization steps: a byte each, in zigzag order (ITU-T T.81, B.2.4.1).
+/// The first table of quantization steps: one byte each, in zigzag order (ITU-T T.81, B.2.4.1).
 fn quantization_table(jpeg: &mut [u8]) -> Option<&mut [u8]> {
     const DQT: [u8; 2] = [0xff, 0xdb];
     let mut at = 2;
@@ -77,8 +78,8 @@ fn quantization_table(jpeg: &mut [u8]) -> Option<&mut [u8]> {
     }
 }
 
-/// Makes a JPEG as long as a phone's by comments after its first marker: the picture itself is
-/// simpler than what phones photograph.
+/// Makes a JPEG as long as a phone's, by comments after its first marker: the picture itself is
+/// simpler than real photos.
 fn padded(jpeg: Vec<u8>, wanted: u64) -> Vec<u8> {
     const START: usize = 2;
     const MOST: usize = 65_533;
@@ -103,7 +104,7 @@ fn padded(jpeg: Vec<u8>, wanted: u64) -> Vec<u8> {
     bytes
 }
 
-/// The picture as it is encoded.
+/// The picture before it is encoded.
 fn encode(pixels: u64) -> Result<Vec<u8>, EstimateError> {
     /// JPEG has 16 bits for each side.
     const MAX_SIDE: u64 = 65_535;
@@ -144,8 +145,8 @@ fn picture(width: usize, height: usize) -> Vec<u8> {
     pixels
 }
 
-/// Levels of the grain, chosen so that an overlay compresses as one of skin does: 1.3 bytes a pixel
-/// as PNG.
+/// Levels of the grain, chosen so that an overlay compresses like one of skin: 1.3 bytes a pixel as
+/// PNG.
 const GRAIN: usize = 8;
 
 /// A colour on the left edge of cell `i`, between the hashed corners above and below: 40 to 215.

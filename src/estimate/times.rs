@@ -1,4 +1,4 @@
-//! How long the parts of a request take, measured on this machine.
+//! The time of each part of a request, measured on this machine.
 
 use std::time::{Duration, Instant};
 
@@ -12,44 +12,44 @@ use crate::explain::{self, ExplainError, Method, Overlay};
 use crate::memory::estimate::{OVERLAY_SIDE, PhotoFacts};
 use crate::predict::{InputValues, Limits, PredictError, Region, decode};
 
-/// CPU time of the parts of a request, measured here.
+/// CPU time of each part of a request, measured on this machine.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Times {
-    /// Loading the model and answering a self-test, one thread.
+    /// Loading the model and running a self-test, on one thread.
     pub load_ms: f64,
     /// One inference, one thread.
     pub inference_ms: f64,
-    /// The same with this machine's threads.
+    /// The same on all of this machine's threads.
     pub inference_here_ms: f64,
-    /// Decoding a JPEG, a million pixels.
+    /// Decoding a JPEG, for a million pixels.
     pub decode_ms_per_megapixel: f64,
-    /// Making the model's input of a photo, a million pixels.
+    /// Making the model's input from a photo, for a million pixels.
     pub preprocess_ms_per_megapixel: f64,
-    /// A heat map, where the model has one.
+    /// A heat map, if the model has one.
     pub heat_map: Option<Drawing>,
 }
 
-/// A heat map of a made-up photo, drawn here.
+/// A heat map of a generated photo, drawn on this machine.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Drawing {
     /// The map itself: the gradient of the model's head.
     pub explain_ms: f64,
-    /// Scaling the photo down, a million of its pixels.
+    /// Scaling the photo down, for a million of its pixels.
     pub shrink_ms_per_megapixel: f64,
-    /// Colours and PNG, a million pixels of the overlay.
+    /// Colours and PNG, for a million pixels of the overlay.
     pub paint_ms_per_megapixel: f64,
-    /// The PNG, a pixel of the overlay.
+    /// Bytes of the PNG for each pixel of the overlay.
     pub png_bytes_per_pixel: f64,
 }
 
-/// Pixels of the made-up photo: a little more than an overlay's, so that it is scaled down.
+/// Pixels of the generated photo: a little more than an overlay's, so that it is scaled down.
 const SAMPLE_PIXELS: u64 = 1_200_000;
 
-/// Columns and rows of the photo that scaling down is timed on. With a small photo, writing the
+/// Columns and rows of the photo with which scaling down is timed. With a small photo, writing the
 /// overlay's own pixels would take most of the time.
 const LARGE: [usize; 2] = [2560, 1920];
 
-/// Time for repetitions of one measurement, at most.
+/// Longest time for the repetitions of one measurement.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Times {
@@ -97,8 +97,8 @@ impl Times {
 }
 
 /// A server also reads the body, hashes file and pixels, and waits for the kernel to clear pages.
-/// Proofs of 12 megapixels took 13 to 22 % longer than the sum of the parts on one CPU, 25 to 30 %
-/// at a tenth of one.
+/// Proofs with 12 megapixels took 13 to 22 % longer than the sum of the parts on one CPU, and 25 to
+/// 30 % longer at a tenth of a CPU.
 const SERVED: f64 = 1.2;
 
 impl Times {
@@ -126,7 +126,7 @@ impl Times {
 
 const SAMPLE_MEGAPIXELS: f64 = SAMPLE_PIXELS as f64 / 1e6;
 
-/// How long each step of a request takes for one made-up photo.
+/// The time of each step of a request for one generated photo.
 struct Sample {
     decode_ms: f64,
     preprocess_ms: f64,
@@ -139,7 +139,7 @@ impl Sample {
         let limits = Limits::default();
         let photo = decode::decode(&jpeg, &limits).map_err(PredictError::from)?;
         let decode_ms = median_ms(|| {
-            // It was decoded a line above.
+            // It was decoded one line above.
             let _ = decode::decode(&jpeg, &limits);
         });
         let classifier = Classifier::options().threads(1).isa(options.isa);
@@ -201,7 +201,7 @@ impl Sample {
     }
 }
 
-/// Zeros for every input beside the photo: what they hold changes no time.
+/// Zeros for every other input: the values change no time.
 fn zeros(model: &Model) -> InputValues {
     let specs = model.manifest.inputs.iter().zip(model.graph.inputs());
     let vectors = specs.filter(|(spec, _)| matches!(spec.kind, InputKind::Vector { .. }));

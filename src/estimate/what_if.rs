@@ -1,4 +1,4 @@
-//! What would make it fit: the same arithmetic with one thing changed.
+//! What would make a model fit: the same arithmetic with one thing changed.
 
 use serde::Serialize;
 
@@ -10,12 +10,12 @@ use crate::predict::PhotoInput;
 use crate::readiness::verdict::Verdict;
 use crate::tensor::{DType, Shape};
 
-/// A change, and what the load then takes.
+/// A change, and the memory of the load after it.
 #[derive(Clone, Debug, Serialize)]
 pub struct WhatIf {
     /// The change, as an option or a command.
     pub change: String,
-    /// All memory of the worst state.
+    /// All memory in the worst state.
     pub peak_bytes: u64,
     /// The part of it that the kernel cannot take back.
     pub must_fit_bytes: u64,
@@ -27,7 +27,7 @@ pub struct WhatIf {
     pub about: bool,
 }
 
-/// The present state first, then one change a row, and all of them in the last.
+/// The present state first, then one change in each row, and all changes together in the last.
 pub(super) fn rows(model: &Model, facts: &Facts, limit: Option<u64>) -> Vec<WhatIf> {
     let mut rows = vec![row("as it is", facts, limit, false)];
     let load = facts.load;
@@ -81,7 +81,7 @@ fn row(change: &str, facts: &Facts, limit: Option<u64>, about: bool) -> WhatIf {
     }
 }
 
-/// The model in FP16 and INT8, where it is in f32; in INT8 where it is in halves.
+/// The model in FP16 and INT8, if it is in f32; in INT8, if it has 16-bit weights.
 pub(super) fn halves_and_bytes(model: &Model, facts: &Facts) -> Vec<(String, Facts)> {
     let graph = &model.graph;
     let (stats, present) = (graph.total_stats(), facts.model.mapped_bytes);
@@ -94,7 +94,7 @@ pub(super) fn halves_and_bytes(model: &Model, facts: &Facts) -> Vec<(String, Fac
     if graph.is_quantized() || present == 0 {
         return Vec::new();
     }
-    // Graph, labels and fillers stay as they are.
+    // Graph, labels and fillers do not change.
     let rest = present.saturating_sub(weight_bytes);
     let mut rows = Vec::new();
     if !narrow {
@@ -113,7 +113,7 @@ pub(super) fn halves_and_bytes(model: &Model, facts: &Facts) -> Vec<(String, Fac
     rows
 }
 
-/// The model for photos of 3/4 of its input's size, where its layers allow that.
+/// The model for photos of 3/4 of its input's size, if its layers allow that.
 fn smaller_input(model: &Model, facts: &Facts) -> Option<(String, Facts)> {
     let input = PhotoInput::of(model).ok()?;
     let [height, width, channels] = input.shape();

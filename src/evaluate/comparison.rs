@@ -1,7 +1,7 @@
 //! Is the candidate as good as the base on the same images?
 //!
-//! **The rule**, in this order, with `low..high` Tango's interval of the difference of top-1
-//! (candidate minus base) at `1 - 2 alpha`, which is what two one-sided tests at `alpha` see:
+//! **The rule**, in this order. `low..high` is Tango's interval of the difference of top-1
+//! (candidate minus base) at `1 - 2 alpha`, which matches two one-sided tests at `alpha`:
 //!
 //! 1. [`Verdict::Equivalent`]: both tests reject, `-margin < low` and `high < margin`.
 //! 2. [`Verdict::Better`]: `0 < low`.
@@ -11,8 +11,8 @@
 //! 5. [`Verdict::CannotTell`] otherwise, with the number of images that would settle it
 //!    ([`images_needed`]).
 //!
-//! Top-1 alone decides. Subgroups are shown with their intervals and flagged, but many small ones
-//! will lose a margin by chance, so a flag does not change the verdict.
+//! Top-1 alone decides. Subgroups are shown with their intervals and flagged. Of many small groups
+//! some will lose a margin by chance, so a flag does not change the verdict.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,10 +24,10 @@ use super::statistics::binomial::mcnemar_exact;
 use super::statistics::paired::{PairedTable, Tost, images_needed, tango_interval};
 use super::statistics::{Estimate, IntervalMethod};
 
-/// What to hold two models against.
+/// The criteria for the verdict on two models.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Criteria {
-    /// Largest loss of top-1 that counts as none, as a fraction: 0.01 is one point.
+    /// The largest loss of top-1 that is accepted, as a fraction: 0.01 is one point.
     pub margin: f64,
     /// Level of each test.
     pub alpha: f64,
@@ -60,27 +60,28 @@ impl Criteria {
     }
 }
 
-/// The answer; the module has the rule.
+/// The verdict; the module's documentation has the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// The difference is smaller than the margin, either way.
     Equivalent,
-    /// The candidate has more right.
+    /// The candidate is right more often.
     Better,
     /// The loss is smaller than the margin, if there is one.
     NotWorse,
-    /// The candidate has fewer right, by more than the margin.
+    /// The candidate is right less often, by more than the margin.
     Worse,
     /// These images do not decide it.
     CannotTell {
-        /// Images that would, with a power of 80 %; `None` where no number below 10^9 would.
+        /// The number of images that would, with a power of 80 %; `None` if no number below 10^9
+        /// would.
         needed: Option<u64>,
     },
 }
 
 impl Verdict {
-    /// The verdict on a table; `None` without images or for a margin or level without a meaning.
+    /// The verdict on a table; `None` without images, or for a margin or level out of range.
     #[must_use]
     pub fn of(table: &PairedTable, margin: f64, alpha: f64) -> Option<Self> {
         let tost = Tost::new(table, margin, alpha)?;
@@ -107,7 +108,7 @@ impl Verdict {
         }
     }
 
-    /// As JSON spells it.
+    /// Its name in JSON.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -119,7 +120,7 @@ impl Verdict {
         }
     }
 
-    /// The candidate may take the base's place.
+    /// Whether the candidate may replace the base.
     #[must_use]
     pub fn passes(&self) -> bool {
         matches!(self, Self::Equivalent | Self::Better | Self::NotWorse)
@@ -142,11 +143,11 @@ impl fmt::Display for Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FlipKind {
-    /// Lost.
+    /// Right to wrong.
     RightToWrong,
-    /// Won.
+    /// Wrong to right.
     WrongToRight,
-    /// Wrong in another way.
+    /// Wrong to a different wrong class.
     WrongToWrong,
 }
 
@@ -161,7 +162,7 @@ pub struct Flip {
     pub base: usize,
     /// The candidate's prediction.
     pub candidate: usize,
-    /// What that means.
+    /// How it changed.
     pub kind: FlipKind,
 }
 
@@ -183,7 +184,7 @@ pub struct Drift {
 pub struct Comparison {
     /// Number of images.
     pub n: usize,
-    /// What they are held against.
+    /// The criteria.
     pub criteria: Criteria,
     /// Top-1 of the base.
     pub base_top1: Estimate,
@@ -210,8 +211,8 @@ pub struct Comparison {
     pub sentence: String,
 }
 
-/// Compares two models: `truth` has the class of each image, `base` and `candidate` a row of
-/// `n_classes` probabilities an image.
+/// Compares two models. `truth` has the class of each image; `base` and `candidate` have a row of
+/// `n_classes` probabilities for each image.
 ///
 /// # Errors
 /// [`MetricsError`] as for [`evaluate`](super::metrics::evaluate).
@@ -342,7 +343,7 @@ fn points(fraction: f64) -> String {
     format!("{:+.2}", 100.0 * fraction + 0.0)
 }
 
-/// The number to two digits, rounded up: nobody can plan for 6,941 images.
+/// The number to two digits, rounded up: nobody can plan for exactly 6,941 images.
 fn about(images: u64) -> u64 {
     let mut unit = 1;
     while images / unit >= 100 {
@@ -368,7 +369,7 @@ fn sentence(verdict: &Verdict, tost: &Tost, table: &PairedTable) -> String {
         Verdict::Equivalent => {
             format!("Equivalent: {facts}, within the margin of {margin} either way.")
         }
-        Verdict::Better => format!("Better: {facts}, all of it a gain."),
+        Verdict::Better => format!("Better: {facts}, and the whole interval is a gain."),
         Verdict::NotWorse => {
             format!("Not worse: {facts}, so a loss of {margin} is ruled out.")
         }
@@ -381,7 +382,7 @@ fn sentence(verdict: &Verdict, tost: &Tost, table: &PairedTable) -> String {
             about(*needed)
         ),
         Verdict::CannotTell { needed: None } => format!(
-            "Cannot tell: {facts}, which is the margin of {margin} itself; no number of \
+            "Cannot tell: {facts}, which equals the margin of {margin}; no number of \
              images would settle it."
         ),
     }
@@ -404,8 +405,8 @@ pub struct Subgroup {
     pub table: PairedTable,
     /// The observed loss is more than the margin.
     pub flagged: bool,
-    /// The whole interval is a loss: more than the chance of a small group (before allowing for
-    /// the number of groups looked at).
+    /// The whole interval is a loss: more than chance in a small group explains (without a
+    /// correction for the number of groups).
     pub loss_is_clear: bool,
 }
 
@@ -413,8 +414,8 @@ pub struct Subgroup {
 /// are predicted classes; `groups` has the name of each image's group.
 ///
 /// # Errors
-/// [`MetricsError::Empty`] without images, [`MetricsError::Length`] where lists differ in length,
-/// [`MetricsError::Option`] for criteria without a meaning.
+/// [`MetricsError::Empty`] without images, [`MetricsError::Length`] if lists differ in length,
+/// [`MetricsError::Option`] for criteria out of range.
 pub fn subgroups<S: AsRef<str>>(
     groups: &[S],
     truth: &[usize],
@@ -513,7 +514,7 @@ mod tests {
         assert_eq!(of(1000, 60, 5), Verdict::Worse);
         assert!(matches!(of(193, 3, 2), Verdict::CannotTell { needed: Some(n) } if n > 193));
         assert!(matches!(of(1, 0, 0), Verdict::CannotTell { .. }));
-        // Nothing right with one image is not yet a loss.
+        // One image with a wrong answer does not show a loss yet.
         assert!(matches!(of(1, 1, 0), Verdict::CannotTell { .. }));
         assert_eq!(of(20, 20, 0), Verdict::Worse);
         assert!(Verdict::of(&table(0, 0, 0), 0.01, 0.05).is_none());

@@ -14,13 +14,13 @@ use crate::predict::PhotoInput;
 /// What a long piece of work reports while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// So many photos of a task are done. Tasks follow one another.
+    /// Some photos of a task are done. Tasks follow one another.
     Progress {
-        /// What is being done.
+        /// The name of the task.
         task: &'a str,
-        /// Photos that are done.
+        /// The number of photos that are done.
         done: u64,
-        /// All of them.
+        /// The number of all photos.
         total: u64,
     },
     /// A photo could not be read and is left out.
@@ -28,8 +28,8 @@ pub enum Event<'a> {
         /// Its file, and why.
         photo: &'a str,
     },
-    /// The field mapping asks for a column that the table does not have: the mapping's `missing`
-    /// stands in for it on every photo.
+    /// The field mapping asks for a column that the table does not have, so every photo gets the
+    /// mapping's `missing` for it.
     NoColumn {
         /// Its name.
         name: &'a str,
@@ -50,7 +50,7 @@ pub enum PassError {
     Unreadable {
         /// The last of them, and why.
         photo: String,
-        /// How many by now.
+        /// How many so far.
         count: usize,
         /// How many may be left out.
         allowed: usize,
@@ -67,7 +67,7 @@ impl Hint for PassError {
 
     fn hint(&self) -> String {
         match self {
-            Self::Threads(_) => "ask for fewer with `--threads`, or end other programs",
+            Self::Threads(_) => "use fewer threads with `--threads`, or end other programs",
             Self::Unreadable { .. } => "repair or remove it, or allow some with `--max-bad N`",
         }
         .to_owned()
@@ -85,7 +85,7 @@ impl Hint for PassError {
     }
 }
 
-/// Photos that could not be read, each once, over all passes over one dataset.
+/// Photos that could not be read, each counted once over all passes over one dataset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     photos: Vec<String>,
@@ -93,7 +93,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// None so far; at most `allowed` in the end.
+    /// None so far; `allowed` is the limit for all passes.
     #[must_use]
     pub fn at_most(allowed: usize) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl LeftOut {
         }
     }
 
-    /// Each file with the reason, in the order in which they were met.
+    /// Each file with the reason, in the order in which they were found.
     #[must_use]
     pub fn photos(&self) -> &[String] {
         &self.photos
@@ -133,7 +133,7 @@ pub fn is_evenly_spaced(index: usize, wanted: usize, all: usize) -> bool {
     (index + 1) * wanted / all != index * wanted / all
 }
 
-/// What a pass reads.
+/// The input of a pass.
 pub struct Pass<'a> {
     /// The photos.
     pub dataset: &'a Dataset,
@@ -141,9 +141,9 @@ pub struct Pass<'a> {
     pub models: &'a [PhotoInput],
     /// How they are prepared.
     pub stream: StreamOptions,
-    /// So many of them, evenly spaced, at most.
+    /// At most this many photos, evenly spaced.
     pub most: usize,
-    /// What this pass is for, as [`Event::Progress`] says it.
+    /// The name of this pass in [`Event::Progress`].
     pub task: &'a str,
 }
 

@@ -1,13 +1,14 @@
 //! The gradient of a pooled head in closed form.
 //!
-//! Most classifiers end in a global mean and one dense layer. The gradient of class `c` with respect
-//! to the feature map `A [H, W, K]` is then the same at every place: `W[k, c] / (H * W)` (Zhou et al.
-//! 2016, arXiv:1512.04150). With more dense layers behind the mean it still is, and the chain rule
-//! gives it: each layer contributes its weights times the slope of its activation.
+//! Most classifiers end in a global mean and one dense layer. The gradient of class `c` with
+//! respect to the feature map `A [H, W, K]` is then the same at every place: `W[k, c] / (H * W)`
+//! (Zhou et al. 2016, arXiv:1512.04150). With more dense layers after the mean it is still the same
+//! at every place, and the chain rule gives it: each layer contributes its weights times the slope
+//! of its activation.
 //!
-//! In: a [`Target`] whose value flows through a global mean, dense layers and what only moves numbers
-//! about. Out: the gradient, or the node that stands in the way. Where this applies nothing else is
-//! needed, neither candle nor its copies of the weights.
+//! In: a [`Target`] whose value passes through a global mean, dense layers, and ops that only move
+//! numbers. Out: the gradient, or the node that prevents it. If the closed form applies, neither
+//! candle nor its copies of the weights are needed.
 
 use std::borrow::Cow;
 
@@ -15,7 +16,7 @@ use super::target::Target;
 use crate::activation::Activation;
 use crate::graph::{Dense, Graph, NodeId, Op, PoolKind, WeightError, Weights};
 
-/// A layer behind the mean: what the backward pass needs of it.
+/// What the backward pass needs to know about a layer after the mean.
 struct Layer {
     /// `[k, n]`.
     weights: Vec<f32>,
@@ -25,7 +26,7 @@ struct Layer {
 
 /// Why the closed form does not apply.
 pub(super) enum Obstacle {
-    /// A node is not one of those that the closed form knows.
+    /// The closed form does not know this node.
     Node(NodeId),
     /// A weight cannot be read.
     Weight(WeightError),
@@ -37,8 +38,8 @@ impl From<WeightError> for Obstacle {
     }
 }
 
-/// The gradient of the output's element `element` with respect to the target's value: one number for
-/// each element of `[H, W, K]`.
+/// The gradient of element `element` of the output with respect to the target's value: one number
+/// for each element of `[H, W, K]`.
 pub(super) fn gradient<'v>(
     target: &Target,
     element: usize,
@@ -62,19 +63,19 @@ pub(super) fn gradient<'v>(
     for layer in layers.iter().rev() {
         gradient = layer.backward(&gradient);
     }
-    // As candle does it: the mean is a sum times this.
+    // As candle computes it: the mean is a sum times this.
     #[expect(clippy::cast_possible_truncation, reason = "gradients are f32")]
     let share = (1.0 / (height * width) as f64) as f32;
     let one: Vec<f32> = gradient.iter().map(|g| g * share).collect();
     Ok(one.repeat(height * width))
 }
 
-/// Whether the nodes behind the target are those that the closed form knows.
+/// Whether the closed form knows all nodes after the target.
 pub(super) fn applies(target: &Target) -> bool {
     path(target.graph(), target).is_ok()
 }
 
-/// The nodes from behind the target to the output, if they are a chain that the closed form knows.
+/// The nodes from after the target to the output, if they are a chain that the closed form knows.
 fn path(graph: &Graph, target: &Target) -> Result<Vec<NodeId>, Obstacle> {
     let mut path = Vec::new();
     let mut at = graph.output();
@@ -98,7 +99,7 @@ fn path(graph: &Graph, target: &Target) -> Result<Vec<NodeId>, Obstacle> {
         at = *before;
     }
     path.reverse();
-    // The mean comes first: a dense layer at each place would be another formula.
+    // The mean must come first: a dense layer at each place would need another formula.
     let moves = |id: &&NodeId| !matches!(graph.node(**id).op, Op::Quantize | Op::Dequantize);
     match path.iter().find(moves) {
         Some(&first) if is_global_mean(graph, first) => Ok(path),
@@ -171,7 +172,8 @@ fn forward(
 }
 
 impl Layer {
-    /// The gradient with respect to the layer's input, from that with respect to its output.
+    /// The gradient with respect to the layer's input, from the gradient with respect to its
+    /// output.
     fn backward(&self, gradient: &[f32]) -> Vec<f32> {
         let through: Vec<f64> = gradient
             .iter()
@@ -187,8 +189,8 @@ impl Layer {
     }
 }
 
-/// The derivative of an activation that dense layers commonly have; `None` for others. At the kink of
-/// a rectifier it is 0, as in TensorFlow (candle takes 1 there).
+/// The derivative of an activation that is common in dense layers; `None` for others. At the kink
+/// of a rectifier it is 0, as in TensorFlow; candle uses 1 there.
 fn slope(activation: Activation, x: f32) -> Option<f32> {
     let step = |on: bool| if on { 1.0 } else { 0.0 };
     Some(match activation {

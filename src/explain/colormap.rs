@@ -4,7 +4,7 @@
 /// A colour map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Colormap {
-    /// Blue to red through cyan and yellow: what most papers show.
+    /// Blue to red through cyan and yellow: the map in most papers.
     #[default]
     Jet,
     /// Jet's order with even steps (Mikhailov 2019).

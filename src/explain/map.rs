@@ -1,4 +1,4 @@
-//! From an activation and its gradient to a map of where the class was seen.
+//! Makes a map of where the class was seen from an activation and its gradient.
 //!
 //! `A` is the activation `[H, W, K]`, `G` the gradient of the class's logit with respect to it.
 
@@ -115,8 +115,8 @@ fn plus_plus_weights(activation: &[f32], gradient: &[f32], channels: usize) -> V
         for ((weight, &g), sum) in weights.iter_mut().zip(pixel).zip(&sums) {
             let g = f64::from(g);
             let denominator = 2.0 * g * g + sum * g * g * g;
-            // Where the gradient is zero so is the numerator; the paper's fraction is then taken
-            // as zero.
+            // Where the gradient is zero, the numerator is zero, too; the paper's fraction is then
+            // taken as zero.
             if denominator != 0.0 {
                 *weight += g * g / denominator * g.max(0.0);
             }
@@ -177,10 +177,10 @@ pub struct HeatMap {
     pub height: usize,
     /// Columns.
     pub width: usize,
-    /// The method's values as they are, signed, row by row.
+    /// The method's values, unchanged, signed, row by row.
     pub raw: Vec<f32>,
-    /// `relu(raw)` divided by its largest value: 0 to 1. All zero where nothing spoke for the
-    /// class; see [`HeatMap::is_blank`].
+    /// `relu(raw)` divided by its largest value: 0 to 1. All zero if nothing supported the class;
+    /// see [`HeatMap::is_blank`].
     pub intensity: Vec<f32>,
 }
 
@@ -209,7 +209,7 @@ impl HeatMap {
         }
     }
 
-    /// Whether nothing on the map speaks for the class.
+    /// Whether nothing on the map supports the class.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.intensity.iter().all(|&v| v == 0.0)

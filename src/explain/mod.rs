@@ -1,9 +1,10 @@
-//! Where the model looked: class activation maps from the very model that answers.
+//! Where the model looked: class activation maps from the same model that answers.
 //!
-//! The engine runs the photo and keeps one feature map. The methods need the gradient of the class's
-//! logit with respect to that map, so only what follows it counts. If that is a global mean and dense
-//! layers, as in most models, the gradient is known in closed form; otherwise that part of the model
-//! is run again on candle. An explanation costs a few milliseconds, not a second model.
+//! The engine runs the photo and keeps one feature map. The methods need the gradient of the
+//! class's logit with respect to that map, so only the layers after it matter. If these are a
+//! global mean and dense layers, as in most models, the gradient has a closed form. Otherwise
+//! candle runs that part of the model again. An explanation costs a few milliseconds, not a second
+//! model.
 //!
 //! A build without the feature `gradients` has no candle. It draws the maps that need no gradient
 //! ([`Method::EigenCam`]) and those of the closed form, and refuses the rest by name
@@ -58,7 +59,7 @@ pub enum ExplainError {
         found: Vec<String>,
     },
     /// The layer's output has no rows and columns.
-    #[error("layer `{name}` has output {shape}, which is no map of rows and columns")]
+    #[error("layer `{name}` has output {shape}, which is not a map of rows and columns")]
     NotSpatial {
         /// The layer.
         name: String,
@@ -79,7 +80,7 @@ pub enum ExplainError {
         /// Why.
         source: ExposeError,
     },
-    /// The class index is past the outputs.
+    /// The class index is larger than the number of outputs.
     #[error("class {class} does not exist: the model has {classes} outputs")]
     Class {
         /// As asked for.
@@ -92,10 +93,10 @@ pub enum ExplainError {
     UnknownClass {
         /// As asked for.
         name: String,
-        /// The classes that there are.
+        /// The classes that exist.
         classes: Vec<String>,
     },
-    /// This build has no gradients, and the layers behind the map need one.
+    /// This build has no gradients, and the layers after the map need one.
     #[error(
         "`{method}` at layer `{layer}` needs the gradient of `{node}` ({op}), which this build \
          cannot compute"
@@ -105,7 +106,7 @@ pub enum ExplainError {
         method: &'static str,
         /// The layer of the feature map.
         layer: String,
-        /// The first node on the way back from the output whose gradient is not known.
+        /// The first node on the way back from the output whose gradient has no closed form.
         node: String,
         /// Its op.
         op: &'static str,
@@ -150,14 +151,14 @@ impl Hint for ExplainError {
                 "`dermal inspect MODEL --layers` lists every layer"
             }
             Self::NotSpatial { .. } | Self::NotUpstream(_) => {
-                "choose a convolution or its activation with `--layer`; without it the last \
+                "choose a convolution or its activation with `--layer`; the default is the last \
                  feature map is taken"
             }
             Self::NoMap => "leave out `--gradcam`: only convolutional models have heat maps",
             Self::Expose { .. } => "choose the layer after it with `--layer`",
             Self::Class { .. } => "`dermal inspect MODEL` lists the classes",
             Self::NoGradient { .. } => {
-                "choose `eigencam`, or a layer behind which there are only a global mean and dense \
+                "choose `eigencam`, or a layer that is followed only by a global mean and dense \
                  layers; or build with the feature `gradients`"
             }
             Self::Weight(_) | Self::Reference(_) => BUG,
@@ -216,8 +217,8 @@ pub fn explain<'v>(
     Ok(HeatMap::new(height, width, raw))
 }
 
-/// The gradient of the score with respect to the target's value: in closed form where that is
-/// possible, by candle elsewhere.
+/// The gradient of the score with respect to the target's value: in closed form if possible,
+/// otherwise by candle.
 fn gradient<'v>(
     target: &Target,
     method: Method,

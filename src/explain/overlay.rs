@@ -7,7 +7,7 @@ use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 use super::{Colormap, HeatMap};
 use crate::predict::Region;
 
-/// How a heat map is drawn.
+/// How to draw a heat map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Overlay {
     /// The colours.
@@ -26,8 +26,8 @@ impl Default for Overlay {
 }
 
 /// Blends the map over the region that the model saw, in place: `photo` (RGB, row by row) becomes
-/// `(1 - alpha) * photo + alpha * colour`, as matplotlib's `imshow(map, alpha=...)` does it. The
-/// map is enlarged bilinearly between the centres of its cells. Pixels outside the region stay.
+/// `(1 - alpha) * photo + alpha * colour`, as in matplotlib's `imshow(map, alpha=...)`. The map is
+/// enlarged bilinearly between the centres of its cells. Pixels outside the region do not change.
 ///
 /// # Panics
 /// If `photo` does not have `3 * width * height` bytes.
@@ -62,7 +62,7 @@ pub fn overlay(
     }
 }
 
-/// Between which two cells a pixel lies, and how far along.
+/// The two cells between which a pixel lies, and its position between them.
 #[derive(Clone, Copy)]
 struct Position {
     low: usize,
@@ -93,7 +93,7 @@ fn positions(pixels: usize, start: f64, len: f64, cells: usize) -> Vec<Option<Po
     (0..pixels).map(one).collect()
 }
 
-/// Colours with alpha multiplied in, an entry an intensity level.
+/// Colours multiplied by alpha, an entry for each level of intensity.
 struct Blend {
     colors: Vec<[f32; 3]>,
     keep: f32,
@@ -126,20 +126,21 @@ impl Blend {
     }
 }
 
-/// Most bytes that [`encode_png`] makes of a picture: its rows as they are (PNG specification, 10.1:
-/// stored blocks), and what surrounds them.
+/// Most bytes that [`encode_png`] makes of a picture: its rows without compression (PNG
+/// specification, 10.1: stored blocks), and the headers around them.
 #[must_use]
 pub fn most_png_bytes([width, height]: [u64; 2]) -> u64 {
     let rows = width
         .saturating_mul(3)
         .saturating_add(1)
         .saturating_mul(height);
-    // What surrounds stored blocks and chunks of 32 KiB was seen to take 0.32 %.
+    // Headers of stored blocks and chunks of 32 KiB were measured to take 0.32 %.
     rows.saturating_add(rows / 200).saturating_add(1024)
 }
 
-/// A PNG of RGB pixels, without any metadata. Fast compression: a heat map is looked at and thrown
-/// away. Beside the PNG itself, of at most [`most_png_bytes`], only a few rows are held.
+/// A PNG of RGB pixels, without any metadata. It is compressed fast, because a heat map is looked
+/// at and thrown away. Besides the PNG itself, at most [`most_png_bytes`] long, only a few rows are
+/// in memory.
 ///
 /// # Errors
 /// If the size does not fit the pixels.
@@ -152,7 +153,7 @@ pub fn encode_png(pixels: &[u8], size: [u32; 2]) -> std::io::Result<Vec<u8>> {
     };
     encode(&mut out, pixels, size, (Compression::Fast, Filter::Sub))?;
     if out.is_over {
-        // Noise: the codes of fast compression make it half as large again.
+        // For noise, the codes of fast compression make the picture half as large again.
         out.bytes.clear();
         out.is_over = false;
         let stored = (Compression::NoCompression, Filter::NoFilter);
@@ -165,7 +166,7 @@ pub fn encode_png(pixels: &[u8], size: [u32; 2]) -> std::io::Result<Vec<u8>> {
     Ok(out.bytes)
 }
 
-/// Row by row: what the encoder does with a whole picture holds it three times.
+/// Writes row by row: the encoder holds a whole picture three times.
 fn encode(
     out: &mut Capped,
     pixels: &[u8],
@@ -185,7 +186,7 @@ fn encode(
     Ok(())
 }
 
-/// Takes so many bytes and forgets the rest: an error would be a panic of the compressor.
+/// Takes this many bytes and drops the rest: the compressor would turn an error into a panic.
 struct Capped {
     bytes: Vec<u8>,
     most: usize,
@@ -206,7 +207,7 @@ impl Write for Capped {
     }
 }
 
-/// Writes what [`encode_png`] makes.
+/// Writes the file that [`encode_png`] makes.
 ///
 /// # Errors
 /// If `out` cannot be written, or the size does not fit the pixels.
@@ -218,7 +219,7 @@ pub fn write_png(mut out: impl Write, pixels: &[u8], size: [u32; 2]) -> std::io:
 mod tests {
     use super::*;
 
-    /// Pixels of which no code knows anything.
+    /// Pixels that no code can compress.
     fn noise(count: usize) -> Vec<u8> {
         let mut state = 9_u32;
         let mut one = || {
@@ -239,7 +240,7 @@ mod tests {
             (1024, 768),
         ] {
             let count = 3 * (width * height) as usize;
-            // Bytes with the longest codes, as they are and as differences.
+            // Bytes with the longest codes, both as they are and as differences.
             let alternating = (0..count).map(|i| [0x60, 0xa3][i / 3 % 2]).collect();
             for pixels in [noise(count), vec![0x60; count], alternating] {
                 let png = encode_png(&pixels, [width, height]).unwrap();

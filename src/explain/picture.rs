@@ -26,7 +26,7 @@ impl Picture {
     /// The picture as a PNG file, without any metadata.
     ///
     /// # Errors
-    /// If a side has more pixels than PNG can say, which no decoded photo has.
+    /// If a side has more pixels than PNG allows, which no decoded photo has.
     pub fn png(&self) -> std::io::Result<Vec<u8>> {
         encode_png(&self.pixels, self.size.map(side))
     }
@@ -34,13 +34,13 @@ impl Picture {
 
 impl std::fmt::Debug for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Pixels are private to whoever sent them: they never reach a log.
+        // Pixels are private to their sender, so they never reach a log.
         write!(f, "Picture {}x{}", self.size[0], self.size[1])
     }
 }
 
-/// Draws `map` over the `region` of `photo` that the model saw. With `most`, the photo is first made
-/// so small that its long side has at most this many pixels.
+/// Draws `map` over the `region` of `photo` that the model saw. With `most`, the photo is first
+/// shrunk until its long side has at most this many pixels.
 #[must_use]
 pub fn draw(
     photo: Photo,
@@ -59,7 +59,7 @@ pub fn draw(
     Picture { pixels, size }
 }
 
-/// Limits keep photos far below 2^32 pixels a side.
+/// Limits keep the sides of photos far below 2^32 pixels.
 fn side(pixels: usize) -> u32 {
     u32::try_from(pixels).unwrap_or(u32::MAX)
 }

@@ -12,8 +12,8 @@ pub fn shrunk([width, height]: [u64; 2], most: u64) -> Option<[u64; 2]> {
     Some([scaled(width), scaled(height)])
 }
 
-/// The photo with at most `most` pixels on its long side, each the mean of the photo's pixels in its
-/// place; `None` if it is small enough already. `photo` is RGB, row by row. Sizes are
+/// The photo with at most `most` pixels on its long side; each is the mean of the photo's pixels in
+/// its place. `None` if the photo is small enough already. `photo` is RGB, row by row. Sizes are
 /// `[width, height]`.
 ///
 /// # Panics
@@ -31,7 +31,7 @@ pub fn shrink(
     );
     let to = shrunk([width as u64, height as u64], most as u64)?;
     let [to_width, to_height] = to.map(|side| usize::try_from(side).unwrap_or(usize::MAX));
-    // Where each side is at least as long as the target, no cell is empty.
+    // If each side is at least as long as the target's, no cell is empty.
     let edge = |i: usize, from: usize, to: usize| i * from / to;
     let mut small = Vec::with_capacity(3 * to_width * to_height);
     let mut sums = vec![[0u32; 3]; to_width];

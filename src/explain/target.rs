@@ -1,4 +1,4 @@
-//! Which feature map a heat map is drawn from, and which other values the layers behind it read.
+//! The feature map that a heat map shows, and the other values that the layers after it read.
 
 use super::{ExplainError, closed};
 use crate::graph::{Graph, NodeId, Op, Stage, expose};
@@ -48,7 +48,7 @@ impl Target {
         })
     }
 
-    /// The graph to run: the model's, with the asked layer as a node of its own.
+    /// The graph to run: the model's, with the requested layer as a separate node.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -79,13 +79,13 @@ impl Target {
     }
 
     /// Whether gradients have a closed form here: a global mean and dense layers follow. All others
-    /// take candle, and its memory.
+    /// need candle, and its memory.
     #[must_use]
     pub fn has_closed_form(&self) -> bool {
         closed::applies(self)
     }
 
-    /// What the engine must keep: the feature map and the frontier.
+    /// The values that the engine must keep: the feature map and the frontier.
     #[must_use]
     pub fn keep(&self) -> Vec<NodeId> {
         std::iter::once(self.node)
@@ -201,7 +201,7 @@ fn check_spatial(graph: &Graph, id: NodeId, name: &str) -> Result<[usize; 3], Ex
     })
 }
 
-/// For each node whether the output depends on it.
+/// For each node, whether the output depends on it.
 fn upstream(graph: &Graph) -> Vec<bool> {
     let mut upstream = vec![false; graph.nodes().len()];
     upstream[graph.output().0] = true;
@@ -237,7 +237,7 @@ fn frontier(graph: &Graph, target: NodeId) -> Option<Vec<NodeId>> {
     downstream[graph.output().0].then_some(frontier)
 }
 
-/// Up to three layers whose names are most like `name`.
+/// Up to three layers with names similar to `name`.
 fn nearest(graph: &Graph, name: &str) -> Vec<String> {
     let layers = graph.nodes().iter().flat_map(|node| &node.layers);
     let mut scored: Vec<(usize, String)> = layers

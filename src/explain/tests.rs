@@ -1,4 +1,4 @@
-//! Maps by hand, on a network small enough to know where the class lies.
+//! Maps by hand, on a network small enough to see where the class lies.
 
 use std::collections::BTreeMap;
 
@@ -89,8 +89,8 @@ fn network() -> Graph {
     g
 }
 
-/// Black, but for a red patch at rows 1..3, columns 3..5, and a green one at rows 4..6,
-/// columns 0..2.
+/// Black, except for a red patch at rows 1..3, columns 3..5, and a green one at rows 4..6, columns
+/// 0..2.
 fn picture() -> Vec<f32> {
     let mut pixels = vec![0.0; 6 * 6 * 3];
     for (rows, columns, channel) in [(1..3, 3..5, 0), (4..6, 0..2, 1)] {
@@ -332,7 +332,7 @@ fn npy_is_what_numpy_writes() {
     assert_eq!(bytes[128..132], 1.0f32.to_le_bytes());
 }
 
-/// A map of 3 x 2 places and 3 channels, and what is pushed behind it.
+/// A map of 3 x 2 places and 3 channels, and the nodes after it.
 fn headed(push_head: impl FnOnce(&mut Graph, NodeId)) -> Target {
     let mut graph = Graph::new("headed");
     let image = graph.push_input("image", [3, 2, 3].into()).unwrap();
@@ -404,7 +404,7 @@ fn the_closed_form_of_one_dense_layer_is_candles_gradient_bit_by_bit() {
         });
         assert_eq!(distance_from_candle(&target), Some(0.0), "{keep_dims}");
     }
-    // The demo model, at the layer that its heat maps are drawn from.
+    // The demo model, at the layer of its heat maps.
     let model = crate::artifact::embedded().unwrap();
     let target = Target::find(&model.graph, None).unwrap();
     assert_eq!(distance_from_candle(&target), Some(0.0));

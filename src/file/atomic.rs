@@ -1,9 +1,9 @@
 //! Files that appear whole or not at all.
 //!
-//! The content goes to a hidden sibling of the target, is fsynced, and takes the target's place by
-//! a rename; then the folder is fsynced, so that a power cut leaves the old file or the new one.
-//! The sibling has a fixed name and is locked while in use: what a killed run left behind is
-//! recognised by its missing lock and taken over by the next write of the same target.
+//! The content goes to a hidden file beside the target, is fsynced, and replaces the target by a
+//! rename. Then the folder is fsynced, so that a power cut leaves either the old file or the new
+//! one. The hidden file has a fixed name and is locked while in use. If a killed run left one
+//! behind, the missing lock shows it, and the next write of the same target uses it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -15,12 +15,12 @@ use crate::hint::{Arguments, Hint, named};
 #[derive(Debug, thiserror::Error)]
 pub enum AtomicError {
     /// The path has no file name (`/`, `..`).
-    #[error("`{0}` names no file")]
+    #[error("`{0}` is not the name of a file")]
     NoFileName(PathBuf),
-    /// There is a folder of that name.
+    /// There is a folder with that name.
     #[error("`{0}` is a folder, expected the name of a file")]
     IsFolder(PathBuf),
-    /// There is a device, pipe or socket of that name, which a rename would replace.
+    /// There is a device, pipe or socket with that name; a rename would replace it.
     #[error("`{0}` is not a regular file")]
     NotRegular(PathBuf),
     /// The folder to write into is missing.
@@ -81,8 +81,9 @@ impl Hint for AtomicError {
     }
 }
 
-/// Writes `path` by way of `fill`. If `fill` fails or panics, the target is untouched and the
-/// temporary file is removed. An existing file keeps its permissions; a symbolic link is followed.
+/// Writes `path`; `fill` writes the content. If `fill` fails or panics, the target does not change
+/// and the temporary file is removed. An existing file keeps its permissions; a symbolic link is
+/// followed.
 ///
 /// # Errors
 /// [`AtomicError`] if the target cannot be written, or `fill` fails.
@@ -108,7 +109,7 @@ pub fn write<T>(
     partial.file.sync_all().map_err(failed)?;
     fs::rename(&partial.path, &target).map_err(failed)?;
     partial.renamed = true;
-    // A folder that cannot be opened for reading cannot be fsynced; the rename stands all the same.
+    // A folder that cannot be opened for reading cannot be fsynced; the rename is still done.
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
@@ -125,12 +126,12 @@ pub fn check(path: &Path) -> Result<(), AtomicError> {
     Partial::claim(&target, path).map(drop)
 }
 
-/// The file that the rename will replace: `path`, or what it links to.
+/// The file that the rename will replace: `path`, or the target of the link.
 fn resolve(path: &Path) -> Result<PathBuf, AtomicError> {
     if path.file_name().is_none() {
         return Err(AtomicError::NoFileName(path.to_owned()));
     }
-    // `file_name` ignores a final slash, with which people mean a folder.
+    // `file_name` ignores a final slash, by which people mean a folder.
     if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(AtomicError::IsFolder(path.to_owned()));
     }
@@ -159,7 +160,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// The temporary file; removed on drop unless renamed.
+/// The temporary file. It is removed on drop unless it was renamed.
 struct Partial {
     file: File,
     path: PathBuf,
@@ -178,7 +179,7 @@ impl Partial {
             let file = match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    // Never through a link: somebody else's file would be overwritten.
+                    // Never through a link, because that would overwrite another file.
                     match fs::symlink_metadata(&path) {
                         Ok(data) if data.is_file() => {}
                         Ok(_) => return Err(AtomicError::NotRegular(path)),
@@ -193,7 +194,8 @@ impl Partial {
                 Err(error) => return Err(failed(error)),
             };
             match file.try_lock() {
-                // A file system without locks: two writers of one target are then possible.
+                // A file system without locks: two writers of one target can then write at the same
+                // time.
                 Ok(()) | Err(TryLockError::Error(_)) => {}
                 Err(TryLockError::WouldBlock) => return Err(AtomicError::Busy(asked.to_owned())),
             }
@@ -220,8 +222,8 @@ impl Drop for Partial {
     }
 }
 
-/// Whether `path` still is the opened file: its last owner may have renamed or removed it between
-/// our opening and locking it.
+/// Whether `path` is still the opened file. Its last owner may have renamed or removed it after we
+/// opened it and before we locked it.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -236,13 +238,13 @@ fn is_at(_: &File, path: &Path) -> bool {
     path.exists()
 }
 
-/// Where the content of `path` is collected until it is whole, and the file that it then replaces.
+/// Where the content of `path` is written until it is complete, and the file that it then replaces.
 pub(super) fn places(path: &Path) -> Result<[PathBuf; 2], AtomicError> {
     let target = resolve(path)?;
     Ok([partial_path(&target), target])
 }
 
-/// `.name.partial`, or a name of fixed length where that would be too long for a file system.
+/// `.name.partial`, or a name of fixed length if that would be too long for a file system.
 fn partial_path(target: &Path) -> PathBuf {
     const MAX_NAME_BYTES: usize = 255;
     let name = target.file_name().unwrap_or_default();

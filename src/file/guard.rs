@@ -1,15 +1,15 @@
-//! What a command reads is never written over.
+//! No command writes over a file that it reads.
 //!
-//! A command makes one [`Guard`], tells it every path that it reads and asks it for every path that
-//! it writes, in any order, before it writes anything. The guard knows a file by its identity and not
-//! by its name: `model`, `./a/../model`, a symbolic link to it, a hard link, and the name in other
-//! case on a file system that ignores case are one file, as they are to `cp`. A hard link is refused
-//! although its other name would keep the old content: that the result should stand under one of two
-//! names of a file is nobody's wish. Where the system has no such identity (outside of Unix), files
-//! are told apart by their canonical paths, and hard links are not noticed.
+//! A command makes one [`Guard`]. It tells the guard every path that it reads, and asks for every
+//! path that it writes, in any order, before it writes anything. The guard recognizes a file by its
+//! identity and not by its name: `model`, `./a/../model`, a symbolic link to it, a hard link, and
+//! the name in another case on a file system that ignores case are one file, as they are for `cp`.
+//! A hard link is refused, although the file's other name would keep the old content: nobody wants
+//! the result under only one of two names of a file. On systems without such an identity (outside
+//! of Unix), files are compared by their canonical paths, and hard links are not noticed.
 //!
-//! A file that is made while the command runs cannot be known: the rule is about what is there when
-//! the guard is asked.
+//! The guard cannot know a file that is made while the command runs. The rule is about the files
+//! that exist when the guard is asked.
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,7 +23,7 @@ use crate::hint::{Arguments, Hint, named};
 /// Why a path cannot be written to.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
-    /// It is a file that is read.
+    /// The command reads this file.
     #[error("`{output}` would replace {what} `{input}`, from which it is made")]
     Read {
         /// The path that was to be written, as it was given.
@@ -32,10 +32,10 @@ pub enum GuardError {
         option: String,
         /// What is read: `the model`.
         what: &'static str,
-        /// Its path, as it was given.
+        /// Its path as given.
         input: PathBuf,
     },
-    /// It is named by two options.
+    /// Two options name it.
     #[error("`{output}` is named by `{first}` and by `{second}`")]
     Twice {
         /// The path.
@@ -62,7 +62,7 @@ impl Hint for GuardError {
     fn hint(&self) -> String {
         match self {
             Self::Read { option, .. } => format!(
-                "let `{option}` name another file: what a command reads is never written over"
+                "give `{option}` another file: a command never writes over a file that it reads"
             ),
             Self::Twice { .. } => "give each its own name".to_owned(),
             Self::Atomic(error) => error.hint(),
@@ -87,7 +87,7 @@ impl Hint for GuardError {
     }
 }
 
-/// A place that a command may write to. Only [`Guard::writes`] makes one.
+/// A file that a command may write. Only [`Guard::writes`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output(PathBuf);
 
@@ -98,7 +98,7 @@ impl Output {
         &self.0
     }
 
-    /// Writes the file by way of `fill`: see [`atomic::write`].
+    /// Writes the file; `fill` writes the content. See [`atomic::write`].
     ///
     /// # Errors
     /// [`AtomicError`] if it cannot be written; it is then as it was before.
@@ -113,19 +113,19 @@ impl Output {
 /// All files of a command. See the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
-    /// What is read, as messages call it, and its path.
+    /// The files that are read: their names in messages, and their paths.
     read: Vec<(&'static str, PathBuf)>,
-    /// The first `indexed` of `read`, by identity: thousands of photos are looked at once, and only
-    /// if something is there that could be lost.
+    /// The first `indexed` of `read`, by identity. Thousands of photos are indexed only once, and
+    /// only if an existing file could be lost.
     known: HashMap<Identity, usize>,
     indexed: usize,
-    /// Options by the place that they write to.
+    /// Options by the file that they write.
     targets: HashMap<PathBuf, String>,
-    /// Files that are there now and would be replaced: the option that does it, and its path.
+    /// Existing files that would be replaced: the option and its path.
     lost: HashMap<Identity, (String, PathBuf)>,
 }
 
-/// What makes a file the same under all its names.
+/// The identity of a file under all its names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Identity {
     #[cfg(unix)]
@@ -154,16 +154,16 @@ impl Identity {
 }
 
 impl Guard {
-    /// A guard that knows no file yet.
+    /// A guard without any files.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The command reads `path`, which messages call `what`: `the model`.
+    /// The command reads `path`; messages call it `what`, such as `the model`.
     ///
     /// # Errors
-    /// [`GuardError::Read`] if it is to be written as well.
+    /// [`GuardError::Read`] if the command also writes it.
     pub fn reads(&mut self, what: &'static str, path: &Path) -> Result<(), GuardError> {
         if self.replaces_files()
             && let Some(identity) = Identity::of(path)
@@ -192,15 +192,15 @@ impl Guard {
         path.map_or(Ok(()), |path| self.reads(what, path.as_ref()))
     }
 
-    /// Whether a file that is there now is to be written: only then can an input be lost, and only
-    /// then is it worth while to find every photo that a table names.
+    /// Whether an existing file will be replaced. Only then can an input be lost, and only then is
+    /// it worth finding every photo that a table names.
     #[must_use]
     pub fn replaces_files(&self) -> bool {
         !self.lost.is_empty()
     }
 
-    /// Lets the command write `path`, which `option` names, if it reads no such file, writes it for no
-    /// other option, and could write it now.
+    /// Lets the command write `path`, which `option` names, if the command does not read this file,
+    /// no other option writes it, and it could be written now.
     ///
     /// # Errors
     /// [`GuardError`].
@@ -252,7 +252,7 @@ impl Guard {
     }
 }
 
-/// A file that may not be there yet, by the canonical path of its folder.
+/// The canonical path of a file that may not exist yet, from that of its folder.
 fn with_real_folder(path: &Path) -> PathBuf {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -303,7 +303,7 @@ mod tests {
                 Some("output_is_input"),
                 "{output:?}"
             );
-            // The other way round, for inputs that are known later.
+            // The same in the other order, for inputs that are known later.
             let mut guard = Guard::new();
             guard.writes("-o", &output).unwrap();
             assert_eq!(

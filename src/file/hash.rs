@@ -1,5 +1,5 @@
-//! Hashes of files, in hexadecimal. Files are read and not mapped: the pages of a model's weights
-//! should not become resident only because they were hashed.
+//! Hashes of files, in hexadecimal. Files are read and not mapped, because hashing should not make
+//! the pages of a model's weights resident.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -8,10 +8,11 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// Bytes that are read at once.
+/// Bytes that are read at a time.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// The SHA-256 of a file, in hexadecimal, calling `progress` with bytes done and bytes in all.
+/// The SHA-256 of a file, in hexadecimal. Calls `progress` with the bytes done and the bytes in
+/// all.
 ///
 /// # Errors
 /// If the file cannot be read.

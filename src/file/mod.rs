@@ -1,5 +1,5 @@
-//! Files as such, whatever they hold: written whole or not at all, never over what is being read, and
-//! known by their hash.
+//! Files, whatever their content: written as a whole or not at all, never over a file that is read,
+//! and identified by their hash.
 
 pub mod atomic;
 mod guard;

@@ -1,7 +1,7 @@
 //! A graph as text for people, or as JSON: every node with its attributes, tensors and layers.
 //!
-//! The attributes are those of the artifact, under the names of `docs/artifact-format.md`, whatever
-//! ops there are: they are read from a node's JSON, so that a new op needs no line here.
+//! The attributes are those of the artifact, under the names of `docs/artifact-format.md`. They are
+//! read from a node's JSON, so a new op needs no code here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,14 +12,14 @@ use serde_json::Value;
 use super::{Graph, Node, NodeId, Stage};
 use crate::tensor::{DType, Shape};
 
-/// Columns of text that attributes are wrapped to.
+/// Columns at which attributes are wrapped.
 const COLUMNS: usize = 80;
 
-/// What stands before the lines that belong to a node.
+/// The indent of the lines that belong to a node.
 const INDENT: &str = "    ";
 
-/// A graph to be printed: [`Display`](fmt::Display) writes text; as JSON it is the artifact's
-/// `dermal.graph` and, beside it, `tensors` with the type and shape of each.
+/// A graph to print. [`Display`](fmt::Display) writes text. As JSON it is the artifact's
+/// `dermal.graph`, plus `tensors` with the type and shape of each.
 #[derive(Clone, Debug, Serialize)]
 pub struct Dump<'a> {
     name: &'a str,
@@ -34,7 +34,7 @@ struct TensorType<'a> {
     shape: &'a Shape,
 }
 
-/// A graph to be printed.
+/// A graph to print.
 #[must_use]
 pub fn dump(graph: &Graph) -> Dump<'_> {
     Dump {
@@ -67,7 +67,7 @@ impl fmt::Display for Dump<'_> {
 }
 
 impl Dump<'_> {
-    /// `name: Conv [8, 8, 4] <- x, y`, then a line for each kind of thing it has.
+    /// `name: Conv [8, 8, 4] <- x, y`, then a line for each kind of detail that it has.
     fn node(&self, f: &mut fmt::Formatter<'_>, node: &Node) -> fmt::Result {
         write!(f, "{}: {} {}", node.name, node.op.name(), node.shape)?;
         let inputs = node.inputs.iter().filter_map(|id| self.nodes.get(id.0));
@@ -122,7 +122,8 @@ fn attributes(node: &Node) -> Vec<(String, String)> {
         }
     }
     let mut found = Vec::new();
-    // Ops hold numbers and names, which JSON can say; infinities become null and are left out.
+    // Ops contain numbers and names, which JSON can express; infinities become null and are left
+    // out.
     if let Ok(Value::Object(mut op)) = serde_json::to_value(&node.op) {
         op.remove("op");
         walk("", &Value::Object(op), &mut found);
@@ -131,7 +132,7 @@ fn attributes(node: &Node) -> Vec<(String, String)> {
     found
 }
 
-/// Where in the node a layer's own output stands, in words.
+/// Where in the node a layer's own output is, in words.
 fn stage(stage: &Stage) -> String {
     match stage {
         Stage::Output => "the output".to_owned(),

@@ -1,4 +1,4 @@
-//! Brings a folded or fused layer's own output back as a node, so that it can be read.
+//! Splits a folded or fused layer's own output off as a node, so that it can be read.
 
 use super::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, GraphError, Node, NodeId, Op, Stage,
@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// Why a layer inside a fused node cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ExposeError {
-    /// The folded scale has a zero, so the value before it cannot be told from the one after.
+    /// The folded scale has a zero, so the value before it cannot be recovered.
     #[error(
         "the output of this layer was multiplied by zero in channel {channel} when `{scale}` was \
          folded into it, and cannot be recovered"
@@ -24,10 +24,12 @@ pub enum ExposeError {
     /// The scale or shift of a folded layer is not stored.
     #[error("tensor `{0}`, which was folded, is missing or not f32")]
     MissingTensor(String),
-    /// The node computes in integers, where nothing stands between a sum and the stored byte.
-    #[error("in this quantized model the layer is part of `{0}`, whose bytes are all there is")]
+    /// The node computes in integers; no value exists between a sum and the stored byte.
+    #[error(
+        "in this quantized model the layer is part of `{0}`, and only that node's bytes are stored"
+    )]
     Quantized(String),
-    /// The rewritten graph does not check.
+    /// The rewritten graph is not valid.
     #[error(transparent)]
     Graph(#[from] GraphError),
 }
@@ -144,7 +146,7 @@ pub fn expose(graph: &Graph, id: NodeId, stage: &Stage) -> Result<(Graph, NodeId
     Ok((splice(graph, id, chain.nodes, tensors)?, exposed))
 }
 
-/// The op without what follows its sum, and what follows.
+/// The op without the part after its sum, and that part.
 fn split(op: &Op) -> (Op, Epilogue) {
     let bare = Epilogue::default();
     match op {
@@ -204,7 +206,7 @@ fn folded(graph: &Graph, key: &str, n: usize) -> Result<Vec<f32>, ExposeError> {
     }
 }
 
-/// The nodes that take a fused node's place.
+/// The nodes that replace a fused node.
 struct Chain<'a> {
     node: &'a Node,
     first: usize,

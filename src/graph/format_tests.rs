@@ -1,4 +1,4 @@
-//! `docs/artifact-format.md` names what the code names: ops, layouts, stages, element types.
+//! `docs/artifact-format.md` has the same names as the code: ops, layouts, stages, element types.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ fn quoted(text: &str) -> BTreeSet<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// The names of an enum's variants in JSON, as serde lists them when it is given another one. No
-/// list of ours could be forgotten.
+/// The names of an enum's variants in JSON. serde lists them when it reads an unknown one, so no
+/// list of ours can miss one.
 fn variants<T: DeserializeOwned>(unknown: Value) -> BTreeSet<String> {
     let error = serde_json::from_value::<T>(unknown).err().unwrap();
     let error = error.to_string();
@@ -36,7 +36,7 @@ fn part(from: &str, to: &str) -> &'static str {
     rest.split_once(to).expect(to).0
 }
 
-/// The quoted words in the first cells of the table under this title row.
+/// The quoted words in the first cells of the table with this header.
 fn first_cells(title: &str) -> BTreeSet<&'static str> {
     let (_, rest) = DOCUMENT.split_once(title).expect(title);
     let rows = rest
@@ -97,7 +97,7 @@ fn every_layout_has_a_section() {
 
 #[test]
 fn stages_heads_and_element_types_are_those_of_the_code() {
-    let stages = part("`stage.at` says where", "It is how `--layer`");
+    let stages = part("`stage.at` says where", "`before_affine` names");
     same(&quoted(stages), &variants::<Stage>(json!({"at": "?"})));
     same(
         &first_cells("| `head` | Meaning | Labels |"),

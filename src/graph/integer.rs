@@ -1,25 +1,24 @@
 //! Kernels of integers: how weights, scales and biases become the tensors that integer kernels read
 //! ([`KernelLayout::Panel16x4`](super::KernelLayout)).
-//!
 //! In: plain integers with a scale for each output channel. Out: packed tensors. The quantizer
-//! rounds its integers; a format that stores integers brings its own.
+//! rounds its own integers; a format that stores integers brings its own.
 
 use crate::panel;
 use crate::tensor::{AlignedF32, DType, PANEL, Shape, Tensor, TensorError};
 
-/// Integer weights as the rows of a matrix, with what is added to each column.
+/// Integer weights as the rows of a matrix, and the bias of each column.
 #[derive(Clone, Copy, Debug)]
 pub struct IntegerKernel<'a> {
-    /// Row-major: taps and input channels of a group by the output channels of all groups; of a
-    /// depthwise kernel taps by channels.
+    /// Row-major. For a matrix: taps and input channels of a group by the output channels of all
+    /// groups. For a depthwise kernel: taps by channels.
     pub weights: &'a [i8],
-    /// The real number that 1 stands for, for each output channel.
+    /// For each output channel, the real number that 1 represents.
     pub scales: &'a [f32],
-    /// For each output channel, in units of the input's scale times its own.
+    /// The bias of each output channel, in units of the input's scale times the channel's own.
     pub biases: &'a [i64],
-    /// The input's integer that stands for 0.
+    /// The input's integer that represents 0.
     pub zero_point: u8,
-    /// What kind of kernel it is.
+    /// The kind of the kernel.
     pub form: KernelForm,
 }
 
@@ -31,7 +30,7 @@ pub enum KernelForm {
         /// Channel groups.
         groups: usize,
     },
-    /// One filter a channel.
+    /// One filter for each channel.
     Depthwise {
         /// Rows and columns.
         taps: [usize; 2],
@@ -43,21 +42,21 @@ pub enum KernelForm {
 pub struct PackedKernel {
     /// The weights in panels.
     pub weights: Tensor,
-    /// Their scales, one an output channel, filled up with zeros.
+    /// Their scales, one for each output channel, padded with zeros.
     pub scales: Tensor,
-    /// The biases as i32, less the input's zero point times the channel's sum of weights, which
-    /// the kernel adds without knowing; filled up with zeros.
+    /// The biases as i32, minus the input's zero point times the channel's sum of weights: the
+    /// kernel adds this product without knowing it. Padded with zeros.
     pub biases: Tensor,
 }
 
 impl IntegerKernel<'_> {
-    /// Packs the weights. A bias that leaves 32 bits is held at their end.
+    /// Packs the weights. A bias that does not fit 32 bits is clamped.
     ///
     /// # Errors
-    /// [`TensorError`] if the parts do not go together.
+    /// [`TensorError`] if the parts do not match.
     ///
     /// # Panics
-    /// If `weights` is not whole rows of as many channels as there are scales.
+    /// If `weights` is not whole rows with as many channels as there are scales.
     pub fn pack(&self) -> Result<PackedKernel, TensorError> {
         let n_total = self.scales.len();
         let rows = self.weights.len() / n_total.max(1);

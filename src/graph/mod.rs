@@ -1,9 +1,10 @@
 //! The intermediate representation: a list of nodes in execution order, each making one value.
 //!
-//! An importer pushes nodes through [`Graph::push`], which infers and checks every shape, so a
-//! graph that exists has known shapes throughout and every input stands before its use. Passes
-//! (`pass`) are functions from graph to graph. `Node::layers` remembers which layers of the source model
-//! a node stands for, also after folding and fusing, so that people can name what they trained.
+//! An importer pushes nodes through [`Graph::push`], which infers and checks every shape. So an
+//! existing graph has known shapes throughout, and every input comes before its use. Passes
+//! (`pass`) are functions from graph to graph. `Node::layers` records which layers of the source
+//! model a node stands for, also after folding and fusing, so that people can name the layers that
+//! they trained.
 //!
 //! Not here: execution (`engine`, `reference`), files (`artifact`, `import`).
 
@@ -46,8 +47,8 @@ pub use weights::{PlainKernel, WeightError, Weights};
 #[serde(transparent)]
 pub struct NodeId(pub usize);
 
-/// The point inside a fused node at which a source layer's own output stood, in the order of
-/// evaluation. Only at `Output` is it the stored value.
+/// The point inside a fused node where a source layer's own output is, in the order of evaluation.
+/// Only at `Output` is it the stored value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "at")]
 pub enum Stage {
@@ -66,7 +67,7 @@ pub enum Stage {
         /// Key of the shift.
         shift: String,
     },
-    /// Inside a node that computes in integers, from whose bytes it cannot be recovered.
+    /// Inside a node that computes in integers; its bytes do not allow it to be recovered.
     Folded,
 }
 
@@ -86,14 +87,14 @@ pub struct SourceLayer {
 pub struct Node {
     /// Unique in the graph. For `Op::Input` the input's name.
     pub name: String,
-    /// What is done.
+    /// The operation.
     #[serde(flatten)]
     pub op: Op,
-    /// To which values.
+    /// The nodes whose values it reads.
     pub inputs: Vec<NodeId>,
     /// Shape of the result.
     pub shape: Shape,
-    /// How its value is stored in bytes; absent for f32.
+    /// The quantization of its value, if it is stored in bytes; absent for f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
     /// Source layers it stands for, in order of evaluation.
@@ -124,7 +125,7 @@ pub struct Graph {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
-/// Why a node cannot stand in a graph.
+/// Why a node cannot be part of a graph.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
     /// Its inputs do not fit its op.
@@ -137,21 +138,21 @@ pub enum GraphError {
         /// What does not fit.
         source: ShapeError,
     },
-    /// Its value, inputs and weights are not stored in forms that go together.
+    /// The storage forms of its value, inputs and weights do not match.
     #[error("node `{node}` ({op}): {source}")]
     Storage {
         /// The node.
         node: String,
         /// Its op.
         op: &'static str,
-        /// What does not go together.
+        /// What does not match.
         source: StorageError,
     },
-    /// Another node has the name.
+    /// Another node has the same name.
     #[error("two nodes are named `{0}`")]
     DuplicateName(String),
     /// An input is not an earlier node.
-    #[error("node `{node}` reads node {input}, which does not stand before it")]
+    #[error("node `{node}` reads node {input}, which does not come before it")]
     Order {
         /// The node.
         node: String,
@@ -163,15 +164,15 @@ pub enum GraphError {
     StoredShape {
         /// The node.
         node: String,
-        /// Inferred from its inputs.
+        /// The shape inferred from its inputs.
         expected: Shape,
-        /// As stored.
+        /// The stored shape.
         got: Shape,
     },
-    /// There is no node.
+    /// The graph has no nodes.
     #[error("the graph has no nodes")]
     Empty,
-    /// The output index names no node.
+    /// The output is not the index of a node.
     #[error("the output is node {output}, but there are {len} nodes")]
     Output {
         /// The index.
@@ -305,7 +306,7 @@ impl Graph {
     /// # Errors
     /// As [`Graph::push`].
     pub fn push_node(&mut self, node: Node) -> Result<NodeId, GraphError> {
-        // A linear scan would make large graphs quadratic; models have a few hundred nodes.
+        // A linear scan makes large graphs quadratic; models have a few hundred nodes.
         if self.nodes.iter().any(|n| n.name == node.name) {
             return Err(GraphError::DuplicateName(node.name));
         }
@@ -353,11 +354,11 @@ impl Graph {
         })
     }
 
-    /// The same graph for an input of another shape; every shape behind it is inferred again.
+    /// The same graph for an input of another shape; every shape after it is inferred again.
     ///
     /// # Errors
-    /// [`GraphError`] for the first node that does not go with the shape, such as a dense layer
-    /// behind a flattened map.
+    /// [`GraphError`] for the first node that does not fit the shape, such as a dense layer after a
+    /// flattened map.
     pub fn with_input_shape(&self, input: NodeId, shape: &Shape) -> Result<Self, GraphError> {
         let mut graph = Self {
             name: self.name.clone(),
@@ -378,7 +379,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Declares which value is the answer.
+    /// Sets which value is the answer.
     ///
     /// # Errors
     /// [`GraphError::Output`] if there is no such node.
@@ -430,9 +431,9 @@ impl Graph {
             .map(|(i, node)| (NodeId(i), node))
     }
 
-    /// The node that stands for a source layer or has the name, with the layer's stage.
-    /// A path matches whole, or by its last segments (`block14_sepconv2_act` finds
-    /// `backbone/block14_sepconv2_act`) where that is unambiguous.
+    /// The node that stands for a source layer or has this name, with the layer's stage. A path
+    /// matches as a whole, or by its last segments (`block14_sepconv2_act` finds
+    /// `backbone/block14_sepconv2_act`) if only one layer matches.
     #[must_use]
     pub fn find_layer(&self, name: &str) -> Vec<(NodeId, Stage)> {
         let suffix = format!("/{name}");
@@ -457,7 +458,8 @@ impl Graph {
         partial
     }
 
-    /// Words of four bytes that a node's value takes: one an element in f32, a quarter in bytes.
+    /// Words of four bytes that a node's value takes: one for each element in f32, a quarter in
+    /// bytes.
     #[must_use]
     pub fn stored_words(&self, id: NodeId) -> usize {
         let node = self.node(id);

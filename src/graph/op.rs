@@ -1,6 +1,6 @@
 //! The operators of the graph and their attributes.
 //!
-//! Names follow ONNX where it has the op; attributes are resolved (explicit padding, no `same`).
+//! Names follow ONNX if it has the op; attributes are resolved (explicit padding, not `same`).
 //! Layouts: activations `HWC` (one image), convolution kernels `HWIO`, depthwise kernels `HWC`
 //! (`[kh, kw, c_in * multiplier]`, output channel `c * multiplier + m`, as Keras orders them),
 //! dense kernels `[in, out]`. After `pass::pack` kernels are packed; see [`KernelLayout`].
@@ -71,12 +71,12 @@ pub enum KernelLayout {
     #[default]
     Plain,
     /// Matrix kernels: `[groups * ceil(n / 16), k, 16]`, where `k` runs over taps then input
-    /// channels of the group and `n` is the group's output channels. Depthwise kernels:
-    /// `[kh, kw, c rounded up to 16]`. Filled up with zeros. One layout for every ISA.
+    /// channels of the group and `n` is the group's output channels. Depthwise kernels: `[kh, kw, c
+    /// rounded up to 16]`. Padded with zeros. All instruction sets use this layout.
     Panel16,
-    /// 8-bit integers. Matrix kernels: `[groups * ceil(n / 16), ceil(k / 4), 16, 4]`, the four
-    /// weights of a channel that meet four neighbouring inputs side by side. Depthwise kernels:
-    /// as `Panel16`.
+    /// 8-bit integers. Matrix kernels: `[groups * ceil(n / 16), ceil(k / 4), 16, 4]`; the four
+    /// weights that a channel multiplies with four neighbouring inputs lie side by side. Depthwise
+    /// kernels: as `Panel16`.
     Panel16x4,
 }
 
@@ -88,10 +88,10 @@ pub struct Kernel {
     /// Its storage.
     #[serde(default)]
     pub layout: KernelLayout,
-    /// Of i8 weights: key of their f32 scales, one per output channel, padded with zeros to a
+    /// For i8 weights: key of their f32 scales, one for each output channel, padded with zeros to a
     /// multiple of 16. A weight is its scale times the stored integer. In the layout for integer
-    /// inputs (`Panel16x4`) the bias is then i32, in units of input scale times weight scale, less
-    /// the input's zero point times the channel's sum of weights; in `Panel16` it is f32 as ever.
+    /// inputs (`Panel16x4`) the bias is then i32, in units of input scale times weight scale, minus
+    /// the input's zero point times the channel's sum of weights. In `Panel16` the bias stays f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<String>,
 }
@@ -108,14 +108,14 @@ impl Kernel {
     }
 }
 
-/// What a weighted op does to its sum before it is stored:
-/// `post(activation(sum + bias) + residual)`.
+/// The function that a weighted op applies to its sum before it is stored: `post(activation(sum +
+/// bias) + residual)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Epilogue {
     /// Applied to the biased sum.
     #[serde(default)]
     pub activation: Activation,
-    /// When present, the node's last input is added, then this activation is applied.
+    /// If present, the node's last input is added, then this activation is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual: Option<Activation>,
 }
@@ -187,13 +187,13 @@ pub enum BinaryOp {
     Min,
 }
 
-/// What a pooling window keeps.
+/// Which element a pooling window keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolKind {
     /// The largest element; padding never wins.
     Max,
-    /// The mean of the elements inside the input; padding is not counted (Keras' rule).
+    /// The mean of the elements inside the input; padding does not count (Keras' rule).
     Average,
 }
 
@@ -204,7 +204,7 @@ pub enum PoolKind {
 pub enum ResizeKind {
     /// `floor((i + 0.5) * in / out)`.
     Nearest,
-    /// Two taps an axis.
+    /// Two taps for each axis.
     Bilinear,
 }
 
@@ -340,7 +340,7 @@ pub enum Op {
     Crop(Padding),
     /// Same elements in row-major order, another shape. `Flatten` is one of these.
     Reshape {
-        /// The new shape. In JSON it is `to`, since a node's own shape stands beside it.
+        /// The new shape. In JSON it is `to`, because a node has a `shape` of its own.
         #[serde(rename = "to")]
         shape: Shape,
     },
@@ -408,7 +408,7 @@ impl Op {
         Self::Softmax { axis }
     }
 
-    /// The op's name as ONNX spells it, or its own where ONNX has none.
+    /// The op's name as ONNX spells it, or its own name if ONNX has none.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -477,7 +477,7 @@ impl Op {
         }
     }
 
-    /// As [`kernel`](Self::kernel), to be changed.
+    /// Like [`kernel`](Self::kernel), but mutable.
     pub fn kernel_mut(&mut self) -> Option<&mut Kernel> {
         match self {
             Self::Conv2d(Conv2d { kernel, .. })

@@ -1,15 +1,15 @@
-//! Between which bounds the elements of a value lie, whatever the photo.
+//! The bounds of the elements of a value, whatever the photo.
 //!
 //! Interval arithmetic over a plain graph, in `f64`. Sums of weights are not bounded: a convolution
-//! or dense layer may give any number. What comes of it is enough to tell a probability, which an
+//! or dense layer may give any number. The bounds suffice to tell a probability, which an
 //! activation or a softmax bounds, from a raw score. Not here: rounding, which may carry an `f32`
-//! past a bound by a few units in its last place.
+//! past a bound by a few units in the last place.
 
 use super::{BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, NodeId, Op, ReduceKind};
 use crate::activation::Activation;
 use crate::tensor::Tensor;
 
-/// Inclusive bounds; infinite where there is none.
+/// Inclusive bounds; infinite if there is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     /// No element is smaller.
@@ -18,8 +18,8 @@ pub struct Range {
     pub high: f64,
 }
 
-/// How far bounds that were computed from `f32` weights may miss those that were meant: the mean
-/// of three sigmoids is multiplied by 0.33333334.
+/// How far bounds computed from `f32` weights may differ from the exact ones: the mean of three
+/// sigmoids is multiplied by 0.33333334.
 const ROUNDING: f64 = 1e-6;
 
 impl Range {
@@ -35,7 +35,7 @@ impl Range {
         high: 1.0,
     };
 
-    /// Of an output of a graph.
+    /// The bounds of a graph's output.
     #[must_use]
     pub fn of(graph: &Graph, id: NodeId) -> Self {
         let mut ranges: Vec<Self> = Vec::with_capacity(id.0 + 1);
@@ -52,14 +52,14 @@ impl Range {
         self.low >= -ROUNDING && self.high <= 1.0 + ROUNDING
     }
 
-    /// Whether there is a bound on neither side.
+    /// Whether there is no bound on either side.
     #[must_use]
     pub fn is_unbounded(self) -> bool {
         self == Self::ALL
     }
 
     fn new(low: f64, high: f64) -> Self {
-        // NaN, such as infinity less infinity, says nothing.
+        // NaN, such as infinity minus infinity, gives no bound.
         if low <= high {
             Self { low, high }
         } else {
@@ -88,7 +88,7 @@ impl Range {
     }
 }
 
-/// A product in which nothing times infinity is nothing: no element is infinite.
+/// A product in which zero times infinity is zero: no element is infinite.
 fn times(a: f64, b: f64) -> f64 {
     if a == 0.0 || b == 0.0 { 0.0 } else { a * b }
 }
@@ -224,7 +224,7 @@ fn of_activation(activation: Activation, x: Range) -> Range {
             let least = f64::from(threshold).min(0.0);
             Range::new(least.min(most), x.high.max(0.0).min(most))
         }
-        // They dip below zero, none by as much as a half, and rise from zero on.
+        // They dip below zero, none by as much as a half, and then rise from zero.
         Activation::Silu
         | Activation::HardSwish
         | Activation::Gelu

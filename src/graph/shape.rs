@@ -1,4 +1,4 @@
-//! Shape inference: total, so an op whose result has no known shape is an error.
+//! Shape inference. It is total: an op whose result has no known shape is an error.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use super::op::{Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, KernelLayout, 
 use crate::hint::{Arguments, Hint, named};
 use crate::tensor::{MAX_RANK, PANEL, Shape, Tensor};
 
-/// Elements above which a value is refused: 2^28 floats are 1 GiB, four times the largest
-/// activation of any classifier at 1024 px.
+/// Largest number of elements of a value: 2^28 floats are 1 GiB, four times the largest activation
+/// of any classifier at 1024 px.
 const MAX_ELEMENTS: usize = 1 << 28;
 
 /// Why an op does not fit its inputs.
@@ -37,14 +37,14 @@ pub enum ShapeError {
     /// A weight tensor is absent.
     #[error("tensor `{0}` is missing")]
     MissingTensor(String),
-    /// A weight tensor has another shape.
+    /// A weight tensor has the wrong shape.
     #[error("tensor `{name}`: expected {expected}, got {got}")]
     TensorShape {
         /// Its key.
         name: String,
-        /// What the op needs.
+        /// The shape that the op needs.
         expected: Shape,
-        /// What it is.
+        /// The shape of the tensor.
         got: Shape,
     },
     /// Inputs that cannot be combined.
@@ -230,7 +230,8 @@ impl<'a> Context<'a> {
             }
             Op::Pad(p) => {
                 let [h, w, c] = image(self.one()?)?;
-                // A stored graph can hold any number: too large a sum is refused by its size.
+                // A stored graph can contain any number: a sum that is too large is refused by its
+                // size.
                 let rows = h.saturating_add(p.top).saturating_add(p.bottom);
                 let columns = w.saturating_add(p.left).saturating_add(p.right);
                 Ok([rows, columns, c].into())
@@ -302,7 +303,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// One value a channel, one for all, or a channel vector that packing has filled up.
+    /// One value for each channel, one for all, or a channel vector that packing has padded.
     fn channel_tensor(&self, name: &str, channels: usize) -> Result<(), ShapeError> {
         let got = self.tensor(name)?.shape();
         let padded = channels.next_multiple_of(PANEL);
@@ -522,7 +523,7 @@ fn attribute(what: String, input: &Shape) -> ShapeError {
     }
 }
 
-/// NumPy's rule: align at the end, extents equal or 1.
+/// NumPy's rule: aligned at the end, extents equal or 1.
 fn broadcast(a: &Shape, b: &Shape) -> Option<Shape> {
     let rank = a.rank().max(b.rank());
     let at = |s: &Shape, i: usize| (i + s.rank()).checked_sub(rank).map_or(1, |j| s.dims()[j]);

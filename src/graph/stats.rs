@@ -1,19 +1,20 @@
-//! Parameters and multiply-adds of a graph: plain counts, whatever the storage of its weights.
+//! Parameters and multiply-adds of a graph: plain counts, however its weights are stored.
 
 use super::{Conv2d, Dense, DepthwiseConv2d, Graph, NodeId, Op};
 
 /// Counts for one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeStats {
-    /// Numbers that training chose, without the zeros that packing adds. Where a batch
-    /// normalization was folded, its two numbers per channel are in the convolution's.
+    /// Numbers that training chose, without the zeros that packing adds. The two numbers a channel
+    /// of a folded batch normalization count in the convolution's.
     pub parameters: u64,
     /// Multiply-adds of convolutions and matrix products for one photo; 0 for other ops. A
     /// padded position counts like any other, as usual.
     pub macs: u64,
-    /// Weights of the kernel alone, without biases: what quantization stores in fewer bits.
+    /// Weights of the kernel alone, without biases: the numbers that quantization stores in fewer
+    /// bits.
     pub kernel_weights: u64,
-    /// Channels of the kernel's output, each of which gets a scale when quantized.
+    /// Channels of the kernel's output; each gets a scale when quantized.
     pub kernel_channels: u64,
     /// Biases of convolutions and matrix products.
     pub biases: u64,
@@ -25,7 +26,7 @@ impl Graph {
     pub fn stats(&self, id: NodeId) -> NodeStats {
         let node = self.node(id);
         let input = || node.inputs.first().map(|&input| &self.node(input).shape);
-        // Packing fills channel vectors up with zeros, which are no parameters.
+        // Packing pads channel vectors with zeros, which are not parameters.
         let stored = |key: &str| match self.tensors.get(key).map(|t| t.shape().len()) {
             None | Some(0) => 0,
             Some(1) => 1,
@@ -121,8 +122,8 @@ impl NodeStats {
         self.parameters * 2
     }
 
-    /// Bytes of the weights with 8-bit kernels: a byte a weight, an f32 scale and an i32 bias a
-    /// channel, and the parameters of other ops in f32.
+    /// Bytes of the weights with 8-bit kernels: a byte for each weight, an f32 scale and an i32
+    /// bias for each channel, and the parameters of other ops in f32.
     #[must_use]
     pub fn i8_bytes(self) -> u64 {
         let others = self.parameters - self.kernel_weights - self.biases;

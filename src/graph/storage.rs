@@ -1,14 +1,14 @@
 //! Which values, inputs and weights may be bytes together.
 //!
-//! A value is f32 or, with a `quantization`, u8. An op computes on one kind: integers where its
-//! inputs are bytes, real numbers where they are f32. `Quantize` and `Dequantize` stand between.
+//! A value is f32 or, with a `quantization`, u8. An op computes on one kind: integers if its inputs
+//! are bytes, real numbers if they are f32. `Quantize` and `Dequantize` nodes stand between.
 
 use super::{BinaryOp, Graph, KernelLayout, Node, Op};
 use crate::hint::{Arguments, Hint, named};
 use crate::quantization::Quantization;
 use crate::tensor::DType;
 
-/// Why forms of storage do not go together.
+/// Why storage forms do not match.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum StorageError {
     /// A scale that is not a positive normal number.
@@ -20,7 +20,7 @@ pub enum StorageError {
     /// A value should be f32.
     #[error("{0} must not be quantized here")]
     Quantized(&'static str),
-    /// The op only moves bytes, so that its result has the input's quantization.
+    /// The op only moves bytes, so its result must have the input's quantization.
     #[error("the result's quantization {got:?} must be the input's, {expected:?}")]
     Changed {
         /// The input's.
@@ -28,14 +28,14 @@ pub enum StorageError {
         /// The node's.
         got: Quantization,
     },
-    /// A weight tensor has an element type that does not go with its layout.
+    /// The element type of a weight tensor does not match its layout.
     #[error("tensor `{tensor}`: expected {expected}, got {got}")]
     Tensor {
         /// The key.
         tensor: String,
-        /// What the layout holds.
+        /// The type that the layout needs.
         expected: &'static str,
-        /// What it is.
+        /// The type of the tensor.
         got: DType,
     },
 }
@@ -114,8 +114,8 @@ pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), StorageError> {
             match (integers, node.quantization) {
                 (false, _) => all_real(),
                 (true, Some(_)) => all_bytes(),
-                // A depthwise result is never the answer; matrix products may end in real
-                // numbers, alone.
+                // A depthwise result is never the answer; matrix products may end in real numbers,
+                // alone.
                 (true, None) if inputs.len() > 1 || matches!(node.op, Op::DepthwiseConv2d(_)) => {
                     Err(StorageError::NotQuantized("the result"))
                 }
@@ -131,7 +131,7 @@ pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), StorageError> {
         Op::Binary { .. } | Op::Concat { .. } | Op::Activation(_) | Op::Pool2d { .. } => {
             all_bytes()
         }
-        // The mean of a map may end in real numbers: it is what heads read.
+        // The mean of a map may end in real numbers, because heads read it.
         Op::GlobalPool { .. } => Ok(()),
         Op::Reshape { .. } | Op::Pad(_) => {
             all_bytes()?;
@@ -146,7 +146,7 @@ pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), StorageError> {
     }
 }
 
-/// Integer layouts hold i8 with i32 biases. The others hold floats, or in packed matrices i8 with a
+/// Integer layouts have i8 with i32 biases. The others have floats, or in packed matrices i8 with a
 /// scale for each channel; their biases are floats.
 fn tensors(graph: &Graph, node: &Node) -> Result<(), StorageError> {
     if matches!(node.op, Op::Constant { .. } | Op::LayerNormalization { .. }) {

@@ -1,15 +1,14 @@
-//! The real numbers that a node's stored weights stand for, whatever their type and layout.
+//! The real numbers that a node's stored weights represent, whatever their type and layout.
 //!
-//! In: floats, half floats or integers with scales, plain or packed (see
-//! [`KernelLayout`]). Out: f32 in the plain layouts. For code that reads weights to reason about
-//! them: kernels read them as they are stored.
+//! In: floats, half floats or integers with scales, plain or packed (see [`KernelLayout`]). Out:
+//! f32 in the plain layouts. For code that analyses weights; kernels read them as they are stored.
 
 use super::{Graph, Kernel, KernelLayout, Node};
 use crate::hint::{Arguments, Hint, named};
 use crate::panel;
 use crate::tensor::{DType, Tensor};
 
-/// A weight tensor is absent, or does not hold what its node needs.
+/// A weight tensor is absent, or does not have what its node needs.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("node `{node}`: weight `{key}` is missing or not a float tensor")]
 pub struct WeightError {
@@ -153,7 +152,7 @@ impl<'a> Weights<'a> {
         stored.ok_or_else(|| self.missing(key))
     }
 
-    /// The real numbers that rows of `n` integer weights and the i32 bias stand for.
+    /// The real numbers that rows of `n` integer weights and the i32 bias represent.
     #[expect(clippy::cast_possible_truncation, reason = "rounded once, from f64")]
     fn real(
         &self,
@@ -199,7 +198,7 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// `n` numbers, or one that stands for all channels.
+    /// `n` numbers, or one number for all channels.
     ///
     /// # Errors
     /// As [`Weights::matrix`].
@@ -216,7 +215,7 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// The first `n` of each row: packing may have filled up rows with zeros.
+/// The first `n` of each row: packing may have padded rows with zeros.
 fn cut<T: Copy>(stored: &[T], rows: usize, n: usize) -> Option<Vec<T>> {
     let width = stored.len() / rows.max(1);
     if n > width {

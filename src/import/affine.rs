@@ -4,7 +4,7 @@ use super::functions;
 use crate::activation::Activation;
 use crate::graph::BinaryOp;
 
-/// `x * scale + shift`: each has one value for all channels, or one a channel.
+/// `x * scale + shift`: each has one value for all channels, or one for each channel.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Affine {
     pub(super) scale: Vec<f64>,
@@ -66,7 +66,7 @@ impl Affine {
     }
 }
 
-/// An array of numbers that stands in a file as an operand.
+/// An array of numbers that a file has as an operand.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Constant {
     /// Its extents; none for a single number.
@@ -76,21 +76,21 @@ pub(super) struct Constant {
 }
 
 impl Constant {
-    /// Whether all extents but the last are 1, so that its numbers lie along the channels.
+    /// Whether all extents except the last are 1, so that its numbers belong to channels.
     fn along_channels(&self) -> bool {
         self.dims.iter().rev().skip(1).all(|&extent| extent == 1)
     }
 }
 
-/// What an operator of a value and a constant becomes.
+/// The result of an operator with a value and a constant.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum WithConstant {
     Affine(Affine),
     Activation(Activation),
 }
 
-/// `x op constant`, or `constant op x` if the constant is `first`. The error is what is expected
-/// of the constant.
+/// `x op constant`, or `constant op x` if the constant is `first`. The error says what the constant
+/// must be.
 pub(super) fn with_constant(
     kind: BinaryOp,
     constant: &Constant,

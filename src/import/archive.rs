@@ -1,8 +1,8 @@
-//! A zip archive that holds a model: what lies in it, read under bounds.
+//! A zip archive that contains a model. Its entries are read under bounds.
 //!
-//! Entries that are stored without compression are used where they lie in the mapped file; a
-//! compressed entry is inflated under a bound. The CRC-32 of every entry that is read is checked
-//! once, which finds flipped bits before they become quietly wrong weights.
+//! Entries without compression are used in place, in the mapped file; a compressed entry is
+//! inflated under a bound. The CRC-32 of every entry that is read is checked once. This finds
+//! flipped bits before they become wrong weights without an error.
 
 use std::io::{Cursor, Read};
 use std::sync::Arc;
@@ -12,14 +12,15 @@ use zip::{CompressionMethod, ZipArchive};
 use super::bytes::SourceBytes;
 use super::error::ImportError;
 
-/// Entries above which an archive is refused; a SavedModel has about ten.
+/// Most entries of an archive; a SavedModel has about ten.
 const MAX_ENTRIES: usize = 100_000;
 
 /// An open archive.
 pub(super) struct Archive {
     bytes: SourceBytes,
     zip: ZipArchive<Cursor<SourceBytes>>,
-    /// Names as stored, but with `/` where Windows wrote `\`; without folders and what macOS adds.
+    /// Names as stored, but with `/` in place of Windows' `\`, and without folders and macOS' extra
+    /// files.
     names: Vec<(String, usize)>,
 }
 
@@ -56,7 +57,7 @@ impl Archive {
         self.names.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Whether there is a file of that name.
+    /// Whether there is a file with this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.names().any(|n| n == name)
     }
@@ -80,8 +81,8 @@ impl Archive {
         inflate(entry, &place, limit)
     }
 
-    /// A large file: in place if it is stored, inflated otherwise. `checked` is told how many of
-    /// its bytes have been checked.
+    /// A large file: in place if it is stored, inflated otherwise. `checked` gets the number of its
+    /// bytes that have been checked.
     pub(super) fn large(
         &mut self,
         name: &str,
@@ -123,7 +124,7 @@ impl Archive {
     }
 }
 
-/// Reads at most `limit` bytes, whatever the entry claims about itself.
+/// Reads at most `limit` bytes, whatever size the entry claims.
 fn inflate(entry: impl Read, place: &str, limit: u64) -> Result<Vec<u8>, ImportError> {
     let mut bytes = Vec::new();
     entry
@@ -145,7 +146,7 @@ fn check_size(place: &str, got: u64, limit: u64) -> Result<(), ImportError> {
     })
 }
 
-/// How messages call an entry.
+/// An entry's name in messages.
 pub(super) fn place(name: &str) -> String {
     format!("zip entry `{name}`")
 }

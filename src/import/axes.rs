@@ -1,9 +1,10 @@
-//! Axes as files count them, the batch axis first, and as the graph does, which has none.
+//! Converts axes from the count of files, which have the batch axis first, to that of the graph,
+//! which has none.
 
 use crate::tensor::Shape;
 
-/// An axis that counts the batch axis, or from the end, without it; `None` for the batch axis and
-/// for axes that do not exist. `rank` is the value's, without the batch axis.
+/// Converts an axis that counts the batch axis, or counts from the end. `None` for the batch axis
+/// and for axes that do not exist. `rank` is the value's, without the batch axis.
 pub(super) fn axis(axis: i64, rank: usize) -> Option<usize> {
     let with_batch = i64::try_from(rank).ok()?.checked_add(1)?;
     let from_front = if axis < 0 { axis + with_batch } else { axis };
@@ -12,8 +13,8 @@ pub(super) fn axis(axis: i64, rank: usize) -> Option<usize> {
         .then(|| usize::try_from(from_front - 1).ok())?
 }
 
-/// Axes without the batch axis, sorted, from axes that count it or count from the end; `None` if
-/// one is the batch axis, does not exist or is named twice, or if there is none.
+/// Converts several such axes, and sorts them. `None` if one is the batch axis, does not exist or
+/// is named twice, or if there are none.
 pub(super) fn axes(given: &[i64], rank: usize) -> Option<Vec<usize>> {
     let mut axes = given
         .iter()
@@ -24,8 +25,8 @@ pub(super) fn axes(given: &[i64], rank: usize) -> Option<Vec<usize>> {
     (!axes.is_empty() && !twice).then_some(axes)
 }
 
-/// The shape with axes of one element put in, where the result has them; `None` for the batch axis
-/// and for axes that do not exist.
+/// The shape with axes of one element inserted, at these positions of the result; `None` for the
+/// batch axis and for axes that do not exist.
 pub(super) fn expanded(shape: &Shape, given: &[i64]) -> Option<Shape> {
     let rank = shape.rank() + given.len();
     let places = axes(given, rank)?;
@@ -43,7 +44,7 @@ pub(super) fn expanded(shape: &Shape, given: &[i64]) -> Option<Shape> {
 }
 
 /// The shape without axes of one element; `None` if one is the batch axis, does not exist or is
-/// longer. It takes a name for each axis, since a batch of one would go as well without.
+/// longer. Each axis must be named, because otherwise a batch of one would be dropped, too.
 pub(super) fn squeezed(shape: &Shape, given: &[i64]) -> Option<Shape> {
     let dims = shape.dims();
     let gone = axes(given, dims.len())?;

@@ -1,5 +1,5 @@
-//! Building a graph from a file: names that are unique, sizes that are bounded, weights that are
-//! numbers, and errors that say at which layer.
+//! Builds a graph from a file: names are unique, sizes are bounded, weights are finite numbers, and
+//! errors name the layer.
 
 use std::collections::HashSet;
 
@@ -10,17 +10,17 @@ use super::weights::{Element, WeightSource};
 use crate::graph::{Graph, Node, NodeId, Op, SourceLayer, Stage};
 use crate::tensor::{AlignedF32, Shape, Tensor};
 
-/// Nodes above which a graph is refused: nested models called twice grow exponentially.
+/// Most nodes of a graph: nested models that are called twice grow exponentially.
 pub(super) const MAX_NODES: usize = 20_000;
 
-/// For which layer nodes are made.
+/// The layer for which nodes are made.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
-    /// Whom errors name.
+    /// The place that errors name.
     pub(super) place: Place,
-    /// The name of its last node; others get `<name>/<suffix>`.
+    /// The name of its last node; others are called `<name>/<suffix>`.
     pub(super) name: String,
-    /// What the keys of its constants begin with.
+    /// The prefix of its constants' keys.
     pub(super) constants: String,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct GraphBuilder<'a> {
 }
 
 impl<'a> GraphBuilder<'a> {
-    /// `progress` is told how many bytes of weights have been loaded.
+    /// `progress` gets the number of bytes of weights that have been loaded.
     pub(super) fn new(name: &str, limits: &'a Limits, progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
             graph: Graph::new(name),
@@ -115,7 +115,7 @@ impl<'a> GraphBuilder<'a> {
         self.push(site, suffix, Op::Reshape { shape }, &[input])
     }
 
-    /// Appends `x * scale + shift`; each has one value, or one a channel.
+    /// Appends `x * scale + shift`; each has one value, or one for each channel.
     pub(super) fn affine(
         &mut self,
         site: &Site,
@@ -188,7 +188,7 @@ impl<'a> GraphBuilder<'a> {
                 form: "integer".into(),
             });
         }
-        // The shape is the array's own, whose claim was checked against the file's length.
+        // The shape is the array's own; its claim was checked against the file's length.
         let len = Shape::new(shape).len();
         self.loaded_bytes = self.loaded_bytes.saturating_add(len as u64 * 4);
         if self.loaded_bytes > self.limits.max_weight_bytes {
@@ -207,7 +207,7 @@ impl<'a> GraphBuilder<'a> {
         Ok(buffer)
     }
 
-    /// Records that a layer's output is the node's value.
+    /// Records that the node's value is a layer's output.
     pub(super) fn mark(&mut self, id: NodeId, name: &str, class: &str) {
         self.graph.layers_mut(id).push(SourceLayer {
             name: name.to_owned(),
@@ -216,8 +216,8 @@ impl<'a> GraphBuilder<'a> {
         });
     }
 
-    /// The graph that ends in the one of `outputs` that is asked for, or in the only one. Also
-    /// its position among them. `outputs` are names and values.
+    /// The graph that ends in the requested one of `outputs`, or in the only one. Also its position
+    /// among them. `outputs` are names and values.
     pub(super) fn finish(
         self,
         outputs: &[(String, NodeId)],
@@ -255,7 +255,7 @@ impl<'a> GraphBuilder<'a> {
     }
 }
 
-/// Without the nodes, inputs and tensors that only the other outputs need.
+/// Removes the nodes, inputs and tensors that only the other outputs need.
 fn only_what_is_read(graph: &Graph, output: NodeId) -> Result<Graph, crate::graph::GraphError> {
     let mut live = vec![false; graph.nodes().len()];
     live[output.0] = true;

@@ -1,4 +1,4 @@
-//! Bytes of a file: a range of the map, or an inflated part of it.
+//! Bytes of a file: a range of the map, or a part of the file that was inflated.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use memmap2::Mmap;
 pub(super) enum SourceBytes {
     /// A range of the mapped file.
     Mapped(Arc<Mmap>, Range<usize>),
-    /// What was compressed in the file.
+    /// Bytes that were compressed in the file.
     Inflated(Arc<Vec<u8>>),
 }
 

@@ -1,4 +1,4 @@
-//! Why a file cannot be imported, in the terms of no particular format.
+//! Why a file cannot be imported, in terms that belong to no particular format.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use crate::hint::{Arguments, Hint, named};
 use crate::tensor::Shape;
 use crate::text::{nearest, shorten};
 
-/// The `activation` of a layer that is a function written on the spot.
+/// The `activation` of a layer that is an anonymous function.
 pub(super) const LAMBDA: &str = "a Python lambda";
 
-/// Where in a model something stands: a layer of Keras, a node of a graph.
+/// A place in a model: a layer of Keras, a node of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// What the format calls it: `layer`, `node`.
+    /// The format's word for it: `layer`, `node`.
     pub what: &'static str,
-    /// Its name, with those of the models around it.
+    /// Its name, with those of the enclosing models.
     pub name: String,
     /// Its class or operator.
     pub class: String,
@@ -54,14 +54,14 @@ impl Place {
         }
     }
 
-    /// Nothing of this class is supported.
+    /// This class is not supported.
     pub(super) fn unsupported(&self) -> ImportError {
         ImportError::UnsupportedLayer {
             place: self.clone(),
         }
     }
 
-    /// What this place asks of the graph does not fit.
+    /// A node of this place is not valid in the graph.
     pub(super) fn graph(&self, source: GraphError) -> ImportError {
         ImportError::Graph {
             place: self.clone(),
@@ -90,17 +90,17 @@ pub enum ImportError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is something else than a model that can be imported.
+    /// The file is not a model that can be imported.
     #[error("`{path}` is {found}, not a model file that can be imported")]
     Format {
         /// The file.
         path: String,
-        /// What its content says it is.
+        /// The kind of the file, by its content.
         found: Box<str>,
         /// The next step.
         hint: Box<str>,
     },
-    /// A bound of [`Limits`](super::Limits) is passed.
+    /// A bound of [`Limits`](super::Limits) is exceeded.
     #[error("{what}: {got} bytes, the limit is {limit}")]
     TooLarge {
         /// What is too large.
@@ -113,15 +113,15 @@ pub enum ImportError {
     /// The zip archive is damaged or incomplete.
     #[error("{place}: {message}")]
     Archive {
-        /// Where: `entry config.json`.
+        /// The place: `entry config.json`.
         place: String,
         /// What is wrong.
         message: String,
     },
-    /// The HDF5 file is damaged or unlike what its format writes.
+    /// The HDF5 file is damaged, or its format does not write such files.
     #[error("{place}: {message}")]
     Hdf5 {
-        /// Where: `dataset layers/dense/vars/0`.
+        /// The place: `dataset layers/dense/vars/0`.
         place: String,
         /// What is wrong.
         message: String,
@@ -132,8 +132,8 @@ pub enum ImportError {
         /// The file.
         path: String,
     },
-    /// `ImportOptions::config` is given for a file that has its own.
-    #[error("`{path}` carries its own configuration, so a second one must not be given")]
+    /// `ImportOptions::config` is given for a file that has its own configuration.
+    #[error("`{path}` has its own configuration, so no second one is allowed")]
     ConfigTwice {
         /// The file.
         path: String,
@@ -141,12 +141,12 @@ pub enum ImportError {
     /// The description of the layers is wrong.
     #[error("{place}: {message}")]
     Config {
-        /// Where: ``layer `head` (Dense)``.
+        /// The place: ``layer `head` (Dense)``.
         place: String,
         /// What is wrong.
         message: String,
     },
-    /// A class of layers that the importer does not know, or will not run.
+    /// The importer does not know the class of a layer, or does not run its code.
     #[error("{place} is not supported")]
     UnsupportedLayer {
         /// The layer.
@@ -164,7 +164,7 @@ pub enum ImportError {
         /// What is supported.
         expected: Box<str>,
     },
-    /// A layer that its framework has quantized in a way that is not read.
+    /// The framework has quantized a layer in a way that the importer does not read.
     #[error("{place} has {form} weights of the framework's own quantization, which are not read")]
     Quantized {
         /// The layer.
@@ -177,12 +177,12 @@ pub enum ImportError {
     MissingWeights {
         /// The layer.
         place: Place,
-        /// The weight.
+        /// The name of the weight.
         weight: String,
-        /// Where it was looked for, as `: no dataset ...`.
+        /// The places that were searched, as `: no dataset ...`.
         looked_for: String,
     },
-    /// A weight has another shape than the layer asks for.
+    /// A weight does not have the shape that the layer needs.
     #[error("{place}: weight `{weight}`: expected {expected}, got {got}")]
     WeightShape {
         /// The layer.
@@ -194,12 +194,12 @@ pub enum ImportError {
         /// What the file has.
         got: Shape,
     },
-    /// A weight that is not a finite number.
+    /// A weight is not a finite number.
     #[error("{place}: weight {weight} is {value} at element {index}")]
     NotFinite {
         /// The layer.
         place: Place,
-        /// The weight in backticks, and the array of the file that holds it.
+        /// The weight in backticks, and the array of the file that contains it.
         weight: String,
         /// The first such element, in row-major order.
         index: usize,
@@ -212,7 +212,7 @@ pub enum ImportError {
         /// The weight's name in the file.
         weight: String,
     },
-    /// An input whose shape is not known, or not the one asked for.
+    /// An input's shape is not known, or not the requested one.
     #[error("input `{input}` has shape {shape}: {message}")]
     InputSize {
         /// The input.
@@ -222,18 +222,18 @@ pub enum ImportError {
         /// What is wrong.
         message: String,
     },
-    /// The model has several outputs, and none was chosen.
+    /// The model has several outputs, and the user chose none.
     #[error("the model has {} outputs ({}), expected 1", outputs.len(), OutputNames(outputs))]
     Outputs {
-        /// What there is to choose from.
+        /// The outputs.
         outputs: Vec<OutputChoice>,
     },
-    /// There is no output of the name that was asked for.
+    /// No output has the requested name.
     #[error("the model has no output `{}`", shorten(asked))]
     NoSuchOutput {
         /// The name.
         asked: String,
-        /// What there is to choose from.
+        /// The outputs.
         outputs: Vec<OutputChoice>,
     },
     /// A layer does not fit its inputs.
@@ -250,7 +250,7 @@ pub enum ImportError {
 /// An output that can be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputChoice {
-    /// By which it is chosen.
+    /// Its name for `--output-name`.
     pub name: String,
     /// Its shape.
     pub shape: Shape,
@@ -421,7 +421,7 @@ fn unsupported(class: &str) -> &'static str {
     }
 }
 
-/// Outputs that a hint lists; a model rarely has more than three.
+/// Most outputs that a hint lists; a model rarely has more than three.
 const LISTED: usize = 12;
 
 fn names(outputs: &[OutputChoice]) -> Vec<&str> {

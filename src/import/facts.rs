@@ -1,21 +1,21 @@
-//! What a file says about itself beside the graph: with what it was trained, and what the graph
-//! does with the photo before anything else.
+//! Facts in a file besides the graph: the loss of its training, and how the graph scales the photo
+//! at its start.
 
 use crate::graph::{Conv2d, Graph, NodeId, Op};
 use crate::tensor::Tensor;
 
-/// The loss with which a source says that it was trained.
+/// The loss with which a model was trained, according to its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// As the source calls it, such as `binary_crossentropy`.
+    /// Its name in the source, such as `binary_crossentropy`.
     pub name: String,
-    /// Which outputs it is made for.
+    /// The kind of outputs that it expects.
     pub kind: LossKind,
     /// Whether it takes logits, so that the model may leave out softmax or sigmoid.
     pub from_logits: bool,
 }
 
-/// What a loss takes a model's outputs for.
+/// What a loss assumes about a model's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossKind {
     /// Independent yes or no for each output.
@@ -26,20 +26,20 @@ pub enum LossKind {
     Other,
 }
 
-/// What a model does to its photo before anything else, channel by channel: `x * scale + shift`.
+/// The scaling of the photo at the start of a model, channel by channel: `x * scale + shift`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputScaling {
     /// A factor for each channel.
     pub scale: Vec<f64>,
-    /// What is added to each channel.
+    /// The number added to each channel.
     pub shift: Vec<f64>,
 }
 
 /// The scaling at the photo's input of a graph as it was imported, before passes fold it away:
-/// `Rescaling`, `Normalization`, a batch normalization or arithmetic, whatever it is called and
-/// however deep the models are nested. Cropping, padding, resizing and another order of the
-/// channels do not matter. `None` if the photo meets other operations first, or meets them as
-/// well on another path, or is scaled in different ways.
+/// `Rescaling`, `Normalization`, a batch normalization or arithmetic, whatever its name and however
+/// deep the models are nested. Cropping, padding, resizing and another order of the channels do not
+/// matter. `None` if the photo goes through other operations first, or also through them on another
+/// path, or is scaled in different ways.
 #[must_use]
 pub fn input_scaling(graph: &Graph) -> Option<InputScaling> {
     let (photo, node) = graph
@@ -52,7 +52,7 @@ pub fn input_scaling(graph: &Graph) -> Option<InputScaling> {
     let readers = live_readers(graph);
     let mut found: Option<InputScaling> = None;
     let mut waiting = vec![(photo, start.clone())];
-    // Each node is looked at once for each path, and what scales has one reader as a rule.
+    // A node is looked at once for each path; scaling nodes usually have one reader.
     for _ in 0..graph.nodes().len() {
         let Some((id, so_far)) = waiting.pop() else {
             break;
@@ -69,7 +69,7 @@ pub fn input_scaling(graph: &Graph) -> Option<InputScaling> {
     found
 }
 
-/// The scaling behind `reader`, if it does nothing else to a pixel's value.
+/// The scaling after `reader`, if it changes a pixel's value in no other way.
 fn step(graph: &Graph, reader: NodeId, x: &InputScaling) -> Option<InputScaling> {
     match &graph.node(reader).op {
         Op::ScaleShift { scale, shift } => {
@@ -102,7 +102,7 @@ fn step(graph: &Graph, reader: NodeId, x: &InputScaling) -> Option<InputScaling>
     }
 }
 
-/// For each node the nodes that read it and lead to the output.
+/// For each node, the nodes that read it and lead to the output.
 fn live_readers(graph: &Graph) -> Vec<Vec<NodeId>> {
     let mut live = vec![false; graph.nodes().len()];
     let mut readers = vec![Vec::new(); live.len()];
@@ -118,7 +118,7 @@ fn live_readers(graph: &Graph) -> Vec<Vec<NodeId>> {
     readers
 }
 
-/// The channels that a convolution picks, if that is all it does: RGB becomes BGR so.
+/// The channels that a convolution picks, if it does nothing else: RGB becomes BGR this way.
 fn picked_channels(graph: &Graph, conv: &Conv2d) -> Option<Vec<usize>> {
     let window = conv.window;
     let alone = window.kernel == [1, 1] && window.strides == [1, 1] && window.padding.is_zero();

@@ -1,4 +1,4 @@
-//! Elementwise functions by their parameters: the simplest one that says the same.
+//! Elementwise functions by their parameters: the simplest function that computes the same.
 
 use crate::activation::Activation;
 
@@ -26,7 +26,7 @@ pub(super) fn clip(low: Option<f64>, high: Option<f64>) -> Option<Activation> {
     }
 }
 
-/// A parameter of a function, as functions keep it.
+/// A parameter of a function, in the type that functions store.
 #[expect(clippy::cast_possible_truncation, reason = "activations are f32")]
 pub(super) fn narrow(value: f64) -> f32 {
     value as f32

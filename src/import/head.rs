@@ -1,5 +1,5 @@
-//! How a model's output becomes probabilities: known from the graph or the loss it was trained
-//! with, or asked for; never guessed where a guess would be nonsense.
+//! How a model's output becomes probabilities: it is known from the graph or the loss, or the user
+//! says it. It is not guessed if a wrong guess would give nonsense.
 //!
 //! | The graph ends in | Head |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | numbers that are always from 0 to 1 | `probabilities` |
 //! | any numbers, and the loss takes logits | the loss's function |
 //! | any numbers, two or more, and no loss is stored | `softmax`, with a warning |
-//! | anything else | asked for |
+//! | anything else | the user must say it |
 //!
 //! Not here: the functions themselves (`predict::head`).
 
@@ -21,7 +21,7 @@ use crate::graph::{Graph, GraphError, Node, Op, Range};
 use crate::hint::{Arguments, Hint, named};
 use crate::tensor::{Tensor, TensorError};
 
-/// How the head came to be known.
+/// How the head was determined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeadOrigin {
     /// The graph ends in it.
@@ -30,22 +30,22 @@ pub enum HeadOrigin {
     Loss(String),
     /// The user said so.
     Asked,
-    /// Nothing says so: the usual one.
+    /// Nothing says it: the usual head is taken.
     Assumed,
 }
 
 /// A graph that is ready for its head.
 #[derive(Clone, Debug)]
 pub struct Headed {
-    /// Ends in `[n]` numbers, to which the head is applied.
+    /// It ends in `[n]` numbers, to which the head is applied.
     pub graph: Graph,
-    /// What makes probabilities of them.
+    /// The function that makes probabilities of them.
     pub head: Head,
-    /// Why it is this one.
+    /// How the head was determined.
     pub origin: HeadOrigin,
 }
 
-/// Why the head is not known, or not the one that is asked for.
+/// Why the head is not known, or not the requested one.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadError {
     /// A softmax over one number.
@@ -54,7 +54,7 @@ pub enum HeadError {
         /// Whether the graph itself ends in it.
         in_graph: bool,
     },
-    /// Neither graph nor loss tell.
+    /// Neither the graph nor the loss says it.
     #[error(
         "the model's last layers ({last}) do not say how {outputs} become probabilities{because}"
     )]
@@ -63,33 +63,33 @@ pub enum HeadError {
         last: String,
         /// Number of outputs, as `its 3 outputs`.
         outputs: String,
-        /// What is known, as `: ...`.
+        /// The known facts, as `: ...`.
         because: String,
         /// What to do.
         hint: String,
     },
-    /// A head for another number of outputs.
+    /// The head is for a different number of outputs.
     #[error("`{head}` is for one output, the model has {got}")]
     OneOutput {
-        /// The head asked for, as the command line calls it.
+        /// The requested head, by its name on the command line.
         head: &'static str,
         /// Outputs of the model.
         got: usize,
     },
-    /// Asked for a function on top of one that is there.
+    /// The user asked for a function, but the graph already ends in one.
     #[error("the model ends in {found} already, so `{asked}` cannot be its head")]
     Contradiction {
-        /// What the graph ends in.
+        /// The function at the end of the graph.
         found: &'static str,
-        /// The head asked for.
+        /// The requested head.
         asked: &'static str,
-        /// The head that is there.
+        /// The head that fits the graph.
         fits: &'static str,
     },
-    /// The rewritten graph does not check.
+    /// The rewritten graph is not valid.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// A tensor of the rewritten graph does not check.
+    /// A tensor of the rewritten graph is not valid.
     #[error(transparent)]
     Tensor(#[from] TensorError),
 }
@@ -146,8 +146,8 @@ impl Hint for HeadError {
     }
 }
 
-/// Finds the head of a graph as it was imported, and makes the graph end before it. `asked` is what
-/// the user says.
+/// Finds the head of a graph as it was imported, and makes the graph end before it. `asked` is the
+/// head that the user requested.
 ///
 /// # Errors
 /// [`HeadError`] if the head is not known, or contradicts the graph.
@@ -159,7 +159,7 @@ pub fn find(graph: Graph, loss: Option<&Loss>, asked: Option<Head>) -> Result<He
         None => known(&graph, answer, outputs, loss)?,
     };
     let graph = match head {
-        // The output is taken as it is, also where it is a softmax's.
+        // The output is used unchanged, even if it is a softmax's.
         Head::Probabilities => pass::flatten_output(graph)?,
         _ => pass::split_head(graph)?.0,
     };
@@ -170,7 +170,7 @@ pub fn find(graph: Graph, loss: Option<&Loss>, asked: Option<Head>) -> Result<He
     })
 }
 
-/// The head that was asked for, if it fits what the graph ends in.
+/// The requested head, if it fits the end of the graph.
 fn agrees(answer: Answer, outputs: usize, asked: Head) -> Result<Head, HeadError> {
     let (found, fits) = match answer {
         Answer::Softmax => ("a softmax", Head::Softmax),
@@ -279,17 +279,17 @@ fn last_layers(graph: &Graph) -> String {
         None => format!("`{}` ({})", node.name, node.op.name()),
     };
     let last = graph.node(graph.output());
-    // An activation of a layer is a node of its own, and says the most.
+    // An activation of a layer is a separate node, and says the most about the output.
     match &last.op {
         Op::Activation(activation) => format!("{}: {}", name(last), activation.name()),
         _ => name(last),
     }
 }
 
-/// The graph of one probability p with `[1 - p, p]` behind it, so that both classes have an output.
+/// The graph of one probability p, extended by `[1 - p, p]`, so that both classes have an output.
 ///
 /// # Errors
-/// [`HeadError::Graph`] if the graph does not check, which is a bug.
+/// [`HeadError::Graph`] if the graph is not valid, which is a bug.
 pub fn with_complement(mut graph: Graph) -> Result<Graph, HeadError> {
     let p = graph.output();
     let free = |graph: &Graph, base: &str| {
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
     use crate::activation::Activation;
 
-    /// A graph of `n` raw numbers, with an op behind them.
+    /// A graph of `n` raw numbers, with an op after them.
     fn graph(n: usize, op: Option<Op>) -> Graph {
         let mut graph = Graph::new("test");
         let x = graph.push_input("scores", [n].into()).unwrap();

@@ -1,19 +1,19 @@
-//! Model files to a [`Graph`](crate::graph::Graph).
+//! Turns model files into a [`Graph`](crate::graph::Graph).
 //!
 //! In: the path of an untrusted file. Out: a plain graph (nothing folded, nothing fused) whose
 //! weights are f32 tensors in the layouts of [`crate::graph`], with the source's layers named on
-//! its nodes, and what else the file says ([`Imported`]). Every file is hostile until proven
-//! otherwise: sizes are checked before anything is allocated, nesting is bounded, no code in a
-//! file is ever run, and what cannot be reproduced exactly is refused by layer and attribute.
+//! its nodes, and other facts in the file ([`Imported`]). Every file may be hostile: sizes are
+//! checked before anything is allocated, nesting is bounded, code in a file is never run, and
+//! anything that cannot be reproduced exactly is refused by layer and attribute.
 //!
-//! The format is found from the content, never from the extension (`sniff`). Each format has a
-//! folder of its own, which turns its layers into calls of what all formats share: a bounded zip
-//! (`archive`), sources of weights (`weights`), the graph's builder (`builder`), and the
-//! arithmetic of axes, paddings, slices, reductions, folded affine maps and constants. What a
-//! format does not implement it refuses; attributes that nobody read are found by `read_set`.
+//! The format is found from the content, never from the extension (`sniff`). Each format has its
+//! own folder, which turns its layers into calls of the parts that all formats share: a bounded zip
+//! (`archive`), sources of weights (`weights`), the graph's builder (`builder`), and the arithmetic
+//! of axes, paddings, slices, reductions, folded affine maps and constants. A format refuses
+//! features that it does not implement; `read_set` finds attributes that nobody read.
 //!
-//! [`Import`] joins a graph with labels, recipe and head to a model that runs; the readers of formats
-//! know the graph alone. Not here: writing (`artifact`).
+//! [`Import`] joins a graph with labels, recipe and head into a model that runs; the readers of
+//! formats only know the graph. Not here: writing (`artifact`).
 
 use std::fs::File;
 use std::path::Path;
@@ -50,17 +50,17 @@ pub use options::{ImportOptions, Imported, LabelsFile, Limits, Progress};
 use bytes::SourceBytes;
 use sniff::Format;
 
-/// What can be imported: format by format, in each the classes of layers in alphabetical order,
-/// then the functions that are called on tensors.
+/// The list of everything that can be imported, by format: the classes of layers in alphabetical
+/// order, then the functions that are called on tensors.
 #[must_use]
 pub fn supported_ops() -> Vec<SupportedOp> {
     keras::supported_ops()
 }
 
-/// Reads a model file. `progress` is called now and then.
+/// Reads a model file, and calls `progress` from time to time.
 ///
 /// # Errors
-/// [`ImportError`] names the file, layer, attribute or weight that stands in the way.
+/// [`ImportError`] names the file, layer, attribute or weight that prevents the import.
 pub fn import(
     path: &Path,
     options: &ImportOptions,

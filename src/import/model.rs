@@ -1,9 +1,9 @@
-//! A model file and what it does not say, to a [`Model`] that runs: the whole of `dermal import`
-//! but the writing.
+//! Turns a model file, and facts that it does not contain, into a [`Model`] that runs: all of
+//! `dermal import` except the writing.
 //!
-//! In: the source's path, and labels, recipe, head, defaults and mapping of fields as a user has
-//! them. Out: a [`Model`] for `artifact::write`, and [`Warning`]s for what was not given. The
-//! formats are [`super::import`]'s; this file joins them to the rest.
+//! In: the source's path, and labels, recipe, head, defaults and mapping of fields in the forms
+//! that users have. Out: a [`Model`] for `artifact::write`, and [`Warning`]s about facts that were
+//! not given. [`super::import`] knows the formats; this file joins them with the rest.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::predict::PredictError;
 use crate::predict::selftest::{self, RecordError};
 use crate::text::{self, MAX_SETTINGS_BYTES, TextError};
 
-/// What to import, and what its file does not say.
+/// What to import, and the facts that its file does not contain.
 ///
 /// ```
 /// use dermal::import::Import;
@@ -55,19 +55,19 @@ pub struct Import {
     fields: Option<PathBuf>,
 }
 
-/// What [`Import::run`] makes.
+/// The result of [`Import::run`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Made {
-    /// Ready to be written or run.
+    /// The model, ready to be written or run.
     pub model: Model,
-    /// How its head came to be known.
+    /// How its head was determined.
     pub head_origin: HeadOrigin,
-    /// What a user should hear.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// What takes time.
+/// The parts of an import that take time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The source is checked and read.
@@ -76,36 +76,36 @@ pub enum Stage {
     Hashing,
 }
 
-/// What may make answers wrong, though the import works.
+/// A reason why answers may be wrong, although the import works.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// Classes are numbered, since nobody named them.
+    /// Classes are numbered, since no names were given.
     NoLabels {
         /// How many there are.
         classes: usize,
     },
-    /// Pixels go in as they are, and nothing says that the model wants them so.
+    /// Pixels go in unchanged, and nothing shows that the model expects that.
     NoPreprocessing,
-    /// Pixels go in as they are, and the model's own scaling makes large numbers of them.
+    /// Pixels go in unchanged, and the model's own scaling turns them into large numbers.
     NotScaled {
-        /// The least value behind the model's own scaling.
+        /// The least value after the model's own scaling.
         low: f64,
-        /// The greatest.
+        /// The largest.
         high: f64,
     },
     /// Recipe and model both scale or centre the pixels.
     ScaledTwice {
-        /// The recipe, as the user names it.
+        /// The recipe, by the user's name for it.
         recipe: String,
-        /// The least value behind both.
+        /// The least value after both.
         low: f64,
-        /// The greatest.
+        /// The largest.
         high: f64,
     },
-    /// The model ends in raw numbers, and softmax was taken for what follows.
+    /// The model ends in raw numbers, and softmax was assumed.
     AssumedSoftmax,
-    /// The model does not answer a made-up photo, so that servers cannot test it.
+    /// The model does not answer a generated photo, so servers cannot test it.
     NoSelfTest {
         /// Why.
         why: String,
@@ -138,18 +138,18 @@ impl fmt::Display for Warning {
                 number(*high)
             ),
             Self::AssumedSoftmax => f.write_str(
-                "the model ends in raw numbers, and the file does not say what makes \
-                 probabilities of them: softmax is taken (one of the classes)",
+                "the model ends in raw numbers, and the file does not say how they \
+                 become probabilities: softmax (one of the classes) is assumed",
             ),
             Self::NoSelfTest { why } => {
-                write!(f, "the model does not answer a made-up photo: {why}")
+                write!(f, "the model does not answer a generated photo: {why}")
             }
         }
     }
 }
 
 impl Warning {
-    /// As the artifact keeps it.
+    /// The form that the artifact stores.
     fn recorded(&self) -> ImportWarning {
         ImportWarning {
             kind: self.kind().to_owned(),
@@ -208,16 +208,16 @@ fn number(value: f64) -> String {
     if text == "-0" { "0" } else { text }.to_owned()
 }
 
-/// Why there is no model.
+/// Why no model could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The source cannot be read.
     #[error(transparent)]
     Import(#[from] ImportError),
-    /// The graph does not check after a pass.
+    /// The graph is not valid after a pass.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// How the output becomes probabilities is not known.
+    /// It is not known how the output becomes probabilities.
     #[error(transparent)]
     Head(#[from] HeadError),
     /// The labels cannot be used.
@@ -229,7 +229,7 @@ pub enum ModelError {
     /// A recipe or a mapping cannot be read.
     #[error(transparent)]
     Text(#[from] TextError),
-    /// A path that leads nowhere.
+    /// A path does not exist.
     #[error("there is no file `{path}`")]
     NoFile {
         /// The path.
@@ -240,7 +240,7 @@ pub enum ModelError {
     /// The recipe does not make the model's input.
     #[error("cannot use preprocessing `{}`", text::shorten(recipe))]
     Preprocessing {
-        /// As the user named it.
+        /// The user's name for it.
         recipe: String,
         /// What is wrong.
         source: PreprocessingError,
@@ -261,8 +261,8 @@ pub enum ModelError {
         /// What to do.
         hint: String,
     },
-    /// The head that was asked for does not fit what the model computes.
-    #[error("for a made-up photo {0}")]
+    /// The requested head does not fit what the model computes.
+    #[error("for a generated photo {0}")]
     NotProbability(PredictError),
 }
 
@@ -321,7 +321,7 @@ impl Hint for ModelError {
 }
 
 impl Import {
-    /// The import of a file, with nothing else said.
+    /// The import of a file, without any options.
     #[must_use]
     pub fn new(source: impl Into<PathBuf>) -> Self {
         Self {
@@ -344,7 +344,7 @@ impl Import {
         self
     }
 
-    /// How the output becomes probabilities, where the file does not say it.
+    /// How the output becomes probabilities, if the file does not say it.
     #[must_use]
     pub fn head(mut self, head: Head) -> Self {
         self.head = Some(head);
@@ -365,14 +365,14 @@ impl Import {
         self
     }
 
-    /// What the format's reader needs to know.
+    /// Options for the reader of the format.
     #[must_use]
     pub fn options(mut self, options: ImportOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// Reads everything. `progress` is told the stage, bytes done and bytes in all.
+    /// Reads everything. `progress` gets the stage, the bytes done and the bytes in all.
     ///
     /// # Errors
     /// [`ModelError`] for the first thing that cannot be read, or does not fit the rest.
@@ -440,8 +440,8 @@ impl Import {
         let outputs = headed.graph.node(headed.graph.output()).shape.len();
         let (expected, why) = match headed.head {
             Head::BinarySigmoid => (2, " (a sigmoid output has two classes, that of 0 first)"),
-            // A single probability is that of the second of two classes, unless one label says
-            // that there is one.
+            // A single probability belongs to the second of two classes, unless one label shows
+            // that there is one class.
             Head::Probabilities if outputs == 1 => match given.as_ref().map(Vec::len) {
                 Some(1) => (1, ""),
                 _ => (2, " (a probability is that of the second of two classes)"),
@@ -542,7 +542,7 @@ impl Import {
         named.map_err(|source| ModelError::Preprocessing { recipe, source })
     }
 
-    /// Warns if recipe and model make pixels that no model is trained on.
+    /// Warns if recipe and model together make pixels with which no model is trained.
     fn judge(&self, graph: &Graph, recipe: &Preprocessing, warnings: &mut Vec<Warning>) {
         let raw = !scaling::recipe_changes(recipe);
         match scaling::judge(graph, recipe) {
@@ -582,8 +582,8 @@ impl Import {
             })
     }
 
-    /// The options that shaped the artifact. Of files only the name: where they lay is nobody's
-    /// business, and the same import elsewhere must make the same bytes.
+    /// The options that shaped the artifact. Only the names of files are recorded: their folders
+    /// are private, and the same import elsewhere must make the same bytes.
     fn recorded(&self) -> Vec<String> {
         let mut options = Vec::new();
         let files = [
@@ -622,7 +622,7 @@ fn name_of(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// The name of a file, or the value itself if it names none.
+/// The name of a file, or the value itself if it does not name a file.
 fn without_folder(value: &OsStr) -> String {
     let path = Path::new(value);
     if path.is_file() {

@@ -1,4 +1,4 @@
-//! What can be imported, as a list for people.
+//! The list of what can be imported, for people.
 
 /// A layer, operator or function of a format that can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,6 @@ pub struct SupportedOp {
     pub name: &'static str,
     /// What it becomes in the graph.
     pub becomes: &'static str,
-    /// What of it is not supported, or empty.
+    /// What is not supported about it, or empty.
     pub limits: &'static str,
 }

@@ -1,4 +1,4 @@
-//! What a caller asks of an import, and what it gets back.
+//! The options and the result of an import.
 
 use std::path::PathBuf;
 
@@ -28,10 +28,10 @@ impl Default for Limits {
     }
 }
 
-/// What the file itself does not say.
+/// Facts that the file itself does not contain.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
-    /// `model.to_json()`, for an `.h5` that holds weights only.
+    /// `model.to_json()`, for an `.h5` with weights only.
     pub config: Option<PathBuf>,
     /// Rows and columns of an image input that the model leaves open (`[None, None, 3]`).
     pub input_size: Option<[usize; 2]>,
@@ -41,16 +41,16 @@ pub struct ImportOptions {
     pub limits: Limits,
 }
 
-/// How far an import is.
+/// The progress of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes checked or read so far.
     pub done_bytes: u64,
-    /// Bytes there are to check and read.
+    /// Bytes to check and read in all.
     pub total_bytes: u64,
 }
 
-/// What [`import`](super::import) makes.
+/// The result of [`import`](super::import).
 #[derive(Clone, Debug)]
 pub struct Imported {
     /// The model.
@@ -59,9 +59,9 @@ pub struct Imported {
     pub source_format: String,
     /// Size of the source file.
     pub source_bytes: u64,
-    /// With what the output was trained, if the file says so.
+    /// The loss with which the output was trained, if the file says it.
     pub loss: Option<Loss>,
-    /// The file of labels that lies beside the model in an archive.
+    /// The file of labels beside the model in an archive.
     pub labels: Option<LabelsFile>,
 }
 

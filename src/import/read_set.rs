@@ -1,4 +1,4 @@
-//! Which attributes of a layer or node have been read, so that one that is left over is refused:
+//! Records which attributes of a layer or node have been read, so that a remaining one is refused:
 //! an option of a newer version that would change the result is never ignored.
 
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ impl<T: Ord> Default for ReadSet<T> {
 }
 
 impl<T: Ord> ReadSet<T> {
-    /// Remembers that something has been read.
+    /// Records that an attribute has been read.
     pub(super) fn mark(&self, name: T) {
         self.seen.borrow_mut().insert(name);
     }

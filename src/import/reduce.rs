@@ -1,14 +1,15 @@
 //! Means and maxima over axes.
 //!
-//! Over rows and columns of an image that is a global pool. Any other run of neighbouring axes is
-//! one axis of a reshaped value, under a window as wide as that axis.
+//! Over rows and columns of an image, this is a global pool. Any other run of neighbouring axes
+//! becomes one axis of a reshaped value, with a window as wide as that axis.
 
 use super::builder::{GraphBuilder, Site};
 use super::error::ImportError;
 use crate::graph::{NodeId, Op, Padding, PoolKind, Window};
 use crate::tensor::Shape;
 
-/// Appends the reduction of `x` over `axes`, which are sorted and do not count the batch axis. A value is never left without axes.
+/// Appends the reduction of `x` over `axes`, which are sorted and do not count the batch axis. At
+/// least one axis must remain.
 pub(super) fn reduce(
     builder: &mut GraphBuilder,
     site: &Site,
@@ -33,11 +34,12 @@ pub(super) fn reduce(
     if target.is_empty() {
         return Err(site
             .place
-            .refused("axis", "all axes", "an axis that is left over"));
+            .refused("axis", "all axes", "at least one axis that remains"));
     }
     let mut value = x;
     let mut dims = from.dims().to_vec();
-    // Runs of neighbouring axes, the last first. Equal counts make the mean of means the mean.
+    // Runs of neighbouring axes, the last first. The counts are equal, so the mean of means is the
+    // mean.
     for (step, run) in runs(axes).into_iter().rev().enumerate() {
         let outer: usize = dims[..run.start].iter().product();
         let middle: usize = dims[run.clone()].iter().product();

@@ -1,10 +1,10 @@
-//! Whether the pixels that a recipe makes are those that the model's own first layers expect.
+//! Whether the pixels of a recipe are the ones that the model's own first layers expect.
 //!
-//! Many models scale the photo themselves: a `Rescaling` or `Normalization` layer, or arithmetic in
-//! the graph. A recipe that scales as well makes an input that hardly varies, and the model answers
-//! the same to every photo, without an error. Nothing in a file says which pixels it was trained
-//! on, but what comes out behind the scaling tells: networks are trained on values such as 0..1,
-//! -1..1, ImageNet's -2.1..2.6 or 0..255, not on 0..0.004.
+//! Many models scale the photo themselves: with a `Rescaling` or `Normalization` layer, or with
+//! arithmetic in the graph. If a recipe scales as well, the input hardly varies, and the model
+//! gives the same answer to every photo, without an error. No file says which pixels the model was
+//! trained on, but the values after the scaling show it: networks are trained on values such as
+//! 0..1, -1..1, ImageNet's -2.1..2.6 or 0..255, not on 0..0.004.
 
 use super::facts::input_scaling;
 use crate::artifact::Preprocessing;
@@ -17,20 +17,20 @@ pub(super) struct Reach {
     pub(super) high: f64,
 }
 
-/// What a recipe and the model's own scaling make together.
+/// The combined effect of a recipe and the model's own scaling.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fit {
-    /// The model does not scale: nothing can be told.
+    /// The model does not scale, so nothing is known.
     NotScaled,
-    /// Values such as networks are trained on.
+    /// Values as networks are trained on them.
     Usual,
-    /// Both scale, or both centre: values such as no network is trained on.
+    /// Both scale, or both centre: no network is trained on such values.
     Twice(Reach),
     /// The model's own scaling is for smaller numbers than these.
     TooLarge(Reach),
 }
 
-/// Judges a recipe by what comes out behind the model's own scaling.
+/// Judges a recipe by the values after the model's own scaling.
 pub(super) fn judge(graph: &Graph, recipe: &Preprocessing) -> Fit {
     let Some(own) = input_scaling(graph) else {
         return Fit::NotScaled;
@@ -60,13 +60,13 @@ pub(super) fn judge(graph: &Graph, recipe: &Preprocessing) -> Fit {
 }
 
 impl Reach {
-    /// Whether these values are small and the others as large as pixels: then the model's own scaling
-    /// is for what the recipe makes, as `2 x - 1` is for pixels of 0..1.
+    /// Whether these values are small and the others as large as pixels. Then the model's own
+    /// scaling expects the recipe's pixels, as `2 x - 1` expects pixels of 0..1.
     fn is_narrower(self, other: Self) -> bool {
         self.high - self.low < 20.0 && other.high - other.low >= 100.0
     }
 
-    /// Whether networks are trained on such values: 0..1 is 1 wide, -1..1 is 2, ImageNet's 4.4, and
+    /// Whether networks are trained on such values. 0..1 is 1 wide, -1..1 is 2, ImageNet's 4.4, and
     /// 0..255 is 255; all lie around 0 or begin there. A batch normalization as first layer may
     /// stretch each a few times.
     fn is_usual(self) -> bool {
@@ -77,7 +77,7 @@ impl Reach {
     }
 }
 
-/// Whether pixels go in as something else than 0..255.
+/// Whether the recipe changes pixels from 0..255 to anything else.
 pub(super) fn recipe_changes(recipe: &Preprocessing) -> bool {
     recipe.scale != 1.0 || recipe.mean != [0.0; 3] || recipe.std != [1.0; 3]
 }
@@ -103,7 +103,7 @@ mod tests {
             .unwrap()
     }
 
-    /// A graph that does `layers` to its photo and then pools it.
+    /// A graph that applies `layers` to its photo and then pools it.
     fn graph(layers: &[(f32, f32)]) -> Graph {
         let mut graph = Graph::new("test");
         let mut x = graph.push_input("photo", RGB.into()).unwrap();
@@ -141,7 +141,7 @@ mod tests {
             (&[signed], "keras-mobilenet-v2", "twice"),
             (&[unit, imagenet], "raw", "usual"),
             (&[unit, imagenet], "unit", "twice"),
-            // The layer is for pixels of 0..1, which the preset makes.
+            // The layer expects pixels of 0..1, which the preset makes.
             (&[imagenet], "unit", "usual"),
             (&[(2.0, -1.0)], "unit", "usual"),
             (&[imagenet], "raw", "too large"),

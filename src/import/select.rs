@@ -1,4 +1,4 @@
-//! Slices: which positions of each axis are picked, as NumPy reads `x[..., ::-1]`.
+//! Slices: the positions that are picked on each axis, as NumPy reads `x[..., ::-1]`.
 //!
 //! Neighbouring rows and columns are cropped; channels are picked by a product with a matrix of zeros
 //! and ones, which is exact. Both have integer kernels. Anything else is gathered.
@@ -8,10 +8,10 @@ use super::error::ImportError;
 use crate::graph::{Conv2d, Dense, Epilogue, Kernel, NodeId, Op, Padding, Window};
 use crate::tensor::{AlignedF32, Shape};
 
-/// Axes longer than this are not sliced: the list of positions is not worth its memory.
+/// Longest axis that can be sliced; the list of positions takes memory.
 const MAX_SLICED: usize = 1 << 20;
 
-/// One part of a slice, in the order of the axes, that of the batch first.
+/// One part of a slice, in the order of the axes; the batch axis comes first.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Pick {
     /// `start:stop:step`
@@ -20,9 +20,9 @@ pub(super) enum Pick {
         stop: Option<i64>,
         step: Option<i64>,
     },
-    /// A number: the axis goes away.
+    /// A number: the axis is dropped.
     Index(i64),
-    /// As many whole axes as are left.
+    /// All remaining axes, whole.
     Ellipsis,
     /// A new axis of one element.
     NewAxis,
@@ -35,12 +35,12 @@ pub(super) const WHOLE: Pick = Pick::Slice {
     step: None,
 };
 
-/// What a slice picks from a value.
+/// The elements of a value that a slice picks.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Selection {
     /// The positions on each axis of the value.
     positions: Vec<Vec<usize>>,
-    /// The shape in the end, axes dropped and added.
+    /// The shape of the result, with axes dropped and added.
     shape: Vec<usize>,
 }
 
@@ -78,8 +78,8 @@ fn positions(pick: &Pick, len: usize) -> Option<Vec<usize>> {
     (!list.is_empty()).then_some(list)
 }
 
-/// What is picked from a value of `shape`, which has no batch axis, while `picks` count one. It
-/// must be taken whole.
+/// The selection from a value of `shape`, which has no batch axis, while `picks` count one. The
+/// batch axis must be taken whole.
 pub(super) fn selection(picks: &[Pick], shape: &Shape) -> Option<Selection> {
     let used = picks
         .iter()
@@ -102,7 +102,7 @@ pub(super) fn selection(picks: &[Pick], shape: &Shape) -> Option<Selection> {
         full.extend(std::iter::repeat_n(WHOLE, missing));
     }
     let (batch, rest) = full.split_first()?;
-    // Any length: the batch axis is whole when no bound is given.
+    // The length does not matter: the batch axis is whole if no bound is given.
     let is_slice = matches!(batch, Pick::Slice { .. });
     if !is_slice || positions(batch, 7)? != [0, 1, 2, 3, 4, 5, 6] {
         return None;
@@ -127,7 +127,7 @@ pub(super) fn selection(picks: &[Pick], shape: &Shape) -> Option<Selection> {
 }
 
 impl Selection {
-    /// The channel, if nothing but one channel is picked and its axis dropped.
+    /// The channel, if the slice picks one channel, drops its axis, and does nothing else.
     pub(super) fn one_channel(&self, of: &Shape) -> Option<usize> {
         let (last, others) = self.positions.split_last()?;
         let whole = others
@@ -142,7 +142,7 @@ impl Selection {
     }
 }
 
-/// Appends what picks a selection.
+/// Appends nodes for a selection.
 pub(super) fn select(
     builder: &mut GraphBuilder,
     site: &Site,

@@ -1,5 +1,5 @@
-//! What a file is, from its content: the format that can import it, or what else it is and what
-//! to do about that. The extension is never asked.
+//! Finds what a file is, from its content: the format that can import it, or what else it is and
+//! what the user can do. The extension is ignored.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::archive::Archive;
 use super::bytes::SourceBytes;
 use super::error::ImportError;
 
-/// A format that can be imported, opened as far as its container.
+/// A format that can be imported, with its container opened.
 pub(super) enum Format {
     /// Keras, in one of its containers.
     Keras(KerasFile),
@@ -52,7 +52,7 @@ pub(super) fn sniff(bytes: &SourceBytes, path: &str) -> Result<Format, ImportErr
     Err(format(path, found, hint))
 }
 
-/// What a file is that nothing here imports.
+/// The kind of a file that cannot be imported.
 fn foreign(bytes: &[u8]) -> (&'static str, &'static str) {
     let head = &bytes[..bytes.len().min(512)];
     let text = head.trim_ascii_start();
@@ -106,15 +106,15 @@ fn foreign(bytes: &[u8]) -> (&'static str, &'static str) {
             "unpack it, and import the model file inside",
         )
     } else if contains(bytes, HDF5_MAGIC) && bytes.len() < 1 << 20 {
-        ("an HDF5 file behind other bytes", GET_A_KERAS_FILE)
+        ("an HDF5 file after other bytes", GET_A_KERAS_FILE)
     } else {
         ("of an unknown format", GET_A_KERAS_FILE)
     }
 }
 
-/// What a zip holds.
+/// The content of a zip.
 fn archive(archive: Archive, path: &str) -> Result<KerasFile, ImportError> {
-    // Whatever else lies beside them, these two make a `.keras`.
+    // With these two entries it is a `.keras`, whatever else it contains.
     if archive.has("config.json") {
         return Ok(KerasFile::Archive(archive));
     }
@@ -195,7 +195,7 @@ fn archive(archive: Archive, path: &str) -> Result<KerasFile, ImportError> {
                 "a zip archive that holds {} models, `{first}` first",
                 hdf5.len()
             ),
-            "unzip it, and import the one that is meant".into(),
+            "unzip it, and import the one that you want".into(),
         )
     } else {
         let what = match names.first() {
@@ -270,7 +270,7 @@ fn is_safetensors(bytes: &[u8]) -> bool {
     rest.starts_with(b"{") && u64::from_le_bytes(*length) <= rest.len() as u64
 }
 
-/// What follows a protobuf varint of at most ten bytes.
+/// The bytes after a protobuf varint of at most ten bytes.
 fn after_varint(bytes: &[u8]) -> Option<&[u8]> {
     let end = bytes.iter().take(10).position(|b| b & 0x80 == 0)?;
     bytes.get(end + 1..)

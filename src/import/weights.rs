@@ -1,4 +1,4 @@
-//! Where weights are read from: named arrays of numbers in a file.
+//! The source of weights: named arrays of numbers in a file.
 
 use super::error::ImportError;
 
@@ -16,7 +16,7 @@ pub(super) enum Element {
 
 /// Named arrays of numbers.
 pub(super) trait WeightSource {
-    /// Extents of an array; `None` if there is none of that name.
+    /// Extents of an array; `None` if there is none with this name.
     fn shape(&self, name: &str) -> Option<&[usize]>;
     /// How its elements are stored.
     fn element(&self, name: &str) -> Option<Element>;

@@ -19,7 +19,7 @@ pub(super) fn same_padding(
     }
 }
 
-/// As much as makes `ceil(len / stride)` outputs, the odd one after.
+/// The padding for `ceil(len / stride)` outputs; an odd element goes to the end.
 /// <https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2>
 fn same(len: usize, kernel: usize, stride: usize, dilation: usize) -> [usize; 2] {
     let span = (kernel - 1).saturating_mul(dilation).saturating_add(1);

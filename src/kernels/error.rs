@@ -6,24 +6,24 @@ use crate::tensor::{DType, Shape};
 /// Why an operation cannot be prepared.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KernelError {
-    /// A weight tensor has another shape than the geometry asks for.
+    /// The shape of a weight tensor does not match the geometry.
     #[error("{what}: expected shape {expected}, got {got}")]
     TensorShape {
-        /// Which tensor: `weights`, `bias`.
+        /// The tensor: `weights`, `bias`.
         what: &'static str,
-        /// What the geometry asks for.
+        /// The shape that the geometry needs.
         expected: Shape,
-        /// What it is.
+        /// The shape of the tensor.
         got: Shape,
     },
     /// A weight tensor has an element type that the kernel does not read.
     #[error("{what}: expected {expected}, got {got}")]
     TensorDType {
-        /// Which tensor: `weights`, `bias`.
+        /// The tensor: `weights`, `bias`.
         what: &'static str,
-        /// What the kernel reads.
+        /// The type that the kernel reads.
         expected: DType,
-        /// What it is.
+        /// The type of the tensor.
         got: DType,
     },
     /// The geometry is impossible: a zero extent, a window that does not fit, an overflow.

@@ -1,29 +1,29 @@
 //! How a matrix product is divided into tasks: some rows of the result by some panels of weights.
 //!
-//! The grid's rows are whole register tiles or blocks of them, and its columns are whole panels,
-//! so that an element of the result is computed by the same instructions whatever the number of
-//! tasks. The matrix kernels of every number type share it.
+//! The grid's rows are whole register tiles or blocks of them, and its columns are whole panels. So
+//! an element of the result is computed by the same instructions whatever the number of tasks. The
+//! matrix kernels of every number type share this grid.
 
 use std::ops::Range;
 
 /// Tasks for each thread: enough that one slow thread costs a tenth of the call.
 const TASKS_PER_THREAD: usize = 6;
 
-/// A matrix product as its tasks see it.
+/// A matrix product as a grid of tasks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
     /// Tiles (or blocks of tiles) that the result's rows are cut into.
     pub(super) rows: usize,
-    /// Panels of one group; a group starts a panel of its own.
+    /// Panels of one group; a group starts a new panel.
     pub(super) group_panels: usize,
     /// Groups.
     pub(super) groups: usize,
-    /// Grid rows that a task should have before rows are split further rather than panels: each
-    /// task reads its weights once for every chunk of them.
+    /// Grid rows that a task should have. Below that, panels are split further and not rows, since
+    /// each task reads its weights once for every chunk of rows.
     pub(super) task_rows: usize,
 }
 
-/// What one task computes.
+/// The work of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// Grid rows; never empty.
@@ -37,8 +37,8 @@ impl Grid {
         self.groups * self.group_panels
     }
 
-    /// Into how many tasks a product of so many multiply-adds is best split, where a hand-over to
-    /// another thread is worth `task_macs` of them.
+    /// The best number of tasks for a product of this many multiply-adds, if a hand-over to another
+    /// thread costs as much as `task_macs` of them.
     pub(super) fn tasks(&self, threads: usize, macs: usize, task_macs: usize) -> usize {
         if threads <= 1 {
             return 1;
@@ -46,7 +46,7 @@ impl Grid {
         let wanted = (threads * TASKS_PER_THREAD).min(macs / task_macs).max(1);
         let most_rows = (self.rows / self.task_rows).clamp(1, wanted);
         let split = |rows: usize| rows * (wanted / rows).min(self.panels());
-        // As many for each thread as for the others, if that is not half as many.
+        // The same number for each thread, unless that is less than half.
         (1..=most_rows)
             .rev()
             .map(split)

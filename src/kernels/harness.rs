@@ -1,4 +1,4 @@
-//! What the tests of row kernels share: numbers, guarded runs, comparison.
+//! Shared by the tests of row kernels: numbers, guarded runs, comparison.
 
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -8,8 +8,8 @@ use super::PreparedOp;
 /// Floats before and after a buffer that must not be touched.
 const GUARD: usize = 64;
 
-/// Whether an emulated CPU, some hundred times slower, runs the tests: `scripts/test-avx512.sh`
-/// says so.
+/// Whether an emulated CPU, some hundred times slower, runs the tests; `scripts/test-avx512.sh`
+/// sets this.
 pub(super) fn is_emulated() -> bool {
     std::env::var_os("DERMAL_TEST_EMULATED").is_some()
 }
@@ -20,7 +20,7 @@ pub(super) fn numbers(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| rng.random_range(-4.0..4.0)).collect()
 }
 
-/// A buffer between guard zones of NaN, at an address that no vector is aligned to.
+/// A buffer between guard zones of NaN, at an address without any alignment for vectors.
 struct Guarded {
     memory: Vec<f32>,
     len: usize,
@@ -61,15 +61,16 @@ impl Guarded {
     }
 }
 
-/// Runs `op` as one task, then as several splits in shuffled orders, then in place where it can;
-/// demands intact guard zones and inputs, a wholly written output, and the same bits every time.
+/// Runs `op` as one task, then in several splits in shuffled order, then in place if it can.
+/// Demands intact guard zones and inputs, a completely written output, and the same bits every
+/// time.
 pub(super) fn run(op: &dyn PreparedOp, inputs: &[&[f32]]) -> Vec<f32> {
     let name = op.kernel_name();
     let lens: Vec<_> = inputs.iter().map(|input| input.len()).collect();
     assert_eq!(op.input_lens(), lens, "{name}: inputs");
     let mut splits: Vec<usize> = [1, 2, 3, 8].map(|threads| op.tasks(threads)).to_vec();
     assert_eq!(splits[0], 1, "{name}: one thread, one task");
-    // Small test shapes are one task by their own choice: the contract holds for any number.
+    // Small test shapes would choose one task; the contract holds for any number.
     splits.extend([2, 3, 5, 17]);
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut first: Option<Vec<f32>> = None;
@@ -91,7 +92,7 @@ pub(super) fn run(op: &dyn PreparedOp, inputs: &[&[f32]]) -> Vec<f32> {
             order.shuffle(&mut rng);
             for task in order {
                 let mut scratch = Guarded::new(op.scratch_len());
-                // SAFETY: the buffers have the lengths the op asks for; one thread.
+                // SAFETY: the buffers have the lengths that the op needs; one thread.
                 unsafe { op.run(task, tasks, &constant, to, scratch.pointer()) };
                 scratch.assert_intact(name);
             }
@@ -135,7 +136,7 @@ pub(super) enum Operand<'a> {
 }
 
 impl Operand<'_> {
-    /// Its words, the rest of the last one filled with `filler`.
+    /// Its words; the rest of the last one is filled with `filler`.
     fn words(self, filler: u8) -> Vec<f32> {
         match self {
             Self::Floats(floats) => floats.to_vec(),
@@ -149,8 +150,8 @@ impl Operand<'_> {
     }
 }
 
-/// As [`run`] for operations on bytes: the first `len` bytes of the output, which must be the
-/// same whatever lies in the output before and behind the inputs' last elements.
+/// Like [`run`] for operations on bytes. Returns the first `len` bytes of the output. They must not
+/// depend on the bytes in the output before, nor on those after the inputs' last elements.
 pub(super) fn run_bytes(op: &dyn PreparedOp, inputs: &[Operand], len: usize) -> Vec<u8> {
     let name = op.kernel_name();
     assert_eq!(op.output_len(), len.div_ceil(4), "{name}: output");
@@ -182,7 +183,7 @@ pub(super) fn run_bytes(op: &dyn PreparedOp, inputs: &[Operand], len: usize) -> 
             order.shuffle(&mut rng);
             for task in order {
                 let mut scratch = Guarded::new(op.scratch_len());
-                // SAFETY: the buffers have the lengths the op asks for; one thread.
+                // SAFETY: the buffers have the lengths that the op needs; one thread.
                 unsafe { op.run(task, tasks, &constant, to, scratch.pointer()) };
                 scratch.assert_intact(name);
             }

@@ -1,9 +1,8 @@
 //! Instruction-set tiers and the proof that a CPU has one.
 //!
-//! A tier exists only on the architectures that can have it, so that a `match` on [`Isa`] names
-//! what can happen in this build and nothing else. A tier of another architecture is a variant
-//! here, an arm in each `match` that the compiler then names, and files of its own in the kernels'
-//! folders.
+//! A tier exists only on the architectures that can have it, so that a `match` on [`Isa`] lists
+//! exactly the cases of this build. To add a tier of another architecture, add a variant here, an
+//! arm in each `match` (the compiler lists them), and files in the kernels' folders.
 
 use std::fmt;
 
@@ -25,10 +24,10 @@ pub enum Isa {
     Avx512(Avx512),
 }
 
-/// The names of all tiers, those of other architectures included.
+/// The names of all tiers, including those of other architectures.
 const NAMES: [&str; 3] = ["portable", "avx2", "avx512"];
 
-/// A tier that this CPU does not have, or no tier at all.
+/// Why a tier cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IsaError {
     /// No tier has this name.
@@ -48,7 +47,7 @@ impl Hint for IsaError {
     }
 
     fn hint(&self) -> String {
-        "leave `--isa` out: the best that this CPU has is chosen".to_owned()
+        "leave `--isa` out: the program then chooses the best that this CPU has".to_owned()
     }
 
     fn arguments(&self) -> Arguments {
@@ -80,7 +79,7 @@ impl Isa {
         tiers
     }
 
-    /// The tier of a name.
+    /// The tier with this name.
     ///
     /// # Errors
     /// [`IsaError`] for an unknown name or a tier that this CPU lacks.
@@ -111,8 +110,8 @@ impl Isa {
         }
     }
 
-    /// Whether matrix kernels with bfloat16 weights round their inputs to bfloat16 too, since the
-    /// CPU multiplies these.
+    /// Whether matrix kernels with bfloat16 weights also round their inputs to bfloat16, because
+    /// the CPU multiplies these natively.
     #[must_use]
     pub fn rounds_inputs_to_bf16(self) -> bool {
         match self {
@@ -171,15 +170,15 @@ mod x86 {
             self.0
         }
 
-        /// The dot products of bytes, which CPUs since Cascade Lake and Zen 4 have. An extension
-        /// as [`Avx512::bf16`] is: only the integer matrix kernels use it.
+        /// The dot products of bytes, which CPUs since Cascade Lake and Zen 4 have. Like
+        /// [`Avx512::bf16`] it is an extension: only the integer matrix kernels use it.
         #[must_use]
         pub fn vnni(self) -> Option<Avx512Vnni> {
             is_x86_feature_detected!("avx512vnni").then_some(Avx512Vnni(self))
         }
 
-        /// The dot products of bfloat16, where the CPU has them. An extension of this tier rather
-        /// than one of its own: only the matrix kernels with bf16 weights use it.
+        /// The dot products of bfloat16, if the CPU has them. It is an extension of this tier and
+        /// not a separate tier, because only the matrix kernels with bf16 weights use it.
         #[must_use]
         pub fn bf16(self) -> Option<Avx512Bf16> {
             is_x86_feature_detected!("avx512bf16").then_some(Avx512Bf16(self))

@@ -1,14 +1,14 @@
 //! Compute kernels: arithmetic on raw rows of memory, chosen by instruction set at run time.
 //!
 //! Each operation has a folder: `mod.rs` (the contract, and the one place that chooses a tier),
-//! `reference.rs` (naive: documentation, oracle, fallback) and one file per instruction set. Kernels
-//! know shapes and pointers, but no graph. An operation is *prepared* once, at planning time: its
-//! geometry, weights and instruction set become a value that implements [`PreparedOp`]; running
-//! it allocates nothing.
+//! `reference.rs` (naive: documentation, oracle, fallback) and one file for each instruction set.
+//! Kernels know shapes and pointers, but not the graph. An operation is *prepared* once, at
+//! planning time: its geometry, weights and instruction set become a value that implements
+//! [`PreparedOp`]. Running it allocates nothing.
 //!
 //! Activations are `HWC`, tightly packed, one image. Weights are in the `Panel16` layout of
-//! `graph::KernelLayout`: `[groups * ceil(n / 16), k, 16]`, filled up with zeros, read in place
-//! from the mapped artifact by every tier. Vectors over channels (bias, scale) are padded with
+//! `graph::KernelLayout`: `[groups * ceil(n / 16), k, 16]`, padded with zeros. Every tier reads
+//! them in place from the mapped artifact. Vectors over channels (bias, scale) are padded with
 //! zeros to a multiple of 16.
 
 pub mod activation_f32;
@@ -63,15 +63,16 @@ use crate::tensor::{DType, Shape, Tensor};
 /// order and at the same time: each writes its own part of the output and nothing else.
 ///
 /// # Safety
-/// [`Program`] checks what an implementation says of its operands, then hands out raw pointers, so
-/// what it says must be true:
+/// [`Program`] checks the sizes that an implementation states, then hands out raw pointers, so the
+/// statements must be true:
+///
 /// - `input_lens`, `output_len`, `scratch_len` and `in_place` return the same every time.
 /// - `run` reads only the words that `input_lens` names of each input, and [`SLACK`] words behind
 ///   them whose content it ignores; it writes only the words of `output_len` and `scratch_len`.
 /// - Two tasks of one call write no common byte of the output and read none that the other writes,
 ///   for every number of tasks.
 ///
-/// An implementation without the promise does not compile:
+/// An implementation without this promise does not compile:
 ///
 /// ```compile_fail,E0200
 /// struct Liar;
@@ -107,7 +108,7 @@ pub unsafe trait PreparedOp: Send + Sync {
         0
     }
 
-    /// Into how many tasks a call is best split for so many threads; at least one.
+    /// The best number of tasks of a call for this many threads; at least one.
     fn tasks(&self, threads: usize) -> usize;
 
     /// Runs task `task` of `tasks` (a number that [`PreparedOp::tasks`] returned).
@@ -128,12 +129,12 @@ pub unsafe trait PreparedOp: Send + Sync {
     );
 }
 
-/// Words that `len` bytes take.
+/// The number of words for `len` bytes.
 fn byte_words(len: usize) -> usize {
     len.div_ceil(size_of::<f32>())
 }
 
-/// Refuses values without elements, or with more than memory can hold.
+/// Refuses values without elements, and values that are larger than memory can be.
 fn check_len(what: &'static str, len: usize) -> Result<(), KernelError> {
     let bytes = len.checked_mul(4).and_then(|b| isize::try_from(b).ok());
     if len > 0 && bytes.is_some() {

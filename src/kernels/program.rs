@@ -1,10 +1,11 @@
-//! Runs prepared operations one after another over one block of memory. Threads share each of them.
+//! Runs prepared operations one after the other over one block of memory. Threads share the work of
+//! each.
 //!
-//! All threads walk the same list of calls. Within a call they take tasks from a counter; after
-//! it they meet at a barrier. So work is handed to the other threads once per run, not
-//! once per operation. [`Program::push`] checks, once, what makes the memory accesses sound: every
-//! operand lies inside the memory and no call writes what it reads. What an operation says of its
-//! operands it must mean: that is why [`PreparedOp`] is an `unsafe trait`. Results do not depend
+//! All threads go through the same list of calls. Within a call they take tasks from a counter;
+//! after it they meet at a barrier. So work is handed to the other threads once for each run, not
+//! once for each operation. [`Program::push`] checks once that the memory accesses are sound: every
+//! operand lies inside the memory, and no call writes an operand that it reads. It trusts the sizes
+//! that an operation states; that is why [`PreparedOp`] is an `unsafe trait`. Results do not depend
 //! on which thread runs which task.
 
 use std::ops::Range;
@@ -15,20 +16,20 @@ use super::{PreparedOp, Threads};
 use crate::hint::{Arguments, BUG, Hint, named};
 use crate::tensor::AlignedF32;
 
-/// Floats behind every operand that kernels may read (and ignore) past its end: one register.
+/// Floats after every operand that kernels may read (and ignore): one register.
 pub const SLACK: usize = 16;
 
 /// Rounds of busy waiting before a thread offers its CPU to others: some 10 us, longer than the
 /// usual wait at a barrier, shorter than a time slice.
 const SPINS: u32 = 2_000;
 
-/// Inputs that one call may have.
+/// Most inputs of one call.
 pub const MAX_INPUTS: usize = 64;
 
 /// Why a call was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProgramError {
-    /// The number of operands is not the operation's.
+    /// The number of operands is wrong for the operation.
     #[error("`{kernel}` takes {expected} inputs, got {got}")]
     Arity {
         /// The operation.
@@ -136,7 +137,7 @@ impl Program {
     ///
     /// # Errors
     /// [`ProgramError`] if an operand leaves the memory or the output overlaps an input, other
-    /// than input 0 exactly where the operation works in place.
+    /// than input 0 exactly, if the operation works in place.
     pub fn push(
         &mut self,
         op: Box<dyn PreparedOp>,
@@ -213,13 +214,14 @@ impl Program {
         (self.scratch_len + SLACK).next_multiple_of(SLACK)
     }
 
-    /// Bytes that [`Memory::new`] allocates for so many threads.
+    /// Bytes that [`Memory::new`] allocates for this many threads.
     #[must_use]
     pub fn memory_bytes(&self, threads: usize) -> usize {
         (self.memory_len + self.scratch_stride() * threads) * size_of::<f32>()
     }
 
-    /// Runs every call in order, allocating nothing of its own. With `times`, element `i` gets the time of call `i`.
+    /// Runs every call in order, and allocates nothing. With `times`, element `i` gets the time of
+    /// call `i`.
     ///
     /// # Panics
     /// If `memory` was made for another program or number of threads.
@@ -227,7 +229,7 @@ impl Program {
         self.run_calls(0..self.calls.len(), memory, threads, times);
     }
 
-    /// Runs some calls in order: those before them must have been run in this memory.
+    /// Runs some calls in order. The calls before them must have run in this memory.
     ///
     /// # Panics
     /// As [`Program::run`], and if there are no such calls.
@@ -271,7 +273,7 @@ impl Program {
     }
 }
 
-/// What a program computes in: all operands, each thread's scratch, and the task counters.
+/// The memory of a program: all operands, each thread's scratch, and the task counters.
 pub struct Memory {
     values: AlignedF32,
     scratch: AlignedF32,
@@ -303,7 +305,7 @@ impl Memory {
     }
 }
 
-/// A pointer that threads may share; what they do with it is argued where they do it.
+/// A pointer that threads may share; each use says why it is sound.
 #[derive(Clone, Copy)]
 struct Raw(*mut f32);
 
@@ -326,9 +328,9 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// The calls as thread `thread` sees them.
+    /// The calls, from the view of thread `thread`.
     fn work(&self, thread: usize, mut times: Option<&mut [Duration]>) {
-        // A kernel that panics would leave the others waiting at the barrier for ever.
+        // If a kernel panicked, the others would wait at the barrier for ever.
         let alarm = Alarm(&self.failed);
         let mut since = times.is_some().then(Instant::now);
         let mut pointers = [std::ptr::null(); MAX_INPUTS];
@@ -388,7 +390,7 @@ impl Round<'_> {
                 spins += 1;
                 std::hint::spin_loop();
             } else {
-                // Fewer CPUs than threads, or a slow neighbour: let it run.
+                // There are fewer CPUs than threads, or another program is running: yield the CPU.
                 std::thread::yield_now();
             }
         }
@@ -513,7 +515,7 @@ mod tests {
         assert_eq!(program.push(op(), &[0], 40), Ok(()));
     }
 
-    /// Writes all of its scratch, and what it finds there to its output.
+    /// Writes all of its scratch, and copies what it found there to its output.
     struct Scratchy {
         scratch: usize,
     }

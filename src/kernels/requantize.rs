@@ -1,4 +1,4 @@
-//! The one rule by which sums become bytes, the same bit for bit on every tier.
+//! The one rule that turns sums into bytes, the same on every tier, bit for bit.
 //!
 //! ```text
 //! x = clamp(float(sum) * multiplier)              sum: an exact integer; multiplier: per channel
@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Each line is separate IEEE operations, never a fused multiply-add, whose rounding would depend
-//! on the tier. The bounds are those of ReLU and ReLU6, the last ones also the byte's range, so
-//! that rounding never leaves 0..=255. `x` counts in steps of the result's scale.
+//! on the tier. The bounds are those of ReLU and ReLU6; the last ones also include the byte's
+//! range, so that rounding never leaves 0..=255. `x` is in steps of the result's scale.
 
 use super::KernelError;
 use super::vector::Vector;
@@ -24,7 +24,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// What `activation` leaves, before a residual is added.
+    /// The bounds of `activation`, before a residual is added.
     pub(super) fn unlimited(
         activation: Activation,
         output: Quantization,
@@ -46,8 +46,8 @@ impl Bounds {
         })
     }
 
-    /// What `activation` and the byte's range leave. An activation that is not a clamp is refused:
-    /// it is a table on the result.
+    /// The bounds of `activation` and the byte's range. An activation that is not a clamp is
+    /// refused: it must be a table on the result.
     pub(super) fn of(activation: Activation, output: Quantization) -> Result<Self, KernelError> {
         let zero_point = f32::from(output.zero_point);
         let (low, high) = (-zero_point, 255.0 - zero_point);
@@ -79,7 +79,7 @@ impl Bounds {
     }
 }
 
-/// Refuses scales that cannot be calculated with.
+/// Refuses scales that are not usable numbers.
 pub(super) fn check(what: &'static str, value: Quantization) -> Result<(), KernelError> {
     if value.is_valid() {
         return Ok(());
@@ -126,22 +126,22 @@ impl<V: Vector> Curved<V> {
     }
 }
 
-/// From `x` to a byte: through a curve if there is one, clamped, rounded half to even, moved by
+/// Turns `x` into a byte: through a curve if there is one, clamped, rounded half to even, moved by
 /// the zero point.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ToByte {
     curve: Option<Box<Curve>>,
-    /// What `x` counts in: steps of the result or, in front of a curve, ones.
+    /// The unit of `x`: steps of the result or, before a curve, 1.
     unit: f32,
     bounds: Bounds,
     zero_point: f32,
 }
 
-/// Adding it leaves no bits for a fraction: the sum is rounded half to even.
+/// Adding this leaves no bits for a fraction, so the sum is rounded half to even.
 const WHOLE: f32 = 12_582_912.0;
 
 impl ToByte {
-    /// As [`Bounds::of`], for a result of this quantization.
+    /// Like [`Bounds::of`], for a result with this quantization.
     pub(super) fn of(activation: Activation, output: Quantization) -> Result<Self, KernelError> {
         check("output quantization", output)?;
         Ok(Self {
@@ -152,7 +152,7 @@ impl ToByte {
         })
     }
 
-    /// The same, for activations that are curves too.
+    /// The same, also for activations that are curves.
     pub(super) fn through(
         activation: Activation,
         output: Quantization,
@@ -167,7 +167,7 @@ impl ToByte {
         })
     }
 
-    /// What `x` counts in.
+    /// The unit of `x`.
     pub(super) fn unit(&self) -> f32 {
         self.unit
     }
@@ -177,7 +177,7 @@ impl ToByte {
         self.curve.as_deref()
     }
 
-    /// The least and the largest byte that the bounds leave.
+    /// The least and the largest byte within the bounds.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -206,10 +206,10 @@ impl ToByte {
         self.zero_point as u8
     }
 
-    /// Whole numbers from 0 to 255 of `x` behind the curve.
+    /// Whole numbers from 0 to 255, of `x` after the curve.
     #[inline(always)]
     pub(super) fn numbers<V: Vector>(&self, x: V) -> V {
-        // Both are whole and below 2^24, so that the difference is exact.
+        // Both are whole and below 2^24, so the difference is exact.
         let whole = self.bounds.clamp(x).add(x.like(WHOLE));
         whole.sub(x.like(WHOLE - self.zero_point))
     }
@@ -261,7 +261,8 @@ impl ToByte {
     }
 }
 
-/// The product of `numerators` by `denominators`, rounded once, refused if it is no normal number.
+/// The quotient of the products of `numerators` and `denominators`, rounded once; refused if it is
+/// not a normal number.
 #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
 pub(super) fn multiplier(
     what: &'static str,

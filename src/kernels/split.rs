@@ -1,18 +1,18 @@
-//! How a call is divided into tasks: enough work in each to be worth handing over, a few for
-//! every thread so that a slow one does not hold up the rest, and one when the call is tiny.
+//! How a call is divided into tasks. Each task has enough work to be worth a hand-over. Each thread
+//! gets a few, so that a slow thread does not delay the rest. A tiny call is one task.
 
 use std::ops::Range;
 
 /// Floats of a cache line.
 const LINE: usize = 16;
 
-/// Nanoseconds of work that a hand-over to another thread should buy.
+/// Nanoseconds of work that make a hand-over to another thread worthwhile.
 const TASK_NS: usize = 25_000;
 
-/// Tasks a thread, so that the last one to finish is not far behind.
+/// Tasks for each thread, so that the last one to finish is not far behind.
 const TASKS_A_THREAD: usize = 4;
 
-/// How many tasks to make of `units` indivisible parts that take `work_ns` together.
+/// The number of tasks for `units` indivisible parts that take `work_ns` together.
 pub(super) fn tasks(threads: usize, units: usize, work_ns: usize) -> usize {
     if threads <= 1 {
         return 1;
@@ -27,24 +27,25 @@ pub(super) fn range(task: usize, tasks: usize, units: usize) -> Range<usize> {
     at(task)..at(task + 1)
 }
 
-/// As [`range`] for `len` elements, in units of 16 floats: a cache line has one writer.
+/// Like [`range`] for `len` elements, in units of 16 floats, so that each cache line has one
+/// writer.
 pub(super) fn elements(task: usize, tasks: usize, len: usize) -> Range<usize> {
     let lines = range(task, tasks, lines(len));
     (lines.start * LINE).min(len)..(lines.end * LINE).min(len)
 }
 
-/// As [`elements`] for `len` bytes: the same cache lines.
+/// Like [`elements`] for `len` bytes: the same cache lines.
 pub(super) fn bytes(task: usize, tasks: usize, len: usize) -> Range<usize> {
     let lines = range(task, tasks, byte_lines(len));
     (lines.start * LINE * 4).min(len)..(lines.end * LINE * 4).min(len)
 }
 
-/// How many units [`bytes`] deals out.
+/// The number of units that [`bytes`] distributes.
 pub(super) fn byte_lines(len: usize) -> usize {
     len.div_ceil(LINE * 4)
 }
 
-/// How many units [`elements`] deals out.
+/// The number of units that [`elements`] distributes.
 pub(super) fn lines(len: usize) -> usize {
     len.div_ceil(LINE)
 }

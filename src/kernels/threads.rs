@@ -1,7 +1,7 @@
 //! The threads that share a program's calls.
 //!
-//! With the feature `threads` (on by default) they are rayon's; without it, as in a browser, there is
-//! the caller's thread alone. This is the only module that asks for the feature.
+//! With the feature `threads` (on by default) they are rayon's. Without it, as in a browser, there
+//! is only the caller's thread. This is the only module that asks for the feature.
 
 use crate::hint::{Arguments, Hint, named};
 
@@ -13,7 +13,7 @@ pub struct Threads {
     count: usize,
 }
 
-/// Why there are not as many threads as asked for.
+/// Why there are fewer threads than requested.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct ThreadsError(pub(crate) String);
@@ -35,10 +35,10 @@ impl Hint for ThreadsError {
 
 #[cfg(feature = "threads")]
 impl Threads {
-    /// `count` threads, the caller's included; 0 counts as 1.
+    /// `count` threads, including the caller's; 0 counts as 1.
     ///
     /// # Errors
-    /// If the operating system gives no more threads.
+    /// If the operating system refuses more threads.
     pub fn new(count: usize) -> Result<Self, ThreadsError> {
         let count = count.max(1);
         let pool = (count > 1).then(|| {
@@ -53,15 +53,15 @@ impl Threads {
     }
 
     /// Threads that can run at the same time: the CPUs of this process's affinity mask, within its
-    /// cgroup's quota. 1 if the system does not say.
+    /// cgroup's quota. 1 if the system does not say it.
     #[must_use]
     pub fn available() -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 
-    /// Calls `own` on this thread, and at the same time `other` on every other one with its number,
-    /// from 1. Returns when all have returned, and panics if one of them did. `Program` relies on it
-    /// that no two threads get the same number.
+    /// Calls `own` on this thread, and at the same time `other` on every other thread, with its
+    /// number, from 1. Returns when all have returned, and panics if one of them did. `Program`
+    /// relies on the fact that no two threads get the same number.
     pub(super) fn share(&self, other: impl Fn(usize) + Sync, own: impl FnOnce()) {
         let Some(pool) = &self.pool else {
             return own();
@@ -88,7 +88,7 @@ impl Threads {
         Ok(Self { count: 1 })
     }
 
-    /// 1: without the feature `threads` there is the caller's thread only.
+    /// 1: without the feature `threads` there is only the caller's thread.
     #[must_use]
     pub fn available() -> usize {
         1
@@ -102,7 +102,7 @@ impl Threads {
 }
 
 impl Threads {
-    /// How many, the caller's included.
+    /// Their number, including the caller's.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count

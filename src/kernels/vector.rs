@@ -1,24 +1,23 @@
 //! The vectors that row kernels are written in, and the choice between them.
 //!
-//! A row kernel (depthwise, pooling, elementwise, ...) is one generic body over [`Vector`], and
-//! runs on every tier: what changes between tiers is the number of lanes, and whether
-//! multiply-add rounds once ([`F32x8`], [`F32x16`]) or twice ([`Portable`]). [`dispatch`] is the
-//! one place that chooses.
+//! A row kernel (depthwise, pooling, elementwise, ...) is one generic body over [`Vector`] and runs
+//! on every tier. Tiers differ in the number of lanes, and in whether multiply-add rounds once
+//! ([`F32x8`], [`F32x16`]) or twice ([`Portable`]). Only [`dispatch`] chooses.
 //!
-//! A value of a vector type proves that the CPU has its instructions, because every way to make
-//! a first one is `unsafe`. Arithmetic on vectors is therefore safe, as on numbers.
+//! A value of a vector type proves that the CPU has its instructions, because every way to make a
+//! first one is `unsafe`. Arithmetic on vectors is therefore as safe as on numbers.
 //!
-//! Every method is `inline(always)`, and so is every [`Kernel::run`]: only code that ends up
-//! inside an entry point with `target_feature` is compiled with those features.
+//! Every method is `inline(always)`, and so is every [`Kernel::run`]: only code inside an entry
+//! point with `target_feature` is compiled with those features.
 
 use super::Isa;
 
 /// Lanes of `f32`.
 pub(super) trait Vector: Copy {
-    /// How many.
+    /// Their number.
     const LANES: usize;
 
-    /// Numbers to choose among.
+    /// A table of numbers in registers.
     type Choices: Copy;
 
     /// `numbers` as registers.
@@ -27,7 +26,7 @@ pub(super) trait Vector: Copy {
     /// The CPU has the type's instructions.
     unsafe fn choices(numbers: &[f32; 32]) -> Self::Choices;
 
-    /// In each lane the number at `trunc(self)`, which is 0 to 31.
+    /// In each lane, the number at `trunc(self)`, which is 0 to 31.
     fn choose(self, choices: Self::Choices) -> Self;
 
     /// `value` in every lane.
@@ -92,7 +91,7 @@ pub(super) trait Vector: Copy {
     /// `LANES` bytes can be written at `to`.
     unsafe fn store_u8(self, to: *mut u8);
 
-    /// As [`Vector::store_u8`], the first `n` lanes alone.
+    /// Like [`Vector::store_u8`], for the first `n` lanes only.
     ///
     /// # Safety
     /// `n <= LANES`, and `n` bytes can be written at `to`.
@@ -116,11 +115,11 @@ pub(super) trait Vector: Copy {
     fn mul(self, other: Self) -> Self;
     /// `self / other`
     fn div(self, other: Self) -> Self;
-    /// `self * factor + addend`, rounded once or twice, as the tier can.
+    /// `self * factor + addend`, rounded once or twice, depending on the tier.
     fn fma(self, factor: Self, addend: Self) -> Self;
-    /// `self > other ? self : other`, so `other` where either is NaN.
+    /// `self > other ? self : other`, so `other` if either is NaN.
     fn max(self, other: Self) -> Self;
-    /// `self < other ? self : other`, so `other` where either is NaN.
+    /// `self < other ? self : other`, so `other` if either is NaN.
     fn min(self, other: Self) -> Self;
     /// `a > b ? self : otherwise`
     fn where_greater(self, a: Self, b: Self, otherwise: Self) -> Self;
@@ -132,29 +131,29 @@ pub(super) trait Vector: Copy {
     fn with_sign_of(self, other: Self) -> Self;
     /// The nearest integer, ties to even.
     fn round(self) -> Self;
-    /// The bits of each lane, moved up by 23: a small integer becomes an exponent.
+    /// The bits of each lane, shifted left by 23: a small integer becomes an exponent.
     fn shift_to_exponent(self) -> Self;
 
-    /// The larger; NaN where either is.
+    /// The larger; NaN if either is NaN.
     #[inline(always)]
     fn max_or_nan(self, other: Self) -> Self {
-        // The two orders agree, or one of them is the NaN.
+        // Either the two orders agree, or one of them is the NaN.
         self.max(other).or(other.max(self))
     }
 
-    /// The smaller; NaN where either is.
+    /// The smaller; NaN if either is NaN.
     #[inline(always)]
     fn min_or_nan(self, other: Self) -> Self {
         self.min(other).or(other.min(self))
     }
 
-    /// `max(self, bound)`, NaN where `self` is NaN.
+    /// `max(self, bound)`, NaN if `self` is NaN.
     #[inline(always)]
     fn at_least(self, bound: Self) -> Self {
         bound.max(self)
     }
 
-    /// `min(self, bound)`, NaN where `self` is NaN.
+    /// `min(self, bound)`, NaN if `self` is NaN.
     #[inline(always)]
     fn at_most(self, bound: Self) -> Self {
         bound.min(self)
@@ -169,14 +168,14 @@ pub(super) trait Kernel {
     /// Runs it. Implementations must be `inline(always)`.
     ///
     /// # Safety
-    /// The CPU has the instructions of `V`, and what the arguments' type asks for.
+    /// The CPU has the instructions of `V`, and the requirements of the arguments' type are met.
     unsafe fn run<V: Vector>(self) -> Self::Output;
 }
 
 /// Runs `kernel` with the vectors of `isa`.
 ///
 /// # Safety
-/// What the kernel's type asks for. The instructions are proven by `isa`.
+/// The requirements of the kernel's type are met. `isa` proves the instructions.
 pub(super) unsafe fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         // SAFETY: plain Rust runs everywhere; the rest is the caller's.
@@ -190,7 +189,7 @@ pub(super) unsafe fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     }
 }
 
-/// As [`dispatch`], for kernels that the portable tier does not use and that are not worth
+/// Like [`dispatch`], for kernels that the portable tier does not use and that are not worth
 /// compiling for it.
 ///
 /// # Safety
@@ -224,7 +223,7 @@ macro_rules! kernel_name {
 }
 pub(super) use kernel_name;
 
-/// Eight lanes of plain Rust, which LLVM maps to what the target has.
+/// Eight lanes of plain Rust, which LLVM maps to the instructions of the target.
 #[derive(Clone, Copy)]
 pub(super) struct Portable([f32; 8]);
 
@@ -434,7 +433,7 @@ mod x86 {
         unsafe { kernel.run::<F32x16>() }
     }
 
-    /// A method of intrinsics alone.
+    /// A method made only of intrinsics.
     macro_rules! arithmetic {
         ($name:ident, $($arg:ident),* => $body:expr) => {
             #[inline(always)]
@@ -826,7 +825,7 @@ mod tests {
         }
     }
 
-    /// What is chosen at each place.
+    /// The choice at each place.
     struct Choose<'a> {
         numbers: &'a [f32; 32],
         places: &'a [f32; 64],

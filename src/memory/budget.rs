@@ -79,7 +79,7 @@ fn cgroup_quota(root: &Path) -> Option<f64> {
 fn quota_v2(folder: &Path) -> Option<f64> {
     let text = fs::read_to_string(folder.join("cpu.max")).ok()?;
     let mut fields = text.split_whitespace();
-    let quota: f64 = fields.next()?.parse().ok()?; // `max` is no number: no quota
+    let quota: f64 = fields.next()?.parse().ok()?; // `max` is not a number: no quota
     let period: f64 = fields.next()?.parse().ok()?;
     (quota > 0.0 && period > 0.0).then(|| quota / period)
 }
@@ -93,7 +93,7 @@ fn quota_v1(folder: &Path) -> Option<f64> {
             .ok()
     };
     let (quota, period) = (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?);
-    // -1 is no quota.
+    // -1 means no quota.
     (quota > 0.0 && period > 0.0).then(|| quota / period)
 }
 

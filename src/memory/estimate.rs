@@ -4,7 +4,7 @@
 //! In: facts about the model, the photos, the process and the load ([`Facts`]). Out: for each
 //! [`Moment`] a list of named [`Term`]s, in bytes. Arena and scratch come from the engine's own plan,
 //! so they are exact. What cannot be computed (how many pages of the program are touched, how much
-//! freed memory the allocator keeps) was measured, and stands in [`Calibration`].
+//! freed memory the allocator keeps) was measured, and is in [`Calibration`].
 //!
 //! An estimate is never a measurement: `measure` and `sandbox` give those, in types of their own.
 
@@ -175,7 +175,7 @@ impl PhotoFacts {
     /// drawn and measured.
     pub const PICTURE_BYTES_PER_PIXEL: f64 = 1.5;
 
-    /// A photo of at least so many pixels, 4:3, with as many bytes as a phone's.
+    /// A photo of at least this many pixels, 4:3, with as many bytes as a phone's.
     #[must_use]
     pub fn of_pixels(pixels: u64) -> Self {
         #[expect(
@@ -338,7 +338,7 @@ const CALIBRATION: Calibration = Calibration {
     gradcam_bytes: 400_000,
 };
 
-/// What the server is asked to do.
+/// The work that the server gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Load {
     /// Photos that are admitted at once.
@@ -598,7 +598,7 @@ fn percent(bytes: u64, percent: u64) -> u64 {
 /// Bytes that the server's cache counts for an answer without its picture.
 const ANSWER_BYTES: u64 = 2048;
 
-/// A proof sends a state's photos at most so many times, however large the cache is.
+/// A proof sends a state's photos at most this many times, however large the cache is.
 const MOST_ROUNDS: u64 = 8;
 
 /// The kernel's memory for any process in a cgroup: its descriptor, files, upper page tables.

@@ -12,7 +12,7 @@ use super::cgroup;
 /// Version 1 says "no limit" with a number near 2^63, rounded down to pages.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// The smallest limit that holds for this process; `None` where there is none, or none can be read.
+/// The smallest limit that holds for this process; `None` if there is none, or none can be read.
 #[must_use]
 pub fn memory_limit_bytes() -> Option<u64> {
     limit(Path::new("/"))
@@ -29,7 +29,7 @@ fn limit(root: &Path) -> Option<u64> {
         };
         group.folders.iter().filter_map(move |folder| {
             let text = fs::read_to_string(folder.join(file)).ok()?;
-            // `max` is no number: no limit.
+            // `max` is not a number: no limit.
             text.trim().parse().ok().filter(|&b: &u64| b < NO_LIMIT)
         })
     });

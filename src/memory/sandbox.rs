@@ -4,7 +4,7 @@
 //! `memory.memsw.limit_in_bytes`, `cpu.cfs_quota_us`), whichever this host has. The group is made
 //! inside this process's own group, or, if that is not allowed, in one around it. Dropping a
 //! [`Sandbox`] kills the processes that are left in it and removes it. [`remove`] does the same by
-//! the folders' names, for a guard process that outlives whoever made the sandbox.
+//! the folders' names, for a guard process that outlives the process that made the sandbox.
 //!
 //! Sources: the kernel's `cgroup-v2.rst`, `cgroup-v1/memory.rst` and `scheduler/sched-bwc.rst`.
 
@@ -74,7 +74,7 @@ pub struct Sandbox {
     v2: bool,
     /// The group with the memory controller.
     memory: PathBuf,
-    /// The group with the CPU controller: the same in version 2; `None` where there is none.
+    /// The group with the CPU controller: the same in version 2; `None` if there is none.
     cpu: Option<PathBuf>,
 }
 
@@ -130,7 +130,7 @@ impl Sandbox {
         let bytes = bytes.to_string();
         if self.v2 {
             put(&self.memory.join("memory.max"), &bytes)?;
-            // Absent where the kernel has no swap at all.
+            // Absent if the kernel has no swap at all.
             return put_if_there(&self.memory.join("memory.swap.max"), "0");
         }
         put(&self.memory.join("memory.limit_in_bytes"), &bytes)?;

@@ -1,9 +1,9 @@
 //! 16-bit BMP as Pillow reads it.
 //!
-//! Samples of 5 and 6 bits become 8 by `v * 255 / 31` and `v * 255 / 63`. Pillow cuts the
-//! fraction off; the `image` crate rounds, which is up to one level more.
+//! Samples of 5 and 6 bits become 8 by `v * 255 / 31` and `v * 255 / 63`. Pillow cuts the fraction
+//! off; the `image` crate rounds, which gives up to one level more.
 
-/// Bits of R, G and B of a 16-bit bitmap whose layout Pillow reads; `None` for all others.
+/// Bits of R, G and B of a 16-bit bitmap whose layout Pillow reads; `None` for other layouts.
 pub(super) fn sixteen_bit_layout(file: &[u8]) -> Option<[u32; 3]> {
     const INFO_HEADER: u32 = 40;
     const UNCOMPRESSED: u32 = 0;
@@ -28,13 +28,13 @@ pub(super) fn sixteen_bit_layout(file: &[u8]) -> Option<[u32; 3]> {
     }
 }
 
-/// Replaces rounded samples by cut ones, in pixels of R G B.
+/// Replaces samples that were rounded by samples that are cut off, in pixels of R G B.
 pub(super) fn cut_fractions(pixels: &mut [u8], bits: [u32; 3]) {
     let tables = bits.map(|bits| {
         let most = (1_u32 << bits) - 1;
         let mut table = [0_u8; 256];
         for (rounded, cut) in (0_u32..).zip(&mut table) {
-            // Rounding is undone by rounding: the sample as it is stored.
+            // Rounding again recovers the sample as it is stored.
             let stored = (rounded * most + 127) / 255;
             *cut = (stored * 255 / most).to_le_bytes()[0];
         }

@@ -1,13 +1,13 @@
-//! A photo's bytes to upright RGB pixels: JPEG, PNG, WebP, BMP, recognised by content.
+//! Decodes a photo's bytes to upright RGB pixels: JPEG, PNG, WebP, BMP, recognised by content.
 //!
-//! Every file is hostile: size in bytes, in pixels and in memory is checked from the header,
-//! before anything is allocated for pixels. What a file may cost is in [`Limits`].
+//! Every file may be hostile: its size in bytes, pixels and memory is checked from the header
+//! before anything is allocated for pixels. [`Limits`] has the bounds.
 //!
-//! Pixels are those of Pillow's `ImageOps.exif_transpose(image).convert("RGB")`, which is also
-//! what Keras and torchvision feed to models, except that those do not turn the photo. JPEG is
-//! decoded by this project (see `jpeg`), the rest by the `image` crate. Samples of 16 bits keep
-//! their upper byte. Alpha is kept aside: [`crate::artifact::Preprocessing`] says whether it
-//! counts. Colour profiles are ignored, as the frameworks do.
+//! Pixels are those of Pillow's `ImageOps.exif_transpose(image).convert("RGB")`. Keras and
+//! torchvision feed the same pixels to models, except that they do not turn the photo. This project
+//! decodes JPEG (see `jpeg`), the `image` crate the other formats. Samples of 16 bits keep their
+//! upper byte. Alpha is kept aside; [`crate::artifact::Preprocessing`] says whether it counts.
+//! Colour profiles are ignored, as in the frameworks.
 
 use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
@@ -24,19 +24,19 @@ use super::decode_error::{AVIF, HEIC, HEIF};
 use super::jpeg::{self, JpegError};
 use super::{bmp, exif, orient};
 
-/// Extensions of the files that are taken for photos where a folder is searched.
+/// Extensions of the files that count as photos in a folder.
 pub const PHOTO_EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 
-/// Whether a file's name ends like a photo's (`.jpg`, `.PNG`). What the file really is, its content
-/// decides.
+/// Whether a file's name ends like a photo's (`.jpg`, `.PNG`). Only the content shows what the file
+/// really is.
 #[must_use]
 pub fn has_photo_extension(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     PHOTO_EXTENSIONS.iter().any(|known| extension == *known)
 }
 
-/// The photos in a folder, those inside its folders left out, in the order of their names. Which
-/// files are photos, [`has_photo_extension`] says.
+/// The photos directly in a folder, sorted by name. [`has_photo_extension`] decides which files are
+/// photos.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -52,17 +52,17 @@ pub fn photos_in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(photos)
 }
 
-/// What one photo may cost.
+/// The limits for one photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Pixels. Default 50 million: phones write 12 to 50, cameras 18 to 45; 50 million are 150 MB
+    /// Pixels. Default 50 million: phones write 12 to 50, cameras 18 to 45. 50 million are 150 MB
     /// as RGB.
     pub max_pixels: u64,
     /// Bytes of the file. Default 32 MiB: a 50-megapixel JPEG of good quality has some 20.
     pub max_bytes: u64,
-    /// Bytes that decoding may hold at its peak, beside the file. Default 256 MiB, half of a
-    /// small server. It is what stops progressive JPEG and deep PNG files, which need several
-    /// times the memory of their pixels.
+    /// Bytes that decoding may hold at its peak, beside the file. Default 256 MiB, half of a small
+    /// server. This limit stops progressive JPEG and 16-bit PNG files, which need several times the
+    /// memory of their pixels.
     pub max_memory_bytes: u64,
 }
 
@@ -87,21 +87,22 @@ pub struct Photo {
 
 impl std::fmt::Debug for Photo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Pixels are private to whoever sent them: they never reach a log.
+        // Pixels are private to their sender, so they never reach a log.
         write!(f, "Photo {}x{}", self.width, self.height)
     }
 }
 
 impl Photo {
-    /// Reads and decodes a photo file within the default [`Limits`]; [`read`] takes others.
+    /// Reads and decodes a photo file within the default [`Limits`]; [`read`] takes other limits.
     ///
     /// # Errors
-    /// [`DecodeError`] if there is no such file, it is not a photo, or it is too large.
+    /// [`DecodeError`] if the file does not exist, is not a photo, or is too large.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DecodeError> {
         read(path.as_ref(), &Limits::default())
     }
 
-    /// Decodes the bytes of a photo file within the default [`Limits`]; [`decode`] takes others.
+    /// Decodes the bytes of a photo file within the default [`Limits`]; [`decode`] takes other
+    /// limits.
     ///
     /// # Errors
     /// As [`Photo::open`].
@@ -109,14 +110,14 @@ impl Photo {
         decode(bytes, &Limits::default())
     }
 
-    /// A photo from `width * height * 3` bytes, rows from the top; `None` if the length differs
-    /// or is zero.
+    /// A photo from `width * height * 3` bytes, rows from the top; `None` if the length is
+    /// different or zero.
     #[must_use]
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Option<Self> {
         Self::with_alpha(width, height, pixels, None)
     }
 
-    /// As [`Photo::new`], with one byte of opacity for each pixel.
+    /// Like [`Photo::new`], with one byte of opacity for each pixel.
     #[must_use]
     pub fn with_alpha(
         width: usize,
@@ -153,7 +154,7 @@ impl Photo {
         &self.pixels
     }
 
-    /// Opacity of each pixel, if any is not opaque.
+    /// Opacity of each pixel, if any pixel is not opaque.
     #[must_use]
     pub fn alpha(&self) -> Option<&[u8]> {
         self.alpha.as_deref()
@@ -175,7 +176,7 @@ impl Photo {
     }
 }
 
-/// A file format that is decoded.
+/// A file format that can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// JPEG.
@@ -202,15 +203,15 @@ impl std::fmt::Display for Format {
 /// Reads and decodes a file. At most `limits.max_bytes` of it are read.
 ///
 /// # Errors
-/// [`DecodeError`]: the file is missing, too large, or no photo.
+/// [`DecodeError`] if the file is missing, too large, or not a photo.
 pub fn read(path: &Path, limits: &Limits) -> Result<Photo, DecodeError> {
     decode(&read_bytes(path, limits)?, limits)
 }
 
-/// Reads a file that may be a photo: the part of [`read`] that waits for the disk.
+/// Reads a file that may be a photo. This is the part of [`read`] that waits for the disk.
 ///
 /// # Errors
-/// [`DecodeError`]: the file is missing, unreadable or too large.
+/// [`DecodeError`] if the file is missing, unreadable or too large.
 pub fn read_bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let io = |source: std::io::Error| match source.kind() {
         ErrorKind::NotFound => DecodeError::Missing(path.to_owned()),
@@ -249,7 +250,7 @@ pub fn read_bytes(path: &Path, limits: &Limits) -> Result<Vec<u8>, DecodeError> 
 /// Decodes the bytes of a file.
 ///
 /// # Errors
-/// [`DecodeError`]: too large, damaged, or no photo.
+/// [`DecodeError`] if the file is too large, damaged, or not a photo.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
     match admit(bytes, limits)? {
         Format::Jpeg => decode_jpeg(bytes, limits),
@@ -259,7 +260,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo, DecodeError> {
     }
 }
 
-/// What decoding a photo will cost, from its header.
+/// The cost of decoding a photo, from its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Columns as stored, before orientation.
@@ -270,11 +271,11 @@ pub struct Cost {
     pub peak_bytes: u64,
 }
 
-/// What [`decode`] would cost, without decoding: only the header is read, and nothing is allocated
-/// for pixels. Sizes are checked against the limits as `decode` does.
+/// The cost of [`decode`], without decoding: only the header is read, and nothing is allocated for
+/// pixels. Sizes are checked against the same limits.
 ///
 /// # Errors
-/// [`DecodeError`]: too large, a damaged header, or no photo.
+/// [`DecodeError`] if the file is too large, has a damaged header, or is not a photo.
 pub fn cost(bytes: &[u8], limits: &Limits) -> Result<Cost, DecodeError> {
     let cost = match admit(bytes, limits)? {
         Format::Jpeg => {
@@ -295,7 +296,7 @@ pub fn cost(bytes: &[u8], limits: &Limits) -> Result<Cost, DecodeError> {
     Ok(cost)
 }
 
-/// The format of a file of acceptable length.
+/// The format of a file whose length is within the limit.
 fn admit(bytes: &[u8], limits: &Limits) -> Result<Format, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
@@ -310,7 +311,7 @@ fn admit(bytes: &[u8], limits: &Limits) -> Result<Format, DecodeError> {
     recognise(bytes)
 }
 
-/// A decoder of the `image` crate, and what it does not know of the file.
+/// A decoder of the `image` crate, and facts about the file that it does not know.
 struct Foreign<D> {
     format: Format,
     decoder: D,
@@ -323,7 +324,8 @@ fn png<'a>(
     bytes: &'a [u8],
     limits: &Limits,
 ) -> Result<Foreign<PngDecoder<Cursor<&'a [u8]>>>, DecodeError> {
-    // Before the decoder sees it: it allocates rows as soon as it knows their length.
+    // Checked before the decoder sees the header, because it allocates rows as soon as it knows
+    // their length.
     let side = |at: usize| {
         let field = bytes.get(at..)?.first_chunk()?;
         Some(u64::from(u32::from_be_bytes(*field)))
@@ -343,7 +345,7 @@ fn png<'a>(
 }
 
 fn webp(bytes: &[u8]) -> Result<Foreign<WebPDecoder<Cursor<&[u8]>>>, DecodeError> {
-    // Its decoder calls a missing end a corrupt bitstream.
+    // The WebP decoder reports a missing end as a corrupt bitstream.
     let length = bytes.get(4..).and_then(|rest| rest.first_chunk());
     let length = length.map_or(u32::MAX, |b| u32::from_le_bytes(*b));
     if (bytes.len() as u64) < u64::from(length) + 8 {
@@ -351,7 +353,7 @@ fn webp(bytes: &[u8]) -> Result<Foreign<WebPDecoder<Cursor<&[u8]>>>, DecodeError
     }
     let mut decoder =
         WebPDecoder::new(Cursor::new(bytes)).map_err(|e| from_image(Format::WebP, e))?;
-    // Blocks that cannot be read say nothing.
+    // Blocks that cannot be read are ignored.
     let block = decoder.exif_metadata().ok().flatten();
     let xmp = decoder.xmp_metadata().ok().flatten();
     Ok(Foreign {
@@ -373,8 +375,8 @@ fn bitmap(bytes: &[u8]) -> Result<Foreign<BmpDecoder<Cursor<&[u8]>>>, DecodeErro
 }
 
 impl<D: ImageDecoder> Foreign<D> {
-    /// The buffer holds what the decoder writes and then the pixels; WebP decoders keep another
-    /// picture inside; turning a picture takes a copy.
+    /// The buffer holds the decoder's output and then the pixels. WebP decoders also keep a picture
+    /// inside, and turning a picture takes a copy.
     fn cost(&self) -> Cost {
         let (width, height) = self.decoder.dimensions();
         let count = u64::from(width) * u64::from(height);
@@ -610,16 +612,16 @@ fn decode_with<D: ImageDecoder>(
     finish(format, turned, pixels, alpha)
 }
 
-/// Makes `n` RGB pixels of what a decoder wrote, in place, and takes out alpha if any pixel is
-/// not opaque.
+/// Makes `n` RGB pixels of the decoder's output, in place, and takes out alpha if any pixel is not
+/// opaque.
 fn to_rgb(
     format: Format,
     color: ColorType,
     buffer: &mut Vec<u8>,
     n: usize,
 ) -> Result<Option<Vec<u8>>, DecodeError> {
-    // Which bytes of a pixel are R, G, B and A. 16-bit samples come in the machine's order; the
-    // upper byte is what Pillow keeps.
+    // The positions of R, G, B and A among the bytes of a pixel. 16-bit samples come in the
+    // machine's byte order; Pillow keeps the upper byte.
     let upper = usize::from(cfg!(target_endian = "little"));
     let (from, pixel_bytes): ([usize; 4], usize) = match color {
         ColorType::L8 => ([0, 0, 0, 0], 1),
@@ -648,7 +650,8 @@ fn to_rgb(
     };
     match pixel_bytes {
         3 => {}
-        // Pixels grow: from the back, so that none is overwritten before it is read.
+        // Pixels become longer, so this goes from the back: no pixel is overwritten before it is
+        // read.
         1 | 2 => (0..n).rev().for_each(&mut place),
         _ => (0..n).for_each(&mut place),
     }

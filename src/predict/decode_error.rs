@@ -9,7 +9,7 @@ pub(super) const HEIC: &str = "a HEIC photo";
 pub(super) const HEIF: &str = "a HEIF photo";
 pub(super) const AVIF: &str = "an AVIF photo";
 
-/// Why a file is no photo.
+/// Why a file cannot be read as a photo.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// There is no such file.
@@ -72,7 +72,7 @@ pub enum DecodeError {
         detail: String,
     },
     /// A feature of the format that is not implemented.
-    #[error("the {format} file uses what is not supported: {detail}")]
+    #[error("the {format} file uses an unsupported feature: {detail}")]
     Unsupported {
         /// Its format.
         format: Format,

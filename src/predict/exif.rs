@@ -1,8 +1,8 @@
-//! Which way up a photo is stored: EXIF in every form that Pillow honours, else XMP.
+//! Which way up a photo is stored: from EXIF in every form that Pillow reads, or else from XMP.
 //!
-//! Goes in: the bytes of a photo's EXIF and XMP blocks, or a whole PNG file. Comes out: the
-//! orientation that `ImageOps.exif_transpose` applies. A block that is damaged or says nothing
-//! leaves the photo as it is, as Pillow does.
+//! In: the bytes of a photo's EXIF and XMP blocks, or a whole PNG file. Out: the orientation that
+//! `ImageOps.exif_transpose` applies. A block that is damaged or has no orientation does not turn
+//! the photo, as in Pillow.
 //!
 //! Sources: EXIF 2.32 (CIPA DC-008), TIFF 6.0, PNG third edition (11.3.3 and 11.3.4); for
 //! ImageMagick's text block its `coders/png.c`, which Pillow follows.
@@ -12,18 +12,18 @@ use image::metadata::Orientation;
 /// The tag in EXIF.
 const ORIENTATION: u16 = 0x0112;
 
-/// Bytes that a compressed text in a PNG may become: Pillow's `MAX_TEXT_CHUNK`.
+/// Most bytes to inflate from a compressed text in a PNG: Pillow's `MAX_TEXT_CHUNK`.
 const MAX_TEXT_BYTES: usize = 1 << 20;
 
-/// What a photo's EXIF says, or its XMP if EXIF has no orientation.
+/// The orientation in a photo's EXIF, or in its XMP if EXIF has none.
 pub(super) fn orientation(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientation {
     let said = exif.and_then(of_exif).or_else(|| xmp.and_then(of_xmp));
     said.and_then(Orientation::from_exif)
         .unwrap_or(Orientation::NoTransforms)
 }
 
-/// The orientation of a PNG file: `eXIf` before or behind the pixels, else ImageMagick's raw
-/// profile, else XMP.
+/// The orientation of a PNG file: from `eXIf` before or after the pixels, or else from
+/// ImageMagick's raw profile, or else from XMP.
 pub(super) fn of_png(bytes: &[u8]) -> Orientation {
     let (mut exif, mut profile, mut xmp) = (None, None, None);
     for (kind, content) in Chunks(bytes.get(8..).unwrap_or_default()) {
@@ -38,7 +38,7 @@ pub(super) fn of_png(bytes: &[u8]) -> Orientation {
             b"IEND" => break,
             _ => continue,
         };
-        // Only the last of each is read and inflated: a file may hold thousands.
+        // Only the last block of each kind is inflated: a file may contain thousands.
         match text {
             Some(text) if text.key == b"Raw profile type exif" => profile = Some(text),
             Some(text) if text.key == b"XML:com.adobe.xmp" => xmp = Some(text),
@@ -54,7 +54,7 @@ pub(super) fn of_png(bytes: &[u8]) -> Orientation {
     orientation(exif.as_deref(), xmp.as_deref())
 }
 
-/// Chunks of a PNG: kind and content. Checksums are the decoder's business.
+/// Chunks of a PNG: kind and content. The decoder checks checksums.
 struct Chunks<'a>(&'a [u8]);
 
 impl<'a> Iterator for Chunks<'a> {
@@ -91,7 +91,7 @@ impl<'a> Text<'a> {
 
     fn compressed(chunk: &'a [u8]) -> Option<Self> {
         let (key, rest) = until_nul(chunk)?;
-        // Method 0 is zlib, and there is no other.
+        // Method 0 is zlib, the only method.
         let content = rest.strip_prefix(b"\0")?;
         Some(Self {
             key,
@@ -140,13 +140,13 @@ fn raw_profile(text: &[u8]) -> Option<Vec<u8>> {
     Some(pairs.iter().map(|[high, low]| high << 4 | low).collect())
 }
 
-/// The value of EXIF's orientation tag, in whichever numeric type it is written; 0 for a type
-/// that is no number. `None` if there is no such tag.
+/// The value of EXIF's orientation tag, in any numeric type; 0 for a type that is not a number.
+/// `None` if there is no such tag.
 fn of_exif(mut block: &[u8]) -> Option<u8> {
     while let Some(rest) = block.strip_prefix(b"Exif\0\0") {
         block = rest;
     }
-    // The second of each pair is a mistake that Pillow reads, too.
+    // The second of each pair is a mistake that Pillow also reads.
     let big_endian = match block.first_chunk::<4>()? {
         b"II*\0" | b"II\0*" => false,
         b"MM\0*" | b"MM*\0" => true,
@@ -164,7 +164,7 @@ fn of_exif(mut block: &[u8]) -> Option<u8> {
         if tiff.short(at)? == ORIENTATION
             && let Some(value) = tiff.value(at)
         {
-            // Of two, the second counts.
+            // If there are two, the second counts.
             found = Some(value);
         }
     }
@@ -193,7 +193,7 @@ impl Tiff<'_> {
         self.bytes(at).map(u32::from_le_bytes)
     }
 
-    /// The first value of the entry at `at`. Values that do not fit into four bytes stand
+    /// The first value of the entry at `at`. Values that do not fit into four bytes are stored
     /// elsewhere.
     fn value(&self, at: usize) -> Option<u8> {
         const SHORT: u16 = 3;
@@ -211,7 +211,7 @@ impl Tiff<'_> {
             SHORT | SIGNED_SHORT => 2,
             LONG | SIGNED_LONG | FLOAT | IFD => 4,
             RATIONAL | SIGNED_RATIONAL | DOUBLE => 8,
-            // A text or bytes: it is there, and turns nothing.
+            // The value is a text or bytes: it exists, but turns nothing.
             _ => return Some(0),
         };
         let size = count.checked_mul(unit).filter(|&size| size > 0)?;
@@ -220,7 +220,7 @@ impl Tiff<'_> {
         } else {
             self.long(at + 8)? as usize
         };
-        // Pillow leaves an entry out whose values reach past the end.
+        // Pillow ignores an entry whose values reach past the end.
         self.block.get(at..)?.get(..size)?;
         let value = match kind {
             SHORT | SIGNED_SHORT => f64::from(self.short(at)?),
@@ -234,7 +234,7 @@ impl Tiff<'_> {
     }
 }
 
-/// The digit behind `tiff:Orientation="` or `tiff:Orientation>`.
+/// The digit after `tiff:Orientation="` or `tiff:Orientation>`.
 fn of_xmp(block: &[u8]) -> Option<u8> {
     const NAME: &[u8] = b"tiff:Orientation";
     let mut rest = block;
@@ -355,7 +355,7 @@ mod tests {
         }
         let started = std::time::Instant::now();
         assert_eq!(of_png(&png), Orientation::NoTransforms);
-        // All of them would be 12.8 GB.
+        // All of them together would be 12.8 GB.
         assert!(started.elapsed().as_secs() < 5);
     }
 }

@@ -1,10 +1,9 @@
-//! Named facts about a patient to the numbers of extra inputs, by a [`FieldMapping`].
+//! Turns named facts about a patient into the numbers of extra inputs, by a [`FieldMapping`].
 //!
-//! Goes in: texts by field, as `--field age=55` or a row of a table gives them. Comes out: an
-//! [`ExtraInput`] for each mapped input, and the names of the fields that were missing, so that
-//! callers can say so. Pure. A field is missing if it is not given, empty, or one of
-//! `missing_values`; then each of its parts holds what its `missing` says, and a part without
-//! `missing` makes the field required.
+//! In: texts by field, from `--field age=55` or a row of a table. Out: an [`ExtraInput`] for each
+//! mapped input, and the names of the missing fields, so that callers can report them. Pure. A
+//! field is missing if it is not given, empty, or one of `missing_values`. Each of its parts then
+//! has the value of `missing`; a part without `missing` makes the field required.
 //!
 //! Numbers are computed in `f64` and rounded once to `f32`.
 
@@ -15,10 +14,10 @@ use crate::artifact::fields::{FieldMapping, FieldPart, MissingCategory};
 use crate::hint::{Arguments, Hint, named};
 use crate::text::{nearest, shorten, suggest};
 
-/// Why fields do not make a model's inputs.
+/// Why fields cannot be turned into a model's inputs.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
 pub enum FieldError {
-    /// Fields are given, but nothing says what they mean.
+    /// Fields are given, but the model has no mapping.
     #[error("the model does not say how field `{field}` becomes an input")]
     NoMapping {
         /// The first field given.
@@ -38,7 +37,7 @@ pub enum FieldError {
         /// The field.
         field: String,
     },
-    /// A field and the numbers of the input that it makes are given.
+    /// A field is given, and also the numbers of the input that it makes.
     #[error("field `{field}` and `--input {input}=...` give the same input")]
     Conflict {
         /// The field.
@@ -46,7 +45,7 @@ pub enum FieldError {
         /// The input.
         input: String,
     },
-    /// A field without a rule for its absence is missing.
+    /// A field is missing, and its parts have no `missing`.
     #[error("field `{field}` is required")]
     Required {
         /// The field.
@@ -64,7 +63,7 @@ pub enum FieldError {
         /// What to do.
         hint: String,
     },
-    /// A text where a number is expected.
+    /// A text instead of a number.
     #[error("field `{field}`: expected a number, got `{got}`")]
     NotANumber {
         /// The field.
@@ -72,7 +71,7 @@ pub enum FieldError {
         /// As given.
         got: String,
     },
-    /// A number that cannot be.
+    /// A number outside the bounds.
     #[error("field `{field}`: expected {expected}, got `{got}`")]
     OutOfRange {
         /// The field.
@@ -110,12 +109,12 @@ impl Hint for FieldError {
             Self::Conflict { .. } => "leave one of them out".to_owned(),
             Self::Required { field, takes } => format!("give `{field}`: {takes}"),
             Self::NotANumber { .. } => {
-                "decimals have a dot; what means \"not known\" goes into the mapping's \
+                "write decimals with a dot; texts that mean \"not known\" goes into the mapping's \
                  `missing_values`, or leave the field empty"
                     .to_owned()
             }
             Self::OutOfRange { .. } => {
-                "check its unit; the mapping's `min` and `max` say what is believed".to_owned()
+                "check its unit; the mapping's `min` and `max` set these bounds".to_owned()
             }
         }
     }
@@ -150,7 +149,7 @@ pub struct FieldInputs {
     pub missing: Vec<String>,
 }
 
-/// Makes each mapped input whose name is not in `given` from the texts that `look_up` knows.
+/// Makes each mapped input whose name is not in `given`, from the texts that `look_up` finds.
 ///
 /// # Errors
 /// [`FieldError`] naming the field.
@@ -188,8 +187,8 @@ pub fn apply<'t>(
     Ok(made)
 }
 
-/// As [`apply`], for fields given one by one: each must be known, given once, and not speak for
-/// an input that is in `given`, too. Without a mapping there must be no fields.
+/// Like [`apply`], for fields given one by one. Each must be known, be given once, and not make an
+/// input that is also in `given`. Without a mapping there must be no fields.
 ///
 /// # Errors
 /// [`FieldError`] naming the field.
@@ -238,7 +237,7 @@ pub fn resolve(
     apply(mapping, given, &look_up)
 }
 
-/// What a field takes, for people: `female, male or unknown`, `a number of 0 to 120`.
+/// The values of a field, for people: `female, male or unknown`, `a number of 0 to 120`.
 #[must_use]
 pub fn takes(part: &FieldPart) -> String {
     match part {
@@ -325,7 +324,7 @@ fn push(part: &FieldPart, text: Option<&str>, out: &mut Vec<f32>) -> Result<(), 
     Ok(())
 }
 
-/// The index of a value or alias: as it is written, else in other case where only one value fits.
+/// The index of a value or alias: by its exact text, or in another case if only one value fits.
 fn category(part: &FieldPart, text: &str) -> Option<usize> {
     let FieldPart::OneHot {
         values, aliases, ..
@@ -357,7 +356,7 @@ fn unknown_value(text: &str, known: &[&str]) -> String {
     let list = known.join(", ");
     match nearest(text, known) {
         Some(near) => format!("did you mean `{near}`? It knows: {list}"),
-        None => format!("it knows: {list}; the mapping's `aliases` take other words for them"),
+        None => format!("it knows: {list}; add other words for them to the mapping's `aliases`"),
     }
 }
 

@@ -5,9 +5,9 @@ use crate::artifact::Resize;
 /// A part of an axis: `start..start + len`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Part {
-    /// Where it begins. Whole, but with [`Resize::Fit`].
+    /// Where it begins. A whole number, except with [`Resize::Fit`].
     pub start: f64,
-    /// How long it is. Whole, but with [`Resize::Fit`].
+    /// How long it is. A whole number, except with [`Resize::Fit`].
     pub len: f64,
 }
 
@@ -20,14 +20,15 @@ pub(super) struct Span {
     pub len: usize,
 }
 
-/// One axis of a resize: `from` of the photo becomes `to` pixels, of which `keep` are the input.
+/// One axis of a resize: `from` of the photo becomes `to` pixels, and `keep` of these are the
+/// input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Axis {
     /// Part of the photo.
     pub from: Part,
-    /// Pixels it is resized to.
+    /// Number of pixels after the resize.
     pub to: usize,
-    /// Part of these that is the input.
+    /// The pixels after the resize that are the input.
     pub keep: Span,
 }
 
@@ -41,13 +42,13 @@ impl Axis {
         )
     }
 
-    /// Whether an axis of `len` pixels stays as it is.
+    /// Whether the resize leaves an axis of `len` pixels unchanged.
     pub(super) fn is_unchanged(self, len: usize) -> bool {
         let whole = self.from.start == 0.0 && self.from.len == len as f64;
         self.to == len && whole
     }
 
-    /// The part of the photo, where it is known to be whole pixels.
+    /// The part of the photo, if it is whole pixels.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -100,7 +101,8 @@ impl Region {
         }
     }
 
-    /// What a recipe keeps of a photo of `photo` rows and columns for an input of `input` ones.
+    /// The part that a recipe keeps of a photo of `photo` rows and columns, for an input of `input`
+    /// rows and columns.
     #[must_use]
     pub fn seen(resize: Resize, photo: [usize; 2], input: [usize; 2]) -> Self {
         let [rows, columns] = axes(resize, photo, input);
@@ -164,9 +166,9 @@ pub(super) fn axes(
     }
 }
 
-/// Pillow's `ImageOps.fit`: the largest middle rectangle of the output's aspect ratio, with
-/// fractions of pixels at its edges. Python computes it in `f64`, and `resize(box=...)` takes it
-/// as `f32`: both roundings are part of the result.
+/// Pillow's `ImageOps.fit`: the largest middle rectangle with the output's aspect ratio, with
+/// fractions of pixels at its edges. Python computes it in `f64`, and `resize(box=...)` takes it as
+/// `f32`. Both roundings are part of the result.
 fn fit([height, width]: [usize; 2], [to_height, to_width]: [usize; 2]) -> [Axis; 2] {
     let (columns, rows) = (width as f64, height as f64);
     let ratio = columns / rows;
@@ -212,7 +214,7 @@ mod tests {
         let region = Region::seen(Resize::CropToAspect, [450, 600], [224, 224]);
         assert_eq!((region.left, region.width), (75.0, 450.0));
         assert_eq!((region.top, region.height), (0.0, 450.0));
-        // 600 x 300 becomes 400 x 200, of which the middle 100 x 100 is kept.
+        // 600 x 300 becomes 400 x 200; the middle 100 x 100 is kept.
         let mode = Resize::ShortSideCenterCrop { short_side: 200 };
         let region = Region::seen(mode, [300, 600], [100, 100]);
         assert_eq!((region.left, region.width), (225.0, 150.0));
@@ -255,7 +257,7 @@ mod tests {
         assert_eq!((rows.from.start, rows.from.len), (19.5, 61.0));
         let [rows, columns] = axes(Resize::Fit, [48, 48], [48, 48]);
         assert!(rows.is_unchanged(48) && columns.is_unchanged(48));
-        // The same photo cut at whole pixels is another input.
+        // The same photo, cut at whole pixels, gives another input.
         let region = Region::seen(Resize::Fit, [100, 61], [48, 48]);
         assert_eq!((region.top, region.height), (19.5, 61.0));
     }

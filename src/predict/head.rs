@@ -1,19 +1,18 @@
-//! Logits to probabilities.
+//! Turns logits into probabilities.
 
 use crate::artifact::Head;
 
-/// What speaks for a class before it becomes a probability: an output of the graph, or its
-/// negative.
+/// The score of a class before it becomes a probability: an output of the graph, or its negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Score {
     /// The output.
     pub output: usize,
-    /// Whether its negative is meant.
+    /// Whether the score is the output's negative.
     pub negated: bool,
 }
 
 impl Score {
-    /// That of a class. With one sigmoid output the first class is its negative.
+    /// The score of a class. With one sigmoid output, the first class has its negative.
     #[must_use]
     pub fn of_class(class: usize, head: Head) -> Self {
         match head {
@@ -29,11 +28,11 @@ impl Score {
     }
 }
 
-/// How far an output that is taken as a probability may miss the range from 0 to 1: INT8 rounds it
-/// to steps of 1/255.
+/// How far a probability among the outputs may lie outside 0 to 1: INT8 rounds it to steps of
+/// 1/255.
 const PROBABILITY_TOLERANCE: f32 = 0.01;
 
-/// The first output that is to be a probability and is not one.
+/// The first output that should be a probability and is not.
 #[must_use]
 pub fn no_probability(head: Head, output: &[f32]) -> Option<usize> {
     let range = -PROBABILITY_TOLERANCE..=1.0 + PROBABILITY_TOLERANCE;
@@ -43,8 +42,8 @@ pub fn no_probability(head: Head, output: &[f32]) -> Option<usize> {
     }
 }
 
-/// The probability of each label, in order, from the graph's output. Sums are in `f64`. Outputs that
-/// are probabilities already are kept in 0 to 1, from which rounding may carry them.
+/// The probability of each label, in order, from the graph's output. Sums are in `f64`. Outputs
+/// that are probabilities already are clamped to 0 to 1, because rounding may carry them outside.
 pub fn probabilities(head: Head, output: &[f32]) -> Vec<f32> {
     match head {
         Head::Softmax => softmax(output),
@@ -59,7 +58,7 @@ pub fn probabilities(head: Head, output: &[f32]) -> Vec<f32> {
 
 #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
 fn softmax(logits: &[f32]) -> Vec<f32> {
-    // Less the greatest, so that no exponential overflows.
+    // Minus the largest, so that no exponential overflows.
     let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let shares: Vec<f64> = logits
         .iter()

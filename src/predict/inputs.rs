@@ -14,7 +14,7 @@ pub struct ExtraInput {
     pub values: Vec<f32>,
 }
 
-/// The values of every input beside the photo, by node: what [`resolve`] makes for one model.
+/// The values of every input beside the photo, by node; [`resolve`] makes them for one model.
 pub type InputValues = Vec<(NodeId, Vec<f32>)>;
 
 /// Why extra inputs do not fit the model.
@@ -26,14 +26,14 @@ pub enum InputError {
         /// What was given.
         text: String,
     },
-    /// One of the values is no number.
+    /// One of the values is not a number.
     #[error("input `{name}`: value {position} is `{got}`, expected a finite number")]
     Number {
         /// The input.
         name: String,
         /// Which value, from 1.
         position: usize,
-        /// What stands there.
+        /// The text of the value.
         got: String,
     },
     /// The model has no such input.
@@ -92,7 +92,9 @@ impl Hint for InputError {
     fn hint(&self) -> String {
         match self {
             Self::Syntax { .. } => "write for example `--input patient=0,1,0.5`".to_owned(),
-            Self::Number { .. } => "separate numbers with commas, decimals with a dot".to_owned(),
+            Self::Number { .. } => {
+                "separate numbers with commas, and write decimals with a dot".to_owned()
+            }
             Self::Unknown { hint, .. } => hint.clone(),
             Self::Photo { .. } => "give the photo's path as an argument".to_owned(),
             Self::Twice { .. } => "give each input once".to_owned(),
@@ -167,7 +169,7 @@ impl std::str::FromStr for ExtraInput {
     }
 }
 
-/// The values of each input that is not the photo: those given, else the model's defaults.
+/// The values of each input besides the photo: the given ones, or else the model's defaults.
 ///
 /// # Errors
 /// [`InputError`] naming the input.

@@ -1,7 +1,7 @@
 //! From a photo's bytes to probabilities: decode, orient, resize, normalise, run.
 //!
-//! In: a file or bytes ([`decode`]), a [`crate::artifact::Model`], and what runs its graph ([`Run`]).
-//! Out: a [`Prediction`]. Not here: heat maps ([`crate::explain`]), both together
+//! In: a file or bytes ([`decode`]), a [`crate::artifact::Model`], and a runner of its graph
+//! ([`Run`]). Out: a [`Prediction`]. Not here: heat maps ([`crate::explain`]), both together
 //! ([`crate::classifier`]), metrics, printing.
 
 mod bmp;

@@ -1,9 +1,9 @@
-//! Puts the rows of a stored picture where they stand in the upright one.
+//! Puts the rows of a stored picture into their places in the upright picture.
 
 use image::metadata::Orientation;
 
-/// An upright picture that is filled with rows of the stored one, in any order. Turning it while
-/// it is decoded saves the second copy that turning it afterwards would need.
+/// An upright picture that is filled with rows of the stored one, in any order. Turning the picture
+/// while it is decoded saves the second copy that turning it afterwards would need.
 pub(super) struct Placement<const N: usize> {
     pixels: Vec<u8>,
     width: usize,
@@ -11,7 +11,7 @@ pub(super) struct Placement<const N: usize> {
     orientation: Orientation,
 }
 
-/// Whether rows of the stored picture are columns of the upright one.
+/// Whether rows of the stored picture become columns of the upright one.
 pub(super) fn swaps_axes(orientation: Orientation) -> bool {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     matches!(
@@ -31,7 +31,7 @@ impl<const N: usize> Placement<N> {
         }
     }
 
-    /// Takes stored row `y`.
+    /// Takes row `y` of the stored picture.
     pub(super) fn put_row(&mut self, y: usize, row: &[u8]) {
         let (w, h) = (self.width, self.height);
         let from = row.as_chunks::<N>().0;
@@ -41,11 +41,11 @@ impl<const N: usize> Placement<N> {
             Orientation::FlipVertical => to[(h - 1 - y) * w..][..w].copy_from_slice(from),
             Orientation::FlipHorizontal => reversed(&mut to[y * w..][..w], from),
             Orientation::Rotate180 => reversed(&mut to[(h - 1 - y) * w..][..w], from),
-            // Transposed: stored (x, y) stands at column y, row x.
+            // Transposed: stored (x, y) goes to column y, row x.
             Orientation::Rotate90FlipH => column(to, y, h, from.iter()),
-            // A quarter turn clockwise: the top row is the right column.
+            // A quarter turn clockwise: the top row becomes the right column.
             Orientation::Rotate90 => column(to, h - 1 - y, h, from.iter()),
-            // Anticlockwise: the top row is the left column, upwards.
+            // Anticlockwise: the top row becomes the left column, upwards.
             Orientation::Rotate270 => column(to, y, h, from.iter().rev()),
             Orientation::Rotate270FlipH => column(to, h - 1 - y, h, from.iter().rev()),
         }

@@ -1,5 +1,6 @@
-//! How photos become the input of one model: the recipe and the input's shape. It is apart from the
-//! memory that the model runs in, so photos can be prepared on other threads and for several models.
+//! How photos become the input of one model: the recipe and the input's shape. This type is
+//! separate from the memory in which the model runs, so photos can be prepared on other threads and
+//! for several models.
 
 use super::decode::Photo;
 use super::predictor::PredictError;
@@ -80,8 +81,8 @@ impl PhotoInput {
         self.shape
     }
 
-    /// Whether every photo becomes the same floats for `other`. The name of the preset does not
-    /// matter, as it changes no number.
+    /// Whether every photo becomes the same floats for `other`. The preset's name does not matter,
+    /// because it changes no number.
     #[must_use]
     pub fn makes_the_same_as(&self, other: &Self) -> bool {
         let numbers = |input: &Self| Preprocessing {
@@ -91,7 +92,7 @@ impl PhotoInput {
         self.shape == other.shape && numbers(self) == numbers(other)
     }
 
-    /// Writes the input for `photo` into `output`, [`PhotoInput::len`] floats: those that
+    /// Writes the input for `photo` into `output`, [`PhotoInput::len`] floats: the same ones that
     /// [`super::Predictor::predict`] computes.
     ///
     /// # Errors

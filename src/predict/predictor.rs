@@ -13,8 +13,8 @@ use crate::engine::Engine;
 use crate::graph::NodeId;
 use crate::hint::{Arguments, Hint, named};
 
-/// What computes the graph: the engine, or the reference in tests. It owns the memory of the inputs,
-/// so preprocessing writes straight to where the first layer reads.
+/// Computes the graph: the engine, or the reference in tests. It owns the memory of the inputs, so
+/// preprocessing writes directly to the place that the first layer reads.
 pub trait Run {
     /// An input's floats, to be filled before each run.
     fn input_mut(&mut self, input: NodeId) -> &mut [f32];
@@ -38,7 +38,7 @@ impl Run for Engine {
     }
 }
 
-/// How long the parts of a prediction took.
+/// The time of each part of a prediction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
     /// Reading and decoding the file; zero if the photo was already decoded.
@@ -49,14 +49,14 @@ pub struct Timing {
     pub inference: Duration,
 }
 
-/// What a model says about a photo.
+/// The model's answer to a photo.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// The probability of each label, in the order of the labels.
     pub probabilities: Vec<f32>,
     /// The graph's output, before the model's last activation.
     pub logits: Vec<f32>,
-    /// Where the time went.
+    /// The time of each part.
     pub timing: Timing,
 }
 
@@ -84,7 +84,7 @@ pub enum PredictError {
     /// The photo cannot be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// An extra input does not fit.
+    /// An extra input does not fit the model.
     #[error(transparent)]
     Input(#[from] InputError),
     /// The preprocessing does not fit the model's input.
@@ -101,17 +101,17 @@ pub enum PredictError {
     /// An output of the network is infinite or not a number.
     #[error("the model's output {index} is {value}")]
     NotFinite {
-        /// Which output.
+        /// The index of the output.
         index: usize,
-        /// What it is.
+        /// Its value.
         value: f32,
     },
-    /// The network's output is taken as it is, and is no probability.
+    /// The network's output is used as a probability, but is not one.
     #[error("the model's output {index} is {value}, which is not a probability from 0 to 1")]
     NotProbability {
-        /// Which output.
+        /// The index of the output.
         index: usize,
-        /// What it is.
+        /// Its value.
         value: f32,
     },
 }
@@ -160,8 +160,8 @@ impl Hint for PredictError {
     }
 }
 
-/// Runs a model on photos, with whatever computes its graph. [`Classifier`](crate::Classifier) is the
-/// type to start with: it adds the engine and heat maps.
+/// Runs a model on photos, with any runner of its graph. Start with
+/// [`Classifier`](crate::Classifier), which adds the engine and heat maps.
 pub struct Predictor<R> {
     runner: R,
     photo: PhotoInput,
@@ -217,7 +217,7 @@ impl<R: Run> Predictor<R> {
         Ok(prediction)
     }
 
-    /// As [`Predictor::predict`], for a photo that [`PhotoInput::prepare`] made floats of.
+    /// Like [`Predictor::predict`], for a photo that [`PhotoInput::prepare`] turned into floats.
     ///
     /// # Errors
     /// As [`Predictor::predict`].
@@ -235,7 +235,7 @@ impl<R: Run> Predictor<R> {
         self.finish(extra)
     }
 
-    /// From the photo's floats, which are in place, to probabilities.
+    /// From the photo's floats, which are already in the input, to probabilities.
     fn finish(&mut self, extra: &[(NodeId, Vec<f32>)]) -> Result<Prediction, PredictError> {
         let started = Instant::now();
         for (id, values) in extra {
@@ -263,7 +263,7 @@ impl<R: Run> Predictor<R> {
         })
     }
 
-    /// Reads, decodes and classifies a file; the photo comes back too, for a heat map over it.
+    /// Reads, decodes and classifies a file. Also returns the photo, for a heat map over it.
     ///
     /// # Errors
     /// [`PredictError`].
@@ -301,8 +301,7 @@ impl<R: Run> Predictor<R> {
         )
     }
 
-    /// What runs the graph. After a prediction it holds the kept values, from which heat maps are
-    /// drawn.
+    /// The runner of the graph. After a prediction it holds the kept values, which heat maps need.
     pub fn runner(&self) -> &R {
         &self.runner
     }

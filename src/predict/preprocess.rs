@@ -1,4 +1,4 @@
-//! A photo to the model's input: resize, crop, scale, standardise.
+//! Turns a photo into the model's input: resize, crop, scale, standardise.
 
 use super::decode::Photo;
 use super::resample_pillow::{self, Kernel};
@@ -6,16 +6,16 @@ use super::source::Source;
 use super::{geometry, resample_tensorflow};
 use crate::artifact::{ChannelOrder, Filter, Preprocessing, PreprocessingError};
 
-/// Writes the model's input for `photo` into `output`, which is `input` = `[height, width,
-/// channels]`, tightly packed. Values are those of [`Preprocessing`]'s formula.
+/// Writes the model's input for `photo` into `output`. `input` is `[height, width, channels]`,
+/// tightly packed. Values follow [`Preprocessing`]'s formula.
 ///
-/// Memory beside `photo` and `output`: a few rows of the input.
+/// Memory besides `photo` and `output`: a few rows of the input.
 ///
 /// # Errors
 /// [`PreprocessingError`] if the recipe does not fit `input`.
 ///
 /// # Panics
-/// If `output` is not `input` long; the engine's input always is.
+/// If the length of `output` does not match `input`; the engine's input always does.
 pub fn preprocess(
     photo: &Photo,
     recipe: &Preprocessing,

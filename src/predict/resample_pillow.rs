@@ -1,26 +1,26 @@
 //! Pillow's resampling of 8-bit images, bit for bit.
 //!
-//! Pillow (`Image.resize`) resamples in two passes, columns first, each with weights in fixed
-//! point and a result rounded to 8 bits; a pass that would not change the size is left out. That
-//! is the order of Pillow 2.7 to 12. Pillow 13 does rows first where a picture loses much more
-//! height than width (12.3: where it is over 100 times as tall as wide), which moves some of its
-//! pixels by one level. Photos of ordinary shape are the same in all versions.
+//! Pillow (`Image.resize`) resamples in two passes, columns first, each with weights in fixed point
+//! and a result rounded to 8 bits. A pass that would not change the size is skipped. That is the
+//! order of Pillow 2.7 to 12. Pillow 13 does rows first if a picture loses much more height than
+//! width (12.3: only if it is over 100 times as tall as wide), which moves some of its pixels by
+//! one level. Photos of ordinary shape are the same in all versions.
 //!
-//! Downscaling widens the kernel (antialiasing). NEAREST is another algorithm: it steps through
-//! the source in `f64` additions, whose rounding errors are part of the result.
+//! Downscaling widens the kernel (antialiasing). NEAREST is another algorithm: it steps through the
+//! source by adding in `f64`, and the rounding errors are part of the result.
 //!
-//! Rows are resampled as the second pass asks for them and kept in a ring of as many rows as the
-//! kernel is high: memory is a few input rows, not an intermediate image.
+//! Rows are resampled when the second pass needs them, and kept in a ring of as many rows as the
+//! kernel is high. So memory is a few input rows, and not an intermediate image.
 //!
 //! Reference: <https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters>; written
-//! from the algorithm's description, checked against Pillow by `tests/preprocess_golden.rs`.
+//! from the description of the algorithm, checked against Pillow by `tests/preprocess_golden.rs`.
 
 use std::f64::consts::PI;
 
 use super::geometry::Axis;
 use super::source::Source;
 
-/// Fraction bits of a weight: 32 less 8 for the pixel and 2 for overshoot of negative lobes.
+/// Fraction bits of a weight: 32 minus 8 for the pixel and 2 for overshoot of negative lobes.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
@@ -84,15 +84,15 @@ struct Taps {
     longest: usize,
     /// First source element and number of weights of each output.
     bounds: Vec<(usize, usize)>,
-    /// `longest` for each output, in fixed point.
+    /// `longest` weights for each output, in fixed point.
     weights: Vec<i32>,
 }
 
 impl Taps {
     /// Taps of the outputs that `axis.keep` names; the source is `len` long.
     ///
-    /// Pixels outside `axis.from` but inside the photo do contribute at its edges, as with
-    /// Pillow's `resize(box=...)`.
+    /// Pixels outside `axis.from` but inside the photo contribute at its edges, as in Pillow's
+    /// `resize(box=...)`.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -158,8 +158,8 @@ fn horizontal<const C: usize>(taps: &Taps, row: &[u8], output: &mut [u8]) {
     }
 }
 
-/// Resamples with a kernel, giving each row of the input to `emit`, top to bottom, as bytes of
-/// `source.channels()` a pixel.
+/// Resamples with a kernel, and passes each row of the input to `emit`, top to bottom, as bytes
+/// with `source.channels()` for each pixel.
 pub(super) fn resample(
     kernel: Kernel,
     source: &Source<'_>,
@@ -189,8 +189,8 @@ pub(super) fn resample(
         }
         return;
     };
-    // Row y of the first pass lives at y % longest: no output needs two rows of one place, and
-    // the first row an output needs never moves up.
+    // Row y of the first pass is stored at y % longest. No output needs two rows with the same
+    // place, and the first row that an output needs never moves up.
     let mut ring = vec![0; down.longest * out_len];
     let mut made_to = down.bounds.first().map_or(0, |b| b.0);
     let mut sums = vec![0; out_len];
@@ -240,8 +240,8 @@ pub(super) fn nearest(
     }
 }
 
-/// The source index of each kept output: the position is advanced by addition, as Pillow does,
-/// because its rounding error decides ties.
+/// The source index of each kept output. The position is advanced by addition, as in Pillow,
+/// because the rounding error decides ties.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn halving_two_pixels_averages_them() {
-        // Bilinear at scale 2 has support 2: of two pixels both weigh a half.
+        // Bilinear at scale 2 has support 2: two pixels have a weight of one half each.
         let taps = Taps::new(Kernel::Bilinear, &axis(2, 1), 2);
         assert_eq!(taps.of(0), (0, &[1 << 21, 1 << 21][..]));
         let mut output = [0];

@@ -1,7 +1,7 @@
 //! TensorFlow's `tf.image.resize` without antialiasing: half-pixel centres, in `f32`.
 //!
-//! Only two rows and two columns are read for each output, however much the photo shrinks. That
-//! is what Keras' data pipelines train with.
+//! Each output reads only two rows and two columns, however much the photo shrinks. Keras' data
+//! pipelines train with this.
 //!
 //! Reference: <https://www.tensorflow.org/api_docs/python/tf/image/resize>; checked against
 //! TensorFlow by `tests/preprocess_golden.rs`.
@@ -9,7 +9,7 @@
 use super::geometry::Axis;
 use super::source::Source;
 
-/// Where an output lies between two source elements.
+/// The position of an output between two source elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Between {
     lower: usize,
@@ -43,8 +43,8 @@ fn between(axis: &Axis) -> Vec<Between> {
         .collect()
 }
 
-/// Resamples bilinearly, giving each row of the input to `emit`, top to bottom, as floats of
-/// `source.channels()` a pixel on the scale of the pixels.
+/// Resamples bilinearly, and passes each row of the input to `emit`, top to bottom, as floats with
+/// `source.channels()` for each pixel, on the scale of the pixels.
 pub(super) fn bilinear(
     source: &Source<'_>,
     [rows, columns]: &[Axis; 2],
@@ -64,7 +64,7 @@ pub(super) fn bilinear(
         }
     };
     let mut scratch = Vec::new();
-    // The two rows made last, with the source row they come from: enlarging reuses both.
+    // The two most recent rows, with the source row that they come from: enlarging reuses both.
     let mut top = (usize::MAX, vec![0.0; out_len]);
     let mut bottom = (usize::MAX, vec![0.0; out_len]);
     let mut output = vec![0.0; out_len];

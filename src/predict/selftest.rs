@@ -1,9 +1,8 @@
-//! A question whose answer is known: a made-up photo, and the probabilities it had where the
-//! artifact was made. A file that was damaged, or a machine that computes wrongly, answers
-//! differently.
+//! A test with a known answer: a generated photo, and the probabilities that it had when the
+//! artifact was made. A damaged file, or a machine that computes wrongly, answers differently.
 //!
 //! The photo is coarse coloured squares under fine noise, from a seeded generator of integers, in
-//! the model's input size: the same bytes everywhere. Every input beside it is 0.5.
+//! the model's input size: the same bytes everywhere. Every other input is 0.5.
 
 use super::decode::Photo;
 use super::inputs::{self, ExtraInput};
@@ -19,7 +18,7 @@ const SEED: u64 = 0xDE12_3A1D;
 /// Side of a coloured square, in pixels.
 const SQUARE: usize = 16;
 
-/// Weights in half precision are rounded on some CPUs where others keep them in f32.
+/// Some CPUs round weights in half precision; others keep them in f32.
 const HALF_TOLERANCE: f32 = 0.02;
 
 /// Sums in another order, over a hundred layers.
@@ -28,7 +27,7 @@ const TOLERANCE: f32 = 0.002;
 /// Why no self-test could be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The model gives no answer to the made-up photo.
+    /// The model gives no answer to the generated photo.
     #[error(transparent)]
     Predict(#[from] PredictError),
     /// The graph cannot be run.
@@ -62,7 +61,7 @@ impl Hint for RecordError {
 /// Why a self-test does not pass.
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
-    /// The question could not be asked.
+    /// The model gives no answer.
     #[error("the self-test cannot be run")]
     Run(#[from] PredictError),
     /// The record is not for this model.
@@ -73,12 +72,12 @@ pub enum SelfTestError {
         /// Probabilities of the record.
         got: usize,
     },
-    /// Another answer than where the artifact was made.
+    /// The answer differs from the one when the artifact was made.
     #[error("the self-test expects {expected} for class {class}, got {got}")]
     Differs {
         /// Index of the class.
         class: usize,
-        /// Its probability where the artifact was made.
+        /// Its probability when the artifact was made.
         expected: f32,
         /// Its probability here.
         got: f32,
@@ -111,12 +110,12 @@ impl Hint for SelfTestError {
     }
 }
 
-/// Asks the question on an engine of its own, with the portable kernels, so that the same model
-/// gives the same record on every machine. The number of threads changes no bit.
+/// Records a self-test on a new engine, with the portable kernels, so that the same model gives the
+/// same record on every machine. The number of threads does not change it.
 ///
 /// # Errors
-/// [`RecordError`] if the model gives no answer: a server then starts without a self-test, which
-/// `/readyz` says.
+/// [`RecordError`] if the model gives no answer. A server then starts without a self-test, and
+/// `/readyz` says so.
 pub fn record_portably(model: &Model) -> Result<SelfTest, RecordError> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let engine = Engine::new(&model.graph, &Options::portable(threads))?;
@@ -124,8 +123,8 @@ pub fn record_portably(model: &Model) -> Result<SelfTest, RecordError> {
     Ok(record(model, &mut predictor)?)
 }
 
-/// Asks the question and writes down the answer. For the same bytes everywhere, `predictor` should
-/// run on the portable kernels.
+/// Runs the model on the generated photo and records the answer. `predictor` should run on the
+/// portable kernels, so that the record is the same everywhere.
 ///
 /// # Errors
 /// [`PredictError`] if the model gives no answer.
@@ -145,7 +144,7 @@ pub fn record<R: Run>(
     })
 }
 
-/// Asks the question again.
+/// Runs the self-test again.
 ///
 /// # Errors
 /// [`SelfTestError`], with the first class that is off.
@@ -224,7 +223,7 @@ mod tests {
 
         let photo = photo(20, 33, 7).unwrap();
         let digest: [u8; 32] = Sha256::digest(photo.pixels()).into();
-        // Computed by ten lines of Python from SplitMix64 as Vigna publishes it.
+        // Computed by ten lines of Python from SplitMix64 as Vigna published it.
         let expected = [
             0x00, 0x8d, 0x11, 0x2c, 0x23, 0xfb, 0x7a, 0x73, 0x67, 0xa8, 0xf8, 0xd4, 0xed, 0xd3,
             0xd7, 0xa0, 0x19, 0x08, 0x20, 0x7f, 0x56, 0x09, 0x81, 0xf5, 0x0b, 0xe1, 0xb4, 0x85,

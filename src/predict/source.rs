@@ -1,11 +1,11 @@
-//! Rows of a photo as the resamplers read them: with three channels or one, and transparent pixels
-//! already blended with the background.
+//! Rows of a photo for the resamplers: with three channels or one, and transparent pixels already
+//! blended with the background.
 //!
-//! A row is made when a resampler asks for it, so there is never a second copy of the photo.
+//! A row is made when a resampler needs it, so there is never a second copy of the photo.
 
 use super::decode::Photo;
 
-/// A photo seen with `channels` bytes a pixel.
+/// A view of the photo with `channels` bytes for each pixel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a> {
     photo: &'a Photo,
@@ -14,8 +14,8 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The photo with three channels, or with one as Pillow's `convert("L")` makes it. Transparent
-    /// pixels show `background`, or without one the colour that is stored under them.
+    /// The photo with three channels, or with one as in Pillow's `convert("L")`. Transparent pixels
+    /// show `background`, or without it the colour that is stored under them.
     pub(super) fn new(photo: &'a Photo, background: Option<[u8; 3]>, gray: bool) -> Self {
         Self {
             photo,
@@ -36,7 +36,7 @@ impl<'a> Source<'a> {
         if self.gray { 1 } else { 3 }
     }
 
-    /// Row `y`, made in `scratch` if it is not stored that way.
+    /// Row `y`. It is made in `scratch` if the photo does not store it in this form.
     pub(super) fn row<'s>(&'s self, y: usize, scratch: &'s mut Vec<u8>) -> &'s [u8] {
         let stored = self.photo.row(y);
         let background = self.background.zip(self.photo.alpha_row(y));
@@ -72,7 +72,7 @@ fn luma([r, g, b]: [u8; 3]) -> u8 {
     sum.to_be_bytes()[1]
 }
 
-/// A pixel over an opaque background, as Pillow's `paste` with a mask blends: rounded division
+/// A pixel over an opaque background, blended as in Pillow's `paste` with a mask: rounded division
 /// by 255.
 fn over(pixel: [u8; 3], alpha: u8, background: [u8; 3]) -> [u8; 3] {
     std::array::from_fn(|c| {

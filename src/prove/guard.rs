@@ -1,4 +1,4 @@
-//! A process that outlives a proof, to remove what the proof made.
+//! A process that outlives a proof and cleans up after it.
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -8,8 +8,9 @@ use std::process::{Child, Stdio};
 use super::ProveError;
 use crate::memory::sandbox;
 
-/// A guard process: it removes cgroups, with what still runs in them, and a folder, when the process
-/// that started it is gone, however that ended. Dropping this makes it do so now.
+/// A guard process. When the process that started it is gone, however that ended, it removes
+/// cgroups (with the processes that still run in them) and a folder. Dropping this makes it do so
+/// now.
 pub(super) struct Guard {
     child: Child,
 }
@@ -28,8 +29,8 @@ impl Guard {
         if let Some(folder) = folder {
             command.arg("--folder").arg(folder);
         }
-        // A process group of its own: Ctrl-C ends this program's group, and the guard has to work
-        // after that.
+        // A separate process group: Ctrl-C ends this program's group, and the guard must work after
+        // that.
         let child = command
             .args(groups)
             .process_group(0)
@@ -49,8 +50,8 @@ impl Drop for Guard {
     }
 }
 
-/// What the guard process does: it waits until `until` ends, that is until whoever holds the other
-/// end of this pipe has closed it or is gone; then it removes cgroups and a folder.
+/// The guard process waits until `until` ends, because the holder of the other end of this pipe
+/// closed it or is gone. Then it removes cgroups and a folder.
 pub fn stand_guard(mut until: impl Read, groups: &[PathBuf], folder: Option<&Path>) {
     let _ = io::copy(&mut until, &mut io::sink());
     sandbox::remove(groups);

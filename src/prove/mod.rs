@@ -1,17 +1,17 @@
 //! Runs the real server inside a platform's limits, and compares the kernel's counters with an
 //! estimate.
 //!
-//! `dermal serve` runs in a cgroup with the platform's memory and CPU share, and is sent photos of
-//! real sizes over HTTP: one at a time, and several at once. Where no cgroup may be made it runs under
-//! `RLIMIT_AS`, which is stricter: it also counts memory that is only reserved.
+//! `dermal serve` runs in a cgroup with the platform's memory and CPU share, and gets photos of
+//! real sizes over HTTP: one at a time, and several at once. If no cgroup can be made, it runs
+//! under `RLIMIT_AS`, which is stricter: it also counts memory that is only reserved.
 //!
-//! In the cgroup it runs from private copies of program and model (`private_copies`): the kernel
-//! charges a page of a file to the group that reads it first, so pages that other processes have read
-//! already would be free. A first server, which is not measured, reads them for the group. The kernel
-//! kills the server when this process is gone, and a process guard
-//! (`guard`) removes the cgroup and the copies.
+//! In the cgroup it runs from private copies of program and model (`private_copies`). The kernel
+//! charges a page of a file to the group that reads it first, so pages that other processes have
+//! read already would be free. A first server, which is not measured, reads them for the group. The
+//! kernel kills the server when this process is gone, and a guard process (`guard`) removes the
+//! cgroup and the copies.
 //!
-//! Goes in: an [`Estimate`] and a `dermal` program ([`ProofPlan`]). Comes out: a [`Proof`].
+//! In: an [`Estimate`] and a `dermal` program ([`ProofPlan`]). Out: a [`Proof`].
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -61,8 +61,8 @@ use guard::Guard;
 use private_copies::{OwnFolder, PrivateCopies};
 use server::{Server, Settings, Stopped};
 
-/// Pixels of the photo that is sent before anything is measured: few, so that it takes no time, and
-/// less memory than the photos that are measured.
+/// Pixels of the photo that is sent before anything is measured: few, so that it takes little time,
+/// and less memory than the measured photos.
 const WARM_UP_PIXELS: u64 = 10_000;
 
 /// Why a proof cannot be made.
@@ -71,13 +71,13 @@ pub enum ProveError {
     /// There is no photo to send.
     #[error(transparent)]
     Photo(#[from] EstimateError),
-    /// The process that tidies up does not start.
-    #[error("cannot start the process that tidies up")]
+    /// The process that cleans up does not start.
+    #[error("cannot start the process that cleans up")]
     Guard(#[source] std::io::Error),
     /// The server's process does not start.
     #[error("cannot start the server to be measured")]
     Server(#[source] std::io::Error),
-    /// The server's process cannot be waited for.
+    /// Waiting for the server's process fails.
     #[error("the server does not end")]
     End(#[source] std::io::Error),
 }
@@ -96,7 +96,7 @@ impl Hint for ProveError {
         match self {
             Self::Photo(error) => error.hint(),
             Self::Guard(_) | Self::Server(_) | Self::End(_) => {
-                "leave `--prove` out: the estimate stands without it".to_owned()
+                "leave `--prove` out: the estimate is valid without it".to_owned()
             }
         }
     }
@@ -116,7 +116,7 @@ fn part(program: &Path, name: &str) -> Command {
     command
 }
 
-/// What holds the server.
+/// The confinement of the server.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Confinement {
@@ -130,34 +130,34 @@ pub enum Confinement {
         /// Why there is no cgroup.
         because: String,
     },
-    /// No limit was asked for.
+    /// No limit was given.
     None,
 }
 
-/// How a state ended.
+/// The result of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateOutcome {
-    /// Everything was answered.
+    /// All requests were answered.
     Survived,
     /// The kernel killed the server for its memory.
     Killed,
-    /// The server refused to start, a photo or a heat map, or an allocation failed.
+    /// The server refused to start, or refused a photo or a heat map, or an allocation failed.
     Refused,
-    /// No answer came in time.
+    /// No answer arrived in time.
     NoAnswer,
 }
 
 /// One state, estimated and measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct StateProof {
-    /// What the server is doing.
+    /// The activity of the server.
     pub moment: Moment,
     /// Photos in work.
     pub photos: u64,
     /// Whether heat maps are drawn.
     pub gradcam: bool,
-    /// How it ended.
+    /// The result.
     pub outcome: StateOutcome,
     /// Resident memory, estimated.
     pub predicted_bytes: u64,
@@ -167,31 +167,31 @@ pub struct StateProof {
     pub predicted_anonymous_bytes: u64,
     /// The same, measured.
     pub measured_anonymous_bytes: Option<u64>,
-    /// Predicted less measured, in percent of the measured. The resident peak is compared, or its
-    /// anonymous part if the limit is so tight that the kernel drops pages of files.
+    /// Predicted minus measured, in percent of the measured. This compares the resident peak, or
+    /// its anonymous part if the limit is so tight that the kernel drops pages of files.
     pub error_percent: Option<f64>,
     /// Requests that were sent.
     pub requests: u64,
     /// Time of all of them, or of starting and loading.
     pub wall_ms: f64,
-    /// The estimate of that time; absent where there is none.
+    /// The estimate of that time; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted_wall_ms: Option<f64>,
-    /// What the server said of a failure.
+    /// The server's message about a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// What a proof found: `proof` of the document of `dermal estimate --prove --json`.
+/// The result of a proof: `proof` of the document of `dermal estimate --prove --json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Proof {
-    /// What held the server.
+    /// The confinement of the server.
     pub confinement: Confinement,
     /// What ran.
     pub load: &'static str,
-    /// Memory that it might use.
+    /// Memory that the server may use.
     pub limit_bytes: Option<u64>,
-    /// CPU time that it might use: 1 is a whole CPU.
+    /// CPU time that the server may use: 1 is a whole CPU.
     pub cpu_share: Option<f64>,
     /// The photos that were sent.
     pub photo: PhotoFacts,
@@ -201,17 +201,17 @@ pub struct Proof {
     pub worst_moment: Option<Moment>,
     /// Processes that the kernel killed in the cgroup for their memory.
     pub oom_kills: Option<u64>,
-    /// High-water mark of the cgroup, page cache of program and model included. Absent without a
-    /// cgroup, and where others may have paid for these pages.
+    /// High-water mark of the cgroup, including the page cache of program and model. Absent without
+    /// a cgroup, and if the kernel may have charged these pages to other groups.
     pub peak_charged_bytes: Option<u64>,
-    /// Why others may have paid for pages of program and model.
+    /// Why pages of program and model may have been charged to other groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_pages_because: Option<String>,
     /// From starting the server to a loaded model.
     pub cold_start_ms: Option<f64>,
-    /// Slowest answer of `/health` while as many photos as asked for were computed.
+    /// Slowest answer of `/health` while the requested number of photos was computed.
     pub health_ms: Option<f64>,
-    /// How it ended on SIGTERM with these photos in work; absent if it did not come to that.
+    /// How it ended on SIGTERM with these photos in work; absent if the proof did not get that far.
     pub drain: Option<Drain>,
     /// Whether every state was reached, and the end was clean.
     pub survived: bool,
@@ -220,12 +220,12 @@ pub struct Proof {
 /// What is proved, and with which program.
 #[derive(Clone, Copy)]
 pub struct ProofPlan<'a> {
-    /// What is compared with the kernel's counters.
+    /// The estimate that is compared with the kernel's counters.
     pub estimate: &'a Estimate,
-    /// Where the model that was estimated comes from.
+    /// The source of the estimated model.
     pub model: &'a ModelSource,
-    /// A `dermal` program: it serves, and it tidies up. For `dermal` itself `/proc/self/exe`, which
-    /// stays the same file if the program is replaced meanwhile.
+    /// A `dermal` program that serves and cleans up. For `dermal` itself this is `/proc/self/exe`,
+    /// which stays the same file if the program is replaced in the meantime.
     pub program: &'a Path,
     /// Memory that the server may use.
     pub limit_bytes: Option<u64>,
@@ -236,14 +236,16 @@ pub struct ProofPlan<'a> {
 }
 
 impl ProofPlan<'_> {
-    /// Starts the server, sends it photos, and compares what the kernel counted with the estimate.
-    /// Takes seconds to minutes; `watch` is told how many states of how many are done.
+    /// Starts the server, sends it photos, and compares the kernel's counters with the estimate.
+    /// Takes seconds to minutes; `watch` gets the number of states that are done and the number of
+    /// all.
     ///
     /// # Errors
-    /// [`ProveError`] if the proof cannot be made. A server that fails is none: the [`Proof`] says so.
+    /// [`ProveError`] if the proof cannot be made. If the server fails, that is not an error: the
+    /// [`Proof`] says so.
     pub fn run(&self, watch: &mut dyn FnMut(u64, u64)) -> Result<Proof, ProveError> {
         let photo = SamplePhoto::of_pixels(self.pixels)?;
-        // The estimate is made again for the very photo that is sent.
+        // The estimate is repeated for the very photo that is sent.
         let mut facts = self.estimate.facts;
         facts.photo = PhotoFacts {
             picture_bytes: facts.photo.picture_bytes,
@@ -256,7 +258,7 @@ impl ProofPlan<'_> {
             Ok(folder) => (folder, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        // From here on nothing stays behind, however this process ends.
+        // From here on nothing is left behind, however this process ends.
         let guard = Guard::start(
             self.program,
             &sandbox.as_ref().map_or(Vec::new(), Sandbox::folders),
@@ -327,7 +329,8 @@ impl ProofPlan<'_> {
             let charged = copies.is_some().then(|| sandbox.peak_charged_bytes());
             proof.peak_charged_bytes = charged.flatten();
         }
-        // The server is gone; what held it goes before the guard, which then has nothing to do.
+        // The server is gone. Its cgroup is removed before the guard ends, which then has nothing
+        // to do.
         drop(sandbox);
         drop(copies);
         drop(guard);
@@ -362,11 +365,11 @@ impl ProofPlan<'_> {
     }
 }
 
-/// A proof while it is made.
+/// A proof in progress.
 struct Run<'a> {
     plan: &'a ProofPlan<'a>,
     facts: Facts,
-    /// Options that every request needs: `input.NAME=...`.
+    /// The query that every request needs: `input.NAME=...`.
     query: String,
     photo: &'a SamplePhoto,
     sandbox: Option<&'a Sandbox>,
@@ -374,7 +377,7 @@ struct Run<'a> {
     server: Option<Server>,
     /// Requests so far.
     sent: usize,
-    /// Slowest answer of the health check in the last state so far that had photos.
+    /// Slowest answer of the health check in the last state that had photos.
     health: Option<Duration>,
 }
 
@@ -384,7 +387,7 @@ impl Run<'_> {
         format!("{}{heat_map}", self.query)
     }
 
-    /// How long so many photos should take in a state, or loading the model.
+    /// How long this many photos should take in a state, or how long loading the model should take.
     fn wall_ms(&self, state: &State, photos: f64) -> Option<f64> {
         let (times, share) = (&self.plan.estimate.times, self.plan.cpu_share);
         match state.moment {
@@ -423,10 +426,10 @@ impl Run<'_> {
         })
     }
 
-    /// Has the group read program and model once, so that their pages are cached and charged to it
-    /// when the measured server starts: the kernel maps pages around a fault only if they are cached,
-    /// and the estimate is of a program that is. If this fails, the measured server fails as well,
-    /// and there it is reported.
+    /// Lets the group read program and model once, so that their pages are cached and charged to it
+    /// when the measured server starts. The kernel maps pages around a fault only if they are
+    /// cached, and the estimate assumes that. If this fails, the measured server fails as well, and
+    /// the failure is reported there.
     fn warm_up(&self) -> Result<(), ProveError> {
         let photo = SamplePhoto::of_pixels(WARM_UP_PIXELS)?.jpeg;
         let Ok(mut server) = self.start()? else {
@@ -453,7 +456,7 @@ impl Run<'_> {
             .and_then(Counters::of)
             .filter(|_| outcome == StateOutcome::Survived);
         if let Some(id) = id {
-            // Each state has a peak of its own.
+            // Each state has its own peak.
             let _ = measure::reset_peak(id);
         }
         let squeezed = self

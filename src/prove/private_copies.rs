@@ -1,10 +1,10 @@
 //! Copies of program and model that only the server of a proof reads.
 //!
-//! The kernel charges a page of a file to the cgroup that reads it first. Pages of the program and
-//! the model that are cached already, because this very process has read them, would cost the server
+//! The kernel charges a page of a file to the cgroup that reads it first. Pages of program and
+//! model that are cached already, because this process has read them, would cost the server
 //! nothing; in a fresh container the server reads them first. So the server runs from copies whose
-//! pages were dropped from the cache (`POSIX_FADV_DONTNEED`), on a disk: files of a `tmpfs` are
-//! memory themselves, and stay charged to whoever wrote them.
+//! pages were dropped from the cache (`POSIX_FADV_DONTNEED`). The copies lie on a disk: files of a
+//! `tmpfs` are memory themselves, and stay charged to the process that wrote them.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, StatVfsMountFlags, fadvise};
 
-/// Folders that are tried after the system's own for temporary files, which may be a `tmpfs`.
+/// Folders that are tried after the system's own folder for temporary files, which may be a
+/// `tmpfs`.
 const FOLDERS: [&str; 2] = ["/var/tmp", "."];
 
 /// Why there are no private copies.
@@ -66,7 +67,7 @@ impl PrivateCopies {
     }
 }
 
-/// A folder that is removed when this is dropped.
+/// A folder that is removed on drop.
 pub(super) struct OwnFolder(PathBuf);
 
 impl Drop for OwnFolder {
@@ -80,7 +81,7 @@ impl OwnFolder {
         &self.0
     }
 
-    /// A new folder that is not in memory and may hold programs.
+    /// A new folder that is not in memory and may contain programs.
     pub(super) fn on_a_disk() -> Result<Self, CopyError> {
         let mut reasons = Vec::new();
         let own = std::env::temp_dir();
@@ -98,7 +99,8 @@ impl OwnFolder {
                 reasons.push(format!("`{shown}` is mounted with `noexec`"));
                 continue;
             }
-            // Only its owner may look into it. A name that exists already is somebody else's.
+            // Only its owner may read it. If the name exists already, the folder belongs to another
+            // process.
             let folder = parent.join(format!("dermal-prove-{}", std::process::id()));
             match fs::DirBuilder::new().mode(0o700).create(&folder) {
                 Ok(()) => return Ok(Self(folder)),
@@ -109,7 +111,7 @@ impl OwnFolder {
     }
 }
 
-/// Whether files of a folder are memory: `tmpfs` and `ramfs`, by their numbers in statfs(2).
+/// Whether files in a folder are memory: `tmpfs` and `ramfs`, by their numbers in statfs(2).
 fn is_memory(folder: &Path) -> bool {
     const TMPFS: i128 = 0x0102_1994;
     const RAMFS: i128 = 0x8584_58f6;
@@ -121,12 +123,12 @@ fn is_memory(folder: &Path) -> bool {
     [TMPFS, RAMFS].contains(&kind)
 }
 
-/// Whether programs in a folder may be run.
+/// Whether programs in a folder may run.
 fn may_hold_programs(folder: &Path) -> bool {
     rustix::fs::statvfs(folder).is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
-/// Copies a file and drops the copy's pages. They must be on the disk for that.
+/// Copies a file and drops the copy's pages. For that they must be on the disk.
 fn copy_uncached(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to)?;
     let file = File::open(to)?;
@@ -146,7 +148,7 @@ mod tests {
         crate::file::atomic::write(&program, |file| file.write_all(b"#!")).unwrap();
         let folder = match OwnFolder::on_a_disk() {
             Ok(folder) => folder,
-            // Where every folder is in memory.
+            // If every folder is in memory.
             Err(CopyError::NoFolder(why)) => {
                 assert!(why.contains("memory"), "{why}");
                 return;

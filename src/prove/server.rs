@@ -1,6 +1,6 @@
 //! The server of a proof: `dermal serve` as it is deployed, in a sandbox, on a free port of the
-//! loopback device. It starts without its model, loads it on SIGHUP, and answers over HTTP; its log
-//! says what it is doing.
+//! loopback device. It starts without its model, loads it on SIGHUP, and answers over HTTP. Its log
+//! shows its state.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -20,17 +20,17 @@ use crate::probe::{self, SimultaneousUploads, UploadResult};
 /// Longest wait for anything: 12 photos at a tenth of a CPU take minutes.
 pub(super) const PATIENCE: Duration = Duration::from_mins(15);
 
-/// Longest wait until the server has accepted the requests that were sent. Shorter than the server's
-/// own wait for the rest of their bodies.
+/// Longest wait until the server has accepted the requests that were sent. It is shorter than the
+/// server's own wait for the rest of their bodies.
 const ACCEPT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take to end a process after its connections broke.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Lines that are kept of what a server says before it ends.
+/// Number of the server's last lines of output that are kept.
 const LAST_WORDS: usize = 5;
 
-/// How it is started.
+/// The options of its start.
 pub(super) struct Settings<'a> {
     /// `dermal`, which enters the sandbox and becomes `server_program`.
     pub(super) program: &'a Path,
@@ -49,12 +49,12 @@ pub(super) struct Settings<'a> {
     pub(super) max_jobs: u64,
     /// Answers that are kept.
     pub(super) cache_bytes: u64,
-    /// Where it is held, or else its limit of address space.
+    /// Its cgroup, or else its limit of address space.
     pub(super) sandbox: Option<&'a Sandbox>,
     pub(super) address_space: Option<u64>,
 }
 
-/// Why a state was not reached, and what the server said of it.
+/// Why a state was not reached, and the server's message about it.
 pub(super) struct Stopped {
     pub(super) outcome: StateOutcome,
     pub(super) message: Option<String>,
@@ -65,7 +65,7 @@ pub(super) struct Stopped {
 pub struct Drain {
     /// Photos whose requests it had accepted, all but the last byte of each.
     pub photos: u64,
-    /// Those that were answered all the same, with their heat maps.
+    /// The requests that were answered in spite of SIGTERM, with their heat maps.
     pub answered: u64,
     /// From SIGTERM to the end of the process.
     pub ms: f64,
@@ -105,7 +105,8 @@ impl Server {
             stderr.ok_or_else(|| ProveError::Server(std::io::Error::other("no stderr")))?;
         let (sender, log) = mpsc::channel();
         std::thread::spawn(move || {
-            // Read to the end even when nobody listens: a full pipe would stop the server.
+            // The log is read to its end even if nobody needs it: a full pipe would stop the
+            // server.
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 let _ = sender.send(line);
             }
@@ -139,12 +140,12 @@ impl Server {
         if let Some(id) = i32::try_from(self.id()).ok()
             && let Some(id) = Pid::from_raw(id)
         {
-            // A server that has ended shows in its log.
+            // If the server has ended, its log shows it.
             let _ = rustix::process::kill_process(id, signal);
         }
     }
 
-    /// Has the model loaded.
+    /// Makes the server load the model.
     pub(super) fn load(&mut self) -> Result<(), Stopped> {
         self.signal(Signal::HUP);
         let event = self.wait_for(&["model loaded", "the model cannot be loaded"])?;
@@ -176,7 +177,9 @@ impl Server {
                 UploadResult::Answered { .. } => {
                     return Err(Stopped {
                         outcome: StateOutcome::Refused,
-                        message: Some("answered without the heat map: no memory for it".to_owned()),
+                        message: Some(
+                            "answered without the heat map: not enough memory for it".to_owned(),
+                        ),
                     });
                 }
                 UploadResult::Refused(message) => {
@@ -191,8 +194,8 @@ impl Server {
         Ok(())
     }
 
-    /// Sends photos at once, then SIGTERM when the server has all but their last bytes: ending takes
-    /// longest then. Waits for the end.
+    /// Sends photos at once, then SIGTERM when the server has everything except their last bytes:
+    /// ending then takes longest. Waits for the end.
     pub(super) fn drain(
         mut self,
         photos: &[Vec<u8>],
@@ -208,7 +211,7 @@ impl Server {
         let count = photos.len() as u64;
         let mut told = Instant::now();
         let replies = uploads.send_around(|| {
-            // A request counts once the server has accepted it: before, it lies in a socket.
+            // A request counts once the server has accepted it; before that it waits in a socket.
             let until = Instant::now() + ACCEPT_PATIENCE;
             while Instant::now() < until
                 && probe::requests_in_flight(&self.url).is_some_and(|inside| inside < count)
@@ -229,7 +232,7 @@ impl Server {
         })
     }
 
-    /// No answer came: the server is gone, or takes too long.
+    /// No answer arrived: the server is gone, or takes too long.
     fn silence(&mut self, message: String) -> Stopped {
         let since = Instant::now();
         while since.elapsed() < END_PATIENCE {
@@ -287,7 +290,7 @@ impl Server {
     }
 }
 
-/// Whether a photo got all that was asked for.
+/// Whether the answer for a photo has everything that was requested.
 fn is_answer(reply: &UploadResult, gradcam: bool) -> bool {
     matches!(reply, UploadResult::Answered { heat_map } if *heat_map || !gradcam)
 }
@@ -302,7 +305,7 @@ impl Drop for Server {
 impl Settings<'_> {
     fn command(&self) -> Command {
         let mut command = super::part(self.program, "enter");
-        // The environment here (keys, ports, limits) is not the deployment's.
+        // The environment of this process (keys, ports, limits) is not the deployment's.
         command.env_clear();
         command.arg("--parent").arg(std::process::id().to_string());
         for group in self.sandbox.map_or(Vec::new(), Sandbox::folders) {

@@ -1,6 +1,7 @@
-//! Watches a graph's values while it runs on photos.
+//! Observes a graph's values while it runs on photos.
 //!
-//! Memory does not grow with the number of photos: a histogram and sums of fixed size a value.
+//! Memory does not grow with the number of photos: each value has a histogram and sums of fixed
+//! size.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::engine::{Engine, Options};
 use crate::graph::{Graph, NodeId};
 use crate::quantization::Quantization;
 
-/// What was seen of each channel (last axis) of a value.
+/// Statistics of each channel (last axis) of a value.
 #[derive(Clone, Debug, Default)]
 pub struct ChannelStats {
     /// Sums.
@@ -26,7 +27,7 @@ impl ChannelStats {
             self.sum = vec![0.0; channels];
             self.reach = vec![0.0; channels];
         }
-        // A photo's sums in f32 lanes would lose digits on large maps: rows of f64.
+        // Sums of a photo in f32 lanes would lose digits on large maps, so rows are summed in f64.
         for row in values.chunks_exact(channels) {
             for ((sum, reach), &v) in self.sum.iter_mut().zip(&mut self.reach).zip(row) {
                 *sum += f64::from(v);
@@ -36,7 +37,7 @@ impl ChannelStats {
     }
 }
 
-/// What was seen of one value.
+/// Statistics of one value.
 #[derive(Clone, Debug)]
 pub struct ValueStats {
     histogram: Histogram,
@@ -45,8 +46,8 @@ pub struct ValueStats {
 }
 
 impl ValueStats {
-    /// The bytes' map by a method, for bytes that `then` is applied to by a table (`Linear`: none
-    /// is); `None` if an element was not finite.
+    /// The map of the bytes by a method. `then` is the function that a table applies to the bytes
+    /// (`Linear`: none). `None` if an element was not finite.
     #[must_use]
     pub fn quantization(&self, method: RangeMethod, then: Activation) -> Option<Quantization> {
         self.histogram.quantization(method, then)
@@ -73,7 +74,7 @@ impl ValueStats {
     }
 }
 
-/// What was seen of all values of a graph.
+/// Statistics of all values of a graph.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     graph: Graph,
@@ -82,26 +83,26 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// The graph whose values were watched: the model's, tables apart.
+    /// The observed graph: the model's, with activations that become tables as separate nodes.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// What was seen of a node's value, if it was ever stored.
+    /// The statistics of a node's value, if it was ever stored.
     #[must_use]
     pub fn value(&self, node: &str) -> Option<&ValueStats> {
         self.values.get(node)
     }
 
-    /// How many photos.
+    /// The number of photos.
     #[must_use]
     pub fn photos(&self) -> usize {
         self.photos
     }
 }
 
-/// An engine whose values are watched. Fill its inputs and call [`Calibrator::observe`] for each
+/// An engine whose values are observed. Fill its inputs and call [`Calibrator::observe`] for each
 /// photo.
 pub struct Calibrator {
     graph: Graph,
@@ -129,8 +130,8 @@ impl Calibrator {
         })
     }
 
-    /// The graph that is run: the model's, tables apart. Its inputs have the model's names and
-    /// order, but ids of their own.
+    /// The graph that runs: the model's, with activations that become tables as separate nodes. Its
+    /// inputs have the model's names and order, but their own ids.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -141,13 +142,13 @@ impl Calibrator {
         &mut self.engine
     }
 
-    /// Runs on what the inputs hold, and watches.
+    /// Runs on the current inputs, and observes the values.
     ///
     /// # Errors
-    /// [`QuantizeError::Value`] if a value is not finite; nothing of that photo counts then, but
-    /// values before it.
+    /// [`QuantizeError::Value`] if a value is not finite. Of that photo only the values before it
+    /// are counted.
     pub fn observe(&mut self) -> Result<(), QuantizeError> {
-        // Inputs may be overwritten by later steps, so they come first.
+        // Later steps may overwrite inputs, so inputs come first.
         let inputs: Vec<NodeId> = self.graph.inputs().map(|(id, _)| id).collect();
         for id in inputs {
             self.watch(id)?;
@@ -179,7 +180,7 @@ impl Calibrator {
         Ok(())
     }
 
-    /// What was seen.
+    /// The statistics.
     ///
     /// # Errors
     /// [`QuantizeError::NothingObserved`] without a photo.

@@ -1,10 +1,12 @@
-//! Cross-layer equalization: channels that one scale a value must serve are brought to one range.
+//! Cross-layer equalization: brings channels that share one scale to one range.
 //!
-//! Where a depthwise convolution or a convolution's output is read by one other weighted op only, and what lies
-//! between passes factors through (nothing, or ReLU), channel `c` of the first may be divided by any
-//! positive `s[c]` and the second's weights for it multiplied by it: the function stays the same.
-//! Nagel et al. 2019 balance weights against weights; here scales of the first op are free (one a channel), so
-//! its values' ranges are balanced against the second's weights: `s = reach_x^a / reach_w^(1 - a)`, as Xiao et
+//! It needs a convolution whose output only one other op with weights reads, and between the two
+//! only functions that pass factors through (nothing, or ReLU). Then channel `c` of the first op
+//! may be divided by any positive `s[c]`, and the second op's weights for it multiplied by it: the
+//! function stays the same. Nagel et al. 2019 balance weights against weights. Here each channel of
+//! the first op's weights has its own scale anyway, so the ranges of its values are balanced
+//! against the second op's weights: `s = reach_x^a / reach_w^(1 - a)`, as Xiao et al. 2023
+//! (arXiv:2211.10438) do for transformers.
 //! al. 2023 (arXiv:2211.10438) do for transformers.
 
 use super::Calibration;
@@ -13,11 +15,11 @@ use crate::activation::Activation;
 use crate::graph::{Epilogue, Graph, GraphError, KernelLayout, Node, NodeId, Op, Stage};
 use crate::tensor::{AlignedF32, DType, PANEL, Tensor};
 
-/// Factors outside of this are not taken: they would only trade one range for another.
+/// Factors are limited to this range: larger ones would only trade one range for another.
 const MOST: f64 = 32.0;
 
-/// The graph with channels balanced, `strength` (0 to 1) being how much of the values' differences
-/// moves to the weights behind. Run it on the calibrated graph, then calibrate again.
+/// The graph with balanced channels. `strength` (0 to 1) is the part of the values' differences
+/// that moves to the next op's weights. Run it on the calibrated graph, then calibrate again.
 ///
 /// # Errors
 /// [`GraphError`] if the rewritten graph does not check, which is a bug.
@@ -91,7 +93,7 @@ pub fn equalize(calibration: &Calibration, strength: f64) -> Result<Graph, Graph
     }
     let mut nodes = graph.nodes().to_vec();
     for id in scaled {
-        // What was folded into a scaled kernel can no longer be told from it.
+        // After scaling, the folded affine map of a kernel can no longer be recovered.
         for layer in &mut nodes[id.0].layers {
             if matches!(layer.stage, Stage::BeforeAffine { .. }) {
                 layer.stage = Stage::Folded;
@@ -116,8 +118,7 @@ fn producer(node: &Node) -> Option<(Option<&str>, Epilogue)> {
     }
 }
 
-/// Whether both kernels are packed floats, and each input channel of `next` is a channel of
-/// `node`.
+/// Whether both kernels are packed floats, and each input channel of `next` is a channel of `node`.
 fn balanceable(graph: &Graph, node: &Node, next: &Node, id: NodeId) -> bool {
     let packed = |node: &Node| {
         node.op.kernel().is_some_and(|kernel| {
@@ -164,7 +165,7 @@ fn factors(reach: &[f32], behind: &[f32], strength: f64) -> Vec<f32> {
         .collect()
 }
 
-/// The largest weight behind each input channel of `next`.
+/// The largest weight for each input channel of `next`.
 fn input_reach(next: &Node, weights: &[f32], n: usize) -> Vec<f32> {
     let mut reach = vec![0.0_f32; n];
     for_each_input(next, n, weights.len(), |at, channel| {

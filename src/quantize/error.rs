@@ -5,29 +5,29 @@ use crate::hint::{Arguments, Hint, named};
 /// Why a graph cannot be quantized.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
-    /// It has bytes already.
+    /// It already stores bytes.
     #[error("the model is quantized already")]
     AlreadyQuantized,
-    /// A weight is no number.
+    /// A weight is not a number.
     #[error("tensor `{tensor}`: element {index} is {value}")]
     Weight {
         /// The tensor.
         tensor: String,
-        /// Which element.
+        /// The index of the element.
         index: usize,
-        /// What it is.
+        /// Its value.
         value: f32,
     },
-    /// A value was no number on a calibration photo.
+    /// A value was not finite on a calibration photo.
     #[error("layer `{layer}`: its output is not finite on a calibration photo")]
     Value {
         /// The layer.
         layer: String,
     },
-    /// No photo was seen.
+    /// No photo was observed.
     #[error("no photo was observed, so the ranges of values are not known")]
     NothingObserved,
-    /// A name that no layer has.
+    /// No layer has this name.
     #[error("there is no layer `{name}`{nearest}")]
     UnknownLayer {
         /// As asked for.
@@ -35,8 +35,8 @@ pub enum QuantizeError {
         /// `; did you mean ...?`
         nearest: String,
     },
-    /// The rewritten graph does not check, which is a bug.
-    #[error("the quantized graph does not check")]
+    /// The rewritten graph is invalid, which is a bug.
+    #[error("the quantized graph is not valid")]
     Graph(#[from] GraphError),
     /// The graph cannot be run.
     #[error("the model cannot be run for calibration")]

@@ -1,37 +1,38 @@
-//! How often a value lay where, in bounded memory, and the range of bytes that follows from it.
+//! How often a value lay in which range, in bounded memory, and the range of bytes that follows
+//! from it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
 use crate::quantization::Quantization;
 
-/// Bins on each side of zero. At least half of those on the larger side are in use, which leaves
-/// eight to a byte's step.
+/// Bins on each side of zero. On the larger side at least half of them are in use, so that a byte's
+/// step covers eight bins or more.
 const HALF: usize = 4096;
 
-/// Shares of the observed range that are tried as ends of the range of bytes.
+/// How many shares of the observed range are tried as ends of the range of bytes.
 const CANDIDATES: usize = 60;
 
-/// The smallest share that is tried: clipping more never paid on any value of the models tried.
+/// The smallest share that is tried. On the models that were tried, more clipping never helped.
 const SMALLEST_SHARE: f64 = 0.2;
 
-/// How the range of bytes is chosen from what was observed.
+/// How to choose the range of bytes from the observed values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "method")]
 pub enum RangeMethod {
-    /// All that was seen.
+    /// The whole observed range.
     MinMax,
-    /// All but the given share of elements, in percent, half at each end.
+    /// The range without the most extreme elements, the same number at each end.
     Percentile {
-        /// Kept, in percent: 99.99.
+        /// The share that is kept, in percent: 99.99.
         percent: f64,
     },
-    /// Where the mean squared error of the bytes is least.
+    /// The range with the least mean squared error of the bytes.
     Mse,
 }
 
 impl RangeMethod {
-    /// As records and command lines spell it.
+    /// Its name in records and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -42,7 +43,7 @@ impl RangeMethod {
     }
 }
 
-/// Bytes that the histograms of so many values take.
+/// Bytes that the histograms of this many values take.
 #[must_use]
 pub fn histogram_bytes(values: usize) -> u64 {
     (values * 2 * HALF * size_of::<u64>()) as u64
@@ -94,7 +95,7 @@ impl Histogram {
         }
     }
 
-    /// Makes `reach` lie inside, joining bins in pairs as often as it takes.
+    /// Joins bins in pairs until `reach` lies inside.
     fn widen(&mut self, reach: f32) {
         if self.limit == 0.0 {
             // Values of less than this are as good as zero.
@@ -111,7 +112,7 @@ impl Histogram {
         }
     }
 
-    /// Bins that hold something: the middle of each and its count.
+    /// The bins that are not empty: the middle of each and its count.
     fn bins(&self) -> Vec<(f64, f64)> {
         let width = f64::from(self.limit) / HALF as f64;
         let middle = |i: usize| (i as f64 - HALF as f64 + 0.5) * width;
@@ -122,9 +123,9 @@ impl Histogram {
             .collect()
     }
 
-    /// The bytes' map by the given method; `None` if a value was not finite. `then` is the table
-    /// that the bytes are looked up in: it is the error behind it that counts. SiLU is flat far
-    /// below zero, so that a range that is fine there would be wasted.
+    /// The map of the bytes by the given method; `None` if a value was not finite. `then` is the
+    /// table in which the bytes are looked up, and its result's error counts. For example, SiLU is
+    /// flat far below zero, so fine steps would be wasted there.
     pub(super) fn quantization(
         &self,
         method: RangeMethod,
@@ -157,7 +158,7 @@ impl Histogram {
         (low.max(self.low), high.min(self.high))
     }
 
-    /// Tries both ends together, then each alone, twice.
+    /// Tries both ends together, then each end alone, twice.
     fn least_error(&self, then: Activation) -> (f32, f32) {
         let width = f64::from(self.limit) / HALF as f64;
         let bins: Vec<Bin> = self
@@ -199,13 +200,13 @@ impl Histogram {
     }
 }
 
-/// A bin as the search needs it.
+/// A bin as the search uses it.
 struct Bin {
     middle: f64,
     count: f64,
-    /// What the function behind makes of the middle.
+    /// The function's value at the middle.
     value: f64,
-    /// Its squared slope there.
+    /// The function's squared slope there.
     slope: f64,
 }
 
@@ -229,9 +230,9 @@ fn apply(function: Activation, x: f64) -> f64 {
     }
 }
 
-/// Summed squared error behind `then` of the bytes of a range. Inside it a bin's error is that of
-/// even spread (a twelfth of a squared step) times the squared slope, beyond it the squared
-/// distance from the end's value.
+/// The summed squared error after `then` for a range of bytes. Inside the range, a bin's error is
+/// that of an even spread (a twelfth of a squared step) times the squared slope; outside, it is the
+/// squared distance from the value at the end.
 fn error(bins: &[Bin], (low, high): (f32, f32), then: Activation) -> f64 {
     let (low, high) = (f64::from(low), f64::from(high));
     let step = (high - low) / 255.0;
@@ -241,7 +242,7 @@ fn error(bins: &[Bin], (low, high): (f32, f32), then: Activation) -> f64 {
         let off = match bin.middle {
             x if x < low => bin.value - ends[0],
             x if x > high => bin.value - ends[1],
-            // Zero is a byte's own value: it has no error.
+            // Zero is exactly representable, so it has no error.
             x if x.abs() < step / 64.0 => return 0.0,
             _ => 0.0,
         };

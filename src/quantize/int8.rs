@@ -25,14 +25,15 @@ const MAX_BIAS: f64 = (1 << 30) as f64;
 /// Pixels that a global pool may sum exactly.
 const MAX_POOLED: usize = (1 << 24) / 255;
 
-/// How a graph is made of bytes.
+/// How to build the graph of bytes.
 #[derive(Clone, Debug)]
 pub struct Int8Options {
-    /// How values' ranges are chosen.
+    /// How to choose the ranges of values.
     pub method: RangeMethod,
     /// Nodes (of [`Calibration::graph`]) that stay in float.
     pub keep_float: BTreeSet<String>,
-    /// Whether biases make up for what rounding the weights does to the mean of each channel.
+    /// Whether biases compensate for the mean error that rounding the weights causes in each
+    /// channel.
     pub bias_correction: bool,
 }
 
@@ -46,13 +47,13 @@ impl Default for Int8Options {
     }
 }
 
-/// The graph that computes in integers wherever there is a kernel for it.
+/// The graph that computes in integers wherever an integer kernel exists.
 ///
-/// Convolutions and matrix products get integer weights unless they are in `keep_float`; what
-/// lies between follows. `Quantize` and `Dequantize` nodes stand where integers and floats meet.
+/// Convolutions and matrix products get integer weights unless they are in `keep_float`, and the
+/// ops between them follow. `Quantize` and `Dequantize` nodes stand between integers and floats.
 ///
 /// # Errors
-/// [`QuantizeError`] for weights that are no numbers.
+/// [`QuantizeError`] for weights that are not numbers.
 pub fn to_int8(calibration: &Calibration, options: &Int8Options) -> Result<Graph, QuantizeError> {
     let graph = calibration.graph();
     let integer = integers(graph, options);
@@ -146,14 +147,14 @@ fn reduction(graph: &Graph, node: &Node) -> usize {
     }
 }
 
-/// Which values are stored in bytes: those made in integers, but for sums and means that only
-/// float nodes (or nobody) read: they are stored as real numbers, unrounded.
+/// Which values are stored in bytes: all that integer kernels compute, except sums and means that
+/// only float nodes (or no node) read. Those are stored as real numbers, unrounded.
 fn stored_bytes(graph: &Graph, integer: &[bool]) -> Vec<bool> {
     let users = graph.users();
     let mut bytes = integer.to_vec();
     for (id, node) in graph.ids().zip(graph.nodes()) {
         let ends_in_float = match &node.op {
-            // Curves end in bytes, so that no tier needs an exponential function that is exact.
+            // Curves end in bytes, so that no tier needs an exact exponential function.
             Op::Conv2d(Conv2d { epilogue, .. }) | Op::Dense(Dense { epilogue, .. }) => {
                 node.inputs.len() == 1 && !epilogue.activation.is_curve()
             }
@@ -179,7 +180,7 @@ struct Builder<'a> {
     tensors: BTreeMap<String, Tensor>,
     /// The new node of each old one.
     at: Vec<NodeId>,
-    /// New float values in bytes, and new bytes in floats.
+    /// Bytes made from new float values, and floats made from new bytes.
     quantized: BTreeMap<NodeId, NodeId>,
     dequantized: BTreeMap<NodeId, NodeId>,
     names: BTreeSet<String>,
@@ -221,7 +222,7 @@ impl Builder<'_> {
         real
     }
 
-    /// The bytes of a new node, `old` in the calibrated graph.
+    /// The bytes of a new node; `old` is its node in the calibrated graph.
     fn in_bytes(&mut self, id: NodeId, old: NodeId) -> Result<NodeId, QuantizeError> {
         if self.nodes[id.0].quantization.is_some() {
             return Ok(id);
@@ -261,7 +262,7 @@ impl Builder<'_> {
             (Some(map), _) => map.ok_or_else(|| QuantizeError::Value {
                 layer: node.name.clone(),
             }),
-            // Renamed, or computed on the way: the bytes are those of the input.
+            // Only renamed, or computed in place: the bytes are those of the input.
             (None, Some(&input)) => self.observed(input),
             (None, None) => Err(QuantizeError::NothingObserved),
         }
@@ -282,7 +283,7 @@ impl Builder<'_> {
             if self.bytes[id.0] {
                 let input = self.nodes[node.inputs[0].0].quantization;
                 node.quantization = match (&node.op, input) {
-                    // These only move or bound bytes: another map would round once more.
+                    // These ops only move or bound bytes: another map would round once more.
                     (
                         Op::Reshape { .. }
                         | Op::Pad(_)
@@ -339,7 +340,7 @@ impl Builder<'_> {
         };
         let mut scales = weight_scales(&plain, n_total);
         for (scale, &b) in scales.iter_mut().zip(&real_bias) {
-            // A channel of (nearly) no weights must not make its bias leave 32 bits.
+            // A channel whose weights are (nearly) zero must not make its bias leave 32 bits.
             let least = f64::from(b.abs()) / f64::from(input.scale) / (MAX_BIAS / 4.0);
             #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
             {
@@ -440,8 +441,8 @@ pub(super) fn to_weight(w: f32, scale: f32) -> i8 {
     }
 }
 
-/// For each column of a row-major matrix of `n` columns the scale whose integers are nearest in
-/// the mean square; at most that which holds the largest weight.
+/// For each column of a row-major matrix of `n` columns, the scale whose integers have the least
+/// mean squared error. It is at most the scale that covers the largest weight.
 pub(super) fn weight_scales(plain: &[f32], n: usize) -> Vec<f32> {
     let mut largest = vec![0.0_f32; n];
     for row in plain.chunks_exact(n) {
@@ -451,7 +452,7 @@ pub(super) fn weight_scales(plain: &[f32], n: usize) -> Vec<f32> {
     }
     let mut best: Vec<f32> = largest.iter().map(|l| l / LARGEST).collect();
     let mut least = vec![f64::INFINITY; n];
-    // A clipped outlier costs little where it makes all other steps finer.
+    // Clipping an outlier costs little if it makes all other steps finer.
     for share in [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7] {
         let scales: Vec<f32> = largest.iter().map(|l| l * share / LARGEST).collect();
         let mut errors = vec![0.0_f64; n];

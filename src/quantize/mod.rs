@@ -1,12 +1,14 @@
-//! From a graph with f32 weights to one that takes less memory, and what that costs each layer.
+//! Turns a graph with f32 weights into one that takes less memory, and measures what that costs
+//! each layer.
 //!
-//! In: a packed [`crate::graph::Graph`]. Out: a graph with the same layers and names whose kernels are
-//! stored in fewer bits, and the error of each. A given graph and calibration always give the same bits.
+//! In: a packed [`crate::graph::Graph`]. Out: a graph with the same layers and names whose kernels
+//! are stored in fewer bits, and the error of each. A given graph and calibration always give the
+//! same bits.
 //!
-//! Integer scheme: weights symmetric, a scale a channel; values asymmetric u8, one scale a value;
-//! biases i32; sums exact; see [`crate::kernels`]' `requantize`. Sources: Jacob et al. 2018
-//! (arXiv:1712.05877), Nagel et al. 2019 (arXiv:1906.04721: equalization, bias correction), Nagel et
-//! al. 2021 (arXiv:2106.08295).
+//! Integer scheme: symmetric weights with a scale for each channel; asymmetric u8 values with one
+//! scale each; i32 biases; exact sums; see `requantize` in [`crate::kernels`]. Sources: Jacob et
+//! al. 2018 (arXiv:1712.05877), Nagel et al. 2019 (arXiv:1906.04721: equalization, bias
+//! correction), Nagel et al. 2021 (arXiv:2106.08295).
 //!
 //! Not here: files (`artifact`), photos (`predict`), verdicts about accuracy.
 

@@ -1,8 +1,8 @@
-//! Takes activations that become tables out of the ops they are fused into.
+//! Splits activations that become tables off the ops that they are fused into.
 //!
-//! A byte is looked up in a table of the bytes in front of it, so the range in front of the
-//! activation must be known too: it becomes a value of its own. ReLU and ReLU6 stay fused (they
-//! are the bounds of a clamp), and so do curves, which take unrounded sums.
+//! A table maps the bytes before the activation, so their range must be known too: the value before
+//! the activation becomes a value of its own. ReLU and ReLU6 stay fused (they are the bounds of a
+//! clamp), and so do curves, which take unrounded sums.
 
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, Epilogue, Graph, GraphError, Node, NodeId, Op, SourceLayer, Stage};
@@ -21,8 +21,8 @@ fn is_fused(op: &Op, activation: Activation) -> bool {
     is_clamp(activation) || (weighted && activation.is_curve())
 }
 
-/// The same function with every activation that becomes a table as a node of its own, and
-/// residuals that follow anything but a clamp as additions.
+/// The same function with every activation that becomes a table as a separate node, and every
+/// residual that follows anything but a clamp as an addition.
 ///
 /// # Errors
 /// [`GraphError`] if the rewritten graph does not check, which is a bug.
@@ -60,7 +60,7 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
             }
             _ => None,
         };
-        // Where the activation's own value stands.
+        // Where the activation's own value is.
         let activated = match residual {
             Some(_) => Stage::BeforeResidual,
             None => Stage::Output,
@@ -71,7 +71,7 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
             residual,
         };
         if is_clamp(activation) {
-            // A residual behind a clamp stays; what follows it does not.
+            // A residual after a clamp stays fused; what follows it does not.
             let epilogue = fused(activation, Some(Activation::Linear));
             let op = with_epilogue(node.op, epilogue);
             parts.push("sum", op, &inputs, &Stage::BeforePostActivation);
@@ -136,7 +136,7 @@ fn with_epilogue(mut op: Op, epilogue: Epilogue) -> Op {
     op
 }
 
-/// The nodes that take a fused one's place; each gets the layers whose output it is.
+/// The nodes that replace a fused one. Each gets the layers whose output it is.
 struct Parts<'a> {
     name: String,
     layers: Vec<SourceLayer>,
@@ -154,7 +154,7 @@ impl Parts<'_> {
         self.push(what, op, &[last], stage);
     }
 
-    /// `stage` is where the part's value stood in the fused node.
+    /// `stage` says where the part's value was in the fused node.
     fn push(&mut self, what: &str, op: Op, inputs: &[NodeId], stage: &Stage) {
         let order = |stage: &Stage| match stage {
             Stage::BeforeAffine { .. } | Stage::Folded => 0,
@@ -163,7 +163,7 @@ impl Parts<'_> {
             Stage::BeforePostActivation => 3,
             Stage::Output => 4,
         };
-        // Layers in front of the part's own value stay folded in it.
+        // Layers before the part's own value stay folded in it.
         let (mut own, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.layers)
             .into_iter()
             .partition(|layer| order(&layer.stage) <= order(stage));
@@ -181,7 +181,7 @@ impl Parts<'_> {
         });
     }
 
-    /// The last part is the node itself to everybody else.
+    /// For all other nodes, the last part is the node itself.
     fn finish(self) {
         if let Some(last) = self.nodes.last_mut() {
             last.name = self.name;

@@ -1,4 +1,4 @@
-//! Whether integers are faster than floats on this CPU, before anything is converted.
+//! Whether integers are faster than floats on this CPU, measured before anything is converted.
 
 use std::time::Instant;
 
@@ -9,15 +9,15 @@ use crate::kernels::{Isa, KernelError, Memory, Program, SLACK, SlidingWindow, Th
 use crate::quantization::Quantization;
 use crate::tensor::{AlignedF32, DType, PANEL, Tensor, TensorError};
 
-/// A pointwise convolution as they make up most of a classifier: 14 x 14 pixels, 256 channels.
+/// A pointwise convolution like most of those in a classifier: 14 x 14 pixels, 256 channels.
 const SIDE: usize = 14;
 const CHANNELS: usize = 256;
 
 /// Runs of each, in turn.
 const RUNS: usize = 9;
 
-/// How many times as fast as f32 a typical matrix product runs in INT8 on one thread of this
-/// CPU: the ratio of medians of a few milliseconds of work. 1 where it cannot be measured.
+/// How many times as fast as in f32 a typical matrix product runs in INT8 on one thread of this
+/// CPU: the ratio of medians of a few milliseconds of work. 1 if it cannot be measured.
 #[must_use]
 pub fn speed_ratio(isa: Isa) -> f64 {
     measure(isa).unwrap_or(1.0)

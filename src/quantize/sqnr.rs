@@ -1,7 +1,7 @@
-//! How far each layer of a quantized graph is from the float one, on the same photos.
+//! How far each layer of a quantized graph is from the float graph's, on the same photos.
 //!
 //! Both graphs run side by side, a step at a time, so that no more than two arenas are in memory.
-//! The measure is the ratio of signal to quantization noise, `10 log10(Σ x² / Σ (x - y)²)` in
+//! The measure is the signal to quantization noise ratio, `10 log10(Σ x² / Σ (x - y)²)` in
 //! decibels: 6 dB are one bit. Noise adds up from layer to layer, as it does in use.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct LayerError {
     pub layer: String,
     /// Its op.
     pub op: &'static str,
-    /// Signal to quantization noise, dB; `None` where there is no noise at all.
+    /// Signal to quantization noise ratio, dB; `None` if there is no noise at all.
     pub sqnr_db: Option<f64>,
 }
 
@@ -36,14 +36,14 @@ struct Sums {
 pub struct ErrorMeter {
     float: Engine,
     quantized: Engine,
-    /// For each step of the quantized graph the float graph's step that makes the same value.
+    /// For each step of the quantized graph, the float graph's step that makes the same value.
     pairs: Vec<Option<usize>>,
     labels: Vec<(String, String, &'static str)>,
     sums: Vec<Sums>,
 }
 
 impl ErrorMeter {
-    /// For a float graph and one made from it; values with the same node name are compared.
+    /// For a float graph and one made from it. Values with the same node name are compared.
     ///
     /// # Errors
     /// [`QuantizeError::Engine`] if one cannot be run.
@@ -74,13 +74,13 @@ impl ErrorMeter {
         })
     }
 
-    /// Sets an input of both.
+    /// Sets an input of both graphs.
     pub fn set_input(&mut self, float: NodeId, quantized: NodeId, values: &[f32]) {
         self.float.input_mut(float).copy_from_slice(values);
         self.quantized.input_mut(quantized).copy_from_slice(values);
     }
 
-    /// Runs both on what the inputs hold.
+    /// Runs both graphs on the current inputs.
     pub fn observe(&mut self) {
         let mut done = 0;
         for index in 0..self.pairs.len() {

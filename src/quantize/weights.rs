@@ -2,12 +2,12 @@
 //!
 //! In: a packed graph with f32 weights. Out: the same graph with the weights of convolutions and
 //! dense layers rounded, ties to even. They stay small in the file and in memory; kernels widen
-//! them as they load, and sum in f32. Everything that is small stays f32: biases, channel vectors,
-//! and the weights of depthwise convolutions, which are under 1 % of a model. No photos are needed.
+//! them as they load, and sum in f32. Small tensors stay f32: biases, channel vectors, and the
+//! weights of depthwise convolutions, which are under 1 % of a model. No photos are needed.
 //!
 //! binary16 has 11 significant bits and a largest number of 65504; bfloat16 has 8 and the range of
-//! f32. With weights below 65504, binary16 is eight times more precise. i8 has a scale for each
-//! output channel, chosen for the least square error of its weights.
+//! f32. For weights below 65504, binary16 is eight times as precise. i8 has a scale for each output
+//! channel, chosen for the least squared error of its weights.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -128,11 +128,11 @@ pub enum WeightsError {
     /// A layer to keep does not exist, or has no weights.
     #[error("no layer with weights is named `{0}`")]
     UnknownLayer(String),
-    /// The converted graph does not check, which is a bug.
-    #[error("the converted graph does not hold")]
+    /// The converted graph is invalid, which is a bug.
+    #[error("the converted graph is not valid")]
     Graph(#[from] GraphError),
     /// A converted tensor does not fill its shape, which is a bug.
-    #[error("a converted tensor does not hold")]
+    #[error("a converted tensor is not valid")]
     Tensor(#[from] TensorError),
 }
 
@@ -189,9 +189,9 @@ impl Hint for WeightsError {
     }
 }
 
-/// Rounds the weights of all convolutions and dense layers, but those of the layers in
-/// `keep_float` (names as [`Graph::find_layer`] takes them; a kernel that several nodes share stays
-/// f32 if one of them is kept). One kernel at a time is held twice.
+/// Rounds the weights of all convolutions and dense layers, except those in `keep_float` (names as
+/// [`Graph::find_layer`] takes them). A kernel that several nodes share stays f32 if one of them is
+/// kept. Only one kernel at a time exists twice in memory.
 ///
 /// # Errors
 /// [`WeightsError`]; nothing is clamped or skipped silently.
@@ -276,7 +276,7 @@ pub fn convert(
     Ok(Converted { graph, errors })
 }
 
-/// The same graph with f32 weights: what the halves stand for, exactly.
+/// The same graph with f32 weights: exactly the numbers that the 16-bit weights represent.
 ///
 /// # Errors
 /// [`WeightsError`] if the rewritten graph does not check, which is a bug.
@@ -406,7 +406,7 @@ impl Rounded {
 /// Weights that are rounded at a time: a block stays in the first-level cache.
 const BLOCK: usize = 1024;
 
-/// Appends the nearest halves of a block, ties to even, and writes what they stand for.
+/// Appends the nearest 16-bit numbers of a block, ties to even, and writes their values as f32.
 type RoundBlock = fn(&[f32], &mut Vec<u8>, &mut [f32]);
 
 fn round_f16(block: &[f32], bytes: &mut Vec<u8>, wide: &mut [f32]) {

@@ -24,7 +24,7 @@ impl Date {
             return None;
         }
         // Days from civil (Howard Hinnant, "chrono-compatible low-level date algorithms"): years
-        // begin in March, so that leap days are last.
+        // begin in March, so that leap days come last.
         let year = if month <= 2 { year - 1 } else { year };
         let era = year.div_euclid(400);
         let year_of_era = year.rem_euclid(400);

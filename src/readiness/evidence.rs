@@ -1,38 +1,39 @@
-//! What is known of a model's accuracy: the JSON of `dermal compare`, what the artifact carries, or
-//! a comparison made for the occasion.
+//! The known facts about a model's accuracy: the JSON of `dermal compare`, the record in the
+//! artifact, or a comparison that the check makes itself.
 
 use super::located::{self, Located};
 
 /// Accuracy of a model on labelled photos, and how it compares with another model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// The file of the project that says it.
+    /// The file of the project that contains it.
     pub file: String,
     /// Its line, if there is one.
     pub line: Option<usize>,
-    /// SHA-256 of the model that was judged, if it is said.
+    /// SHA-256 of the model that was judged, if it is known.
     pub sha256: Option<String>,
     /// The comparison with the model that it replaces; absent if it was judged alone.
     pub comparison: Option<Judgement>,
     /// Top-1 accuracy.
     pub top1: Option<f64>,
-    /// Classes and the share of their photos that is found; absent for a class without photos.
+    /// Classes and the share of their photos that the model finds; absent for a class without
+    /// photos.
     pub sensitivity: Vec<(String, Option<f64>)>,
 }
 
 /// The verdict on two models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// As `dermal compare --json` spells it.
+    /// Its name in `dermal compare --json`.
     pub verdict: String,
-    /// In a sentence.
+    /// The verdict as a sentence.
     pub sentence: String,
 }
 
 /// Why a text cannot be used as evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Where, if it is one line's fault.
+    /// The line, if one line is wrong.
     pub line: Option<usize>,
     /// What is wrong.
     pub message: String,
@@ -76,7 +77,7 @@ impl Evidence {
         })
     }
 
-    /// The share of a class's photos that is found, if that is known.
+    /// The share of a class's photos that the model finds, if it is known.
     pub(super) fn sensitivity_of(&self, class: &str) -> Option<f64> {
         let known = self.sensitivity.iter().find(|(label, _)| label == class);
         known.and_then(|(_, share)| *share)

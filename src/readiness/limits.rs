@@ -1,5 +1,5 @@
-//! The parts of the check that hold numbers to limits: accuracy by evidence, memory and time by an
-//! estimate.
+//! The parts of the check that compare numbers with limits: accuracy from evidence, memory and time
+//! from an estimate.
 
 use super::evidence::Evidence;
 use super::project::{ModelReport, Project, SETTINGS_FILE};
@@ -8,8 +8,8 @@ use super::verdict::Verdict;
 use crate::text as suggest;
 
 impl Project {
-    /// What is known of the accuracy of the model that dermal.yaml names: measured now, else in the
-    /// file that it names, else in the artifact.
+    /// The known accuracy of the model that dermal.yaml names: measured now, or else from the file
+    /// that dermal.yaml names, or else from the artifact.
     fn evidence(&self, out: &mut Findings) -> Option<Evidence> {
         if let Some(measured) = &self.measured {
             return Some(measured.clone());
@@ -47,13 +47,13 @@ impl Project {
         let promised = settings.minimum_top1.map(|(_, line)| line);
         let promised = promised.or(settings.sensitivity.first().map(|(_, _, line)| *line));
         let Some(evidence) = self.evidence(out) else {
-            // One that is named and cannot be read has its finding.
+            // If a named one cannot be read, there is a finding about that.
             if let (Some(line), None) = (promised, &settings.evidence) {
                 out.add(
                     &rules::ACCURACY_EVIDENCE,
                     SETTINGS_FILE,
                     line,
-                    "accuracy is asked for, and nothing says what it is",
+                    "dermal.yaml requires an accuracy, and there is no evidence of it",
                 );
             }
             return;
@@ -186,7 +186,7 @@ impl Project {
                 SETTINGS_FILE,
                 line,
                 format!(
-                    "it takes {cold:.1} s to start, {} s are given",
+                    "it takes {cold:.1} s to start, the limit is {} s",
                     start.unwrap_or(0.0)
                 ),
             );
@@ -211,7 +211,7 @@ impl Project {
                 SETTINGS_FILE,
                 line,
                 format!(
-                    "`/health` took {seconds:.1} s while {} photos were computed, {given} s are given",
+                    "`/health` took {seconds:.1} s while {} photos were computed, the limit is {given} s",
                     self.settings.concurrency
                 ),
             );

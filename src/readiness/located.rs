@@ -1,5 +1,5 @@
 //! Project files, read by [`crate::text`] as their hosts read them: aliases and merge keys of YAML
-//! stand for what they name.
+//! are replaced by the values that they name.
 
 use crate::text::{self, Aliases};
 
@@ -8,7 +8,7 @@ pub use crate::text::{Located, SyntaxError, SyntaxKind, Value};
 /// Reads YAML.
 ///
 /// # Errors
-/// [`SyntaxError`]. Only [`SyntaxKind::Invalid`] says that a host refuses the file, too.
+/// [`SyntaxError`]. Only [`SyntaxKind::Invalid`] means that a host refuses the file, too.
 pub fn yaml(text: &str) -> Result<Located, SyntaxError> {
     text::yaml(text, Aliases::Expand)
 }

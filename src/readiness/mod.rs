@@ -1,7 +1,8 @@
-//! Whether a project is ready to deploy: what platforms grant, and what a project may get wrong.
+//! Whether a project is ready to deploy: what platforms grant, and which mistakes a project can
+//! have.
 //!
-//! Pure functions from facts to findings. Files, clocks and processes are the business of
-//! `commands`, which hands in texts and numbers ([`project::Project`]).
+//! Pure functions from facts to findings. `survey` reads files, clocks and processes, and passes
+//! texts and numbers in ([`project::Project`]).
 //!
 //! ```text
 //! Dockerfile --image--> files, environment, user, CMD
@@ -13,8 +14,8 @@
 //!                                                judge, models, limits --> findings
 //! ```
 //!
-//! What a container executes is found out once, in `launch`; rules are asked of that. What cannot be
-//! found out is a warning that says so, never an error.
+//! `launch` finds the program that a container executes, once, and rules apply to that. If it
+//! cannot be found, a warning says so, never an error.
 
 pub mod calendar;
 pub mod evidence;

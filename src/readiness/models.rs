@@ -1,5 +1,5 @@
-//! Rules about the artifacts of a project: that the one that is served is the one that was checked,
-//! that it loads, and that it still answers as it did.
+//! Rules about the artifacts of a project: the served one is the one that was checked, it loads,
+//! and it still gives the same answers.
 
 use super::judge::Served;
 use super::project::{ModelReport, Project, SETTINGS_FILE};
@@ -171,7 +171,7 @@ impl Project {
                     let rule = match kind.as_str() {
                         "scaled_twice" | "not_scaled" => &rules::MODEL_SCALING,
                         "assumed_softmax" => &rules::MODEL_HEAD_ASSUMED,
-                        // Labels, preprocessing and self-test are seen in the artifact itself.
+                        // The artifact itself shows labels, preprocessing and self-test.
                         _ => continue,
                     };
                     out.add(rule, path, None, suggest::shorten_to(message, MAX_WARNING));

@@ -1,7 +1,7 @@
-//! What hosting platforms grant, as dated facts from one file of data (`platforms.yaml`).
+//! What hosting platforms grant: dated facts from one data file (`platforms.yaml`).
 //!
-//! Every number carries how far it can be trusted; a profile older than [`STALE_DAYS`] says so.
-//! What nobody found is absent, and then nothing is decided by it.
+//! Every number has a level of confidence, and a profile older than [`STALE_DAYS`] says so. A fact
+//! that nobody found is absent, and no rule decides by it.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::calendar::Date;
 use crate::hint::{Arguments, Hint, named};
 use crate::text as suggest;
 
-/// Age from which a profile should be checked again.
+/// Age in days from which a profile should be checked again.
 pub const STALE_DAYS: i64 = 180;
 
 static DATA: &str = include_str!("platforms.yaml");
@@ -26,14 +26,14 @@ pub enum Confidence {
     Low,
 }
 
-/// A number and how far it can be trusted.
+/// A number and its level of confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fact {
     /// The number, in the unit of the field's name.
     #[serde(rename = "is")]
     pub value: f64,
-    /// How far to trust it.
+    /// How far to trust the number.
     pub confidence: Confidence,
 }
 
@@ -41,17 +41,17 @@ pub struct Fact {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Platform {
-    /// As `--platform` takes it.
+    /// Its name for `--platform`.
     pub name: String,
-    /// As people call it.
+    /// Its name for people.
     pub title: String,
     /// Date of the copy that was read, `YYYY-MM-DD`, or `undated`.
     pub checked: String,
-    /// What was read.
+    /// The page that was read.
     pub source: String,
     /// Memory, in 1,000,000 bytes.
     pub ram_mb: Fact,
-    /// CPUs' worth of time.
+    /// CPU time, as a number of CPUs.
     pub cpu: Fact,
     /// Disk, in 1,000,000 bytes.
     pub disk_mb: Option<Fact>,
@@ -65,23 +65,23 @@ pub struct Platform {
     pub start_s: Option<Fact>,
     /// Seconds between SIGTERM and SIGKILL, unless set otherwise.
     pub grace_s: Option<Fact>,
-    /// Seconds without requests after which it is put to sleep.
+    /// Seconds without requests after which the platform puts the service to sleep.
     pub sleeps_after_s: Option<Fact>,
-    /// Seconds that waking takes, without the program's own start.
+    /// Seconds that waking it takes, without the program's own start.
     pub wakes_in_s: Option<Fact>,
     /// Largest request, in 1,000,000 bytes.
     pub upload_mb: Option<Fact>,
-    /// Milliseconds that its network adds.
+    /// Milliseconds that the platform's network adds.
     pub added_latency_ms: Option<Fact>,
-    /// Share of the time that it can be reached, where that is known to be bad.
+    /// Share of the time that the platform can be reached, if it is known to be low.
     pub uptime_percent: Option<Fact>,
-    /// Whether a program of one's own may listen there.
+    /// Whether the platform runs servers of your own.
     #[serde(default = "yes")]
     pub runs_servers: bool,
-    /// Whether using it opens a private network.
+    /// Whether using it opens a private network to the outside.
     #[serde(default)]
     pub exposes_home: bool,
-    /// What else bites.
+    /// Other limits and surprises.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -91,7 +91,7 @@ fn yes() -> bool {
 }
 
 impl Fact {
-    /// What somebody states of a host of their own.
+    /// What a project states about its own host.
     #[must_use]
     pub fn stated(value: f64) -> Self {
         Self {
@@ -101,13 +101,13 @@ impl Fact {
     }
 }
 
-/// Why there is no profile.
+/// Why there is no such profile.
 #[derive(Debug, thiserror::Error)]
 pub enum PlatformError {
     /// No profile has the name.
     #[error("there is no platform `{0}`")]
     Unknown(String),
-    /// The data that is compiled in does not read, which is a bug.
+    /// The data that is compiled in cannot be read, which is a bug.
     #[error("the platform profiles are damaged: {0}")]
     Data(String),
 }
@@ -146,15 +146,15 @@ impl Hint for PlatformError {
     }
 }
 
-/// Every profile, in the order of the file.
+/// All profiles, in the order of the file.
 ///
 /// # Errors
-/// [`PlatformError::Data`], which a test rules out.
+/// [`PlatformError::Data`], which a test excludes.
 pub fn all() -> Result<Vec<Platform>, PlatformError> {
     serde_yaml::from_str(DATA).map_err(|error| PlatformError::Data(error.to_string()))
 }
 
-/// The profile of a name.
+/// The profile with this name.
 ///
 /// # Errors
 /// [`PlatformError::Unknown`], whose hint has the nearest name.
@@ -164,7 +164,7 @@ pub fn find(name: &str) -> Result<Platform, PlatformError> {
 }
 
 impl Platform {
-    /// A host that has no profile, of which only this is known. It is never stale.
+    /// A host without a profile. Only these facts about it are known. It is never stale.
     #[must_use]
     pub fn own(ram_mb: f64, cpu: f64) -> Self {
         Self {
@@ -219,8 +219,8 @@ impl Platform {
         Some(today.days() - Date::parse(&self.checked)?.days())
     }
 
-    /// Whether the profile should be checked again. What somebody states of a host of their own has
-    /// no date.
+    /// Whether the profile should be checked again. A project's own host has no date and is never
+    /// stale.
     #[must_use]
     pub fn is_stale(&self, today: Date) -> bool {
         let is_stated = self.checked.is_empty();

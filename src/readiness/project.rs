@@ -1,7 +1,7 @@
-//! A project as facts, and every rule held to it.
+//! A project as facts, and every rule about it.
 //!
-//! In: the texts and sizes of a project's files, what its models are like, what an estimate said.
-//! Out: findings. Nothing is read here.
+//! In: the texts and sizes of a project's files, the facts about its models, the result of an
+//! estimate. Out: findings. Nothing is read here.
 
 use std::collections::BTreeMap;
 
@@ -23,13 +23,13 @@ use crate::units;
 pub struct FileFacts {
     /// Its size.
     pub bytes: u64,
-    /// Its text, if it is a file that is looked at.
+    /// Its text, if the check reads it.
     pub text: Option<String>,
     /// Whether it is a git-LFS pointer.
     pub lfs_pointer: bool,
 }
 
-/// What a model file is like.
+/// The facts about a model file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelReport {
     /// It loads.
@@ -46,7 +46,7 @@ pub enum ModelReport {
         quantized: Option<String>,
         /// SHA-256 of the artifact it was made from.
         base_sha256: Option<String>,
-        /// What it says of its own accuracy.
+        /// Its own record of its accuracy.
         evidence: Option<Box<Evidence>>,
     },
     /// It does not load.
@@ -65,20 +65,20 @@ impl ModelReport {
     }
 }
 
-/// What a golden image was answered with.
+/// The answer to a golden image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GoldenResult {
     /// The photo, as dermal.yaml names it.
     pub image: String,
-    /// The class it should get.
+    /// The expected class.
     pub expected: String,
-    /// The class it got, or why there is none.
+    /// The model's class, or why there is none.
     pub got: Result<(String, f64), String>,
     /// Least probability of the expected class.
     pub at_least: Option<f64>,
 }
 
-/// What an estimate (or a proof) says about the platform.
+/// The result of an estimate (or a proof) for the platform.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resources {
     /// Whether it fits.
@@ -87,18 +87,19 @@ pub struct Resources {
     pub peak_bytes: u64,
     /// The part that must fit.
     pub must_fit_bytes: u64,
-    /// One request at the platform's CPU share.
+    /// The time of one request at the platform's CPU share.
     pub latency_ms: f64,
-    /// From start to first answer there.
+    /// The time from the start to the first answer there.
     pub cold_start_ms: f64,
-    /// Program and model.
+    /// The size of program and model.
     pub disk_bytes: u64,
-    /// From SIGTERM to the end of the server, with as many photos inside as may come at once. Only a
-    /// proof measures it.
+    /// The time from SIGTERM to the end of the server, with as many photos in work as may come at
+    /// once. Only a proof measures it.
     pub drain_ms: Option<f64>,
-    /// The slowest answer of the health check while they are computed. Only a proof measures it.
+    /// The slowest answer of the health check while these photos are computed. Only a proof
+    /// measures it.
     pub health_ms: Option<f64>,
-    /// Whether a proof was made and survived.
+    /// Whether a proof was made and the server survived it.
     pub proved: Option<bool>,
 }
 
@@ -115,29 +116,29 @@ pub struct Project {
     pub models: BTreeMap<String, ModelReport>,
     /// Options of `dermal serve`.
     pub flags: Vec<Flag>,
-    /// The platform that is asked for, and whether its profile is old.
+    /// The chosen platform, and whether its profile is old.
     pub platform: Option<(Platform, bool)>,
     /// Golden answers.
     pub golden: Vec<GoldenResult>,
     /// Accuracy on the photos that dermal.yaml names, measured now.
     pub measured: Option<Evidence>,
-    /// What an estimate says; `None` without platform or model.
+    /// The result of an estimate; `None` without platform or model.
     pub resources: Option<Resources>,
 }
 
-/// Where dermal.yaml is.
+/// The path of dermal.yaml.
 pub const SETTINGS_FILE: &str = "dermal.yaml";
 
-/// Seconds that ending is given at least: a slow client takes its answer that long.
+/// Least number of seconds for ending: a slow client may take that long for its answer.
 const LEAST_DRAIN_SECONDS: f64 = 2.0;
 
-/// Memory of a machine at Fly where nothing orders more, in bytes.
+/// Memory of a Fly machine if nothing orders more, in bytes.
 const FLY_DEFAULT_BYTES: u64 = 256_000_000;
 
-/// Seconds between SIGTERM and SIGKILL that `dermal serve` gives itself, unless told otherwise.
+/// Seconds that `dermal serve` takes at most after SIGTERM, unless set otherwise.
 const OWN_GRACE_SECONDS: f64 = 25.0;
 
-/// From SIGTERM to the end of the server, at worst.
+/// The time from SIGTERM to the end of the server, at worst.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
     pub(super) seconds: f64,
@@ -146,7 +147,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// Why so many seconds are too few; `None` if they are not.
+    /// Why this number of seconds is too small; `None` if it is not.
     pub(super) fn against(&self, given: f64) -> Option<String> {
         let how = if self.measured {
             "measured"
@@ -184,8 +185,8 @@ impl Project {
             .any(|(_, origin)| matches!(origin, Origin::Project(own) if own == path))
     }
 
-    /// The project's file that a path of another place (`/app/model.safetensors`) means, if only
-    /// one has its name.
+    /// The project's file for a path elsewhere (`/app/model.safetensors`), if only one file has its
+    /// name.
     pub(super) fn named_like(&self, path: &str) -> Option<&str> {
         let name = base_name(path);
         let mut found = self.files.keys().filter(|own| base_name(own) == name);
@@ -208,7 +209,7 @@ impl Project {
         }
     }
 
-    /// Every finding, worst first. Rules that dermal.yaml allows are left out.
+    /// Every finding, worst first, without the rules that dermal.yaml allows.
     #[must_use]
     pub fn check(&self) -> Vec<Finding> {
         let mut out = Findings::default();
@@ -243,7 +244,7 @@ impl Project {
         }
     }
 
-    /// Budgets that servers are given.
+    /// The budgets of servers.
     fn budgets(&self, hosts: &Hosts, served: &[Served], out: &mut Findings) {
         for served in served {
             if let Some(word) = served.serve.value("--budget") {
@@ -262,7 +263,7 @@ impl Project {
         }
     }
 
-    /// A budget, against the machine's memory.
+    /// Compares a budget with the machine's memory.
     fn budget(&self, text: &str, file: &str, line: usize, hosts: &Hosts, out: &mut Findings) {
         let Some(budget) = units::parse_bytes(text) else {
             let shown = suggest::shorten(text);
@@ -288,7 +289,7 @@ impl Project {
         }
     }
 
-    /// What is ordered, against what is checked.
+    /// Compares the ordered plan with the one that is checked.
     fn machine(&self, hosts: &Hosts, out: &mut Findings) {
         let wanted = self.settings.platform.as_deref().unwrap_or_default();
         if let Some((plan, place)) = hosts.plans.first()
@@ -335,7 +336,7 @@ impl Project {
         }
     }
 
-    /// The time to end, against the time that is given.
+    /// Compares the time to end with the time that the host grants.
     fn shutdown(&self, hosts: &Hosts, served: &[Served], out: &mut Findings) {
         let drain = self.drain();
         for (seconds, place, rule) in &hosts.graces {
@@ -343,7 +344,7 @@ impl Project {
                 out.add(rule, &place.file, place.line, what);
             }
         }
-        // If no host's file says it, the platform does.
+        // If no host's file sets it, the platform does.
         let platform = self.platform.as_ref().and_then(|(p, _)| p.grace_s);
         if let Some(what) = platform
             .filter(|_| hosts.graces.is_empty())
@@ -352,7 +353,7 @@ impl Project {
             let line = self.settings.platform_line;
             out.add(&rules::SHUTDOWN_PLATFORM, SETTINGS_FILE, line, what);
         }
-        // And the server's own patience.
+        // The server's own limit counts as well.
         for served in served {
             let variable = served.launch.machine.env.known("DERMAL_GRACE");
             let (text, place) = match (served.serve.value("--grace"), variable) {
@@ -367,7 +368,7 @@ impl Project {
         }
     }
 
-    /// Files that have no business on a server.
+    /// Files that do not belong on a server.
     fn shipped(&self, hosts: &Hosts, out: &mut Findings) {
         for (path, file) in &self.files {
             let name = base_name(path);

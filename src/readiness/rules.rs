@@ -1,5 +1,5 @@
-//! Every rule of `dermal check`, as data. `docs/checks.md` documents them one by one, and a test
-//! holds the two together.
+//! Every rule of `dermal check`, as data. `docs/checks.md` documents each of them, and a test
+//! compares the two.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// In a word.
+    /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Severity {
 /// A rule.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Rule {
-    /// Stable name, as `allow` in `dermal.yaml` takes it.
+    /// Stable name, for `allow` in `dermal.yaml`.
     pub id: &'static str,
     /// How bad it is.
     pub severity: Severity,
@@ -68,7 +68,7 @@ rules! {
     MODEL_LABELS Error "model-labels-differ": "answers would carry wrong names", "import again with `--labels` in the order of training, or correct dermal.yaml";
     MODEL_PREPROCESSING Warning "model-preprocessing-raw": "pixels go in as 0..255, and few models were trained on that; a wrong guess costs most of the accuracy without an error", "import again with `--preprocess` (`raw` if 0..255 is right), or allow this rule";
     MODEL_SCALING Warning "model-scaling-doubtful": "the model's first layer sees values that networks are not trained on, and then gives nearly the same answer to every photo", "import again with the preprocessing of the training code (`--preprocess raw` if the model scales the pixels itself), or allow this rule";
-    MODEL_HEAD_ASSUMED Warning "model-head-assumed": "the model ends in raw numbers, and nobody said what makes probabilities of them; a wrong guess makes wrong percentages without an error", "import again with `--head softmax`, or with `--head multi-sigmoid` if it was trained with a binary cross-entropy";
+    MODEL_HEAD_ASSUMED Warning "model-head-assumed": "the model ends in raw numbers, and nobody said how they become probabilities; a wrong guess makes wrong percentages without an error", "import again with `--head softmax`, or with `--head multi-sigmoid` if it was trained with a binary cross-entropy";
     MODEL_GOLDEN Error "model-golden-differs": "the model no longer gives the answer that it gave when it was accepted", "find out what changed; then correct the golden answer";
     MODEL_NOT_SERVED Error "model-not-served": "the server opens another model than the one that was checked", "give dermal.yaml and the start command the same file";
     MODEL_QUANTIZED_UNUSED Error "model-quantized-unused": "a smaller file was made from this model, but the large one is served and takes its memory", "serve the quantized file, or delete it";
@@ -105,9 +105,9 @@ rules! {
     START_LOCALHOST Error "start-localhost": "nobody outside the machine can reach it", "bind 0.0.0.0";
     START_FIXED_PORT Error "start-fixed-port": "the platform sends requests to `$PORT`", "bind `0.0.0.0:$PORT`";
     START_PORT_ASSUMED Warning "start-port-assumed": "the platform sends requests to `$PORT`; it may find another port by itself, or fail the deployment", "leave the port out: the server reads PORT itself";
-    START_PORT_EMPTY Error "start-port-empty": "this host sets no PORT, so nothing stands in its place and the server refuses to start", "set PORT, write `${PORT:-8080}`, or leave the port out: the server then takes 8080";
+    START_PORT_EMPTY Error "start-port-empty": "this host sets no PORT, so the variable is empty and the server refuses to start", "set PORT, write `${PORT:-8080}`, or leave the port out: the server then takes 8080";
     START_PORT_UNEXPANDED Error "start-port-unexpanded": "in this form no shell replaces `$PORT`, so the server gets the text itself and refuses it", "leave `--bind` and `--port` out: the server reads PORT itself";
-    START_CONTRADICTION Error "start-contradiction": "two settings say the opposite", "keep the one that is meant";
+    START_CONTRADICTION Error "start-contradiction": "two settings say the opposite", "keep the one that you mean";
     START_LAZY Warning "start-lazy": "the first visitor waits for the model, and a broken model shows only then", "use `--preload`";
     START_GRADCAM_OFF Warning "start-gradcam-off": "dermal.yaml asks for heat maps, and the server is told not to make them", "remove `--no-gradcam`, or set `gradcam: false` in dermal.yaml";
     START_SHELL Warning "start-shell-keeps-signals": "the shell is process 1 and may not pass SIGTERM on, which cuts running requests", "use the JSON form, or put `exec` in front";
@@ -130,7 +130,7 @@ rules! {
     RENDER_UNKNOWN_KEY Error "render-unknown-key": "Render refuses the file, or ignores the setting", "correct the name";
     RENDER_TYPE Error "render-wrong-type": "Render refuses the file", "correct the value";
     RENDER_NO_SERVICE Error "render-no-web-service": "no service would answer", "add a service of `type: web`";
-    RENDER_NO_PLAN Warning "render-no-plan": "a new service without a plan is Starter: $7 a month for the same 512 MB", "write `plan: free` or the plan that is meant";
+    RENDER_NO_PLAN Warning "render-no-plan": "a new service without a plan is Starter: $7 a month for the same 512 MB", "write `plan: free` or the plan that you mean";
     RENDER_FREE_LIMIT Error "render-not-on-free": "the free plan does not have this, and Render refuses the file", "remove it, or choose a paid plan";
     RENDER_START Error "render-start-missing": "Render does not know how to build or start it", "give `buildCommand` and `startCommand`, or `runtime: docker` and a Dockerfile";
     RENDER_RUNTIME_KEYS Error "render-runtime-contradiction": "the key belongs to another runtime and has no effect", "remove it, or change `runtime`";
@@ -176,7 +176,7 @@ rules! {
     COMPOSE_MEMORY Error "compose-memory-too-small": "the limit is less than the memory that the server needs", "raise the limit, or use a smaller model";
 }
 
-/// The rule of an id.
+/// The rule with an id.
 #[must_use]
 pub fn by_id(id: &str) -> Option<&'static Rule> {
     ALL.iter().copied().find(|rule| rule.id == id)
@@ -185,10 +185,10 @@ pub fn by_id(id: &str) -> Option<&'static Rule> {
 /// Something that a rule found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// By which rule.
+    /// The rule.
     #[serde(flatten)]
     pub rule: &'static Rule,
-    /// What was found.
+    /// The mistake.
     pub what: String,
     /// The file, relative to the project, with `/` between folders.
     pub file: String,
@@ -197,14 +197,14 @@ pub struct Finding {
     pub line: Option<usize>,
 }
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Debug, Default)]
 pub struct Findings {
     list: Vec<Finding>,
 }
 
 impl Findings {
-    /// Adds a finding; the same one in the same place counts once.
+    /// Adds a finding; the same finding at the same place counts once.
     pub fn add(
         &mut self,
         rule: &'static Rule,

@@ -1,45 +1,46 @@
-//! What settings a file may have, as data, and the one function that holds a file to it.
+//! The settings that a file may have, as data, and the one function that checks a file against
+//! them.
 
 use super::located::{Located, Value};
 use super::rules::{Findings, Rule};
 use crate::text as suggest;
 
-/// What a value may be.
+/// The kind of a value.
 pub(crate) enum Shape {
     Any,
     Bool,
     Text,
-    /// A number or a text, as durations and sizes are written.
+    /// A number or a text, the forms of durations and sizes.
     Scalar,
     /// A whole number from ..= to.
     Int(i64, i64),
     OneOf(&'static [&'static str]),
-    /// One of the texts, or anything that the function takes.
+    /// One of the texts, or any text that the function accepts.
     OneOfOr(&'static [&'static str], fn(&str) -> bool),
     List(&'static Shape),
     /// A map of exactly these keys.
     Map(&'static [Field]),
-    /// A map with keys of the author's own.
+    /// A map whose keys the author chooses.
     Named(&'static Shape),
-    /// Either.
+    /// Either of two kinds.
     Either(&'static Shape, &'static Shape),
 }
 
-/// A key and what it may hold.
+/// A key and the kind of its value.
 pub(crate) type Field = (&'static str, Shape);
 
-/// Which rules speak for a file.
+/// The rules for the mistakes in a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Speaker {
     pub(crate) file: &'static str,
     pub(crate) unknown: &'static Rule,
     pub(crate) wrong: &'static Rule,
-    /// Whether keys that begin with `x-` at the top are the author's own.
+    /// Whether the author may add top-level keys that begin with `x-`.
     pub(crate) extensions: bool,
 }
 
 impl Speaker {
-    /// Holds a value to its shape.
+    /// Checks a value against its kind.
     pub(crate) fn check(
         &self,
         file: &str,
@@ -72,7 +73,7 @@ impl Speaker {
                     self.unknown,
                     file,
                     value.line,
-                    format!("{} knows no `{path}`{near}", self.file),
+                    format!("{} has no setting `{path}`{near}", self.file),
                 );
             }
             return;
@@ -126,7 +127,7 @@ impl Shape {
         }
     }
 
-    /// Whether the value is of the right kind, whatever it holds.
+    /// Whether the value is of the right kind, whatever its content.
     fn takes_kind(&self, value: &Value) -> bool {
         match (self, value) {
             (Self::List(_), Value::List(_)) | (Self::Map(_) | Self::Named(_), Value::Map(_)) => {

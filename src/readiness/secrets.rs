@@ -1,5 +1,5 @@
-//! Secrets in plain text, debug flags, and settings of other programs, in environment variables
-//! and in text.
+//! Finds secrets in plain text, debug flags, and settings of other programs, in environment
+//! variables and in texts.
 
 use super::rules::{self, Findings};
 
@@ -12,11 +12,11 @@ pub struct Variable {
     pub line: usize,
     /// The name.
     pub name: String,
-    /// The value.
+    /// Its value.
     pub value: String,
 }
 
-/// Parts of names that mean a secret.
+/// Parts of names that indicate a secret.
 const SECRET_NAMES: [&str; 9] = [
     "SECRET",
     "PASSWORD",
@@ -29,7 +29,7 @@ const SECRET_NAMES: [&str; 9] = [
     "ACCESS_KEY",
 ];
 
-/// How tokens of well-known services begin, and how many characters follow at the least.
+/// How tokens of well-known services begin, and the least number of characters that follow.
 const TOKENS: [(&str, usize); 12] = [
     ("AKIA", 16),
     ("ghp_", 30),
@@ -58,7 +58,7 @@ const FOREIGN: [&str; 9] = [
     "PYTHONUNBUFFERED",
 ];
 
-/// Judges a variable.
+/// Checks one variable.
 pub fn check_variable(variable: &Variable, out: &mut Findings) {
     let (file, line) = (variable.file.as_str(), variable.line);
     let name = variable.name.to_ascii_uppercase();
@@ -115,7 +115,7 @@ fn has_password(value: &str) -> bool {
     })
 }
 
-/// Looks for tokens of well-known services and private keys in a text.
+/// Looks in a text for private keys and for tokens of well-known services.
 pub fn check_text(file: &str, text: &str, out: &mut Findings) {
     for (i, line) in text.lines().enumerate() {
         if line.contains("-----BEGIN") && line.contains("PRIVATE KEY-----") {

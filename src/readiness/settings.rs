@@ -1,4 +1,4 @@
-//! `dermal.yaml`: what a project promises, read strictly.
+//! `dermal.yaml`: what a project promises. It is read strictly: an unknown key is an error.
 
 use super::located::{Located, Value};
 use super::platforms::{Fact, Platform};
@@ -39,11 +39,11 @@ pub struct Golden {
     pub image: String,
     /// Its class.
     pub class: String,
-    /// Least probability of that class.
+    /// The least probability of that class that is accepted.
     pub at_least: Option<f64>,
 }
 
-/// How accuracy is measured during the check.
+/// How the check measures accuracy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
     /// A folder per class or a table, relative to the project.
@@ -54,7 +54,7 @@ pub struct Trial {
     pub rows: Vec<String>,
     /// The model that this one replaces.
     pub base: Option<String>,
-    /// Largest loss of top-1 that counts as none, in percentage points.
+    /// The largest loss of top-1 that is accepted, in percentage points.
     pub margin_points: f64,
 }
 
@@ -63,7 +63,7 @@ pub struct Trial {
 pub struct Settings {
     /// The artifact, and the line.
     pub model: Option<(String, usize)>,
-    /// Its SHA-256.
+    /// The SHA-256 that the file must have.
     pub sha256: Option<(String, usize)>,
     /// Class names in the order of the outputs.
     pub labels: Option<(Vec<String>, usize)>,
@@ -71,27 +71,27 @@ pub struct Settings {
     pub platform: Option<String>,
     /// The platform's line.
     pub platform_line: Option<usize>,
-    /// A host that has no profile, as the project describes it.
+    /// A host without a profile, as the project describes it.
     pub own_platform: Option<Platform>,
-    /// Whether heat maps are wanted.
+    /// Whether the server draws heat maps.
     pub gradcam: bool,
-    /// Photos that are admitted at once.
+    /// How many photos the server admits at once.
     pub concurrency: u64,
     /// Pixels of the largest photo.
     pub max_pixels: u64,
-    /// Seconds that a photo may take before somebody is told.
+    /// Seconds that a photo may take before the check warns.
     pub max_latency_s: f64,
-    /// The JSON of `dermal compare`.
+    /// The JSON file of `dermal compare`.
     pub evidence: Option<(String, usize)>,
-    /// Labelled photos to judge the model on, now.
+    /// Labelled photos on which the check judges the model.
     pub trial: Option<Trial>,
-    /// Least top-1 accuracy.
+    /// The least top-1 accuracy that is accepted.
     pub minimum_top1: Option<(f64, usize)>,
-    /// Least sensitivity of classes.
+    /// The least sensitivity of each class that is accepted.
     pub sensitivity: Vec<(String, f64, usize)>,
     /// Golden answers.
     pub golden: Vec<Golden>,
-    /// Where they stand.
+    /// Their line.
     pub golden_line: Option<usize>,
     /// Rules that are not applied.
     pub allow: Vec<String>,
@@ -142,10 +142,10 @@ impl Settings {
     /// Reads the text of `dermal.yaml`.
     ///
     /// # Errors
-    /// [`SettingsError`] for the first thing that is unknown, of a wrong type, or leads out of
-    /// the project.
+    /// [`SettingsError`] for the first key or value that is unknown, has the wrong type, or leads
+    /// out of the project.
     pub fn read(text: &str) -> Result<Self, SettingsError> {
-        // Our own file, and no host's: it needs no aliases.
+        // This file is ours and not a host's, so it needs no aliases.
         let root = text::yaml(text, Aliases::Refuse).map_err(|error| SettingsError {
             line: error.line,
             message: error.message,
@@ -219,9 +219,7 @@ impl Settings {
                 "evidence" if self.trial.is_some() => {
                     return Err(SettingsError {
                         line: value.line,
-                        message:
-                            "`evidence` and `photos` are two answers to one question: keep one"
-                                .to_owned(),
+                        message: "`evidence` and `photos` exclude each other: keep one".to_owned(),
                     });
                 }
                 "evidence" => self.evidence = Some((path(value)?, value.line)),
@@ -262,7 +260,7 @@ impl Settings {
     }
 }
 
-/// A host of one's own: what is known of it, in the units of a profile.
+/// The project's own host: what is known about it, in the units of a profile.
 fn own_platform(value: &Located) -> Result<Platform, SettingsError> {
     const NEEDED: [&str; 2] = ["ram_mb", "cpu"];
     const KEYS: [&str; 7] = [
@@ -305,7 +303,7 @@ fn own_platform(value: &Located) -> Result<Platform, SettingsError> {
     }
 }
 
-/// What belongs to a trial; `None` without photos.
+/// The settings that belong to a trial; `None` without photos.
 fn trial(entries: Entries<'_>) -> Result<Option<Trial>, SettingsError> {
     let find = |key| entries.iter().find(|(k, _)| k == key).map(|(_, v)| v);
     let Some(photos) = find("photos") else {
@@ -315,7 +313,7 @@ fn trial(entries: Entries<'_>) -> Result<Option<Trial>, SettingsError> {
             None => Ok(None),
             Some((key, value)) => Err(SettingsError {
                 line: value.line,
-                message: format!("`{key}` belongs to `photos`, which is not there"),
+                message: format!("`{key}` needs `photos`, which is missing"),
             }),
         };
     };
@@ -367,7 +365,7 @@ fn map<'a>(value: &'a Located, of: &str, keys: &[&str]) -> Result<Entries<'a>, S
         Some((key, value)) => Err(SettingsError {
             line: value.line,
             message: format!(
-                "`{of}` knows no `{}`; {}",
+                "`{of}` has no setting `{}`; {}",
                 text::shorten(key),
                 text::suggest(key, keys)
             ),
@@ -450,11 +448,11 @@ mod tests {
                 "accuracy: {photos: p, evidence: e.json}",
                 "`evidence` and `photos`",
             ),
-            ("accuracy: {base: p}", "`base` belongs to `photos`"),
+            ("accuracy: {base: p}", "`base` needs `photos`"),
             ("accuracy: {photos: ../p}", "leads out of the project"),
             (
                 "model: a\nmodell: b",
-                "line 2: `dermal.yaml` knows no `modell`; did you mean `model`?",
+                "line 2: `dermal.yaml` has no setting `modell`; did you mean `model`?",
             ),
             ("model: ../a", "line 1: `../a` leads out of the project"),
             ("model: /etc/passwd", "leads out of the project"),
@@ -473,7 +471,7 @@ mod tests {
             ),
             (
                 "platform: {ram: 512, cpu: 1}",
-                "knows no `ram`; known: ram_mb, cpu",
+                "has no setting `ram`; known: ram_mb, cpu",
             ),
             ("[]", "a map"),
             ("a: &a 1", "line 1: an anchor"),

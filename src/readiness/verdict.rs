@@ -1,8 +1,8 @@
-//! Whether a load fits: an estimate's worst moment against a limit.
+//! Whether a load fits: an estimate's worst moment compared with a limit.
 //!
-//! Render's own guide warns at 78 % of the memory and calls 90 % critical; this module takes the
-//! same shares. Memory that must fit decides. Weights that the kernel can drop and read again only
-//! make the server slow.
+//! Render's own guide warns at 78 % of the memory and calls 90 % critical; this module uses 90 %,
+//! too. The memory that must fit decides. Weights that the kernel can drop and read again only make
+//! the server slow.
 
 use serde::Serialize;
 
@@ -11,19 +11,19 @@ use crate::memory::estimate::State;
 /// Share of the limit up to which it fits.
 pub const FITS: f64 = 0.90;
 
-/// Share of the limit from which it does not fit: what must fit is larger, beyond the error that
-/// estimates are held to (docs/estimating.md).
+/// Share of the limit from which it does not fit: what must fit is larger, by more than the allowed
+/// error of estimates (docs/estimating.md).
 pub const DOES_NOT_FIT: f64 = 1.0;
 
-/// What a load takes, and what its server asks for.
+/// The memory of a load, and the budget that its server needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Demand {
-    /// Everything, file pages included.
+    /// All memory, including pages of files.
     pub all_bytes: u64,
-    /// What the kernel cannot take back.
+    /// The memory that the kernel cannot take back.
     pub must_fit_bytes: u64,
-    /// The smallest budget with which the server lets the load in: it sets memory aside before it
-    /// knows what a photo really takes.
+    /// The smallest budget with which the server admits the load. It reserves memory before it
+    /// knows what a photo really needs.
     pub admission_bytes: u64,
 }
 
@@ -46,7 +46,7 @@ impl Demand {
     }
 }
 
-/// The answer.
+/// The verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

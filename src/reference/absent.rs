@@ -1,5 +1,5 @@
-//! Stands in for the reference in a build without the feature `gradients`: there is no candle, so
-//! there are no gradients.
+//! Replaces the reference in a build without the feature `gradients`: without candle there are no
+//! gradients.
 
 use std::borrow::Cow;
 

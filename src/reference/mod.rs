@@ -1,12 +1,12 @@
-//! The same graph on candle tensors: the oracle that the engine is tested against, and the
-//! source of gradients for `explain`.
+//! The same graph on candle tensors: the oracle for the engine's tests, and the source of gradients
+//! for `explain`.
 //!
-//! Written to be obviously right rather than fast, and only from candle operations that have a
-//! gradient: a window is a sum over its taps, each tap a slice of the padded image. Values keep
-//! the graph's `HWC` shapes throughout.
+//! It is written to be obviously right and not fast, and uses only candle operations that have a
+//! gradient: a window is a sum over its taps, and each tap is a slice of the padded image. Values
+//! keep the graph's `HWC` shapes throughout.
 //!
-//! In: values of some nodes. Out: the value of any other. A given value cuts off everything
-//! before it, so that a head can be run alone from a feature map.
+//! In: values of some nodes. Out: the value of any other node. A given value replaces everything
+//! before it, so that a head can run alone from a feature map.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,10 +28,10 @@ mod tests;
 /// Why the reference cannot compute a value.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
-    /// An input that a wanted value depends on was not given.
+    /// A requested value depends on an input that was not given.
     #[error("input `{0}` is needed, but no value was given for it")]
     MissingInput(String),
-    /// A given value has another number of elements than its node.
+    /// A given value has the wrong number of elements.
     #[error("node `{node}`: expected {expected} values, got {got}")]
     ValueLen {
         /// The node.
@@ -109,7 +109,7 @@ impl<'a> Reference<'a> {
     /// A candle tensor of a node's shape over a copy of `values`.
     ///
     /// # Errors
-    /// [`ReferenceError::ValueLen`] if their number is not that of the shape.
+    /// [`ReferenceError::ValueLen`] if their number does not match the shape.
     pub fn tensor(&self, id: NodeId, values: &[f32]) -> Result<Tensor, ReferenceError> {
         let node = self.graph.node(id);
         let expected = node.shape.len();
@@ -157,7 +157,7 @@ impl<'a> Reference<'a> {
         flat.collect()
     }
 
-    /// The value of one node, computed from `given` ones and nothing else.
+    /// The value of one node, computed only from the `given` ones.
     ///
     /// # Errors
     /// As [`Reference::evaluate`].
@@ -175,8 +175,8 @@ impl<'a> Reference<'a> {
         Ok(flat.into_iter().flatten().collect())
     }
 
-    /// The `wanted` values as candle tensors, computed from `given` ones and nothing else: what
-    /// lies before a given value is not computed. Gradients flow through.
+    /// The `wanted` values as candle tensors, computed only from the `given` ones: nothing before a
+    /// given value is computed. Gradients flow through.
     ///
     /// # Errors
     /// [`ReferenceError::MissingInput`] if a wanted value depends on an input that is not given.
@@ -187,7 +187,8 @@ impl<'a> Reference<'a> {
     ) -> Result<Vec<Tensor>, ReferenceError> {
         let needed = self.needed(given, wanted);
         let mut values: Vec<Option<Tensor>> = vec![None; self.graph.nodes().len()];
-        // A value is dropped after its last reader, as a large model's would not fit otherwise.
+        // A value is dropped after its last reader; the values of a large model would not fit
+        // otherwise.
         let mut readers = vec![0usize; values.len()];
         for id in self
             .graph
@@ -309,9 +310,9 @@ impl<'a> Reference<'a> {
 /// Whether this build can compute gradients.
 pub const AVAILABLE: bool = true;
 
-/// The gradient of the output's element `element` with respect to the value of node `start`, by
-/// candle's backward pass. `values` gives the value of `start`, and of what else the nodes behind it
-/// read.
+/// The gradient of element `element` of the output with respect to the value of node `start`, by
+/// candle's backward pass. `values` gives the value of `start`, and of other nodes that the nodes
+/// after it read.
 ///
 /// # Errors
 /// [`ReferenceError`] if a value is missing, or candle refuses an operation.
@@ -335,7 +336,7 @@ pub fn gradient<'v>(
         let gradients = output.narrow(0, element, 1)?.sum_all()?.backward()?;
         match gradients.get(&variable) {
             Some(gradient) => gradient.flatten_all()?.to_vec1(),
-            // The output does not depend on the value at all (all weights zero, for example).
+            // The output does not depend on the value at all (all weights are zero, for example).
             None => Ok(vec![0.0; graph.node(start).shape.len()]),
         }
     };
@@ -395,7 +396,7 @@ impl NodeWeights<'_> {
         tensor.transpose()
     }
 
-    /// `[n]`, or `[1]` where one value stands for all channels.
+    /// `[n]`, or `[1]` if one value serves all channels.
     fn vector(&self, key: &str, n: usize) -> Result<Tensor, ReferenceError> {
         let values = self.plain.vector(key, n)?;
         let n = values.len();
@@ -640,7 +641,7 @@ fn plain(op: &Op, inputs: &[Tensor]) -> Candle<Tensor> {
         } => reduce(*kind, axes, *keep_dims, x),
         Op::Slice(part) => slice(part, x),
         Op::Gather { axis, indices } => select(x, *axis, indices.iter().copied()),
-        // The reference computes the real numbers that the bytes stand for, without rounding, so
+        // The reference computes the real numbers that the bytes represent, without rounding, so
         // that gradients pass.
         Op::Quantize | Op::Dequantize => Ok(x.clone()),
         Op::Binary { kind, activation } => {

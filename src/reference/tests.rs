@@ -1,4 +1,4 @@
-//! The reference against sums done by hand, and its gradients against finite differences.
+//! The reference compared with sums done by hand, and its gradients with finite differences.
 
 use candle_core::Var;
 
@@ -12,7 +12,7 @@ fn weights(graph: &mut Graph, key: &str, shape: &[usize], values: &[f32]) -> Ker
     Kernel::plain(key)
 }
 
-/// Values without pattern, in -1..1, and nowhere near the kinks of activations.
+/// Values without a pattern, in -1..1, and far from the kinks of activations.
 fn noise(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
     let mut next = || {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use tracing::Level;
 
-/// Form of a log.
+/// Format of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogForm {
     /// For people.
@@ -14,7 +14,7 @@ pub enum LogForm {
 }
 
 impl Default for LogForm {
-    /// For people on a terminal, else JSON.
+    /// For people on a terminal, otherwise JSON.
     fn default() -> Self {
         if io::stderr().is_terminal() {
             Self::Pretty
@@ -24,13 +24,14 @@ impl Default for LogForm {
     }
 }
 
-/// Sends events of this program of at least `level` to stderr. The first call of a process counts.
+/// Sends events of this program of at least `level` to stderr. Only the first call in a process has
+/// an effect.
 pub fn start_log(form: LogForm, level: Level) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_target(false);
-    // A second subscriber is refused, which is what the documentation promises.
+    // A second subscriber is refused, so only the first call has an effect.
     let _ = match form {
         LogForm::Pretty => tracing::subscriber::set_global_default(
             builder

@@ -1,8 +1,8 @@
 //! All output: data to stdout, everything else to stderr. Nothing else in the library prints.
 //!
-//! A reader that goes away (`dermal ... | head`) is not an error of ours: [`ReportError::Closed`]
-//! lets `main` end quietly. Colours and progress bars appear only on a terminal, and not at all
-//! with `NO_COLOR` (<https://no-color.org>).
+//! If the reader of the output goes away (`dermal ... | head`), that is not an error of the
+//! program: [`ReportError::Closed`] lets `main` end quietly. Colours and progress bars appear only
+//! on a terminal, and not at all with `NO_COLOR` (<https://no-color.org>).
 
 use std::io::{self, IsTerminal, Write};
 
@@ -26,8 +26,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// Why output was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The reader of stdout is gone.
-    #[error("the reader of the output is gone")]
+    /// The reader of stdout has gone away.
+    #[error("the reader of the output has gone away")]
     Closed,
     /// Another failure, such as a full disk behind a redirection.
     #[error("cannot write to standard output")]
@@ -99,7 +99,7 @@ pub fn print_json(document: &impl Serialize) -> Result<(), ReportError> {
     print(text)
 }
 
-/// Writes a line to stderr. A stderr that is gone takes nobody's answer away.
+/// Writes a line to stderr. If stderr is closed, the command continues.
 pub fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
@@ -125,7 +125,7 @@ fn format_failure(label: &str, causes: &[String], hint: &str) -> String {
     let mut text = String::new();
     let mut previous: Option<&str> = None;
     for cause in causes {
-        // Some messages quote their source, which then need not be said again.
+        // Some messages quote their source; the source is then not repeated.
         if previous.is_some_and(|previous| previous.ends_with(cause.as_str())) {
             continue;
         }
@@ -153,8 +153,8 @@ fn paint(text: &str, code: &str) -> String {
     }
 }
 
-/// Text from a file or file name without control characters, with which it could write over the
-/// terminal. Line breaks stay.
+/// Text from a file or a file name, without the control characters that could change what the
+/// terminal shows. Line breaks stay.
 #[must_use]
 pub fn printable(text: &str) -> String {
     text.chars()

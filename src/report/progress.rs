@@ -1,13 +1,13 @@
-//! Progress bars: on stderr, on a terminal, and only for what takes a while.
+//! Progress bars: on stderr, on a terminal, and only for work that takes a while.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What is done sooner than this shows no bar.
+/// Work that is done sooner than this shows no bar.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// The progress of one task. Removed from the screen when dropped.
+/// The progress of one task. Dropping it removes it from the screen.
 pub struct Progress {
     bar: ProgressBar,
     started: Instant,
@@ -21,7 +21,7 @@ impl Progress {
         Self::new(task, "{binary_bytes}/{binary_total_bytes}")
     }
 
-    /// Progress in things, such as photos.
+    /// Progress in items, such as photos.
     #[must_use]
     pub fn items(task: &str) -> Self {
         Self::new(task, "{pos}/{len}, {eta} left")
@@ -41,7 +41,7 @@ impl Progress {
         }
     }
 
-    /// `done` of `total` is done.
+    /// Shows that `done` of `total` is done.
     pub fn set(&mut self, done: u64, total: u64) {
         self.bar.set_length(total);
         if !self.shown && self.started.elapsed() > PATIENCE {
@@ -52,7 +52,7 @@ impl Progress {
         self.bar.set_position(done);
     }
 
-    /// Runs `print` with the bar taken off the screen, so that lines do not mix.
+    /// Runs `print` with the bar hidden, so that lines do not mix.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }

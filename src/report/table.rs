@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, TableStyle, Width, presets};
 
-/// Where a column's text stands.
+/// Alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
     /// Words.
@@ -17,7 +17,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these columns.
+    /// An empty table with these columns.
     #[must_use]
     pub fn new(columns: &[(&str, Align)]) -> Self {
         let mut table = Self::plain(columns.len());
@@ -69,7 +69,8 @@ impl Table {
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for line in self.table.lines() {
-            // One column of padding stands before each line: take it off, and what is at its end.
+            // The library puts one column of padding before each line: remove it, and the spaces at
+            // the end.
             let line = line
                 .strip_prefix(' ')
                 .unwrap_or(&line)
@@ -99,7 +100,7 @@ pub fn bar(fraction: f32, width: usize) -> String {
     text
 }
 
-/// A probability as people read it: `91.3 %`. Only 0 and 1 themselves are shown as such.
+/// A probability for people: `91.3 %`. Only exactly 0 and 1 are shown as such.
 #[must_use]
 pub fn percent(fraction: f32) -> String {
     let shown = f64::from(fraction) * 100.0;

@@ -72,11 +72,11 @@ pub struct ServerConfig {
     pub deadline: Duration,
     /// Longest time that a stopping server waits for accepted requests.
     pub grace: Duration,
-    /// Keys of which a request must show one. If there are none, no request needs a key.
+    /// API keys; a request must show one of them. If there are none, no request needs a key.
     pub api_keys: Vec<String>,
     /// Origins whose pages may call this server.
     pub cors_origins: Vec<String>,
-    /// Requests a second that one client may make on average; `None` is no limit.
+    /// Requests a second that one client may make on average; `None` means no limit.
     pub rate_limit: Option<f64>,
     /// Proxies in front of the server that append to `X-Forwarded-For`.
     pub trusted_proxies: usize,

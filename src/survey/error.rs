@@ -16,10 +16,10 @@ use crate::readiness::settings::SettingsError;
 /// Why a project cannot be judged.
 #[derive(Debug, thiserror::Error)]
 pub enum SurveyError {
-    /// The settings are a folder, or something else that is not a file.
-    #[error("`{}` is no regular file", path.display())]
+    /// The settings are a folder, or another thing that is not a regular file.
+    #[error("`{}` is not a regular file", path.display())]
     NotAFile {
-        /// Where they should be.
+        /// The path.
         path: PathBuf,
     },
     /// The settings cannot be understood.
@@ -46,7 +46,7 @@ pub enum SurveyError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A file of settings is too long to be one.
+    /// A file of settings is longer than any such file.
     #[error("`{}` has more than {most} bytes", path.display())]
     TooLong {
         /// The file.
@@ -55,7 +55,7 @@ pub enum SurveyError {
         most: u64,
     },
     /// A file of settings is not text.
-    #[error("`{}` is no text (UTF-8)", path.display())]
+    #[error("`{}` is not text (UTF-8)", path.display())]
     NotText {
         /// The file.
         path: PathBuf,
@@ -68,12 +68,12 @@ pub enum SurveyError {
         /// Files allowed.
         most: usize,
     },
-    /// The settings name a file that is not there.
+    /// The settings name a file that does not exist.
     #[error("{SETTINGS_FILE}:{line}: there is no `{path}` in this project")]
     NotInProject {
         /// Line of the settings.
         line: usize,
-        /// As named.
+        /// The path as named.
         path: String,
     },
     /// The accuracy that the settings ask for cannot be measured.
@@ -92,7 +92,7 @@ pub enum SurveyError {
         /// Why.
         source: DatasetError,
     },
-    /// A filter of rows is not one.
+    /// A row filter is not valid.
     #[error(transparent)]
     Filter(#[from] DatasetError),
     /// A model cannot be loaded.

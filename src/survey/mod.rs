@@ -1,9 +1,9 @@
-//! Gathers what the rules of [`crate::readiness`] look at: files of a project, its models, what they
-//! answer, and what they take.
+//! Collects the facts for the rules of [`crate::readiness`]: files of a project, its models, their
+//! answers, and their memory and time.
 //!
-//! In: a project's folder and its settings ([`Survey`]). Out: a [`Project`], facts only, that
-//! [`Project::check`] holds to every rule. Models are run, and with [`Survey::program`] a server is
-//! started to prove that they fit; nothing is written.
+//! In: a project's folder and its settings ([`Survey`]). Out: a [`Project`] with facts only;
+//! [`Project::check`] applies every rule to it. Models are run, and with [`Survey::program`] a
+//! server is started to prove that they fit. Nothing is written.
 //!
 //! ```
 //! use std::path::Path;
@@ -61,13 +61,13 @@ mod error;
 
 pub use error::SurveyError;
 
-/// Bytes of a text that is looked at: settings are shorter.
+/// Most bytes of a text that is read; settings are shorter.
 const MAX_TEXT_BYTES: u64 = 256 * 1024;
 
-/// Files of a project; more are a build folder that should not be here.
+/// Most files of a project. More files mean a build folder that should not be here.
 const MAX_FILES: usize = 20_000;
 
-/// Folders that are not deployed, or not of the project.
+/// Folders that are not deployed, or do not belong to the project.
 const SKIPPED: [&str; 8] = [
     ".git",
     "target",
@@ -79,19 +79,19 @@ const SKIPPED: [&str; 8] = [
     ".mypy_cache",
 ];
 
-/// What is looked at, and how.
+/// What to look at, and how.
 pub struct Survey<'a> {
     /// The project's folder.
     pub folder: &'a Path,
     /// Its settings, if it has any.
     pub settings: Option<Settings>,
-    /// The platform, in place of that of the settings.
+    /// The platform, instead of the one in the settings.
     pub platform: Option<&'a str>,
     /// Options of the `dermal serve` that will run there.
     pub flags: Vec<Flag>,
-    /// The day: facts about platforms grow old.
+    /// Today: facts about platforms grow old.
     pub today: Date,
-    /// A `dermal` program that proves the estimate; without one nothing is proved.
+    /// A `dermal` program that proves the estimate; without one there is no proof.
     pub program: Option<&'a Path>,
 }
 
@@ -116,11 +116,11 @@ pub fn read_settings(path: &Path) -> Result<Option<Settings>, SurveyError> {
 }
 
 impl Survey<'_> {
-    /// Looks at everything.
+    /// Collects all facts.
     ///
     /// # Errors
-    /// [`SurveyError`] for what stands in the way of a judgement. What is wrong with the project
-    /// itself is none: [`Project::check`] finds it.
+    /// [`SurveyError`] if something prevents a judgement. Mistakes in the project itself are not
+    /// errors: [`Project::check`] finds them.
     pub fn run(self) -> Result<Project, SurveyError> {
         let has_settings = self.settings.is_some();
         let mut settings = self.settings.unwrap_or_default();
@@ -215,7 +215,7 @@ fn facts(path: &Path) -> Result<FileFacts, SurveyError> {
         || name.starts_with(".env")
         || is_script(path);
     let text = if looked_at && bytes <= MAX_TEXT_BYTES {
-        // A file that is not text holds no settings.
+        // A file that is not text has no settings.
         text::read(path, MAX_TEXT_BYTES).ok()
     } else {
         None
@@ -232,7 +232,7 @@ fn facts(path: &Path) -> Result<FileFacts, SurveyError> {
     })
 }
 
-/// Whether a file begins as a script does, whatever its name.
+/// Whether a file begins like a script, whatever its name.
 fn is_script(path: &Path) -> bool {
     let mut start = [0; 2];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
@@ -280,7 +280,7 @@ fn model_report(path: &Path, name: &str) -> ModelReport {
     }
 }
 
-/// A record of `dermal compare` as evidence. `file` of the project holds it.
+/// A record of `dermal compare` as evidence; `file` of the project contains it.
 fn evidence(record: &EvidenceRecord, model: &Model, file: &str, line: Option<usize>) -> Evidence {
     let labels = model.manifest.labels.iter().cloned();
     Evidence {
@@ -375,7 +375,7 @@ fn load(path: &Path) -> Result<Model, SurveyError> {
     Ok(ModelSource::File(path.to_owned()).load()?)
 }
 
-/// Whether pixels go in as they are because nobody said otherwise.
+/// Whether pixels go in unchanged because nobody chose a recipe.
 fn has_raw_pixels(model: &Model) -> bool {
     let mut options = model.manifest.provenance.options.iter();
     if options.any(|option| option.starts_with("--preprocess ")) {
@@ -406,7 +406,7 @@ fn judge_model(
         let got = if project.files.contains_key(&golden.image) {
             answer(&model, &folder.join(&golden.image), &golden.class)
         } else {
-            Err("it is no file of this project".to_owned())
+            Err("it is not a file of this project".to_owned())
         };
         project.golden.push(GoldenResult {
             image: golden.image.clone(),

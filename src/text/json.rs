@@ -1,8 +1,8 @@
-//! JSON to values that know their places.
+//! Reads JSON into values that know their places.
 //!
 //! `serde_json` checks the text and finds where each value begins and ends (as a `RawValue`,
-//! without recursion); a value's place is the distance of its slice from the start of the text.
-//! A text is looked at once for each level of nesting, of which there are few.
+//! without recursion). A value's place is the distance of its slice from the start of the text. The
+//! text is scanned once for each level of nesting, and there are few levels.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -32,7 +32,7 @@ pub fn json(text: &str) -> Result<Located, SyntaxError> {
     reader.value(raw, 0)
 }
 
-/// The parser's words without its own "at line 1 column 2".
+/// The parser's message without its own "at line 1 column 2".
 fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
@@ -41,14 +41,14 @@ fn message(error: &serde_json::Error) -> String {
 
 struct Reader<'a> {
     text: &'a str,
-    /// A byte of the text, and its position: places are asked for in their order.
+    /// A byte of the text, and its position. Places must be asked for in their order.
     at: usize,
     position: Position,
     values: usize,
 }
 
 impl Reader<'_> {
-    /// The place of a slice of the text, which begins after the last one asked for.
+    /// The place of a slice of the text. It must begin after the last one that was asked for.
     fn place(&mut self, slice: &str) -> Position {
         let start = slice
             .as_ptr()
@@ -116,7 +116,7 @@ impl Reader<'_> {
     }
 }
 
-/// Keys and values of an object, unread, in their order.
+/// Keys and values of an object, unparsed, in their order.
 struct Object<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Object<'de> {

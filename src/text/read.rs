@@ -1,4 +1,4 @@
-//! A text file from outside to a `String`.
+//! Reads a text file from outside into a `String`.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -23,7 +23,7 @@ pub enum TextError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The file has more bytes than a text of its kind.
+    /// The file has more bytes than a text of its kind may have.
     #[error("`{}` has more than {limit} bytes", path.display())]
     TooLong {
         /// The file.
@@ -41,12 +41,12 @@ pub enum TextError {
         /// What was found.
         what: &'static str,
     },
-    /// The file is no text.
+    /// The file is not text.
     #[error("`{}` is not a text file: it is {what}", path.display())]
     NotText {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// The kind of the file.
         what: &'static str,
     },
 }
@@ -73,7 +73,7 @@ impl Hint for TextError {
                 "save the file as UTF-8 (in PowerShell: `Out-File -Encoding utf8`; in Notepad: \
                  Save as, Encoding)"
             }
-            Self::NotText { .. } => "check the path: give the text file that is meant",
+            Self::NotText { .. } => "check the path: give the text file that you mean",
         }
         .to_owned()
     }
@@ -88,8 +88,8 @@ impl Hint for TextError {
     }
 }
 
-/// Reads a text file of at most `limit` bytes. No byte beyond the limit is read, whatever the
-/// file is: a pipe or device has no length to ask for.
+/// Reads a text file of at most `limit` bytes. No byte beyond the limit is read, whatever the file
+/// is: a pipe or device does not know its length.
 ///
 /// # Errors
 /// [`TextError`], with the path.
@@ -173,7 +173,7 @@ fn line_of(before: &[u8]) -> usize {
     before.split(|&b| b == b'\n').count()
 }
 
-/// Kinds of files that are given in place of a text by mistake.
+/// Kinds of files that people give by mistake in place of a text.
 fn known_binary(bytes: &[u8]) -> Option<&'static str> {
     const KINDS: [(&[u8], &str); 9] = [
         (
@@ -235,7 +235,7 @@ mod tests {
         let file = File::create(&path).unwrap();
         file.set_len(10).unwrap();
         assert_eq!(read(&path, 9).unwrap_err().kind(), "file_too_long");
-        // One terabyte, of which nothing is read.
+        // One terabyte; nothing of it is read.
         file.set_len(1 << 40).unwrap();
         assert_eq!(read(&path, 1 << 20).unwrap_err().kind(), "file_too_long");
         assert_eq!(read(dir.path(), 9).unwrap_err().kind(), "is_a_directory");

@@ -1,4 +1,4 @@
-//! What an unquoted YAML scalar means: the core schema of YAML 1.2.2 (10.3.2), with `0b` beside
+//! The value of an unquoted YAML scalar: the core schema of YAML 1.2.2 (10.3.2), with `0b` besides
 //! `0x` and `0o`. `yes`, `no`, `on` and `off` are texts, and so is a number with leading zeros.
 
 use super::value::Value;
@@ -27,8 +27,8 @@ fn number(text: &str) -> Option<f64> {
         ".nan" | ".NaN" | ".NAN" if digits == text => return Some(f64::NAN),
         _ => {}
     }
-    // Rust's own parser takes signs, `inf` and `nan` too: a number here has a digit or a point
-    // first, then digits and nothing but `.`, `e` and signs.
+    // Rust's own parser also accepts signs, `inf` and `nan`. Here a number starts with a digit or a
+    // point, and then has only digits, `.`, `e` and signs.
     let plain = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && digits.bytes().any(|b| b.is_ascii_digit())
         && digits
@@ -44,7 +44,7 @@ fn number(text: &str) -> Option<f64> {
         .map(|v| sign * v)
 }
 
-/// The whole number that a scalar is written as.
+/// The value of a scalar that is written as a whole number.
 pub(super) fn integer(text: &str) -> Option<i128> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'+' => (false, &text[1..]),
@@ -58,7 +58,7 @@ pub(super) fn integer(text: &str) -> Option<i128> {
         _ if padded(digits) => return None,
         _ => (10, digits),
     };
-    // `from_str_radix` would take a second sign.
+    // `from_str_radix` would accept a second sign.
     if !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return None;
     }
@@ -75,7 +75,7 @@ fn padded(digits: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Recipes were read by `serde_yaml` before, and its meaning of a scalar stays.
+    /// `serde_yaml` read recipes before, and scalars keep the same meaning.
     #[test]
     fn scalars_mean_what_they_mean_to_serde_yaml() {
         for text in [

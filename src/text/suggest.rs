@@ -2,7 +2,7 @@
 
 use crate::hint::shorten;
 
-/// Names that a hint lists at most.
+/// Most names that a hint lists.
 const MAX_LISTED: usize = 40;
 
 /// A hint that names the nearest known name, if there is one, and lists all.
@@ -19,7 +19,7 @@ pub fn suggest(wanted: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known name with the fewest edits, if a third of the letters or less differ.
+/// The known name with the fewest edits, if at most a third of the letters differ.
 #[must_use]
 pub fn nearest<'a>(wanted: &str, known: &[&'a str]) -> Option<&'a str> {
     // A hostile name could make the table below large.

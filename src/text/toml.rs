@@ -1,6 +1,6 @@
-//! TOML to values that know their places.
+//! Reads TOML into values that know their places.
 //!
-//! `toml-span` gives the bytes that each value stands for and bounds its own nesting.
+//! `toml-span` gives the bytes of each value and bounds its own nesting.
 
 use toml_span::ErrorKind;
 use toml_span::value::ValueInner;

@@ -1,4 +1,4 @@
-//! What a text of settings holds, and where.
+//! The values in a text of settings, and their places.
 
 use crate::hint::{Arguments, Hint, named};
 
@@ -11,34 +11,34 @@ pub struct Position {
     pub column: usize,
 }
 
-/// A value and where it stands. The value of a key stands where its key does, so that a message
-/// about it names the line on which it is found.
+/// A value and its place. The place of a key's value is that of the key, so that a message about
+/// the value names the line of the key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Located {
     /// Line, from 1.
     pub line: usize,
     /// Character in the line, from 1.
     pub column: usize,
-    /// What it is.
+    /// The value.
     pub value: Value,
-    /// A number, truth value or null as the text writes it (`1.10`, `0x1F`, `TRUE`).
+    /// A number, truth value or null as it is written in the text (`1.10`, `0x1F`, `TRUE`).
     pub(super) written: Option<Box<str>>,
 }
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Nothing, or a kind that no setting has.
+    /// Null, or a kind that no setting has.
     Null,
     /// `true`, `false`.
     Bool(bool),
-    /// Any number; [`Located::integer`] tells whether it is written as a whole one.
+    /// Any number; [`Located::integer`] says whether it is written as a whole one.
     Number(f64),
     /// Text.
     Text(String),
     /// A list.
     List(Vec<Located>),
-    /// Keys and values, in their order. No key is there twice.
+    /// Keys and values, in their order. Every key is there only once.
     Map(Vec<(String, Located)>),
 }
 
@@ -65,7 +65,7 @@ impl Located {
         self
     }
 
-    /// Where it stands.
+    /// Its place.
     #[must_use]
     pub fn position(&self) -> Position {
         Position {
@@ -83,7 +83,7 @@ impl Located {
             .map(|(_, value)| value)
     }
 
-    /// Keys and values; none for anything but a map.
+    /// Keys and values; none if this is not a map.
     #[must_use]
     pub fn entries(&self) -> &[(String, Located)] {
         match &self.value {
@@ -92,7 +92,7 @@ impl Located {
         }
     }
 
-    /// Elements; none for anything but a list.
+    /// Elements; none if this is not a list.
     #[must_use]
     pub fn items(&self) -> &[Located] {
         match &self.value {
@@ -128,7 +128,8 @@ impl Located {
         }
     }
 
-    /// As an environment variable would hold it: numbers and truth values as they are written.
+    /// Its text as an environment variable would have it: numbers and truth values as they are
+    /// written.
     #[must_use]
     pub fn as_env(&self) -> Option<String> {
         match &self.value {
@@ -138,7 +139,7 @@ impl Located {
         }
     }
 
-    /// A short picture of it, for messages: `` `abc` ``, "a list of 3", "nothing".
+    /// A short description for messages: `` `abc` ``, "a list of 3", "nothing".
     #[must_use]
     pub fn describe(&self) -> String {
         match &self.value {
@@ -164,7 +165,7 @@ pub struct SyntaxError {
     pub column: usize,
     /// What is wrong, without the place.
     pub message: String,
-    /// Whether the text breaks the format's rules or ours.
+    /// Whether the text breaks the rules of the format, or ours.
     pub kind: SyntaxKind,
 }
 
@@ -205,14 +206,15 @@ fn place(line: usize, column: usize) -> String {
     }
 }
 
-/// Whose rules a text breaks.
+/// The rules that a text breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyntaxKind {
-    /// The format's: no reader takes it.
+    /// The format's: no reader accepts it.
     Invalid,
-    /// Ours: the text uses what is refused here (an alias in a recipe), and others may take it.
+    /// Ours: the text uses a feature that is refused here (an alias in a recipe); other programs
+    /// may accept it.
     Refused,
-    /// Ours: the text is larger or deeper than what is read here, and others may take it.
+    /// Ours: the text is larger or deeper than this program reads; other programs may accept it.
     TooLarge,
 }
 
@@ -241,7 +243,7 @@ impl SyntaxError {
     }
 }
 
-/// Keys of one map, to find the second of a name.
+/// The keys of one map, to find repeated ones.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     seen: std::collections::HashSet<String>,
@@ -253,7 +255,7 @@ impl Entries {
         self.seen.contains(key)
     }
 
-    /// Adds a key that is not there yet.
+    /// Adds a key unless it is already there.
     pub(super) fn add(&mut self, key: String, value: Located) {
         self.seen.insert(key.clone());
         self.list.push((key, value));

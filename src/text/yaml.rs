@@ -1,8 +1,8 @@
-//! YAML to values that know their places.
+//! Reads YAML into values that know their places.
 //!
 //! The parser is `granit-parser`, which gives a flat stream of events with their positions: it
 //! builds no tree, never recurses, bounds its own nesting, and has no `unsafe`. The tree is built
-//! here, because only here it is known what an alias may cost.
+//! here, because the cost of an alias is only known here.
 
 use std::collections::HashMap;
 
@@ -12,22 +12,22 @@ use super::scalar;
 use super::value::{Entries, Located, Position, SyntaxError, SyntaxKind, Value, twice};
 use super::{MAX_DEPTH, MAX_VALUES};
 
-/// What becomes of anchors (`&a`), aliases (`*a`) and merge keys (`<<`).
+/// How to treat anchors (`&a`), aliases (`*a`) and merge keys (`<<`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aliases {
-    /// They and tags are refused by name: for our own files, which are short and need none.
-    /// A text of several documents is refused, too.
+    /// Refuse them and tags by name: for our own files, which are short and need none. A text of
+    /// several documents is refused, too.
     Refuse,
-    /// They are replaced by what they stand for: for files that other programs read. All copies
-    /// together take at most 4 MB. Tags are ignored but for `!!str`, and of
-    /// several documents the first is read, as most of those programs do.
+    /// Replace them by the values that they name: for files that other programs read. All copies
+    /// together take at most 4 MB. Tags except `!!str` are ignored, and only the first of several
+    /// documents is read, as most of those programs do.
     Expand,
 }
 
-/// Bytes that the copies made for anchors and aliases may take: some 30,000 values.
+/// Most bytes of all copies that anchors and aliases make: some 30,000 values.
 const MAX_COPIED_BYTES: usize = 4 << 20;
 
-/// Longest key, in characters; YAML itself says 1024.
+/// Longest key, in characters. YAML itself allows 1024.
 const MAX_KEY: usize = 1024;
 
 /// Reads YAML.
@@ -84,12 +84,12 @@ enum Next {
     Done,
 }
 
-/// A collection whose end has not come yet.
+/// A collection whose end has not been read yet.
 struct Open {
     at: Position,
     anchor: usize,
     of: Collection,
-    /// What the collection holds so far.
+    /// The elements of the collection so far.
     size: Size,
 }
 
@@ -99,7 +99,7 @@ enum Collection {
         entries: Entries,
         /// The key whose value comes next.
         key: Option<(Key, Position)>,
-        /// What `<<` stands for, in order.
+        /// The values of `<<`, in order.
         merged: Vec<Located>,
     },
 }
@@ -109,7 +109,7 @@ enum Key {
     Merge,
 }
 
-/// What a copy of a value takes.
+/// The memory of a copy of a value.
 #[derive(Clone, Copy, Default)]
 struct Size {
     bytes: usize,
@@ -245,7 +245,7 @@ impl Builder {
         if self.takes_key() {
             return Err(refused(at, "a key that is a list or a block"));
         }
-        // The value of a key stands where its key does.
+        // The place of a key's value is that of the key.
         let at = match self.open.last() {
             Some(Open {
                 of: Collection::Map {
@@ -295,7 +295,7 @@ impl Builder {
         self.value(value, size)
     }
 
-    /// Remembers what an anchor names.
+    /// Stores the value that an anchor names.
     fn keep(&mut self, anchor: usize, value: &Located, size: Size) -> Result<(), SyntaxError> {
         if anchor > 0 {
             self.pay(size, value.position())?;
@@ -304,17 +304,17 @@ impl Builder {
         Ok(())
     }
 
-    /// Counts a copy, before it is made.
+    /// Counts the bytes of a copy, before it is made.
     fn pay(&mut self, size: Size, at: Position) -> Result<(), SyntaxError> {
         self.copied_bytes = self.copied_bytes.saturating_add(size.bytes);
         if self.copied_bytes > MAX_COPIED_BYTES || self.open.len() + size.depth > MAX_DEPTH {
-            let message = "its anchors and aliases stand for more than is read";
+            let message = "its anchors and aliases expand to more than this program reads";
             return Err(SyntaxError::new(SyntaxKind::TooLarge, at, message));
         }
         Ok(())
     }
 
-    /// Puts a copy of what an anchor names in the alias' place.
+    /// Puts a copy of the anchor's value in place of the alias.
     fn copy(&mut self, anchor: usize, at: Position) -> Result<(), SyntaxError> {
         let Some(&(_, size)) = self.anchors.get(&anchor) else {
             return Err(SyntaxError::invalid(
@@ -333,7 +333,7 @@ impl Builder {
         self.value(value.place(at), size)
     }
 
-    /// A complete value: into the collection that is open, or it is the document.
+    /// Adds a complete value to the open collection, or makes it the document.
     fn value(&mut self, value: Located, size: Size) -> Result<(), SyntaxError> {
         self.values += 1;
         if self.values > MAX_VALUES {
@@ -369,8 +369,8 @@ impl Builder {
     }
 }
 
-/// Adds the keys of a block that are not there yet: what is written wins over what is merged,
-/// and an earlier block over a later one.
+/// Adds the keys of a block that are not there yet: written keys win over merged ones, and an
+/// earlier block wins over a later one.
 fn merge(entries: &mut Entries, block: Located) -> Result<(), SyntaxError> {
     let at = block.position();
     let Value::Map(list) = block.value else {
@@ -385,7 +385,7 @@ fn merge(entries: &mut Entries, block: Located) -> Result<(), SyntaxError> {
     Ok(())
 }
 
-/// Of a value that is no collection.
+/// The memory of a value that is not a collection.
 fn scalar_size(value: &Located) -> Size {
     let text = value.text().map_or(0, str::len);
     Size {
@@ -395,7 +395,7 @@ fn scalar_size(value: &Located) -> Size {
 }
 
 fn refused(at: Position, what: &str) -> SyntaxError {
-    let message = format!("{what} is not supported; put it in quotes if it is meant as text");
+    let message = format!("{what} is not supported; put it in quotes if it is a text");
     SyntaxError::new(SyntaxKind::Refused, at, message)
 }
 
@@ -411,7 +411,7 @@ mod tests {
         yaml(text, Aliases::Expand)
     }
 
-    /// What `serde_yaml` makes of a text, which is what recipes meant so far.
+    /// The value that `serde_yaml` makes of a text. Recipes had this meaning before.
     fn same(ours: &Located, theirs: &serde_yaml::Value) -> bool {
         match (&ours.value, theirs) {
             (Value::Null, serde_yaml::Value::Null) => true,

@@ -111,8 +111,8 @@ fn init_writes_settings_once_and_they_read() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(listing(folder.path()), ["dermal.yaml"]);
     let again = check(folder.path(), &["--init"]);
-    again.refuses(&["is already there"]);
-    // The model that it names is not there.
+    again.refuses(&["already exists"]);
+    // The model that it names does not exist.
     let ran = check(folder.path(), &["--json"]);
     assert_eq!(ran.code, Some(1));
     assert_eq!(ran.json()["findings"][0]["id"], "model-missing");
@@ -148,7 +148,7 @@ fn an_empty_folder_is_ready() {
     assert_eq!(ran.json()["findings"], Value::Array(vec![]));
 }
 
-/// The rules of accuracy that a folder breaks.
+/// The rules about accuracy that a folder breaks.
 fn about_accuracy(folder: &Path) -> Vec<String> {
     let json = check(folder, &["--format", "json"]).json();
     let findings = json["findings"].as_array().unwrap().iter();
@@ -158,7 +158,7 @@ fn about_accuracy(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// What `compare` writes is what `check` reads.
+/// `check` reads the file that `compare` writes.
 #[test]
 fn evidence_is_a_document_of_compare() {
     let folder = tempfile::tempdir().unwrap();
@@ -177,7 +177,7 @@ fn evidence_is_a_document_of_compare() {
         put(folder.path(), "dermal.yaml", &settings);
         about_accuracy(folder.path())
     };
-    // 210 photos cannot rule a point out; top-1 is 0.957.
+    // 210 photos cannot rule out a loss of one point; top-1 is 0.957.
     assert_eq!(
         ids("  minimum_top1: 0.95\n  sensitivity: {mel: 0.5}\n"),
         ["accuracy-undecided"]
@@ -196,7 +196,7 @@ fn evidence_is_a_document_of_compare() {
     );
 }
 
-/// What `compare --attach` leaves in an artifact is what `inspect` shows and `check` reads.
+/// `inspect` shows and `check` reads the result that `compare --attach` stores in an artifact.
 #[test]
 fn evidence_travels_in_the_artifact() {
     let folder = tempfile::tempdir().unwrap();
@@ -220,7 +220,7 @@ fn evidence_travels_in_the_artifact() {
     let judged = against("2pp");
     assert_eq!(judged.code, Some(0), "{}", judged.stderr);
     assert_eq!(ids(), Vec::<String>::new());
-    // The hash that is reported is that of the file as it lies there now.
+    // The reported hash is that of the file after it was changed.
     let hash = dermal::file::sha256_of_file(Path::new(small), &mut |_, _| {}).unwrap();
     let models = &judged.json()["models"];
     assert_eq!(models[1]["sha256"], hash.as_str());
@@ -231,12 +231,12 @@ fn evidence_travels_in_the_artifact() {
     assert_eq!(evidence["top1"], models[1]["evaluation"]["top1"]["value"]);
     let text = dermal(["inspect", small]).stdout;
     assert!(text.contains("of 210 photos (labels.csv)"), "{text}");
-    // It is replaced, not added to; and too small a margin is seen.
+    // The second result replaces the first; and a margin that is too small is noticed.
     let before = std::fs::metadata(small).unwrap().len();
     assert_eq!(against("1pp").code, Some(3));
     assert!(std::fs::metadata(small).unwrap().len() < before + 400);
     assert_eq!(ids(), ["accuracy-undecided"]);
-    // Another file is made of it: the evidence was not about that.
+    // If another file is made from it, the evidence does not apply to that file.
     let widened = folder.path().join("again.safetensors");
     let again = widened.to_str().unwrap();
     let made = dermal(["quantize", small, "-o", again, "--to", "fp16", "--again"]);
@@ -245,7 +245,7 @@ fn evidence_travels_in_the_artifact() {
     assert_eq!(shown["evidence"], Value::Null);
 }
 
-/// Photos that dermal.yaml names are tried; what is wrong with them is no verdict.
+/// The check tries the photos that dermal.yaml names; a mistake in them is not a verdict.
 #[test]
 fn accuracy_is_measured_on_the_photos_that_are_named() {
     let folder = tempfile::tempdir().unwrap();

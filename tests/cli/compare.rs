@@ -47,7 +47,7 @@ fn one_model_is_judged_alone() {
 fn the_same_model_twice_is_equivalent_where_there_are_photos_enough() {
     let demo = demo();
     let twice = [demo.as_str(), &demo];
-    // 210 photos without a difference rule out 1.3 points.
+    // 210 photos without a difference rule out a loss of 1.3 points.
     let enough = compare(&twice, &["--margin", "2pp", "--json"]);
     assert_eq!(enough.code, Some(0), "{}", enough.stderr);
     let json = enough.json();
@@ -74,7 +74,7 @@ fn the_same_model_twice_is_equivalent_where_there_are_photos_enough() {
     assert_eq!(allowed.code, Some(0), "{}", allowed.stderr);
 }
 
-/// The demo model with two of its labels in each other's place: what it calls bcc is a bkl.
+/// The demo model with two of its labels swapped: its bcc is a bkl.
 fn mislabelled(folder: &Path) -> String {
     let path = folder.join("mislabelled.safetensors");
     let bytes = std::fs::read(demo()).unwrap();
@@ -99,7 +99,7 @@ fn classes_meet_by_name() {
     let ran = compare(&[&demo(), &turned], &["--json"]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     let json = ran.json();
-    // What was called bcc is called bkl: 30 photos of each are lost but for those already wrong.
+    // Every bcc is now called bkl: 30 photos of each are lost, except for those already wrong.
     let table = &json["comparison"]["table"];
     let lost = table["right_to_wrong"].as_u64().unwrap();
     assert!((50..=60).contains(&lost), "{table}");
@@ -168,7 +168,7 @@ fn what_cannot_be_compared_is_refused() {
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let demo = demo();
     compare(&[&demo, "no-such-file"], &[]).refuses(&["cannot load model `no-such-file`"]);
-    compare(&[&demo], &["--report", &at("a.pdf")]).refuses(&["names no form", ".html"]);
+    compare(&[&demo], &["--report", &at("a.pdf")]).refuses(&["cannot tell the format", ".html"]);
     compare(&[&demo], &["--report", &at("no/a.html")]).refuses(&["a.html"]);
     compare(&[&demo, &demo], &["--group", "sex"]).refuses(&["`sex`"]);
     compare(&[&demo], &["--where", "label=x"]).refuses(&["none of 210 rows"]);

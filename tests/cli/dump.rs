@@ -17,7 +17,7 @@ fn dump(stage: &str) -> Value {
     ran.json()
 }
 
-/// Names of source layers with the place where their output stands.
+/// Names of source layers, with the stage of their output.
 fn layers(graph: &Value) -> Vec<(String, String)> {
     let nodes = graph["nodes"].as_array().unwrap().iter();
     let layers = nodes.flat_map(|node| node["layers"].as_array().into_iter().flatten());
@@ -97,7 +97,7 @@ fn text_names_shapes_attributes_tensors_and_layers() {
             assert!(ran.stdout.contains(&start), "{stage}: {start}");
         }
         for key in json["graph"]["tensors"].as_object().unwrap().keys() {
-            // A folded scale or shift is named by the layer that it brings back.
+            // The layer that needs a folded scale or shift names it.
             let named = [format!("={key} (f32 ["), format!("`{key}`")];
             assert!(
                 named.iter().any(|text| ran.stdout.contains(text)),

@@ -14,7 +14,7 @@ fn terms_add_up_and_the_verdict_is_the_exit_status() {
             let sum: u64 = terms.map(|term| term["bytes"].as_u64().unwrap()).sum();
             assert_eq!(state["charged_bytes"], sum);
         }
-        // 12 megapixels are 36 MB; of four photos one at a time is decoded.
+        // 12 megapixels are 36 MB; only one of the four photos is decoded at a time.
         assert!(document["peak"]["charged_bytes"].as_u64().unwrap() > 36_000_000);
     }
 }
@@ -52,7 +52,7 @@ fn smaller_loads_need_less() {
 
 #[test]
 fn an_image_size_that_the_layers_allow_is_taken() {
-    // The demo pools globally, so any size goes.
+    // The demo pools globally, so it works at any size.
     let ran = dermal(["estimate", "--image-size", "64"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.contains("photos of 64 x 64"), "{}", ran.stdout);
@@ -66,7 +66,7 @@ fn an_image_size_that_the_layers_fix_is_refused() {
     let source = source.to_str().unwrap();
     let ran = dermal(["import", source, "-o", model, "--preprocess", "raw"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    // It flattens its map for a dense layer, whose weights fix how large the map is.
+    // It flattens its map for a dense layer, whose weights fix the size of the map.
     let ran = dermal(["estimate", model, "--image-size", "64"]);
     ran.refuses(&["the model does not work on photos of 64 x 64"]);
 }

@@ -26,7 +26,7 @@ fn write(path: &Path, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A model with the mapping in it, and the folder where it is.
+/// A model that contains the mapping, and its folder.
 fn imported(more: &[&str]) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("m.safetensors");
@@ -62,7 +62,7 @@ fn fields_of_the_artifact_give_the_answer_of_their_numbers() {
     assert_eq!(answer(&model, &fields), numbers);
     assert_eq!(answer(&model, &["--input", "patient=0,1,0.55"]), numbers);
     assert_ne!(answer(&model, &["--field", "age=55"]), numbers);
-    // A model without a mapping takes that of a file.
+    // A model without a mapping uses the one in a file.
     let with_file = [&fields[..], &["--fields", &mapping]].concat();
     assert_eq!(answer(&without, &with_file), numbers);
 

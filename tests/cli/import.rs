@@ -117,7 +117,7 @@ fn supported_layers_are_listed() {
     }
 }
 
-/// A Keras file like `fixture`, with `change` made to its configuration.
+/// A Keras file like `fixture`, with `change` applied to its configuration.
 fn variant(folder: &Path, fixture_name: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
     let source = fs::File::open(fixture(fixture_name)).unwrap();
     let mut source = zip::ZipArchive::new(source).unwrap();
@@ -269,7 +269,7 @@ fn one_output_is_never_a_hundred_percent_of_one_class() {
     let q = 1.0 / (1.0 + (-tanh).exp());
     let got = answers(&make("tanh"), &["--head", "sigmoid"]).unwrap();
     close(&got, &[1.0 - q, q], "a sigmoid of tanh, as asked for");
-    // Both classes of the sigmoid itself, said aloud.
+    // Both classes of the sigmoid itself, requested explicitly.
     let got = answers(
         &fixture("keras/head_sigmoid.keras"),
         &["--head", "probabilities"],
@@ -294,7 +294,7 @@ fn several_outputs_get_the_head_that_the_graph_or_the_user_says() {
     close(&got, &sigmoids, "a sigmoid each");
     let refusal = answers(&linear, &["--head", "sigmoid"]).unwrap_err();
     assert!(refusal.contains("multi-sigmoid"), "{refusal}");
-    // The assumption is said, and not made when the user speaks.
+    // The import states the assumption, and does not make it if the user gives the head.
     let out = folder.path().join("m.safetensors");
     let import = |more: &[&str]| {
         let line = [
@@ -306,10 +306,10 @@ fn several_outputs_get_the_head_that_the_graph_or_the_user_says() {
         dermal(line.iter().chain(more))
     };
     let ran = import(&[]);
-    assert!(ran.stderr.contains("softmax is taken"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is assumed"), "{}", ran.stderr);
     assert!(ran.stdout.contains("assumed"), "{}", ran.stdout);
     let ran = import(&["--head", "softmax"]);
-    assert!(!ran.stderr.contains("softmax is taken"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("is assumed"), "{}", ran.stderr);
     let inspected = dermal(["inspect", out.to_str().unwrap(), "--json"]).json();
     assert_eq!(inspected["head"], "softmax");
     let options = inspected["provenance"]["options"].as_array().unwrap();
@@ -337,7 +337,8 @@ fn several_outputs_get_the_head_that_the_graph_or_the_user_says() {
     // A temperature before the softmax is part of the model.
     let got = answers(&tail(&[rescaling(0.0, 1.0), activation("softmax")]), &[]);
     close(&got.unwrap(), &[0.25; 4], "a temperature without end");
-    // What is no probability is noticed at import, also when the user says that it is one.
+    // An output that is not a probability is noticed at import, even if the user says that it is
+    // one.
     let percent = tail(&[activation("softmax"), rescaling(100.0, 0.0)]);
     let refusal = answers(&percent, &["--head", "probabilities"]).unwrap_err();
     assert!(refusal.contains("not a probability"), "{refusal}");

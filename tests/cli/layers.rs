@@ -61,7 +61,7 @@ fn bytes_are_compared_as_the_numbers_that_they_stand_for() {
             let difference = layer["difference"].as_f64().unwrap();
             if let Some(scale) = layer["scale"].as_f64() {
                 in_bytes += 1;
-                // Half a step, and as much again where a table follows the sum's own bytes.
+                // Half a step, and as much again if a table follows the sum's own bytes.
                 assert!(difference <= 3.0 * scale, "{layer}");
             }
         }

@@ -30,7 +30,7 @@ mod program;
 mod quantize;
 mod snapshots;
 
-/// What a run left behind.
+/// The results of a run.
 struct Ran {
     code: Option<i32>,
     stdout: String,
@@ -44,7 +44,8 @@ impl Ran {
             .unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
     }
 
-    /// Checks for a refusal: exit code 2, nothing on stdout, and each of `parts` on stderr.
+    /// Checks that a run was refused: exit code 2, nothing on stdout, and each of `parts` on
+    /// stderr.
     fn refuses(&self, parts: &[&str]) {
         assert_eq!(self.code, Some(2), "{}", self.stderr);
         assert_eq!(self.stdout, "");

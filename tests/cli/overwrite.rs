@@ -1,4 +1,4 @@
-//! What a command reads is never written over: every option that names a file to write, aimed at
+//! No command writes over a file that it reads: every option that names a file to write is aimed at
 //! every file that the same command reads, under every name that such a file can have.
 
 use std::fs;
@@ -8,12 +8,12 @@ use clap::{CommandFactory, ValueHint};
 
 use super::{dermal, fixture, listing, photo};
 
-/// What an option that takes a path does with it.
+/// What the command does with an option's path.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Role {
     Reads,
     Writes,
-    /// A folder of pages or settings, in which nothing lies that the command reads.
+    /// A folder of pages or settings, from which the command reads no file.
     MakesFiles,
 }
 
@@ -86,7 +86,7 @@ fn every_option_with_a_path_is_known_to_read_or_to_write() {
     }
 }
 
-/// A folder with all that the commands read.
+/// A folder with every file that the commands read.
 struct Files(tempfile::TempDir);
 
 impl Files {
@@ -196,7 +196,7 @@ fn line(
     line
 }
 
-/// The file that each readable argument names here.
+/// The file for each argument that names a file to read.
 fn input_of(id: &str) -> &'static [&'static str] {
     match id {
         "source" => &["model.keras"],
@@ -229,7 +229,7 @@ fn no_command_writes_over_what_it_reads() {
             for &victim in input_of(reads) {
                 let victim_path = files.at(victim);
                 let before = fs::read(&victim_path).unwrap();
-                // A photo is read by way of its table or folder.
+                // A photo is read through its table or folder.
                 let given = match victim {
                     "photos/mel/b.jpg" => files.at("table.csv"),
                     "photos/nv/a.jpg" => files.at("photos/nv"),
@@ -243,7 +243,7 @@ fn no_command_writes_over_what_it_reads() {
                         // A folder may hold any number of photos, so one file cannot take the maps.
                         ran.refuses(&["is one file, but there are several photos"]);
                     } else {
-                        ran.refuses(&["would replace", victim, "never written over"]);
+                        ran.refuses(&["would replace", victim, "never writes over"]);
                     }
                     assert_eq!(fs::read(&victim_path).unwrap(), before, "{line:?}");
                     assert_eq!(listing(files.0.path()), there, "{line:?}");

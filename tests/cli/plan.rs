@@ -42,7 +42,7 @@ fn no_two_values_that_live_at_the_same_time_share_memory() {
             for b in &values[i + 1..] {
                 let (x, y) = (place(a), place(b));
                 let meet = x.start < y.end && y.start < x.end;
-                // What is made in place may begin as its input ends.
+                // A value that is made in place may begin when its input ends.
                 let together = if b["in_place"] == true {
                     first(b) < last(a)
                 } else {

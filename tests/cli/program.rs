@@ -1,4 +1,4 @@
-//! What belongs to no single command.
+//! Behaviour that belongs to no single command.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -107,7 +107,7 @@ fn a_bench_counts_its_runs_and_measures_something() {
     assert_eq!(report["threads"], 1);
 }
 
-/// The README's table of exit statuses, each with a run that ends so.
+/// The README's table of exit statuses, with a run that ends with each of them.
 #[test]
 fn the_table_of_exit_statuses_is_true() {
     let readme = std::fs::read_to_string(fixture("../README.md")).unwrap();
@@ -135,7 +135,7 @@ fn the_table_of_exit_statuses_is_true() {
         (&["predict", photo.as_str()][..], 0),
         (&["estimate", "--budget", "20MB"], 1),
         (&["predict", "nothing.jpg"], 2),
-        // 210 photos are too few for a margin of one point, even if nothing changed.
+        // 210 photos are too few for a margin of one point, even if no photo changed.
         (&compare, 3),
     ] {
         let ran = dermal(args);
@@ -145,7 +145,7 @@ fn the_table_of_exit_statuses_is_true() {
     assert_eq!(stated, [0, 1, 2, 3]);
 }
 
-/// The model is the first argument of every command; the older way still works and says so.
+/// The model is the first argument of every command; `--model` still works, with a warning.
 #[test]
 fn the_model_is_named_first() {
     let demo = fixture("../models/demo.safetensors");

@@ -35,7 +35,7 @@ fn fp16_and_bf16_need_no_photos() {
         let photo = photo("bcc_03.jpg");
         let predicted = dermal(["predict", out.to_str().unwrap(), &photo, "--json"]);
         assert_eq!(predicted.json()["images"][0]["top1"], "bcc");
-        // 16 bits can be quantized again when told so, and not without.
+        // 16-bit weights can be quantized again only with the option for it.
         let next = folder.path().join("next.safetensors");
         let again = [
             "quantize",
@@ -74,7 +74,7 @@ fn int8_is_calibrated_on_photos_and_says_what_it_costs() {
     assert!(seen["trials"].as_array().unwrap().len() >= 2);
     assert_eq!(json["bytes_after"], out.metadata().unwrap().len());
     let first = std::fs::read(&out).unwrap();
-    // The same photos and options make the same bytes, and replace a file whole.
+    // The same photos and options make the same bytes, and replace a file as a whole.
     assert_eq!(quantize(&out, &args).code, Some(0));
     assert_eq!(std::fs::read(&out).unwrap(), first);
     assert_eq!(listing(folder.path()), ["int8.safetensors"]);
@@ -105,8 +105,8 @@ fn an_accuracy_that_was_not_reached_is_exit_code_1_with_the_best_file() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("int8.safetensors");
     let table = table();
-    // No time to look for layers that should stay in float. `minmax` costs the demo model more
-    // than nothing on all its photos.
+    // There is no time to look for layers to keep in float. `minmax` loses accuracy of the demo
+    // model on all its photos.
     let args = [
         "--to",
         "int8",
@@ -201,7 +201,7 @@ fn bad_input_is_refused_and_leaves_nothing_behind() {
         &["--to", "int8", "--calibrate", empty.to_str().unwrap()],
     )
     .refuses(&["empty"]);
-    // A corrupt photo is named; some may be left out when that is allowed.
+    // A corrupt photo is named; `--max-bad` allows some to be left out.
     let photos = folder.path().join("photos");
     std::fs::create_dir(&photos).unwrap();
     for name in ["bcc_03.jpg", "mel_05.jpg", "nv_04.jpg"] {
@@ -249,7 +249,7 @@ fn weights_alone_need_no_photos_and_take_a_quarter() {
         bytes("bytes_after") < 0.45 * bytes("bytes_before"),
         "{json}"
     );
-    // Most of the process is the program: only the sign of the difference is sure.
+    // Most of the process is the program, so only the sign of the difference is certain.
     assert!(bytes("peak_rss_bytes_after") < bytes("peak_rss_bytes_before") + 1e6);
     let page = std::fs::read_to_string(report).unwrap();
     for part in ["weights only", "<svg", "SQNR", "smaller"] {
@@ -276,12 +276,12 @@ fn weights_alone_need_no_photos_and_take_a_quarter() {
     let agreement = json["comparison"]["agreement"]["value"].as_f64().unwrap();
     assert!(agreement > 0.97, "{agreement}");
     assert!(json["heat_maps"]["median_correlation"].as_f64().unwrap() > 0.97);
-    quantize(&out, &["--to", "fp16", "--weights-only"]).refuses(&["says nothing new"]);
+    quantize(&out, &["--to", "fp16", "--weights-only"]).refuses(&["does nothing with"]);
     dermal(["quantize", path, "-o", "x", "--to", "fp16"]).refuses(&["INT8 already"]);
 }
 
-/// A process that dies at any moment leaves no file, or the whole one; the next run takes away
-/// what it left beside it.
+/// A process that dies at any moment leaves no file, or the whole file. The next run removes the
+/// partial file beside it.
 #[test]
 fn a_killed_run_leaves_no_half_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -323,7 +323,7 @@ fn a_killed_run_leaves_no_half_file() {
     assert_eq!(listing(folder.path()), ["half.safetensors"]);
 }
 
-/// A limit on the size of files stands in for a full disk: both fail in the middle of a write.
+/// A limit on the size of files simulates a full disk: both fail in the middle of a write.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_keeps_the_old_file() {
@@ -348,12 +348,13 @@ fn a_full_disk_keeps_the_old_file() {
     assert!(stderr.contains("cannot write"), "{stderr}");
     assert_eq!(std::fs::read(&out).unwrap(), b"the old one");
     assert_eq!(listing(folder.path()), ["half.safetensors"]);
-    // Where nobody may write at all it is said before any work is done.
+    // If the folder does not allow writing, the error comes before any work is done.
     let nowhere = Path::new("/proc/half.safetensors");
     quantize(nowhere, &["--to", "fp16"]).refuses(&["/proc"]);
 }
 
-/// What other tools lose ten points on: depthwise convolutions, squeeze-and-excite, SiLU.
+/// A network on which other tools lose ten points: depthwise convolutions, squeeze-and-excite,
+/// SiLU.
 #[test]
 fn a_limit_of_half_a_point_is_held() {
     let folder = tempfile::tempdir().unwrap();

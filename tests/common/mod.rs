@@ -1,4 +1,4 @@
-//! Running the binary as users do, and what every failure must look like.
+//! Runs the binary as users do, and checks the form of every failure.
 
 #![allow(
     dead_code,
@@ -23,7 +23,7 @@ pub(crate) fn repo(path: &str) -> PathBuf {
 pub(crate) fn dermal() -> Command {
     let mut command = Command::cargo_bin("dermal").unwrap();
     command.env("NO_COLOR", "1").current_dir(repo("."));
-    // Far beyond what any test needs, so that a loop without end fails instead of hanging.
+    // Far longer than any test needs, so that an endless loop fails instead of hanging.
     command.timeout(std::time::Duration::from_mins(2));
     command
 }
@@ -46,8 +46,8 @@ pub(crate) fn json<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> serde_
     serde_json::from_str(&stdout(args)).unwrap()
 }
 
-/// Standard error of a run that must fail as the command line promises: exit code 2, nothing on
-/// standard output, one `error:` first, a hint of what to do last, no panic.
+/// Standard error of a run that must fail in the promised form: exit code 2, nothing on standard
+/// output, one `error:` first, a hint about the next step last, no panic.
 pub(crate) fn refused<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> String {
     let args: Vec<_> = args.into_iter().map(|a| a.as_ref().to_owned()).collect();
     let output = run(&args);

@@ -1,4 +1,5 @@
-//! Models and photos that are not in the repository: found, or skipped loudly.
+//! Models and photos that are not in the repository: they are found, or the test says that it was
+//! skipped.
 
 #![allow(clippy::print_stderr, reason = "skips are for people")]
 #![allow(
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 
 use super::repo;
 
-/// A fetched or built model. Where it must be there and is not, the test fails.
+/// A fetched or built model. If it must exist and does not, the test fails.
 pub(crate) fn cached_model(name: &str) -> Option<PathBuf> {
     let folder =
         std::env::var_os("DERMAL_MODEL_CACHE").map_or_else(|| repo(".cache/models"), PathBuf::from);
@@ -31,7 +32,7 @@ pub(crate) fn cached_model(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// A file or folder of data that may not be committed, so that no run can require it.
+/// A file or folder of data that may not be committed, so no run can require it.
 pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("DERMAL_SHARED_DATA")
         .map_or_else(|| repo("../shared/data"), PathBuf::from);

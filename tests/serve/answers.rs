@@ -1,4 +1,4 @@
-//! What is answered: photos in every form, heat maps, health, the description of the interface.
+//! The answers: photos in every form, heat maps, health, the description of the interface.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -336,8 +336,8 @@ fn the_same_question_is_computed_once() {
     assert_eq!(off.post("/predict", &bytes).ok()["cached"], false);
 }
 
-/// What counts are the pixels: the same picture saved without loss in another format, with metadata,
-/// or lying on its side with a note to turn it, is not computed again.
+/// The pixels count: a picture is not computed again if it was saved without loss in another
+/// format, with metadata, or lying on its side with a note to turn it.
 #[test]
 fn the_same_picture_in_another_file_is_computed_once() {
     use image::ImageFormat;
@@ -383,7 +383,7 @@ fn the_same_picture_in_another_file_is_computed_once() {
         let again = server.post("/predict", &file).ok();
         assert_eq!(again["cached"], true, "{name}");
         assert_eq!(again["predictions"], first["predictions"], "{name}");
-        // Known by its file from now on.
+        // Its file is known from now on.
         server.post("/predict", &file).ok();
     }
     let name = "dermal_cache_lookups_total{level=\"memory_pixels\",result=\"hit\"}";

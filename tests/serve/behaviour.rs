@@ -1,4 +1,4 @@
-//! How the server lives: start, overload, memory, swapping the model, access, the end.
+//! The server's life: start, overload, memory, swapping the model, access, the end.
 
 use std::io::Write;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn write(path: impl AsRef<Path>, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// Replaces a file as `dermal` does: whole.
+/// Replaces a file as `dermal` does: as a whole.
 fn replace(path: &str, bytes: &[u8]) {
     let sibling = format!("{path}.new");
     write(&sibling, bytes);
@@ -90,7 +90,7 @@ fn a_model_that_cannot_be_loaded_leaves_the_server_alive_and_not_healthy() {
     let reply = server.post("/predict", &photo("nv_00.jpg"));
     assert_eq!(reply.refused(503), "model_unreadable");
     assert!(!server.get("/readyz").text().contains("damaged.safetensors"));
-    // Put right, it is served without a restart.
+    // Once the file is repaired, the server serves it without a restart.
     replace(damaged, &good);
     server.wait_until("it is ready", |s| s.get("/readyz").status == 200);
     server.post("/predict", &photo("nv_00.jpg")).ok();
@@ -172,7 +172,7 @@ fn health_tells_a_broken_model_however_it_is_broken() {
         assert_eq!(lazy.get("/readyz").refused(503), kind, "{name}");
         assert_eq!(lazy.get("/livez").text(), "ok", "{name}");
     }
-    // A model in use stays healthy when a worse one takes the place of its file.
+    // A model in use stays healthy if a worse file replaces its own.
     let path = folder.path().join("good.safetensors");
     write(&path, &demo);
     let path = path.to_str().unwrap();
@@ -190,7 +190,7 @@ fn health_tells_a_broken_model_however_it_is_broken() {
 fn a_self_test_that_fails_keeps_it_unready() {
     let (folder, path) = imported();
     let bytes = std::fs::read(&path).unwrap();
-    // The first weights lie behind the header; the last byte of a float is its sign and exponent.
+    // The first weights follow the header; the last byte of a float has its sign and exponent.
     let header = u64::from_le_bytes(*bytes.first_chunk().unwrap());
     let mut damaged = bytes.clone();
     let start = usize::try_from(header).unwrap() + 8;
@@ -229,11 +229,11 @@ fn the_model_is_swapped_without_losing_a_request() {
         // A changed file.
         replace(&path, &demo);
         server.wait_until("the new model answers", |s| id(s) != before);
-        // The old one again, by a signal.
+        // The old file again, after a signal.
         replace(&path, &first);
         server.signal("HUP");
         server.wait_until("the old model answers", |s| id(s) == before);
-        // What cannot be loaded changes nothing.
+        // A file that cannot be loaded changes nothing.
         replace(&path, b"nonsense");
         server.signal("HUP");
         server.wait_until("it is refused", |s| {
@@ -298,7 +298,7 @@ fn a_client_that_still_sends_when_refused_reads_why() {
     let limited = Server::start(&args);
     let locked = Server::with_env(&args[..2], &[("DERMAL_API_KEYS", "only-with-this")]);
     let open = Server::start(&args[..2]);
-    // Larger than what lies in sockets' buffers on its way.
+    // Larger than the sockets' buffers on its way.
     let body = vec![0; 12_000_000];
     limited.post("/predict", &photo("nv_00.jpg")).ok();
     for (server, path, status) in [
@@ -324,7 +324,7 @@ fn a_client_that_still_sends_when_refused_reads_why() {
             assert_eq!(reply.status().as_u16(), status, "{path}");
         }
     }
-    // A body that is given up on its way: too many parts, no photo.
+    // A body that the server stops reading: too many parts, no photo.
     let part = "--b\r\ncontent-disposition: form-data; name=\"top\"\r\n\r\n1\r\n";
     let parts = part.repeat(18_000);
     for _ in 0..4 {
@@ -409,8 +409,8 @@ fn ten_times_overload_keeps_accepted_requests_quick() {
         .write_to(&mut photo, image::ImageFormat::Png)
         .unwrap();
     let photo = photo.into_inner();
-    // A queue that is filled would make it 17, each time. The machine has other things to do: one
-    // time without them is enough.
+    // With a full queue it would be 17, each time. The machine has other work, so one time without
+    // that is enough.
     let fine = |seen: &Overloaded| seen.p99 < 6.0 && seen.after < 3.0;
     let mut tries = Vec::new();
     while tries.len() < 4 && !tries.last().is_some_and(fine) {
@@ -420,7 +420,7 @@ fn ten_times_overload_keeps_accepted_requests_quick() {
     assert!(tries.last().is_some_and(fine), "{tries:?}");
 }
 
-/// As many at once as a burst may have, again and again: they wait for each other.
+/// As many at once as a burst may have, repeatedly; each burst waits for the one before.
 #[test]
 fn a_burst_is_no_overload() {
     let server = Server::start(&["--cache", "0"]);
@@ -486,7 +486,7 @@ fn a_client_that_leaves_costs_no_work() {
     };
     // Enough work for the inference thread until all clients have come and left.
     let mut staying: Vec<_> = (0..12).map(|_| ask(slow_jpeg())).collect();
-    // A small one would overtake those that are still read: by then the second is worked on.
+    // A small one would overtake those that are still being read; by then the second is computed.
     server.wait_until("the first is done", |s| {
         s.let_in() >= 12.0 && s.metric("dermal_photos_total") >= 1.0
     });
@@ -527,7 +527,7 @@ fn sigterm_lets_accepted_requests_finish() {
     server.signal("TERM");
     server.wait_until("it says so", |s| s.log_text().contains("\"stopping\""));
     let ready = server.get("/readyz");
-    // 0: the photos were done already.
+    // 0 means that the photos were already done.
     assert!([503, 0].contains(&ready.status), "{}", ready.status);
     for stream in &mut waiting {
         Reply::read(stream).ok();

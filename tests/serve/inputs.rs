@@ -1,5 +1,5 @@
-//! Requests as programs and people really send them: forms of every make, base64 in every form, bodies
-//! that are something else, variables that a platform sets wrongly.
+//! Requests as programs and people really send them: forms of every kind, base64 in every form,
+//! bodies that are not photos, variables that a platform sets wrongly.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -72,7 +72,7 @@ fn a_photo_may_be_in_a_form_field_of_any_name() {
         let answer = form(&server, &[(head, &bytes)]).ok();
         assert_eq!(answer["predictions"], expected, "{head}");
     }
-    // A camera and a gallery side by side, one of them left empty, and options around them.
+    // A camera and a gallery field side by side, one of them left empty, with options around them.
     let file =
         |name: &str| format!("Content-Disposition: form-data; name=\"{name}\"; filename=\"x\"");
     let text = |name: &str| format!("Content-Disposition: form-data; name=\"{name}\"");
@@ -88,7 +88,7 @@ fn a_photo_may_be_in_a_form_field_of_any_name() {
         assert_eq!(answer["predictions"].as_array().unwrap().len(), 2);
         assert_eq!(answer["predictions"][0], expected[0]);
     }
-    // As a canvas gives it.
+    // As a canvas encodes it.
     let url = format!("data:image/jpeg;base64,{}", STANDARD.encode(&bytes));
     let answer = form(&server, &[(&text("image"), url.as_bytes())]).ok();
     assert_eq!(answer["predictions"], expected);
@@ -213,7 +213,8 @@ fn base64_is_taken_as_programs_write_it() {
     }
 }
 
-/// Longest run of one letter in a text: what an error repeats of a body that is full of it.
+/// Longest run of one letter in a text: the part of a body full of that letter that an error
+/// repeats.
 fn longest_run(text: &str, letter: char) -> usize {
     let runs = text.split(|c| c != letter);
     runs.map(str::len).max().unwrap_or(0)
@@ -376,7 +377,7 @@ fn no_error_repeats_more_than_the_beginning_of_a_request() {
     assert!(!server.log_text().contains(&"A".repeat(81)));
 }
 
-/// What `dermal serve` says when it refuses these variables.
+/// The message of `dermal serve` when it refuses these variables.
 fn refused_with(env: &[(&str, &str)], args: &[&str]) -> String {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_dermal"))
         .arg("serve")

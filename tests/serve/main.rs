@@ -34,7 +34,7 @@ fn photo(name: &str) -> Vec<u8> {
     std::fs::read(repo("fixtures/images").join(name)).unwrap()
 }
 
-/// A server of its own for one test. Dropping it kills it.
+/// A separate server for one test. Dropping it kills it.
 struct Server {
     child: Child,
     address: SocketAddr,
@@ -131,7 +131,7 @@ impl Server {
     /// Sends bytes as they are and reads until the server closes.
     fn raw(&self, bytes: &[u8]) -> Reply {
         let mut stream = self.connect();
-        // A server that answers early may close before it has everything.
+        // A server that answers early may close before it has read everything.
         let _ = stream.write_all(bytes);
         Reply::read(&mut stream)
     }
@@ -242,7 +242,7 @@ impl Reply {
         Self::read_after(Vec::new(), stream)
     }
 
-    /// Like [`Reply::read`], when the first `bytes` were read already.
+    /// Like [`Reply::read`], if the first `bytes` have already been read.
     fn read_after(mut bytes: Vec<u8>, stream: &mut TcpStream) -> Self {
         // The server may reset the connection after the answer to a body that it did not read.
         let mut piece = [0; 16 << 10];
@@ -283,7 +283,7 @@ impl Reply {
             .unwrap_or_else(|e| panic!("{e}: {} {}", self.status, self.text()))
     }
 
-    /// The document of an answer that must be one.
+    /// The document of an answer that must have one.
     #[track_caller]
     fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text());
@@ -320,7 +320,7 @@ fn large_jpeg(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
-/// What `dermal predict --json` says about a fixture.
+/// The output of `dermal predict --json` for a fixture.
 fn predicted(name: &str, more: &[&str]) -> Value {
     let photo = repo("fixtures/images").join(name);
     let output = Command::new(env!("CARGO_BIN_EXE_dermal"))

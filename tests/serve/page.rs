@@ -1,4 +1,4 @@
-//! The web page in a real browser: headless Chromium, driven by `scripts/page_test.py` in the
+//! The web page in a real browser: headless Chromium, controlled by `scripts/page_test.py` in the
 //! environment that `scripts/setup-browser.sh` makes.
 
 use super::*;
@@ -46,7 +46,7 @@ fn a_person_classifies_a_photo_on_the_page() {
     for nothing in ["unnamed", "console"] {
         assert_eq!(seen[nothing], serde_json::json!([]), "{nothing}");
     }
-    // Nothing comes from elsewhere.
+    // The page loads nothing from other servers.
     for request in seen["requests"].as_array().unwrap() {
         let request = request.as_str().unwrap();
         let own = ["blob:", "data:", &url];

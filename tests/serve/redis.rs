@@ -9,7 +9,7 @@ use super::*;
 
 const PASSWORD: &str = "correct-horse-battery";
 
-/// A Redis of its own for one test.
+/// A separate Redis for one test.
 struct Redis {
     child: Child,
     port: u16,
@@ -19,7 +19,7 @@ struct Redis {
 }
 
 impl Redis {
-    /// None where there is no `redis-server`.
+    /// None if there is no `redis-server`.
     fn start() -> Option<Self> {
         Self::with_password(None)
     }
@@ -93,7 +93,7 @@ impl Redis {
         self.child.wait().unwrap();
     }
 
-    /// Restarts it as after a crash: everything is lost.
+    /// Restarts it as after a crash: all data is lost.
     fn again(&mut self) {
         self.child = Self::spawn(self.port, self.password, &self.args, self.folder.path());
         self.wait();
@@ -237,7 +237,7 @@ fn finished(server: &Server, url: &str, wanted: &str) -> Value {
     answer
 }
 
-/// A picture in a format without loss.
+/// A picture in a lossless format.
 fn encoded(format: ImageFormat, seed: u8) -> Vec<u8> {
     let picture = image::RgbImage::from_fn(300, 200, |x, y| {
         let wave = (x * 7 % 250).to_le_bytes()[0];
@@ -364,7 +364,7 @@ fn two_workers_share_the_jobs() {
     let bytes = large_jpeg(2000, 1500);
     let answered = || workers.each_ref().map(Worker::answered);
     let mut posted = 0;
-    // On a busy machine one may get none of the first.
+    // On a busy machine one worker may get none of the first jobs.
     while posted == 0 || answered().contains(&0) {
         assert!(posted < 240, "{:?}", answered());
         let urls: Vec<_> = (0..12).map(|_| post(&server, "/jobs", &bytes)).collect();
@@ -409,7 +409,7 @@ fn a_long_job_stays_with_its_worker() {
     let Some(redis) = Redis::start() else { return };
     // Three large pictures in base64.
     let server = server(&redis, &["--job-answers", "500MB"]);
-    // Shorter than the job, longer than a pause on a busy machine.
+    // Shorter than the job, and longer than a pause on a busy machine.
     let args = ["--visibility", "0.6", "--cache-expiry", "0"];
     let workers = [0; 2].map(|_| Worker::start(&redis, &args));
     server.wait_until("both are there", |s| {
@@ -442,7 +442,7 @@ fn redis_may_come_late_and_go_away() {
             server.get("/jobs/00000000000000000000000000000000").status,
             503
         );
-        // Photos do not need Redis; only its cache is missing.
+        // Photos do not need Redis; only the shared cache is missing.
         assert_eq!(server.post("/predict", &bytes).status, 200);
         let ready = server.get("/readyz");
         assert_eq!(
@@ -569,7 +569,7 @@ fn a_worker_that_is_told_to_stop_finishes_or_gives_back() {
     assert_eq!(hasty.ended().code(), Some(0));
     assert!(hasty.log_text().contains("given back"));
     assert_eq!(status(&server, &url), "queued");
-    // At once, long before the visibility time is over, and not counted as a failure.
+    // At once, long before the visibility time ends, and not counted as a failure.
     let _next = Worker::start(&redis, &["--max-deliveries", "1"]);
     let answer = finished(&server, &url, "done");
     assert_eq!(answer.get("deliveries"), None);
@@ -597,7 +597,7 @@ fn replicas_share_answers_by_file_and_by_pixels() {
     // Now in its own memory.
     second.post("/predict?gradcam=1", &bytes).ok();
     assert_eq!(second.metric(&look("memory_file", "hit")), 1.0);
-    // Other options are another question.
+    // Other options make another key.
     assert_eq!(second.post("/predict", &bytes).ok()["cached"], false);
 
     // The same picture in another file.
@@ -718,7 +718,8 @@ fn a_full_redis_refuses_jobs_and_keeps_those_it_has() {
     assert_eq!(refused.refused(503), "redis_full");
     assert_eq!(refused.header("retry-after"), Some("2"));
     assert!(!taken.is_empty());
-    // Now Redis accepts nothing more. What needs no memory there still works, and photos do not need Redis.
+    // Now Redis accepts nothing more. Operations that need no memory there still work, and photos
+    // do not need Redis.
     let _: () = ::redis::cmd("CONFIG")
         .arg(&["SET", "maxmemory", "1mb"])
         .query(&mut redis.connect())
@@ -805,7 +806,7 @@ fn a_redis_behind_tls_is_known_by_its_own_authority() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    // Switched on while Redis runs, because a Redis that was built without TLS says so then.
+    // TLS is switched on while Redis runs, because a Redis that was built without TLS then says so.
     let mut set = ::redis::cmd("CONFIG");
     set.arg("SET").arg("tls-cert-file").arg(path("redis.pem"));
     set.arg("tls-key-file").arg(path("redis.key"));
@@ -826,7 +827,7 @@ fn a_redis_behind_tls_is_known_by_its_own_authority() {
     let worker = Worker::start(&plain, &["--redis-ca", &ca, "--redis", &url]);
     finished(&server, &job, "done");
     drop(worker);
-    // Neither another authority nor the public ones have signed its certificate.
+    // Neither the other authority nor a public one has signed its certificate.
     let other = path("other.pem");
     for args in [&["--redis-ca", &other][..], &[]] {
         let wary = Server::with_env(args, &env);

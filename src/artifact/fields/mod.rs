@@ -1,10 +1,10 @@
-//! How named facts about a patient become a model's extra inputs, as data that travels in the
+//! How named facts about a patient become a model's extra inputs, as data that is stored in the
 //! artifact.
 //!
-//! A [`FieldMapping`] lists, for each extra input, the parts of which its numbers are made, in
-//! their order: a category as one 1 among zeros, a number shifted and scaled, or whether a field
-//! is missing. `predict` applies it ([`crate::predict::fields`] says how);
-//! [`FieldMapping::from_yaml`] reads a user's file. `docs/fields.md` explains the file.
+//! For each extra input, a [`FieldMapping`] lists the parts that make its numbers, in their order:
+//! a category as one 1 among zeros, a number shifted and scaled, or whether a field is missing.
+//! `predict` applies it ([`crate::predict::fields`] says how); [`FieldMapping::from_yaml`] reads a
+//! user's file. `docs/fields.md` explains the file.
 //!
 //! Not here: what a field means. Units and names are those of the training data.
 
@@ -20,24 +20,24 @@ mod yaml;
 /// Value of `version`.
 pub const FIELDS_VERSION: u64 = 1;
 
-/// Most parts of a mapping. Patient tables have some ten columns; checking is quadratic in this, and
-/// a stored mapping may be hostile.
+/// Most parts of a mapping. Patient tables have some ten columns. Checking is quadratic in this
+/// number, and a stored mapping may be hostile.
 const MAX_PARTS: usize = 1_024;
 
-/// From named fields to the numbers of extra inputs.
+/// A mapping from named fields to the numbers of extra inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FieldMapping {
     /// [`FIELDS_VERSION`].
     pub version: u64,
-    /// Texts that mean that a field is missing, beside the empty one.
+    /// Texts that mean that a field is missing, besides the empty one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_values: Vec<String>,
     /// The inputs that are made from fields.
     pub inputs: Vec<MappedInput>,
 }
 
-/// An extra input of the model and what it is made of.
+/// An extra input of the model, and the parts that make it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MappedInput {
@@ -51,7 +51,7 @@ pub struct MappedInput {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
 pub enum FieldPart {
-    /// One number for each value: 1 for that of the field, 0 for the others.
+    /// One number for each value: 1 for the field's value, 0 for the others.
     OneHot {
         /// The field.
         field: String,
@@ -60,7 +60,7 @@ pub enum FieldPart {
         /// Other words for a value.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         aliases: BTreeMap<String, String>,
-        /// What stands for a missing field; without it the field is required.
+        /// The value of a missing field; without it the field is required.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         missing: Option<MissingCategory>,
     },
@@ -72,10 +72,10 @@ pub enum FieldPart {
         subtract: f64,
         /// Divides last.
         divide_by: f64,
-        /// Smallest value that is believed.
+        /// The smallest value that is accepted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         min: Option<f64>,
-        /// Largest value that is believed.
+        /// The largest value that is accepted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max: Option<f64>,
         /// The value of a missing field, before `subtract`; without it the field is required.
@@ -89,18 +89,18 @@ pub enum FieldPart {
     },
 }
 
-/// What a one-hot part holds where its field is missing.
+/// The numbers of a one-hot part if its field is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissingCategory {
-    /// The 1 of this value.
+    /// 1 for this value.
     Value(String),
     /// Zeros only.
     Zeros,
 }
 
 impl FieldPart {
-    /// The field that it is made from.
+    /// The field that it reads.
     #[must_use]
     pub fn field(&self) -> &str {
         match self {
@@ -130,7 +130,7 @@ impl FieldPart {
         }
     }
 
-    /// Whether a prediction can do without the field.
+    /// Whether a prediction can be made without the field.
     #[must_use]
     pub fn may_be_missing(&self) -> bool {
         match self {
@@ -150,21 +150,21 @@ pub enum FieldMappingError {
     /// A key that does not exist.
     #[error("{place}: unknown key `{key}`")]
     UnknownKey {
-        /// Where.
+        /// The place.
         place: String,
         /// The key.
         key: String,
         /// What to do.
         hint: String,
     },
-    /// A key holds something else than it should.
+    /// The value of a key is of the wrong kind.
     #[error("{place}: expected {expected}, got {got}")]
     Value {
-        /// Where.
+        /// The place.
         place: String,
-        /// What it takes.
+        /// What the key takes.
         expected: String,
-        /// What is there.
+        /// What it has.
         got: String,
     },
     /// Another version of the mapping.
@@ -181,7 +181,7 @@ pub enum FieldMappingError {
         /// What to do.
         hint: String,
     },
-    /// The parts make another number of numbers than the input takes.
+    /// The parts make a different number of numbers than the input takes.
     #[error("inputs.{input}: expected {expected} numbers, got {got} ({parts})")]
     Length {
         /// The input.
@@ -196,7 +196,7 @@ pub enum FieldMappingError {
     /// A statement that contradicts another.
     #[error("{place}: {problem}")]
     Contradiction {
-        /// Where.
+        /// The place.
         place: String,
         /// What is wrong.
         problem: String,
@@ -257,14 +257,14 @@ impl Hint for FieldMappingError {
     }
 }
 
-/// An extra input of a model, as far as a mapping must know it.
+/// The facts about a model's extra input that a mapping needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VectorInput<'a> {
     /// Its name.
     pub name: &'a str,
     /// How many numbers it takes.
     pub len: usize,
-    /// Whether the model has numbers for it where none are given.
+    /// Whether the model has a default for it.
     pub has_default: bool,
 }
 
@@ -280,8 +280,8 @@ impl FieldMapping {
             .collect()
     }
 
-    /// Checks that the mapping holds by itself and makes the numbers that `inputs`, the model's
-    /// extra inputs, take.
+    /// Checks that the mapping is consistent and makes the numbers that `inputs`, the model's extra
+    /// inputs, take.
     ///
     /// # Errors
     /// [`FieldMappingError`] naming the place.
@@ -412,7 +412,7 @@ fn one_hot(
             return Err(contradiction(
                 format!("{place}, values"),
                 format!("`{}` is listed twice", shorten(text)),
-                "each value has one number of its own",
+                "each value has its own number",
             ));
         }
     }
@@ -455,7 +455,7 @@ fn number(
     missing: Option<f64>,
     place: &str,
 ) -> Result<(), FieldMappingError> {
-    // Far from overflow and underflow in the f32 of the input.
+    // Far from overflow and underflow in the input's f32.
     let sane = |v: f64| v.abs() <= 1e9;
     for (key, number) in [
         ("subtract", Some(subtract)),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::text::{self, Aliases, Located, MAX_SETTINGS_BYTES, Value, shorten, suggest};
 
-/// Keys that say what a part is.
+/// Keys that name the kind of a part.
 const KINDS: [&str; 3] = ["one_hot", "number", "missing_flag"];
 
 impl FieldMapping {
@@ -186,7 +186,7 @@ fn texts(list: &Located, place: &str) -> Result<Vec<String>, FieldMappingError> 
     }
 }
 
-/// A text; whole numbers are texts too, so that skin types may be `[1, 2, 3]`.
+/// A text. Whole numbers are texts, too, so that skin types may be `[1, 2, 3]`.
 fn text(found: &Located, place: &str) -> Result<String, FieldMappingError> {
     if let Some(number) = found.integer() {
         return Ok(number.to_string());
@@ -194,7 +194,7 @@ fn text(found: &Located, place: &str) -> Result<String, FieldMappingError> {
     match &found.value {
         Value::Text(text) => Ok(text.trim().to_owned()),
         Value::Bool(_) | Value::Number(_) => {
-            let expected = "a text; put it in quotes to have it as it is written";
+            let expected = "a text; put it in quotes to keep it as it is written";
             Err(value(place, expected, found.describe()))
         }
         _ => Err(value(place, "a text", found.describe())),

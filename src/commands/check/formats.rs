@@ -12,7 +12,7 @@ use crate::readiness::project::Resources;
 use crate::readiness::rules::{self, Finding, Rule, Severity};
 use crate::report::{self, SCHEMA_VERSION};
 
-/// What is reported.
+/// The content of a report.
 pub(super) struct Subject<'a> {
     pub(super) folder: &'a Path,
     pub(super) platform: Option<&'a str>,
@@ -137,7 +137,7 @@ fn document<'a>(subject: &Subject<'a>) -> Document<'a> {
     }
 }
 
-/// JUnit as CI servers read it: a test case a rule; only errors are failures.
+/// JUnit as CI servers read it: each rule is a test case, and only errors are failures.
 fn junit(findings: &[Finding]) -> String {
     let failed = |rule: &&&'static Rule| {
         rule.severity == Severity::Error && findings.iter().any(|f| f.rule == **rule)
@@ -186,7 +186,7 @@ fn xml(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// Workflow commands of GitHub Actions: annotations at the lines of a pull request.
+/// Workflow commands of GitHub Actions: annotations on the lines of a pull request.
 fn github(findings: &[Finding]) -> String {
     let data = |text: &str| {
         text.replace('%', "%25")

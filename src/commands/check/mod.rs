@@ -1,4 +1,4 @@
-//! `dermal check`: is this project ready to deploy; for people and for CI.
+//! `dermal check`: whether this project is ready to deploy; for people and for CI.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;

@@ -1,4 +1,5 @@
-//! The report for people: on the terminal, or as a file with plots and the photos that changed.
+//! The report for people, on the terminal or as a file with plots and the photos whose class
+//! changed.
 
 use std::path::Path;
 
@@ -11,18 +12,18 @@ use crate::report::document::plot::{self, Bar, Reliability};
 use crate::report::document::{Block, Card, Document, Grid, Tone};
 use crate::units::{Bytes, Millis};
 
-/// Flips in the table on a terminal.
+/// Number of flips in the table on a terminal.
 const SHOWN_FLIPS: usize = 12;
 
-/// Flips with a picture in a file: some 10 kB each.
+/// Number of flips with a picture in a file; each takes some 10 kB.
 const SHOWN_PICTURES: usize = 500;
 
-/// Where the report is read.
+/// Where the report will be read.
 #[derive(Clone, Copy)]
 pub(super) enum Reader<'a> {
     /// Now, on a terminal.
     Terminal,
-    /// Later, from a file. The paths are those of the flips' photos.
+    /// Later, from a file. These are the paths of the flips' photos.
     File { photos: &'a [&'a Path] },
 }
 
@@ -38,7 +39,7 @@ pub(super) fn of(report: &TrialReport, reader: Reader<'_>) -> Document {
         word: comparison.verdict.to_string(),
         sentence: comparison.sentence.clone(),
     });
-    // On a terminal the last line is the one in sight; in a file the first.
+    // A reader of a terminal sees the last line, a reader of a file the first.
     if in_file {
         blocks.extend(verdict.clone());
     }
@@ -113,7 +114,7 @@ fn photos(report: &TrialReport) -> String {
     text
 }
 
-/// What the columns of each model are called.
+/// The heading of each model's column.
 fn names(report: &TrialReport) -> &'static [&'static str] {
     match report.models.len() {
         1 => &["95 % interval"],
@@ -150,7 +151,7 @@ fn shown(bytes: Option<u64>) -> String {
     bytes.map_or("unavailable".to_owned(), |b| Bytes(b).to_string())
 }
 
-/// Sensitivity and more of each class, a line a model.
+/// Sensitivity and more of each class, one line for each model.
 fn classes(report: &TrialReport) -> Grid {
     let at = report.models[0].evaluation.options.specificity;
     let operating = format!("sens. at spec. {at}");
@@ -211,7 +212,7 @@ fn class_bars(report: &TrialReport) -> Block {
         _ => names(report),
     };
     Block::Plot {
-        caption: "Sensitivity: of the photos of a class, the share that is found. The thin line \
+        caption: "Sensitivity: the share of a class's photos that the model finds. The thin line \
                   is its 95 % interval."
             .to_owned(),
         svg: plot::bars("sensitivity of each class", series, &groups, 1.0, &percent),
@@ -227,8 +228,8 @@ fn plots(report: &TrialReport, blocks: &mut Vec<Block>) {
     for (i, model) in report.models.iter().enumerate() {
         blocks.push(Block::Plot {
             caption: format!(
-                "{}: photos of a label (rows) by the class they were given (columns). Shading \
-                 is the share of the row.",
+                "{}: photos with a label (rows) by the class that the model gave them (columns). \
+                 Shading is the share of the row.",
                 named(i)
             ),
             svg: plot::confusion(
@@ -256,9 +257,10 @@ fn plots(report: &TrialReport, blocks: &mut Vec<Block>) {
         .collect();
     blocks.push(Block::Heading("Does it know when it is wrong?".to_owned()));
     blocks.push(Block::Plot {
-        caption: "Each dot is one of 15 bins of confidence, its area the share of the photos in \
+        caption:
+            "Each dot is one of 15 bins of confidence; its area is the share of the photos in \
                   it. On the diagonal a model is right as often as it says; above it, more often."
-            .to_owned(),
+                .to_owned(),
         svg: plot::reliability("reliability diagram", &series),
     });
 }
@@ -362,21 +364,21 @@ fn groups(report: &TrialReport, blocks: &mut Vec<Block>) {
     }
 }
 
-/// What a reader of a file may want explained.
+/// Explanations for the reader of a file.
 fn notes(report: &TrialReport) -> String {
     let mut text = "Intervals are 95 %: Wilson for shares, a seeded bootstrap over photos for the \
                     rest."
         .to_owned();
     if let Some(comparison) = &report.comparison {
         text.push_str(&format!(
-            " Equivalent means: by two one-sided tests at {:.0} % the difference of top-1 is \
+           " Equivalent means: two one-sided tests at {:.0} % find the difference of top-1 \
              within {} percentage points either way (Tango's intervals for paired shares). McNemar's p \
-             is exact and two-sided. Latency is a median over the same photos, the models in turn.",
+             is exact and two-sided. Latency is a median over the same photos; the models take turns.",
             100.0 * comparison.criteria.alpha,
             100.0 * comparison.criteria.margin
         ));
     }
-    text.push_str(" Accuracy on these photos says nothing of photos of another kind.");
+    text.push_str(" Accuracy on these photos says nothing about photos of another kind.");
     text
 }
 

@@ -26,7 +26,8 @@ mod thumbnail;
 
 pub(super) fn run(args: &CompareArgs) -> Result<Outcome> {
     let mut guard = Guard::new();
-    // The last model is read, and written on purpose: it may not be anything else that is read.
+    // `--attach` reads the last model and writes it, on purpose. It must not be any other file that
+    // is read.
     let last = args.candidate.as_ref().unwrap_or(&args.base);
     if args.candidate.is_some() || !args.attach {
         guard.reads("the model in use", &args.base)?;
@@ -127,7 +128,7 @@ fn load(path: &Path, args: &CompareArgs) -> Result<NamedModel> {
     })
 }
 
-/// Writes what was found into the last of the models.
+/// Writes the result into the last of the models.
 fn attach(trial: &Trial, args: &CompareArgs, output: &Output) -> Result<()> {
     let path = output.path();
     let source = args.fixtures.file_name().unwrap_or_default();
@@ -143,7 +144,7 @@ fn attach(trial: &Trial, args: &CompareArgs, output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// What the files alone tell: their sizes and hashes, and the memory of a process with each.
+/// What the files alone show: their sizes and hashes, and the peak memory of a process with each.
 fn look_at_files(trial: &mut Trial, args: &CompareArgs) -> Result<()> {
     let files = std::iter::once(&args.base).chain(&args.candidate);
     for (i, path) in files.enumerate() {

@@ -8,13 +8,13 @@ use image::{ExtendedColorType, RgbImage};
 
 use crate::predict::{Limits, decode};
 
-/// Long side of a picture in pixels: sharp at twice the width it is shown in.
+/// Long side of a picture in pixels: sharp at twice the width at which it is shown.
 const SIDE: u32 = 300;
 
-/// Quality of its JPEG.
+/// JPEG quality of a picture.
 const QUALITY: u8 = 75;
 
-/// The photo, upright and small, as JPEG; `None` where it cannot be read any more.
+/// The photo, upright and small, as JPEG; `None` if it can no longer be read.
 pub(super) fn jpeg(path: &Path) -> Option<Vec<u8>> {
     let photo = decode::read(path, &Limits::default()).ok()?;
     let (width, height) = (

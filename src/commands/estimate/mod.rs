@@ -1,4 +1,4 @@
-//! `dermal estimate`: will it fit, how fast will it be there, and what would make it fit.
+//! `dermal estimate`: whether a model fits, how fast it will be, and what would make it fit.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -43,7 +43,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
     if let Some(platform) = platform.as_ref().filter(|p| p.is_stale(today)) {
         report::warn(
             &format!("{}: check its numbers", platform.age_in_words()),
-            Some("they stand on the platform's own pages; `--budget` takes any"),
+            Some("look at the platform's own pages; `--budget` takes any number"),
         );
     }
     let source = ModelSource::of(args.model.as_deref());
@@ -96,7 +96,7 @@ pub(super) fn run(args: &EstimateArgs) -> Result<Outcome> {
     })
 }
 
-/// The limit that is asked for, or that of this process's cgroup.
+/// The given limit, or that of this process's cgroup.
 fn limit_of(
     args: &EstimateArgs,
     platform: Option<&Platform>,

@@ -115,8 +115,8 @@ fn verdict(limit: &LimitReport) -> String {
     format!(
         "\nverdict: {}; margin {:+.1} MB ({:+.1} %)\n  fits: all of it, weights included, is at \
          most {:.0} % of the limit\n  does not fit: what must fit is more than {:.0} %, or the \
-         server, which sets memory aside before it\n    decodes, asks for more: it lets this load in \
-         from {} on; tight is between\n",
+         server turns this load away\n    (it reserves memory before it decodes, and admits this \
+         load from {} on)\n  tight: between the two\n",
         limit.verdict.name(),
         limit.margin_bytes as f64 / 1e6,
         limit.margin_percent,
@@ -248,7 +248,7 @@ fn proved(proof: &Proof, platform: Option<&Platform>) -> String {
         );
     }
     let given =
-        |fact: Option<Fact>| fact.map_or(String::new(), |f| format!(" ({} s are given)", f.value));
+        |fact: Option<Fact>| fact.map_or(String::new(), |f| format!(" (limit {} s)", f.value));
     if let Some(ms) = proof.health_ms {
         let given = given(platform.and_then(|p| p.health_s));
         text += &format!("health check meanwhile: {} at most{given}\n", Millis(ms));
@@ -306,7 +306,7 @@ pub(super) fn advice(document: &Advice) -> Result<()> {
     }
     let answer = match document.chosen.and_then(|i| document.choices.get(i)) {
         Some(choice) => format!(
-            "choose {} with the file {}: the cheapest with nothing against it\n",
+            "choose {} with the file {}: the cheapest choice without an objection\n",
             choice.platform,
             if choice.is_present_file() {
                 choice.file.clone()
@@ -314,7 +314,7 @@ pub(super) fn advice(document: &Advice) -> Result<()> {
                 format!("made by `dermal {}`", choice.file)
             }
         ),
-        None => "nothing fits without a reason against it\n".to_owned(),
+        None => "there is an objection to every choice\n".to_owned(),
     };
     Ok(report::print(format!(
         "{}\n{table}\n{answer}",
@@ -322,7 +322,7 @@ pub(super) fn advice(document: &Advice) -> Result<()> {
     ))?)
 }
 
-/// A number, with `?` if nobody read a primary page.
+/// A number, with `?` if nobody read a primary page for it.
 fn fact(fact: Fact) -> String {
     match fact.confidence {
         Confidence::Low => format!("{}?", fact.value),
@@ -362,6 +362,6 @@ pub(super) fn list_platforms(all: &[Platform], today: Date) -> Result<()> {
         ]);
     }
     Ok(report::print(format!(
-        "{table}\n`?`: no primary page was read. `--json` has sources and what else bites.\n"
+        "{table}\n`?`: no primary page was read. `--json` has the sources, other limits and surprises.\n"
     ))?)
 }

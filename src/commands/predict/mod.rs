@@ -24,7 +24,7 @@ use record::{Document, GradcamRecord, Record, ms};
 mod outputs;
 mod record;
 
-/// Classes shown for one photo unless `--top` says otherwise.
+/// Number of classes shown for one photo without `--top`.
 const DEFAULT_TOP: usize = 5;
 
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
@@ -84,7 +84,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     }
 }
 
-/// Whether a file begins as an artifact does: the length of a JSON header, and the header.
+/// Whether a file begins like an artifact: with the length of a JSON header, and the header.
 fn is_artifact(path: &Path) -> bool {
     let mut start = [0; 9];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
@@ -93,7 +93,7 @@ fn is_artifact(path: &Path) -> bool {
     read.is_ok() && brace == b'{' && path.metadata().is_ok_and(shorter)
 }
 
-/// Endings of models' names. Those that are not imported yet get the error that says so.
+/// How names of models end. Formats that cannot be imported yet get an error that says so.
 const MODEL_ENDINGS: [&str; 8] = [
     "safetensors",
     "keras",
@@ -123,7 +123,7 @@ fn model_and_images(args: &PredictArgs) -> Result<(Option<&Path>, &[PathBuf]), C
     let (model, images) = match (&args.model, first) {
         (Some(old), None) => {
             report::warn(
-                "`--model` is the older way to name the model, and goes away in the next release",
+                "`--model` is deprecated, and the next release removes it",
                 Some(&format!("write `dermal predict {} IMAGE`", old.display())),
             );
             (Some(old.as_path()), args.images.as_slice())
@@ -164,7 +164,7 @@ fn list_photos(given: &[PathBuf]) -> Result<(Vec<PathBuf>, bool), CommandError> 
     Ok((photos, from_folder))
 }
 
-/// What is asked about every photo, and the model that answers.
+/// The options that hold for every photo, and the model that answers.
 struct Question {
     classifier: Classifier,
     limits: Limits,
@@ -173,7 +173,7 @@ struct Question {
     heat_map: Option<HeatMapQuestion>,
 }
 
-/// What kind of heat map is asked for.
+/// The kind of heat map to draw.
 struct HeatMapQuestion {
     method: Method,
     class: Option<usize>,
@@ -218,7 +218,7 @@ impl Question {
         })
     }
 
-    /// Classifies one photo, and writes its heat map's picture and numbers.
+    /// Classifies one photo, and writes its heat map as picture and numbers.
     fn answer(&mut self, path: &Path, files: [Option<&Output>; 2]) -> Result<Record> {
         let started = Instant::now();
         let photo = decode::read(path, &self.limits).map_err(PredictError::from)?;
@@ -238,7 +238,7 @@ impl Question {
     }
 }
 
-/// Writes a heat map's picture and numbers, whichever were asked for.
+/// Writes a heat map as picture, as numbers, or both, as the options say.
 fn write(
     [png, npy]: [Option<&Output>; 2],
     map: &HeatMap,

@@ -10,16 +10,17 @@ use crate::cli::PredictArgs;
 use crate::commands::CommandError;
 use crate::file::{Guard, Output};
 
-/// Where heat maps go, a place for each photo.
+/// Where heat maps are written, one place for each photo.
 pub(super) struct Outputs {
-    /// Pictures.
+    /// For pictures.
     gradcam: Option<Vec<Output>>,
-    /// Numbers.
+    /// For numbers.
     raw_map: Option<Vec<Output>>,
 }
 
 impl Outputs {
-    /// Before the first photo is read every path is known, distinct, writable and none that is read.
+    /// Checks every path before the first photo is read: it is known, distinct, writable, and not a
+    /// file that is read.
     pub(super) fn plan(
         args: &PredictArgs,
         model: Option<&Path>,
@@ -47,7 +48,7 @@ impl Outputs {
         })
     }
 
-    /// Where the picture and the numbers of one photo go.
+    /// The files for the picture and the numbers of one photo.
     pub(super) fn of(&self, photo: usize) -> [Option<&Output>; 2] {
         [&self.gradcam, &self.raw_map].map(|outputs| Some(&outputs.as_ref()?[photo]))
     }

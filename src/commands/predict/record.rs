@@ -1,4 +1,4 @@
-//! What is said about photos, as JSON and for people.
+//! The result for each photo, as JSON and for people.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::predict::{Photo, PredictError};
 use crate::report::{self, Align, Table, bar, percent};
 use crate::units::Millis;
 
-/// Milliseconds, as JSON has times.
+/// Milliseconds, rounded as in JSON.
 pub(super) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -24,7 +24,7 @@ pub(super) fn ms(time: Duration) -> f64 {
 pub(super) struct Document {
     pub(super) schema_version: u32,
     pub(super) model: String,
-    /// How extra inputs were made from fields; absent where none was.
+    /// How extra inputs were made from fields; absent if there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fields: Option<FieldsRecord>,
     pub(super) images: Vec<Record>,
@@ -32,7 +32,7 @@ pub(super) struct Document {
     pub(super) peak_rss_bytes: Option<u64>,
 }
 
-/// What is said about one photo.
+/// The result for one photo.
 #[derive(Serialize)]
 pub(super) struct Record {
     path: String,
@@ -71,7 +71,7 @@ pub(super) struct ClassRecord {
 #[derive(Serialize)]
 pub(super) struct GradcamRecord {
     layer: String,
-    /// Absent for methods that know no classes.
+    /// Absent for methods that do not depend on a class.
     class: Option<String>,
     method: &'static str,
     /// The picture.
@@ -79,7 +79,7 @@ pub(super) struct GradcamRecord {
     raw_map_path: Option<String>,
     /// Rows and columns of the map before it is enlarged.
     map_size: [usize; 2],
-    /// Whether nothing on the map speaks for the class.
+    /// Whether nothing on the map supports the class.
     blank: bool,
 }
 
@@ -162,7 +162,7 @@ impl Record {
         }
     }
 
-    /// One line for people who look at several photos.
+    /// One line for each photo, if there are several.
     pub(super) fn line(&self) -> String {
         let best = self.predictions.first();
         let best = best.map(|b| format!("{:<12} {:>8}", b.class, percent(b.probability)));
@@ -227,7 +227,7 @@ impl GradcamRecord {
         }
         text.push('\n');
         if self.blank {
-            text += "The map is blank: nothing at this layer speaks for the class.\n";
+            text += "The map is blank: nothing at this layer supports the class.\n";
         }
         text
     }

@@ -9,13 +9,13 @@ use crate::report::document::plot::{self, Bar};
 use crate::report::document::{Block, Document, Grid, Tone};
 use crate::units::{Bytes, Millis};
 
-/// Layers in the table of errors on a terminal.
+/// Number of layers in the table of errors on a terminal.
 const SHOWN_LAYERS: usize = 8;
 
-/// Layers in the plot of errors.
+/// Number of layers in the plot of errors.
 const PLOTTED_LAYERS: usize = 40;
 
-/// Where the report is read.
+/// Where the report will be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
     /// Now, on a terminal.
@@ -41,7 +41,7 @@ pub(super) fn of(report: &QuantizeReport, reader: Reader) -> Document {
         blocks.push(Block::Text(calibration(seen)));
         if in_file {
             blocks.push(Block::Text(
-                "Everything that was tried, judged on the same photos:".to_owned(),
+                "Everything that was tried, on the same photos:".to_owned(),
             ));
             blocks.push(Block::Table(trials(seen)));
         }
@@ -78,7 +78,7 @@ pub(super) fn of(report: &QuantizeReport, reader: Reader) -> Document {
     }
 }
 
-/// What came of `--max-drop`.
+/// The result of `--max-drop`.
 fn limit(seen: &CalibrationReport) -> Option<Block> {
     let held = seen.held?;
     let (tone, word, sentence) = if held {
@@ -95,7 +95,7 @@ fn limit(seen: &CalibrationReport) -> Option<Block> {
         )
     };
     let more = if seen.out_of_time {
-        "; the search was cut off by `--max-minutes`"
+        "; `--max-minutes` ended the search"
     } else {
         ""
     };
@@ -181,7 +181,8 @@ fn calibration(seen: &CalibrationReport) -> String {
         helped.push("correcting biases");
     }
     lines.push(if helped.is_empty() {
-        "balancing channels and correcting biases did not help, so neither was done".to_owned()
+        "neither balancing channels nor correcting biases helped, so the file has neither"
+            .to_owned()
     } else {
         format!("what helped here: {}", helped.join(", "))
     });
@@ -256,7 +257,7 @@ fn error_bars(errors: &[LayerError]) -> Block {
         .collect();
     Block::Plot {
         caption: format!(
-            "Signal to quantization noise of what a layer gives, the {} worst of {} layers: 20 dB \
+            "Signal to quantization noise ratio of each layer's output, the {} worst of {} layers: 20 dB \
              is an error of a tenth, 40 dB of a hundredth.",
             shown.len(),
             errors.len()

@@ -1,4 +1,4 @@
-//! `dermal quantize`: a smaller and faster artifact, and what it costs.
+//! `dermal quantize`: makes a smaller and faster artifact, and says what that costs.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ mod document;
 
 use document::Reader;
 
-/// INT8 that is faster than f32 by less than this is hardly faster.
+/// If INT8 is faster than f32 by less than this factor, it is hardly faster.
 const WORTH_IT: f64 = 1.1;
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<Outcome> {
@@ -248,7 +248,7 @@ struct QuantizeReport {
     isa: &'static str,
     latency_ms_before: f64,
     latency_ms_after: f64,
-    /// Of a process of its own, for one inference.
+    /// Of a separate process that runs one inference.
     peak_rss_bytes_before: Option<u64>,
     peak_rss_bytes_after: Option<u64>,
     /// Of the conversion itself.

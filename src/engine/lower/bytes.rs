@@ -86,13 +86,13 @@ pub(super) fn prepare(context: &Context) -> Boxed {
     }
 }
 
-/// How an input that must be bytes is stored.
+/// The quantization of an input that must be bytes.
 fn stored(context: &Context, i: usize) -> Result<Quantization, LowerError> {
     let input = context.graph.node(context.node.inputs[i]);
     input.quantization.ok_or(LowerError::NoIntegerKernel)
 }
 
-/// How the node's own bytes are stored.
+/// The quantization of the node's own bytes.
 fn made(context: &Context) -> Result<Quantization, LowerError> {
     context.node.quantization.ok_or(LowerError::NoIntegerKernel)
 }
@@ -103,11 +103,11 @@ fn scale(context: &Context, kernel: &Kernel) -> Result<Tensor, LowerError> {
 }
 
 fn bias(context: &Context, bias: Option<&String>) -> Result<Tensor, LowerError> {
-    // Without a bias of the layer there still is the zero point's part.
+    // Even if the layer has no bias, the zero point contributes one.
     context.tensor(bias.ok_or(LowerError::NoIntegerKernel)?)
 }
 
-/// The table that the step's activation looks bytes up in, if it has one.
+/// The table in which the step's activation looks bytes up, if it has one.
 fn table(context: &Context) -> Result<Option<Box<Table>>, LowerError> {
     if context.step.sum.is_none() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What both kinds of kernels ask of a step: shapes, tensors, windows.
+//! What both kinds of kernels need to know about a step: shapes, tensors, windows.
 
 use crate::activation::Activation;
 use crate::engine::plan::Step;
@@ -15,10 +15,10 @@ pub enum LowerError {
     /// Its weights are not packed.
     #[error("tensor `{0}` is not in the packed layout; import the model again")]
     NotPacked(String),
-    /// A tensor is not there.
+    /// A tensor is missing.
     #[error("tensor `{0}` is missing")]
     MissingTensor(String),
-    /// An input that should be an image is not.
+    /// An input is not an image, but should be.
     #[error("expected an input of shape [H, W, C], got {0}")]
     NotImage(Shape),
     /// There is no integer kernel for the op.
@@ -61,12 +61,12 @@ pub(super) fn boxed<T: PreparedOp + 'static>(op: Result<T, KernelError>) -> Boxe
     Ok(Box::new(op?))
 }
 
-/// A step, and where to look up what its node names.
+/// A step, and the places to look up the names in its node.
 pub(super) struct Context<'a> {
     pub(super) graph: &'a Graph,
     pub(super) step: &'a Step,
     pub(super) isa: Isa,
-    /// The node that says what is computed: the one in front, if the step ends in a table.
+    /// The node that defines the computation: the one before, if the step ends in a table.
     pub(super) node: &'a Node,
 }
 
@@ -80,8 +80,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Shape of an input as the node sees it. What is stored may have another (reshapes only
-    /// rename), with as many elements.
+    /// Shape of an input as the node sees it. The stored value may have another shape with as many
+    /// elements, because a reshape only renames.
     pub(super) fn input(&self, i: usize) -> &'a Shape {
         &self.graph.node(self.node.inputs[i]).shape
     }
@@ -110,7 +110,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// What is done with each element that a depthwise convolution loads.
+    /// The function that a depthwise convolution applies to each element that it loads.
     pub(super) fn input_activation(&self) -> Activation {
         match self.step.relu_on_input {
             Some(_) => Activation::Relu,

@@ -109,7 +109,7 @@ pub(super) fn prepare(context: &Context) -> Boxed {
             };
             boxed(ResizeF32::prepare(isa, resizing, context.image()?, *size))
         }
-        // The plan makes no steps of these.
+        // The plan makes no steps for these.
         Op::Input | Op::Reshape { .. } | Op::Constant { .. } | Op::Quantize | Op::Dequantize => {
             Err(LowerError::NotImage(node.shape.clone()))
         }

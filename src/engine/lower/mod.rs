@@ -1,4 +1,4 @@
-//! From a step of the plan to the kernel that computes it.
+//! Chooses the kernel that computes a step of the plan.
 //!
 //! A step that reads or makes bytes gets an integer kernel, any other one an f32 kernel.
 

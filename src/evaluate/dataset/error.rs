@@ -7,7 +7,7 @@ use crate::hint::{Arguments, Hint, named};
 use crate::predict::{FieldError, InputError};
 use crate::text::TextError;
 
-/// Why a set of photos is not used. The table's path is left to the caller's context.
+/// Why a set of photos cannot be used. The caller's context names the table's path.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// The operating system refused.
@@ -18,10 +18,10 @@ pub enum DatasetError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The table's file is not there or cannot be read.
+    /// The table's file does not exist or cannot be read.
     #[error(transparent)]
     Text(TextError),
-    /// There is nothing in the file.
+    /// The file is empty.
     #[error("the table is empty")]
     Empty,
     /// There is a header and nothing else.
@@ -39,7 +39,7 @@ pub enum DatasetError {
     /// More columns than allowed.
     #[error("line {line}: more than {limit} columns")]
     TooManyColumns {
-        /// Where.
+        /// The line.
         line: u64,
         /// Columns allowed.
         limit: usize,
@@ -47,13 +47,13 @@ pub enum DatasetError {
     /// More rows and columns than fit into memory.
     #[error("line {line}: the table has too many rows and columns to be read")]
     TooManyCells {
-        /// Where reading stopped.
+        /// The line where reading stopped.
         line: u64,
     },
     /// A text in another encoding.
     #[error("line {line}: expected UTF-8, but {what}")]
     NotUtf8 {
-        /// Where.
+        /// The line.
         line: u64,
         /// What it is.
         what: &'static str,
@@ -61,7 +61,7 @@ pub enum DatasetError {
     /// Another error of the reader.
     #[error("line {line}: not a row of a CSV file: {detail}")]
     Csv {
-        /// Where.
+        /// The line.
         line: u64,
         /// As the reader says.
         detail: String,
@@ -69,14 +69,14 @@ pub enum DatasetError {
     /// A row with other columns than the header.
     #[error("line {line}: expected {expected} columns, got {got}")]
     Ragged {
-        /// Where.
+        /// The line.
         line: u64,
         /// Columns of the header.
         expected: usize,
         /// Columns of the row.
         got: usize,
     },
-    /// A column that must be there.
+    /// A required column is missing.
     #[error("the table has no column `{column}`")]
     MissingColumn {
         /// Its name.
@@ -90,10 +90,10 @@ pub enum DatasetError {
         /// Their name.
         column: String,
     },
-    /// A column that is asked for and not there.
+    /// A requested column does not exist.
     #[error("there is no column `{column}`")]
     UnknownColumn {
-        /// As asked for.
+        /// The name that was requested.
         column: String,
         /// What to do.
         hint: String,
@@ -101,21 +101,21 @@ pub enum DatasetError {
     /// A row without a file.
     #[error("line {line}: `file` is empty")]
     NoFile {
-        /// Where.
+        /// The line.
         line: u64,
     },
     /// A row without a label, where labels are needed.
     #[error("line {line}: `label` is empty")]
     NoLabel {
-        /// Where.
+        /// The line.
         line: u64,
     },
     /// A label that the model does not have.
     #[error("line {line}: the model has no label `{label}`")]
     UnknownLabel {
-        /// Where.
+        /// The line.
         line: u64,
-        /// As written.
+        /// The label as written.
         label: String,
         /// What to do.
         hint: String,
@@ -141,16 +141,16 @@ pub enum DatasetError {
         /// Their labels.
         labels: [String; 2],
     },
-    /// Files of the table that are not there.
+    /// Files that the table names do not exist.
     #[error("{missing} of {total} files are not in `{}`: {}", folder.display(), shown(first, *missing))]
     MissingFiles {
-        /// Where they were looked for.
+        /// The folder in which they should be.
         folder: PathBuf,
-        /// The first of them, with their lines.
+        /// The first missing files, with their lines.
         first: Vec<String>,
-        /// How many.
+        /// How many are missing.
         missing: usize,
-        /// Of how many.
+        /// How many the table names.
         total: usize,
         /// What to do.
         hint: String,
@@ -184,7 +184,7 @@ pub enum DatasetError {
     NoPhotos {
         /// The folder.
         folder: PathBuf,
-        /// Folders in it, which have none either.
+        /// Folders in it, which have no photos either.
         folders: Vec<String>,
     },
     /// Photos and folders of photos side by side.
@@ -199,7 +199,7 @@ pub enum DatasetError {
         /// The first folder with photos.
         class: String,
     },
-    /// Photos without labels, where labels are needed.
+    /// Photos without labels, for a task that needs labels.
     #[error("the {photos} photos in `{}` have no labels", folder.display())]
     Unlabelled {
         /// The folder.
@@ -207,7 +207,7 @@ pub enum DatasetError {
         /// Photos in it.
         photos: usize,
     },
-    /// A folder of photos that is not named like a label.
+    /// A folder of photos whose name is not a label.
     #[error("folder `{folder}` has photos, but the model has no such label")]
     UnknownClassFolder {
         /// Its name.
@@ -225,7 +225,7 @@ pub enum DatasetError {
         /// The label.
         label: String,
     },
-    /// Fields of a row do not make the model's inputs.
+    /// The fields of a row do not make the model's inputs.
     #[error("{place}")]
     Fields {
         /// Line and file.
@@ -233,12 +233,12 @@ pub enum DatasetError {
         /// Why.
         source: FieldError,
     },
-    /// The model needs inputs that a row does not make.
+    /// The model needs inputs that the table's rows do not make.
     #[error("the model's extra inputs cannot be made from the table")]
     Inputs(#[from] InputError),
 }
 
-/// A list cut short.
+/// The first entries of a list, for a message.
 fn shown(first: &[String], all: usize) -> String {
     let list = first.join(", ");
     if all > first.len() {
@@ -263,7 +263,7 @@ impl DatasetError {
             Self::Csv { .. } | Self::Ragged { .. } => {
                 "put texts that contain commas or line breaks in double quotes"
             }
-            Self::ColumnTwice { .. } => "give each column a name of its own",
+            Self::ColumnTwice { .. } => "give each column its own name",
             Self::NoFile { .. } | Self::NoLabel { .. } => "complete the row, or take it out",
             Self::Duplicate { .. } => "a photo that counts twice distorts every figure: remove one",
             Self::Conflict { .. } => "decide which is right and remove the other row",
@@ -327,11 +327,11 @@ impl Hint for DatasetError {
             | Self::UnknownLabel { hint, .. }
             | Self::MissingFiles { hint, .. } => hint.clone(),
             Self::UnknownClassFolder { hint, .. } => {
-                format!("class folders are named like the model's labels: {hint}")
+                format!("name class folders like the model's labels: {hint}")
             }
             Self::Fields { source, .. } => source.hint(),
             Self::NothingLeft { values, .. } => {
-                format!("that column has, among others: {}", values.join(", "))
+                format!("values in that column include: {}", values.join(", "))
             }
             Self::NoPhotos { folders, .. } if !folders.is_empty() => {
                 let mut list: Vec<String> = folders.iter().map(|f| format!("`{f}`")).collect();

@@ -6,7 +6,7 @@ use super::{Dataset, DatasetError, LabelIndex, Labels, Layout, Sample};
 use crate::predict::decode::has_photo_extension;
 use crate::text::shorten;
 
-/// What lies directly in a folder, by name; hidden entries are left out.
+/// The entries directly in a folder, by name, without hidden ones.
 #[derive(Default)]
 struct Listing {
     photos: Vec<PathBuf>,
@@ -111,7 +111,7 @@ fn list(folder: &Path) -> Result<Listing, DatasetError> {
         let path = entry.map_err(io)?.path();
         let hidden = path.file_name().is_some_and(|name| {
             let name = name.as_encoded_bytes();
-            // macOS puts shadows of photos beside them into archives.
+            // macOS adds hidden companion files of photos to archives.
             name.starts_with(b".") || name == b"__MACOSX"
         });
         if hidden {

@@ -1,8 +1,8 @@
-//! Words of a table or folder to the model's labels.
+//! Finds the model's label for a word in a table or for a folder's name.
 
 use crate::text::suggest;
 
-/// Finds labels by name: as written, else in other case where only one fits.
+/// Finds labels by name: by the exact name, or in another case if only one label fits.
 #[derive(Clone, Debug)]
 pub struct LabelIndex<'a> {
     labels: &'a [String],
@@ -19,7 +19,7 @@ impl<'a> LabelIndex<'a> {
         }
     }
 
-    /// The index of the label that `name` means; `None` if none does, or several.
+    /// The index of the label that `name` means; `None` if no label fits, or several do.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<usize> {
         let name = name.trim();
@@ -34,7 +34,7 @@ impl<'a> LabelIndex<'a> {
         }
     }
 
-    /// What to do about a name that is no label.
+    /// The next step for a name that is not a label.
     #[must_use]
     pub fn hint(&self, name: &str) -> String {
         let folded = fold(name);

@@ -1,10 +1,10 @@
 //! Labelled images: a folder per class, a folder of photos, or a table of files and labels.
 //!
-//! Goes in: a path, and the model's labels. Comes out: a [`Dataset`], the complete list of samples
-//! in a stated order ([`Layout`] says where they came from): rows in the order of the table,
-//! photos of folders by path. Nothing is drawn, shuffled or left out but by a [`RowFilter`]. Every
-//! mistake of a table is an error with its line; photos are opened only by a [`PhotoStream`],
-//! which decodes them once for one or more models, in order and in bounded memory.
+//! In: a path, and the model's labels. Out: a [`Dataset`], the complete list of samples in a
+//! defined order ([`Layout`] says where they came from): rows in the order of the table, photos of
+//! folders by path. Only a [`RowFilter`] leaves samples out; nothing is drawn or shuffled. Every
+//! mistake in a table is an error with its line. Only a [`PhotoStream`] opens photos: it decodes
+//! each once for one or more models, in order and in bounded memory.
 //!
 //! Not here: metrics, and running a model.
 
@@ -29,17 +29,17 @@ pub use table::MAX_TABLE_BYTES;
 use super::pass::is_evenly_spaced;
 use crate::text::{shorten, suggest};
 
-/// The table that is read where a folder holds one.
+/// The table that is read if a folder contains one.
 pub const TABLE_NAME: &str = "labels.csv";
 
-/// One photo, what it shows, and what else is known of it.
+/// One photo, its label, and the other columns of its row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// The photo's file, as it can be opened.
+    /// The path of the photo's file.
     pub path: PathBuf,
-    /// As the table names it; for folders the path within the folder.
+    /// Its name in the table; for folders, the path within the folder.
     pub name: String,
-    /// Index among the model's labels; `None` only where labels are [`Labels::Optional`].
+    /// Index of its label among the model's; `None` only with [`Labels::Optional`].
     pub label: Option<usize>,
     /// A text for each of [`Dataset::columns`]; empty means unknown.
     pub fields: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Sample {
 /// Where samples come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// A folder for each class, named like it.
+    /// A folder for each class, with the class's name.
     ClassFolders,
     /// Photos in one folder, without labels.
     Flat,
@@ -75,13 +75,13 @@ impl std::fmt::Display for Layout {
     }
 }
 
-/// What is expected of the samples' labels.
+/// Which labels the samples must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labels<'a> {
     /// Each sample must have one of these labels of the model.
     Required(&'a [String]),
-    /// Labels are of no interest (calibration) but must be the model's where there are any, so
-    /// that photos of something else are noticed.
+    /// Labels are not needed (calibration). If there are any, they must be the model's, so that
+    /// photos of something else are noticed.
     Optional(&'a [String]),
 }
 
@@ -135,15 +135,15 @@ pub struct Dataset {
     pub samples: Vec<Sample>,
     /// Columns of the table beside `file` and `label`, in its order; none for folders.
     pub columns: Vec<String>,
-    /// Where they come from.
+    /// Where the samples come from.
     pub layout: Layout,
     /// Rows of the table that the filters left out.
     pub filtered_out: usize,
 }
 
 impl Dataset {
-    /// Reads the list of samples of `path`: a CSV file, or a folder. A folder that holds
-    /// [`TABLE_NAME`] stands for that table. Every file is checked to be there.
+    /// Reads the list of samples of `path`: a CSV file, or a folder. If the folder contains
+    /// [`TABLE_NAME`], that table is read. Every file must exist.
     ///
     /// # Errors
     /// [`DatasetError`] naming the line or folder.
@@ -188,7 +188,7 @@ impl Dataset {
         sample.fields.get(index).map(String::as_str)
     }
 
-    /// Everything but the samples.
+    /// Everything except the samples.
     pub(super) fn without_samples(&self) -> Self {
         Self {
             samples: Vec::new(),
@@ -198,7 +198,7 @@ impl Dataset {
         }
     }
 
-    /// Keeps `wanted` of the samples, evenly spaced; all where there are no more.
+    /// Keeps `wanted` of the samples, evenly spaced; all if there are no more.
     pub fn thin_out(&mut self, wanted: usize) {
         let all = self.samples.len();
         let mut index = 0;

@@ -5,19 +5,19 @@ use crate::artifact::{FieldMapping, Model};
 use crate::graph::NodeId;
 use crate::predict::{ExtraInput, fields, resolve_inputs};
 
-/// What a mapping found in a table.
+/// What a mapping needs that the table does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldCoverage {
-    /// Fields of the mapping that are no column: missing for every sample.
+    /// Fields of the mapping without a column. They are missing for every sample.
     pub absent: Vec<String>,
-    /// Fields with the number of samples in which they are missing; absent ones are not here,
-    /// nor those that are never missing.
+    /// Fields that are missing in some samples, with the number of these samples. Fields without a
+    /// column are not listed here.
     pub missing: Vec<(String, usize)>,
-    /// Columns that no input is made from.
+    /// Columns that no input reads.
     pub unused_columns: Vec<String>,
 }
 
-/// Makes the inputs beside the photo, a sample at a time.
+/// Makes the other inputs, beside the photo, for one sample at a time.
 pub struct RowInputs<'a> {
     model: &'a Model,
     mapping: Option<&'a FieldMapping>,
@@ -26,7 +26,7 @@ pub struct RowInputs<'a> {
 
 impl<'a> RowInputs<'a> {
     /// For `model`, by `mapping` or, without one, by the model's own. Inputs in `given` are the
-    /// same for all samples and come before the mapping.
+    /// same for all samples and override the mapping.
     #[must_use]
     pub fn new(
         model: &'a Model,
@@ -52,8 +52,8 @@ impl<'a> RowInputs<'a> {
         Ok(self.make(dataset, sample)?.0)
     }
 
-    /// Makes the inputs of every sample once and counts what was missing, so that a mistake in
-    /// the last row is known before the first photo is read.
+    /// Makes the inputs of every sample once and counts missing fields, so that a mistake in the
+    /// last row is found before the first photo is read.
     ///
     /// # Errors
     /// As [`RowInputs::of`].

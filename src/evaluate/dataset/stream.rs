@@ -2,8 +2,8 @@
 //!
 //! Each photo is read and decoded once, whatever the number of models; models whose recipes make
 //! the same floats share them. At most `window` photos are prepared ahead of the reader, so that
-//! memory does not depend on the number of photos: [`PhotoStream::worst_bytes`] says what it may
-//! come to. A photo that cannot be read is handed out with its error and stops nothing.
+//! memory does not depend on the number of photos: [`PhotoStream::worst_bytes`] gives the bound. A
+//! photo that cannot be read is handed out as an error and does not stop the stream.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,15 +15,16 @@ use crate::predict::{Limits, PhotoInput, PredictError, decode};
 /// How photos are prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// Threads that decode; at least one is used.
+    /// Threads that decode photos; at least one.
     pub threads: usize,
-    /// What one photo may cost. Each thread may take that much.
+    /// The limits for one photo. Each thread may take that much memory.
     pub limits: Limits,
 }
 
 impl StreamOptions {
-    /// Photos that may be prepared and not yet handed out: one being made by each thread and one
-    /// waiting for each, so that neither side waits for a photo that took a little longer.
+    /// How many photos may be prepared and not yet handed out: for each thread the one that it
+    /// prepares, and one that waits, so that neither side waits for a photo that took a little
+    /// longer.
     fn window(&self) -> usize {
         self.threads.max(1) * 2
     }
@@ -44,14 +45,14 @@ impl PreparedPhoto {
     /// The floats for the model whose [`PhotoInput`] was the `model`-th.
     ///
     /// # Panics
-    /// If there were not so many.
+    /// If there were fewer inputs.
     #[must_use]
     pub fn input(&self, model: usize) -> &[f32] {
         &self.tensors[self.of_model[model]]
     }
 }
 
-/// What became of one sample.
+/// The result for one sample.
 #[derive(Debug)]
 pub struct Prepared {
     /// Index into [`Dataset::samples`].
@@ -75,13 +76,14 @@ struct Shared {
     of_model: Arc<[usize]>,
     options: StreamOptions,
     queue: Mutex<Queue>,
-    /// A photo is ready, or a thread is gone.
+    /// Signals that a photo is ready, or that a thread ended.
     ready: Condvar,
-    /// There is room for another photo, or the stream is dropped.
+    /// Signals that there is room for another photo, or that the stream is dropped.
     room: Condvar,
 }
 
-/// Samples `given .. given + slots.len()` are taken by threads; a slot is filled when done.
+/// Threads have taken samples `given .. given + slots.len()`; a slot is filled when its photo is
+/// done.
 struct Queue {
     given: usize,
     slots: VecDeque<Option<Prepared>>,
@@ -92,7 +94,7 @@ impl PhotoStream {
     /// Starts preparing the photos of `dataset` for the models with these inputs.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system refuses to start a thread.
     pub fn new(
         dataset: Arc<Dataset>,
         models: &[PhotoInput],
@@ -134,7 +136,7 @@ impl PhotoStream {
         for i in 0..options.threads.max(1) {
             let shared = stream.shared.clone();
             let thread = std::thread::Builder::new().name(format!("photo-{i}"));
-            // On failure the stream is dropped, which stops the threads that were started.
+            // If this fails, the stream is dropped, and that stops the threads that were started.
             stream
                 .threads
                 .push(thread.spawn(move || shared.prepare_photos())?);
@@ -142,15 +144,15 @@ impl PhotoStream {
         Ok(stream)
     }
 
-    /// Photos that are prepared or being prepared, ahead of the one handed out last: never more
-    /// than twice the threads.
+    /// Photos that are ready or being prepared, ahead of the one handed out last: never more than
+    /// twice the number of threads.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.shared.lock().slots.len()
     }
 
-    /// Bytes that preparing can hold at once, whatever the photos: those that wait, the one that
-    /// was handed out, and a photo at its limits on every thread.
+    /// The most bytes that preparing can hold at once, whatever the photos: those that wait, the
+    /// one that was handed out, and a photo at its limits on every thread.
     #[must_use]
     pub fn worst_bytes(&self) -> u64 {
         self.worst_bytes
@@ -195,7 +197,7 @@ impl Iterator for PhotoStream {
 impl ExactSizeIterator for PhotoStream {}
 
 impl PhotoStream {
-    /// Waits for the threads; a panic of one, a bug of a decoder, goes on in the caller.
+    /// Waits for the threads. If one panicked (a bug in a decoder), the caller panics, too.
     fn join(&mut self) {
         for thread in self.threads.drain(..) {
             if let Err(panic) = thread.join()
@@ -212,7 +214,7 @@ impl Drop for PhotoStream {
         self.shared.lock().stopped = true;
         self.shared.room.notify_all();
         for thread in self.threads.drain(..) {
-            // Told to whoever asked for the next photo; a drop must not panic.
+            // The panic is reported when the next photo is requested; a drop must not panic.
             let _ = thread.join();
         }
     }
@@ -220,13 +222,13 @@ impl Drop for PhotoStream {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing panics while the lock is held, and the queue is whole at every step.
+        // Nothing panics while the lock is held, and the queue is consistent at every step.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a thread does: takes samples in order while there is room for them.
+    /// The work of a thread: it takes samples in order while there is room for them.
     fn prepare_photos(&self) {
-        /// Wakes the reader if a decoder panics, which would otherwise wait for ever.
+        /// Wakes the reader if a decoder panics. Without it the reader would wait for ever.
         struct Alarm<'a>(&'a Shared);
         impl Drop for Alarm<'_> {
             fn drop(&mut self) {
@@ -252,7 +254,7 @@ impl Shared {
         drop(alarm);
     }
 
-    /// The next sample that nobody has, once there is room.
+    /// The next sample that no thread has taken, once there is room.
     fn take(&self) -> Option<usize> {
         let mut queue = self.lock();
         loop {

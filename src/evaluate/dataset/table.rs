@@ -8,23 +8,24 @@ use csv::{ReaderBuilder, StringRecord};
 use super::{Dataset, DatasetError, LabelIndex, Labels, Layout, RowFilter, Sample, unknown_column};
 use crate::text::{self, TextError, shorten, suggest};
 
-/// Bytes that a table may have. A row has about 50: this is over a million photos.
+/// Most bytes of a table. A row has about 50, so this is over a million photos.
 pub const MAX_TABLE_BYTES: u64 = 64 << 20;
 
-/// Columns that a table may have.
+/// Most columns of a table.
 const MAX_COLUMNS: usize = 1_000;
 
-/// Cells that a table may have, and three for each row: its text takes a fraction of the memory
-/// that a cell does. A million photos with seven columns; at most some 500 MB.
+/// Most cells of a table; each row counts as three more. The text of a cell takes a fraction of the
+/// memory that the cell itself does. This is enough for a million photos with seven columns, and
+/// takes at most some 500 MB.
 const MAX_CELLS: usize = 10_000_000;
 
-/// How many things of a kind a message names.
+/// How many items of a kind a message names.
 const SHOWN: usize = 5;
 
 const FILE: &str = "file";
 const LABEL: &str = "label";
 
-/// What other tables call these columns.
+/// Names that other tables use for these columns.
 const FILE_WORDS: [&str; 6] = [
     "filename",
     "file_name",
@@ -50,7 +51,7 @@ pub(super) fn read(
     let index = LabelIndex::new(labels.names());
     let mut first_of: HashMap<PathBuf, usize> = HashMap::new();
     for (line, row) in rows.rows {
-        // Every column is looked at, so that an error can tell what it has.
+        // Every column is looked at, so that an error can say which ones exist.
         let mut kept = true;
         for ((column, wanted), seen) in conditions.iter().zip(&mut seen_values) {
             let text = &row[*column];
@@ -119,7 +120,8 @@ struct Rows {
 
 impl Rows {
     fn parse(text: &str) -> Result<Self, DatasetError> {
-        // Before the reader sees it, which keeps a place for each column of a row.
+        // Checked before the CSV reader sees the row, because the reader allocates a place for each
+        // column.
         for (i, line) in text.lines().enumerate() {
             check_columns(line.matches(',').count(), i as u64 + 1)?;
         }
@@ -147,7 +149,7 @@ impl Rows {
                 return Err(DatasetError::TooManyCells { line });
             }
             let columns = all.first().map_or(record.len(), |(_, header)| header.len());
-            // A line of commas only, as spreadsheets leave behind the last row.
+            // Skips a line of commas only: spreadsheets leave such lines after the last row.
             let blank = record.iter().all(|text| text.trim().is_empty());
             if blank && !all.is_empty() {
                 continue;
@@ -182,8 +184,8 @@ fn check_columns(columns: usize, line: u64) -> Result<(), DatasetError> {
     })
 }
 
-/// Counts lines as editors do. The reader's own count is one too small after a CRLF, and it
-/// places a row at the blank lines before it.
+/// Counts lines as editors do. The CSV reader's own count is one too small after a CRLF, and it
+/// counts blank lines before a row as part of the row.
 struct Lines<'b> {
     bytes: &'b [u8],
     at: usize,
@@ -191,7 +193,7 @@ struct Lines<'b> {
 }
 
 impl Lines<'_> {
-    /// The line of the row that begins at a byte; rows are asked for in their order.
+    /// The line of the row that begins at a byte. Rows must be asked for in their order.
     fn of(&mut self, byte: u64) -> u64 {
         let start = usize::try_from(byte).unwrap_or(usize::MAX);
         while let Some(&byte) = self.bytes.get(self.at) {
@@ -213,12 +215,12 @@ fn from_csv(error: &csv::Error) -> DatasetError {
     }
 }
 
-/// Which column is what.
+/// The meaning of each column.
 struct Header {
     names: Vec<String>,
     file: usize,
     label: Option<usize>,
-    /// Named columns beside these two.
+    /// Named columns besides these two.
     others: Vec<(usize, String)>,
 }
 
@@ -334,7 +336,7 @@ fn missing_column_hint(column: &str, names: &[String], text: &str) -> String {
     )
 }
 
-/// The path with `./` and the like taken out, so that one file is known under one name.
+/// The path without `./` and the like, so that one file has only one name.
 fn plain_path(name: &str) -> PathBuf {
     let parts = Path::new(name).components();
     parts.filter(|part| *part != Component::CurDir).collect()
@@ -354,7 +356,7 @@ fn duplicate(first: &Sample, second: &Sample, labels: &[String]) -> DatasetError
     }
 }
 
-/// Finds the folder in which the files are, and each of them.
+/// Finds the folder that contains the files, and each file.
 fn locate(table: &Path, samples: &mut [Sample]) -> Result<PathBuf, DatasetError> {
     let beside = table.parent().unwrap_or(Path::new("")).to_owned();
     let images = beside.join("images");
@@ -365,7 +367,8 @@ fn locate(table: &Path, samples: &mut [Sample]) -> Result<PathBuf, DatasetError>
     let (mut folder, mut missing) = (beside, absent(table.parent().unwrap_or(Path::new(""))));
     if !missing.is_empty() && images.is_dir() {
         let there = absent(&images);
-        // All files are taken from one folder: a table whose rows mean two is not guessed at.
+        // All files come from one folder. If rows point to two folders, the table is refused,
+        // because the right folder would be a guess.
         if there.len() < missing.len() {
             (folder, missing) = (images, there);
         }

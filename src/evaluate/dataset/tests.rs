@@ -412,7 +412,7 @@ fn a_stream_can_be_left_early_and_never_runs_ahead() {
     let mut stream =
         PhotoStream::new(dataset.clone(), std::slice::from_ref(&input), options(2)).unwrap();
     assert_eq!(stream.next().unwrap().index, 0);
-    // Threads that do not wait for the reader would be through with all photos by now.
+    // Threads that did not wait for the reader would have read all photos by now.
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(stream.waiting(), 4, "the window of two threads");
     assert!(stream.worst_bytes() > 2 * options(2).limits.max_memory_bytes);
@@ -429,7 +429,7 @@ fn with_patient() -> artifact::Model {
     let mut model = artifact::embedded().unwrap();
     let last = model.graph.output();
     model.graph.push_input("patient", [2].into()).unwrap();
-    // An input that nothing reads is enough for making its numbers.
+    // An input that no node reads is enough to test its numbers.
     model.graph.set_output(last).unwrap();
     model.manifest.inputs.push(artifact::InputSpec {
         name: "patient".into(),

@@ -1,13 +1,13 @@
 //! One model on labelled images.
 //!
-//! In: the true class of each of `n` images and an `n x n_classes` matrix of probabilities, one
-//! row an image (a model with one sigmoid output comes as the two columns `1 - p` and `p`). Out: an
-//! [`Evaluation`]. The predicted class is the first of the largest probabilities, as NumPy's
-//! `argmax` has it. Definitions and edge cases are scikit-learn's with `zero_division=0`; what
-//! is undefined (AUC of a class without images) is `None`, never 0 or NaN.
+//! In: the true class of each of `n` images and an `n x n_classes` matrix of probabilities, one row
+//! for each image (for a model with one sigmoid output, the columns are `1 - p` and `p`). Out: an
+//! [`Evaluation`]. The predicted class is the first of the largest probabilities, as in NumPy's
+//! `argmax`. Definitions and edge cases are scikit-learn's with `zero_division=0`. An undefined
+//! metric (AUC of a class without images) is `None`, never 0 or NaN.
 //!
-//! Counts of successes have Wilson intervals, balanced accuracy combines those of its classes,
-//! and what is not a proportion has the percentile bootstrap over images of
+//! Counts of successes have Wilson intervals, and balanced accuracy combines those of its classes.
+//! Metrics that are not proportions have the percentile bootstrap over images of
 //! [`bootstrap`](super::statistics::bootstrap).
 
 mod scores;
@@ -29,13 +29,13 @@ pub enum MetricsError {
     /// No image at all.
     #[error("no labelled images to evaluate")]
     Empty,
-    /// A classifier tells at least two classes apart.
-    #[error("expected at least 2 classes, got {got}; a sigmoid's `p` comes as `1 - p` and `p`")]
+    /// A classifier needs at least two classes.
+    #[error("expected at least 2 classes, got {got}; give a sigmoid's `p` as `1 - p` and `p`")]
     TooFewClasses {
         /// Number of classes.
         got: usize,
     },
-    /// The matrix has another size than images and classes ask for.
+    /// The size of the matrix does not match the images and classes.
     #[error("expected {images} x {n_classes} probabilities, got {got} values")]
     Shape {
         /// Number of labels.
@@ -75,20 +75,20 @@ pub enum MetricsError {
         /// The value.
         got: f64,
     },
-    /// An option that has no meaning.
+    /// An option out of range.
     #[error("option `{name}`: expected {expected}, got {got}")]
     Option {
         /// Its name.
         name: &'static str,
-        /// What it may be.
+        /// The allowed range.
         expected: &'static str,
-        /// What it is.
+        /// The value.
         got: f64,
     },
-    /// Lists that go with the images, but are not as many.
+    /// A list whose length is not the number of images.
     #[error("expected {images} {what}, got {got}")]
     Length {
-        /// What the list holds.
+        /// What the list contains.
         what: &'static str,
         /// Number of images.
         images: usize,
@@ -115,12 +115,12 @@ impl Hint for MetricsError {
         match self {
             Self::Empty => "give a folder or a CSV with at least one labelled image",
             Self::TooFewClasses { .. } | Self::Shape { .. } | Self::Length { .. } => {
-                "give one row of probabilities an image and one column a class"
+                "give one row of probabilities for each image and one column for each class"
             }
             Self::Label { .. } => "labels are the model's classes, counted from 0",
             Self::NotFinite { .. } => "the model overflows on this image: look at its layers",
             Self::OutOfRange { .. } => {
-                "these look like logits: the model's last layer is to be softmax or sigmoid"
+                "these look like logits: the model's last layer must be softmax or sigmoid"
             }
             Self::Option { .. } => "change the option",
         }
@@ -161,7 +161,7 @@ pub struct EvaluationOptions {
     pub seed: u64,
     /// Number of bootstrap resamples; 0 leaves out the intervals that need them.
     pub resamples: usize,
-    /// Specificity at which sensitivity is asked for, within 0 to 1.
+    /// The specificity at which sensitivity is measured, within 0 to 1.
     pub specificity: f64,
     /// Confidence of intervals, between 0 and 1.
     pub confidence: f64,
@@ -178,12 +178,12 @@ impl Default for EvaluationOptions {
     }
 }
 
-/// What one model is worth.
+/// The metrics of one model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
     /// Number of images.
     pub n: usize,
-    /// How it was evaluated.
+    /// The options of the evaluation.
     pub options: EvaluationOptions,
     /// Fraction of images whose predicted class is the true one.
     pub top1: Estimate,
@@ -198,7 +198,7 @@ pub struct Evaluation {
     /// Mean over images of the sum over classes of `(p - [class is true])^2`, in 0 to 2
     /// (Brier 1950). With two classes it is twice scikit-learn's `brier_score_loss`.
     pub brier: Estimate,
-    /// A row a class.
+    /// One row for each class.
     pub classes: Vec<ClassMetrics>,
     /// `confusion[truth][predicted]` counts images.
     pub confusion: Vec<Vec<u64>>,
@@ -232,20 +232,19 @@ pub struct ClassMetrics {
 }
 
 /// The best point of a ROC curve at a specificity.
-///
-/// Thresholds are the scores themselves: an image is called positive where its score is at
-/// least the threshold. Of all thresholds whose specificity is at least the wanted one, the one
-/// with the most sensitivity (on scikit-learn's `roc_curve`, the highest `tpr` with
-/// `1 - fpr >= specificity`), and of those the highest.
+/// Thresholds are the scores themselves: an image is called positive if its score is at least the
+/// threshold. Of all thresholds whose specificity is at least the wanted one, this is the one with
+/// the highest sensitivity (on scikit-learn's `roc_curve`, the highest `tpr` with `1 - fpr >=
+/// specificity`); of several such thresholds, it is the highest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct OperatingPoint {
-    /// What was asked for.
+    /// The specificity that was asked for.
     pub wanted_specificity: f64,
     /// Specificity at the threshold.
     pub specificity: f64,
     /// Sensitivity at the threshold; each bootstrap resample chooses its own threshold.
     pub sensitivity: Estimate,
-    /// The threshold; `None` where only calling nothing positive is specific enough.
+    /// The threshold; `None` if no threshold is specific enough and nothing may be called positive.
     pub threshold: Option<f64>,
 }
 
@@ -264,7 +263,7 @@ pub struct ReliabilityBin {
     pub accuracy: Option<Estimate>,
 }
 
-/// Checks labels and probabilities; gives the latter as f64.
+/// Checks labels and probabilities, and returns the probabilities as f64.
 pub(super) fn validate<P: Copy + Into<f64>>(
     truth: &[usize],
     probabilities: &[P],
@@ -347,12 +346,12 @@ pub(super) fn check_open_unit(name: &'static str, got: f64) -> Result<(), Metric
     })
 }
 
-/// Measures a model: `truth` has the class of each image, `probabilities` a row of `n_classes` an
-/// image, f32 or f64.
+/// Measures a model: `truth` has the class of each image, `probabilities` a row of `n_classes` for
+/// each image, f32 or f64.
 ///
 /// # Errors
-/// [`MetricsError`] for no images, sizes that do not fit together, labels out of range,
-/// probabilities that are not, and options without a meaning.
+/// [`MetricsError`] if there are no images, if sizes do not match, if a label or an option is out
+/// of range, or if a probability is not one.
 pub fn evaluate<P: Copy + Into<f64>>(
     truth: &[usize],
     probabilities: &[P],
@@ -488,7 +487,7 @@ mod tests {
         assert!(e.classes.iter().all(|c| c.auc.is_none()));
         assert!(e.classes[0].sensitivity.is_none() && e.classes[1].specificity.is_none());
         assert_eq!(e.macro_f1.value, 1.0);
-        // One image resamples to itself: no width is not certainty.
+        // One image resamples to itself: an interval of zero width would not mean certainty.
         assert_eq!((e.macro_f1.low, e.brier.high), (None, None));
         assert!(!serde_json::to_string(&e).unwrap().contains("NaN"));
     }

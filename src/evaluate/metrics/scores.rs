@@ -1,17 +1,17 @@
-//! Metrics of images that count a whole number of times each: once for the value, as often as
-//! drawn for a resample. Scores are sorted once.
+//! Metrics of images with integer weights: 1 for the value itself, the number of draws for a
+//! resample. Scores are sorted once.
 
 use super::{RELIABILITY_BINS, ReliabilityBin, argmax_rows};
 use crate::evaluate::statistics::Estimate;
 
-/// What the bootstrap needs of each resample.
+/// The metrics that the bootstrap computes for each resample.
 pub(super) struct Summary {
     pub(super) macro_f1: f64,
     pub(super) ece: f64,
     pub(super) brier: f64,
-    /// One-vs-rest, a class each.
+    /// One-vs-rest, for each class.
     pub(super) auc: Vec<Option<f64>>,
-    /// Best point at the wanted specificity, a class each.
+    /// The best point at the wanted specificity, for each class.
     pub(super) operating: Vec<Option<Operating>>,
 }
 
@@ -32,14 +32,14 @@ struct Ranked {
     ends_tie: bool,
 }
 
-/// Images from one class's highest score down.
+/// The images in descending order of one class's score.
 struct Ranking {
-    /// Eight bytes an image: every resample walks through them.
+    /// Eight bytes for each image, because every resample walks through them.
     order: Vec<Ranked>,
     scores: Vec<f64>,
 }
 
-/// Images with everything that does not depend on how often each counts.
+/// The images, and everything that does not depend on how often each one counts.
 pub(super) struct Prepared {
     n_classes: usize,
     specificity: f64,
@@ -49,11 +49,11 @@ pub(super) struct Prepared {
     confidence: Vec<f64>,
     bin: Vec<usize>,
     brier: Vec<f64>,
-    /// A class each.
+    /// For each class.
     rankings: Vec<Ranking>,
 }
 
-/// `2 tp / (2 tp + fp + fn)`, 0 where nothing is true or predicted.
+/// `2 tp / (2 tp + fp + fn)`; 0 if the class is neither true nor predicted.
 pub(super) fn f1(hit: u64, support: u64, predicted: u64) -> f64 {
     match support + predicted {
         0 => 0.0,
@@ -177,7 +177,8 @@ impl Prepared {
         }
     }
 
-    /// Area under one class's ROC curve and its best point, in one walk down the scores.
+    /// Area under one class's ROC curve, and its best point, in one pass from the highest score
+    /// down.
     fn curve(
         &self,
         ranking: &Ranking,
@@ -186,10 +187,10 @@ impl Prepared {
     ) -> (Option<f64>, Option<Operating>) {
         let allowed = self.allowed_false_alarms(all_negatives);
         let (mut positives, mut negatives) = (0_u64, 0_u64);
-        // Pairs of a positive above a negative, twice, so that a tie counts one.
+        // Counts pairs of a positive above a negative twice, so that a tie counts one.
         let mut doubled_pairs = 0_u64;
-        // Negatives and positives of the tie at hand: an index where a branch on the truth would
-        // be mispredicted.
+        // Negatives and positives of the current tie. This is an index and not a branch, because a
+        // branch on the truth would often be mispredicted.
         let mut tied = [0_u64; 2];
         // Positives and negatives above the best threshold so far, and its score.
         let mut best = (0_u64, 0_u64, None);
@@ -220,7 +221,8 @@ impl Prepared {
 
     /// Most false alarms that keep the wanted specificity.
     fn allowed_false_alarms(&self, negatives: u64) -> u64 {
-        // A specificity such as 0.9 is not a float: 1 - 0.9 of 10 is to allow one false alarm.
+        // A specificity such as 0.9 is not exact in floats: with 10 negatives, 1 - 0.9 must allow
+        // one false alarm.
         const ROUNDING: f64 = 1e-9;
         let allowed = (1.0 - self.specificity) * negatives as f64 + ROUNDING;
         #[expect(

@@ -50,8 +50,8 @@ pub fn binomial_cdf(k: u64, n: u64, p: f64) -> f64 {
     incomplete_beta((n - k) as f64, k as f64 + 1.0, 1.0 - p)
 }
 
-/// Two-sided p of the exact McNemar test (1947): given the discordant pairs, each direction is a
-/// fair coin. 1 where nothing is discordant: there is no evidence of a difference.
+/// Two-sided p of the exact McNemar test (1947): given the discordant pairs, both directions are
+/// equally likely. It is 1 if no pair is discordant, since there is no evidence of a difference.
 #[must_use]
 pub fn mcnemar_exact(right_to_wrong: u64, wrong_to_right: u64) -> f64 {
     let fewer = right_to_wrong.min(wrong_to_right);
@@ -62,8 +62,8 @@ pub fn mcnemar_exact(right_to_wrong: u64, wrong_to_right: u64) -> f64 {
 /// Mean of independent proportions, `(value, low, high)`, from the `(successes, n)` of each.
 ///
 /// The interval is the "method of variance estimates recovery" over Wilson intervals (Zou and
-/// Donner, Statistics in Medicine 27, 2008): unlike a bootstrap it keeps a width where every group
-/// is all right. Groups with `n = 0` are left out; `None` if nothing remains.
+/// Donner, Statistics in Medicine 27, 2008). Unlike a bootstrap it has a width even if every group
+/// is all right. Groups with `n = 0` are left out; `None` if no group remains.
 #[must_use]
 pub fn mean_of_proportions(groups: &[(u64, u64)], confidence: f64) -> Option<(f64, f64, f64)> {
     let (mut sum, mut below, mut above, mut present) = (0.0, 0.0, 0.0, 0.0);

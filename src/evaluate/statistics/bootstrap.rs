@@ -1,8 +1,8 @@
 //! Seeded resampling of images, and percentile intervals.
 //!
-//! Resample `r` draws `n` of `n` images with replacement from its own generator, seeded by the
-//! user's seed and `r`; results therefore depend on neither the number of threads nor their order.
-//! A resample is a count for each image, so that metrics over sorted scores need no sorting again.
+//! Resample `r` draws `n` of `n` images with replacement from its own generator, seeded with the
+//! user's seed and `r`, so results depend neither on the number of threads nor on their order. A
+//! resample is a count for each image, so metrics over sorted scores need not sort again.
 //!
 //! Reference: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
 
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::random::SplitMix64;
 
 /// Calls `statistic` with the counts of each of `resamples` resamples of `n` images, on all of
-/// rayon's threads; results are in the order of resamples.
+/// rayon's threads. Results are in the order of resamples.
 pub fn resample<T: Send>(
     n: usize,
     resamples: usize,
@@ -34,9 +34,9 @@ pub fn resample<T: Send>(
         .collect()
 }
 
-/// The middle `confidence` of the defined values, ends interpolated linearly as NumPy's default
-/// `quantile` does. `None` where resampling cannot tell: fewer than half of the values are
-/// defined, or all are equal (an all-right model would get a width of zero from few images).
+/// The middle `confidence` of the defined values; ends are interpolated linearly, as in NumPy's
+/// default `quantile`. `None` if resampling cannot tell: fewer than half of the values are defined,
+/// or all are equal (otherwise a model that is right on a few images would get a width of zero).
 #[must_use]
 pub fn percentile_interval(
     values: impl Iterator<Item = Option<f64>>,

@@ -1,8 +1,8 @@
 //! Pearson's correlation.
 
-/// Pearson's correlation of `x` and `y`, in two passes so that a large mean costs no digits.
-/// `None` where it is undefined: lengths differ, fewer than two values, a side is constant, or a
-/// value is not finite.
+/// Pearson's correlation of `x` and `y`, in two passes, so that a large mean costs no digits.
+/// `None` if it is undefined: lengths differ, there are fewer than two values, a side is constant,
+/// or a value is not finite.
 #[must_use]
 pub fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
     if x.len() != y.len() || x.len() < 2 {
@@ -10,7 +10,7 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
     }
     let n = x.len() as f64;
     let (mean_x, mean_y) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
-    // A constant side is told by its values: its rounded mean can differ from them.
+    // A constant side is recognized by its values, because its rounded mean can differ from them.
     if x.iter().all(|v| *v == x[0]) || y.iter().all(|v| *v == y[0]) {
         return None;
     }

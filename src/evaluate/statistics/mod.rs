@@ -24,19 +24,19 @@ pub enum IntervalMethod {
     /// Wilson intervals of independent proportions, combined for their mean
     /// ([`binomial::mean_of_proportions`]).
     MoverWilson,
-    /// Percentile interval over resampled images ([`bootstrap`]). It has no ends where the
-    /// resamples cannot tell: all of them equal, or most of them undefined.
+    /// Percentile interval over resampled images ([`bootstrap`]). It has no ends if the resamples
+    /// cannot tell: all of them are equal, or most of them are undefined.
     BootstrapPercentile,
 }
 
 /// A measured value with its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The value on the images at hand.
+    /// The value on the given images.
     pub value: f64,
-    /// Lower end; `None` where the method gives none.
+    /// Lower end; `None` if the method gives none.
     pub low: Option<f64>,
-    /// Upper end; `None` where the method gives none.
+    /// Upper end; `None` if the method gives none.
     pub high: Option<f64>,
     /// How the ends were computed.
     pub method: IntervalMethod,

@@ -1,18 +1,18 @@
 //! Two models on the same images: the difference of their accuracies.
 //!
-//! A difference is candidate minus base, `(wrong_to_right - right_to_wrong) / n`, so that a loss is
-//! negative. Tests and intervals are Tango's score method: the variance is the one of the most
-//! likely pair of rates *whose difference is the one under test*, so that it is not zero where no
-//! pair is discordant, as Wald's would be (and a Wald test would then call any two models
-//! equivalent). References: Tango, "Equivalence test and confidence interval for the difference in
-//! proportions for the paired-sample design", Statistics in Medicine 17 (1998) 891-908; Liu,
-//! Hsueh, Hsieh and Chen, "Tests for equivalence or non-inferiority for paired binary data",
-//! Statistics in Medicine 21 (2002) 231-245.
+//! A difference is candidate minus base, `(wrong_to_right - right_to_wrong) / n`, so a loss is
+//! negative. Tests and intervals use Tango's score method: the variance is that of the most likely
+//! pair of rates *whose difference is the one under test*. Therefore it is not zero if no pair is
+//! discordant. Wald's variance would be, and a Wald test would then call any two models equivalent.
+//! References: Tango, "Equivalence test and confidence interval for the difference in proportions
+//! for the paired-sample design", Statistics in Medicine 17 (1998) 891-908; Liu, Hsueh, Hsieh and
+//! Chen, "Tests for equivalence or non-inferiority for paired binary data", Statistics in Medicine
+//! 21 (2002) 231-245.
 //!
 //! Error of the first kind at a nominal 5 %: between 4.0 and 5.5 % in the scenarios of
-//! `tests/statistics_golden.rs`, which has them computed exactly and simulated. It is far
-//! below where the images are too few to show equivalence at all, and can reach 7 % in the corner
-//! where all true flips are losses and only about three of them are expected.
+//! `tests/statistics_golden.rs`, which computes it exactly and simulates it. It is far lower if the
+//! images are too few to show equivalence at all. It can reach 7 % in the corner in which all true
+//! flips are losses and only about three of them are expected.
 
 use serde::Serialize;
 
@@ -23,9 +23,9 @@ use super::special::{bisect, normal_cdf, normal_quantile};
 pub struct PairedTable {
     /// Base and candidate right.
     pub both_right: u64,
-    /// Base right, candidate wrong: what the candidate lost.
+    /// Base right, candidate wrong: the candidate's losses.
     pub right_to_wrong: u64,
-    /// Base wrong, candidate right: what the candidate won.
+    /// Base wrong, candidate right: the candidate's gains.
     pub wrong_to_right: u64,
     /// Neither right.
     pub both_wrong: u64,
@@ -86,8 +86,8 @@ fn restricted_loss(rates: Rates, delta: f64) -> f64 {
     }
 }
 
-/// Tango's score statistic for a true difference of `delta`: standard normal under it, above zero
-/// where the observed difference is larger. `None` without images.
+/// Tango's score statistic for a true difference of `delta`. Under it the statistic is standard
+/// normal, and above zero if the observed difference is larger. `None` without images.
 #[must_use]
 pub fn tango_score(table: &PairedTable, delta: f64) -> Option<f64> {
     let rates = table.rates();
@@ -99,7 +99,7 @@ pub fn tango_score(table: &PairedTable, delta: f64) -> Option<f64> {
 
 fn score(rates: Rates, delta: f64) -> f64 {
     if delta < 0.0 {
-        // Models swapped: the root is then the positive one, free of cancellation.
+        // With the models swapped the root is the positive one, which has no cancellation.
         let swapped = Rates {
             won: rates.lost,
             lost: rates.won,
@@ -137,7 +137,7 @@ pub fn tango_interval(table: &PairedTable, confidence: f64) -> Option<(f64, f64)
 /// Two one-sided tests of equivalence within a margin.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tost {
-    /// Largest difference that counts as none, as a fraction: 0.01 is one point.
+    /// The largest difference that counts as none, as a fraction: 0.01 is one point.
     pub margin: f64,
     /// Level of each one-sided test.
     pub alpha: f64,
@@ -145,9 +145,10 @@ pub struct Tost {
     pub p_loss: f64,
     /// p against "the candidate wins the margin or more".
     pub p_gain: f64,
-    /// The larger of the two: that of equivalence.
+    /// The larger of the two: the p of equivalence.
     pub p: f64,
-    /// Interval of the difference at `1 - 2 alpha`; within the margin exactly where both reject.
+    /// Interval of the difference at `1 - 2 alpha`. It lies within the margin exactly if both tests
+    /// reject.
     pub low: f64,
     /// Its upper end.
     pub high: f64,
@@ -192,20 +193,20 @@ impl Tost {
 /// Power of the sample size that [`images_needed`] gives.
 pub const POWER: f64 = 0.8;
 
-/// Most images that are worth asking for; beyond it there is no answer.
+/// The largest number of images that is reported; beyond it the answer is `None`.
 const MAX_NEEDED: f64 = 1e9;
 
-/// Number of images at which a comparison would be settled with a power of 80 %, if images went on
-/// being lost and won at the observed rates: the loss shown to be below the margin, or, where the
-/// observed loss is beyond it, the candidate shown to be worse.
+/// Number of images at which the comparison would be settled with a power of 80 %, if images
+/// changed at the observed rates. Settled means that the loss is shown to be below the margin, or,
+/// if the observed loss is beyond it, that the candidate is shown to be worse.
 ///
-/// With `d` the observed difference and `f` the discordant fraction, non-inferiority needs
-/// `(z_alpha + z_power)^2 (f - d^2) / (d + margin)^2` (Liu et al. 2002, with the variance at `d`),
-/// and never less than `z_alpha^2 (1 - margin) / margin`, what [`Tost`] needs with nothing
-/// discordant. A loss beyond the margin is also settled by McNemar's test, which needs
-/// `(z_(alpha/2) f^(1/2) + z_power (f - d^2)^(1/2))^2 / d^2` (Connor, Biometrics 43, 1987). More
-/// images than there are, always. `None` where no number below 10^9 would do: the observed loss
-/// is the margin itself.
+/// `d` is the observed difference and `f` the discordant fraction. Non-inferiority needs
+/// `(z_alpha + z_power)^2 (f - d^2) / (d + margin)^2` images (Liu et al. 2002, with the variance at
+/// `d`), and at least `z_alpha^2 (1 - margin) / margin`, which [`Tost`] needs if no pair is
+/// discordant. McNemar's test also settles a loss beyond the margin. It needs
+/// `(z_(alpha/2) f^(1/2) + z_power (f - d^2)^(1/2))^2 / d^2` images (Connor, Biometrics 43, 1987).
+/// The answer is always more than the given images. `None` if no number below 10^9 would do: the
+/// observed loss equals the margin.
 #[must_use]
 pub fn images_needed(table: &PairedTable, margin: f64, alpha: f64) -> Option<u64> {
     let tost = Tost::new(table, margin, alpha)?;
@@ -297,7 +298,7 @@ mod tests {
         for (margin, alpha) in [(0.0, 0.05), (1.0, 0.05), (f64::NAN, 0.05), (0.01, 0.5)] {
             assert!(Tost::new(&table(9, 1, 1), margin, alpha).is_none());
         }
-        // Observed loss equal to the margin: no number of images settles it.
+        // The observed loss equals the margin: no number of images settles it.
         assert_eq!(images_needed(&table(100, 3, 1), 0.02, 0.05), None);
     }
 }

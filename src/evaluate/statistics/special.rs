@@ -14,8 +14,8 @@ pub fn normal_cdf(x: f64) -> f64 {
 
 /// Inverse of [`normal_cdf`]: minus and plus infinity at 0 and 1, NaN outside of `0..=1`.
 ///
-/// A rational start (Abramowitz and Stegun 26.2.23, error below 5e-4) and Halley steps, which
-/// triple the number of right digits each.
+/// A rational start (Abramowitz and Stegun 26.2.23, error below 5e-4), then Halley steps, each of
+/// which triples the number of right digits.
 #[must_use]
 pub fn normal_quantile(p: f64) -> f64 {
     if !(0.0..=1.0).contains(&p) {
@@ -56,7 +56,7 @@ fn stirling_error(n: f64) -> f64 {
     (1.0 / 12.0 - r * (1.0 / 360.0 - r * (1.0 / 1260.0 - r * (1.0 / 1680.0 - r / 1188.0)))) / n
 }
 
-/// `x ln(x / mean) + mean - x` without cancellation where the two are close.
+/// `x ln(x / mean) + mean - x`, without cancellation if the two are close.
 fn deviance(x: f64, mean: f64) -> f64 {
     let v = (x - mean) / (x + mean);
     if v.abs() >= 0.1 {
@@ -75,8 +75,8 @@ fn deviance(x: f64, mean: f64) -> f64 {
     sum
 }
 
-/// `x^a (1 - x)^b / B(a, b)` by Loader's saddle point, which keeps its digits for large `a`, `b`
-/// where a difference of log-gammas would not.
+/// `x^a (1 - x)^b / B(a, b)` by Loader's saddle point. It keeps its digits for large `a` and `b`; a
+/// difference of log-gammas would not.
 fn beta_power(a: f64, b: f64, x: f64) -> f64 {
     let n = a + b;
     let exponent = stirling_error(n)
@@ -144,7 +144,7 @@ pub fn incomplete_beta_inverse(a: f64, b: f64, p: f64) -> f64 {
     bisect(0.0, 1.0, |x| incomplete_beta(a, b, x) < p)
 }
 
-/// Where `below` turns from true to false between `low` and `high`, to the last bit.
+/// The point between `low` and `high` at which `below` turns from true to false, to the last bit.
 pub(crate) fn bisect(mut low: f64, mut high: f64, below: impl Fn(f64) -> bool) -> f64 {
     // Floats between 0 and 1 have 2^62 values, but halving the value needs at most 1075 steps.
     for _ in 0..1100 {

@@ -30,9 +30,9 @@ pub enum TrialError {
         /// The model's name.
         model: String,
     },
-    /// The models do not tell the same classes apart.
+    /// The models have different classes.
     #[error(
-        "the models have other classes: only `{base}` has {only_base:?}, only `{candidate}` has \
+        "the models have different classes: only `{base}` has {only_base:?}, only `{candidate}` has \
          {only_candidate:?}"
     )]
     OtherClasses {
@@ -45,7 +45,7 @@ pub enum TrialError {
         /// Labels that the base lacks.
         only_candidate: Vec<String>,
     },
-    /// A column to group by is not there.
+    /// The column to group by does not exist.
     #[error("the photos cannot be grouped")]
     Group(#[source] DatasetError),
     /// The table's rows do not give a model its inputs.
@@ -67,10 +67,10 @@ pub enum TrialError {
         /// Why.
         source: PredictError,
     },
-    /// A model cannot be made ready to answer.
+    /// A model cannot be prepared to answer.
     #[error(transparent)]
     Model(#[from] ClassifierError),
-    /// What the models answered cannot be evaluated.
+    /// The answers of the models cannot be evaluated.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
 }
@@ -99,7 +99,7 @@ impl Hint for TrialError {
             Self::NothingRead => "the warnings above say why".to_owned(),
             Self::ClassesOverlap { .. } => {
                 "accuracy and its tests are for models that answer with one class; judge each \
-                 class of this one as a model of its own"
+                 class of this one as a separate model"
                     .to_owned()
             }
             Self::OtherClasses { .. } => {

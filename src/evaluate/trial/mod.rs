@@ -1,9 +1,9 @@
-//! Models on the same labelled photos: how good one is, or whether another may take its place.
+//! Models on the same labelled photos: how good one is, or whether another may replace it.
 //!
 //! [`judge`] and [`compare_models`] run every photo through each model, in turn, so that their
-//! latencies are measured under the same conditions. Out comes a [`Trial`]: a [`TrialReport`],
-//! which serialises to the document of `dermal compare --json`, and what else can be said of the
-//! same run, such as the record that an artifact carries ([`Trial::evidence`]).
+//! latencies are measured under the same conditions. The result is a [`Trial`]: a [`TrialReport`],
+//! which serialises to the document of `dermal compare --json`, and other facts about the same run,
+//! such as the record that an artifact stores ([`Trial::evidence`]).
 //!
 //! ```
 //! use std::path::Path;
@@ -21,7 +21,8 @@
 //! let trial = compare_models(base, candidate, photos, &options, &mut |_| {})?;
 //! let comparison = trial.report().comparison.as_ref().ok_or("two models were given")?;
 //! assert_eq!(comparison.agreement.value, 1.0);
-//! // Fourteen photos are too few to rule out a loss of one point: it says how many would do.
+//! Fourteen photos are too few to rule out a loss of one point: the sentence says how many would
+//! do.
 //! assert!(comparison.sentence.starts_with("Cannot tell: "));
 //! # Ok(())
 //! # }
@@ -50,10 +51,10 @@ pub use error::TrialError;
 pub use report::{FlippedPhoto, GroupReport, HeatMapAgreement, ModelReport, TrialReport};
 use side::{Side, heat_map};
 
-/// A model and the name under which a report speaks of it.
+/// A model and its name in a report.
 #[derive(Clone, Debug)]
 pub struct NamedModel {
-    /// Its path, or whatever tells it from the other.
+    /// Its path, or any text that distinguishes it from the other model.
     pub name: String,
     /// The model.
     pub model: Model,
@@ -76,21 +77,21 @@ impl NamedModel {
 /// How models are tried.
 #[derive(Clone, Debug)]
 pub struct TrialOptions {
-    /// How the engines run. Photos are decoded on as many threads.
+    /// How the engines run. The same number of threads decodes photos.
     pub engine: engine::Options,
-    /// What two models are held against.
+    /// The criteria for the verdict on two models.
     pub criteria: Criteria,
     /// How each model is measured.
     pub evaluation: EvaluationOptions,
-    /// Columns of the table within whose values two models are compared, too.
+    /// Columns of the table. Two models are also compared within each of their values.
     pub groups: Vec<String>,
-    /// Photos on which heat maps of two models are compared, evenly spaced; 0 for none.
+    /// How many photos to compare heat maps of two models on, evenly spaced; 0 for none.
     pub heat_maps: usize,
     /// Values of extra inputs, the same for all photos.
     pub inputs: Vec<ExtraInput>,
-    /// What one photo may cost.
+    /// The limits for one photo.
     pub photo_limits: Limits,
-    /// Photos that cannot be read and are left out, at most.
+    /// How many photos may be unreadable and left out.
     pub max_bad: usize,
 }
 
@@ -151,12 +152,12 @@ pub fn compare_models(
     Trial::run(vec![base, candidate], photos, options, watch)
 }
 
-/// Models that were run on labelled photos, and what was found.
+/// Models that were run on labelled photos, and the results.
 pub struct Trial {
     /// One model, or base and candidate.
     sides: Vec<Side>,
     dataset: Dataset,
-    /// Index among the dataset's samples of each photo that was read.
+    /// For each photo that was read, its index among the dataset's samples.
     images: Vec<usize>,
     report: TrialReport,
 }
@@ -197,13 +198,13 @@ impl Trial {
         })
     }
 
-    /// What was found.
+    /// The report.
     #[must_use]
     pub fn report(&self) -> &TrialReport {
         &self.report
     }
 
-    /// The same, to complete what only the models' files can tell.
+    /// The report, mutable, to add facts about the models' files.
     pub fn report_mut(&mut self) -> &mut TrialReport {
         &mut self.report
     }
@@ -253,9 +254,9 @@ impl Trial {
             .map_err(|source| side.does_not_fit(source))
     }
 
-    /// What was found about the last of the models, as an artifact carries it. `source` is the name
-    /// of the table or folder of photos; `base_sha256` the hash of the base's file, in hexadecimal,
-    /// without which there is no record of the comparison.
+    /// The result for the last of the models, as an artifact stores it. `source` is the name of the
+    /// table or folder of photos. `base_sha256` is the hash of the base's file, in hexadecimal;
+    /// without it there is no record of the comparison.
     #[must_use]
     pub fn evidence(&self, source: &str, base_sha256: Option<String>) -> EvidenceRecord {
         let last = self.sides.len() - 1;
@@ -283,7 +284,7 @@ impl Trial {
 
 /// What the models answered.
 struct Seen {
-    /// Index among the dataset's samples of each row below.
+    /// For each row below, its index among the dataset's samples.
     images: Vec<usize>,
     truth: Vec<usize>,
     /// Row-major probabilities of each model, in the base's order of classes.
@@ -375,7 +376,7 @@ fn classify(
     Ok(seen)
 }
 
-/// Index of the largest value; of equal ones the first, as `predict` ranks them.
+/// Index of the largest value; the first of several equal ones, as `predict` ranks them.
 pub(crate) fn first_of_the_largest(values: &[f32]) -> usize {
     let pairs = values.iter().enumerate().rev();
     pairs

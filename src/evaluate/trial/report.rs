@@ -1,18 +1,18 @@
-//! What a trial found, as `dermal compare --json` prints it.
+//! The result of a trial, as `dermal compare --json` prints it.
 
 use serde::Serialize;
 
 use crate::evaluate::comparison::{Comparison, FlipKind, Subgroup};
 use crate::evaluate::metrics::Evaluation;
 
-/// What a trial of one or two models found.
+/// The result of a trial of one or two models.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrialReport {
     /// Photos that were judged.
     pub photos: usize,
     /// Where they come from, in words.
     pub source: String,
-    /// Rows of the table that filters left out.
+    /// Rows of the table that the filters removed.
     pub filtered_out: usize,
     /// Photos that could not be read, each with the reason.
     pub left_out: Vec<String>,
@@ -24,11 +24,11 @@ pub struct TrialReport {
     pub isa: &'static str,
     /// The one model, or base and candidate.
     pub models: Vec<ModelReport>,
-    /// The candidate beside the base; absent for one model.
+    /// The candidate compared with the base; absent for one model.
     pub comparison: Option<Comparison>,
     /// Photos whose class changed.
     pub flips: Vec<FlippedPhoto>,
-    /// How alike the heat maps are; absent where none were compared.
+    /// How similar the heat maps are; absent if none were compared.
     pub heat_maps: Option<HeatMapAgreement>,
     /// The comparison within each value of some columns.
     pub groups: Vec<GroupReport>,
@@ -37,22 +37,22 @@ pub struct TrialReport {
 /// One model's share of a [`TrialReport`].
 #[derive(Clone, Debug, Serialize)]
 pub struct ModelReport {
-    /// The name it was given.
+    /// Its given name.
     pub path: String,
-    /// Bytes of its file; absent until somebody looks at the file.
+    /// Bytes of its file; absent until the caller adds it.
     pub bytes: Option<u64>,
-    /// SHA-256 of its file, in hexadecimal; absent likewise.
+    /// SHA-256 of its file, in hexadecimal; absent until the caller adds it.
     pub sha256: Option<String>,
-    /// Median of one inference, interleaved with the other model's on the same photos.
+    /// Median time of one inference, interleaved with the other model's on the same photos.
     pub latency_ms: f64,
-    /// Peak RSS of a process of its own that classifies one of the photos; absent where none was
+    /// Peak RSS of a separate process that classifies one of the photos; absent if none was
     /// started.
     pub peak_rss_bytes: Option<u64>,
     /// How good it is.
     pub evaluation: Evaluation,
 }
 
-/// How alike the heat maps of two models are: Pearson's correlation of each pair.
+/// How similar the heat maps of two models are: Pearson's correlation of each pair.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct HeatMapAgreement {
     /// Photos whose heat maps were compared.
@@ -79,7 +79,7 @@ impl HeatMapAgreement {
 /// A photo whose class changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FlippedPhoto {
-    /// As the dataset names it.
+    /// Its name in the dataset.
     pub file: String,
     /// Its label.
     pub truth: String,
@@ -87,7 +87,7 @@ pub struct FlippedPhoto {
     pub base: String,
     /// The candidate's answer.
     pub candidate: String,
-    /// What that means.
+    /// How it changed.
     pub kind: FlipKind,
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Side {
     mapping: Option<FieldMapping>,
     /// Values of extra inputs, the same for all photos.
     given: Vec<ExtraInput>,
-    /// For each label of the base the index of this model's.
+    /// For each label of the base, the index of the same label in this model.
     pub(super) order: Vec<usize>,
 }
 
@@ -61,7 +61,7 @@ impl Side {
         }
     }
 
-    /// Brings this model's classes into the base's order.
+    /// Puts this model's classes into the base's order.
     pub(super) fn order_like(&mut self, base: &Self) -> Result<(), TrialError> {
         let (ours, theirs) = (self.classifier.labels(), base.classifier.labels());
         let order: Option<Vec<usize>> = theirs

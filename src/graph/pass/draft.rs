@@ -1,4 +1,5 @@
-//! A graph under change: nodes may be edited, bypassed or left dead; `finish` checks the result.
+//! A graph that is being changed: nodes may be edited, bypassed or left dead; `finish` checks the
+//! result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +35,7 @@ impl Draft {
         &mut self.nodes[id.0]
     }
 
-    /// How often a live node reads the value, counting the answer as a reader.
+    /// How often live nodes read the value; the answer counts as a reader.
     pub(super) fn uses(&self, id: NodeId) -> usize {
         let live = self.live();
         let readers = self.ids().filter(|reader| live[reader.0]);
@@ -48,12 +49,12 @@ impl Draft {
         reads.sum::<usize>() + usize::from(self.output == id)
     }
 
-    /// Whether `value` is read by nobody but one input of `reader`.
+    /// Whether only one input of `reader`, and nothing else, reads `value`.
     pub(super) fn only_feeds(&self, value: NodeId, reader: NodeId) -> bool {
         self.node(reader).inputs.contains(&value) && self.uses(value) == 1
     }
 
-    /// Lets every reader of `from` read `to` instead. `to` must stand before those readers.
+    /// Lets every reader of `from` read `to` instead. `to` must come before those readers.
     pub(super) fn redirect(&mut self, from: NodeId, to: NodeId) {
         for node in &mut self.nodes {
             for input in &mut node.inputs {
@@ -67,13 +68,13 @@ impl Draft {
         }
     }
 
-    /// Moves the layers of `from`, a node that goes away, behind those of `to`.
+    /// Moves the layers of `from`, a node that will be removed, after those of `to`.
     pub(super) fn append_layers(&mut self, from: NodeId, to: NodeId) {
         let layers = std::mem::take(&mut self.node_mut(from).layers);
         self.node_mut(to).layers.extend(layers);
     }
 
-    /// Every layer whose stage is `Output` is from now on at `stage`.
+    /// Moves every layer whose stage is `Output` to `stage`.
     pub(super) fn demote_layers(layers: &mut [SourceLayer], stage: &Stage) {
         for layer in layers
             .iter_mut()
@@ -83,7 +84,7 @@ impl Draft {
         }
     }
 
-    /// Stores a tensor under `key`, or a variant of it where another node reads that key.
+    /// Stores a tensor under `key`, or under a variant of it if another node reads that key.
     pub(super) fn store(&mut self, owner: NodeId, key: &str, tensor: Tensor) -> String {
         let taken = |draft: &Self, key: &str| {
             draft.tensors.contains_key(key)
@@ -105,7 +106,7 @@ impl Draft {
         let mut live = vec![false; self.nodes.len()];
         live[self.output.0] = true;
         for id in self.ids().rev() {
-            // An unused input stays: callers give it by name.
+            // An unused input stays, because callers give it by name.
             live[id.0] |= matches!(self.node(id).op, Op::Input);
             if live[id.0] {
                 for input in &self.nodes[id.0].inputs {
@@ -116,7 +117,7 @@ impl Draft {
         live
     }
 
-    /// Drops dead nodes and unread tensors, renumbers, and checks the whole.
+    /// Removes dead nodes and unread tensors, renumbers, and checks the result.
     pub(super) fn finish(mut self) -> Result<Graph, GraphError> {
         let live = self.live();
         let mut number = vec![NodeId(usize::MAX); self.nodes.len()];

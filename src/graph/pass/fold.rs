@@ -1,4 +1,4 @@
-//! Folding: arithmetic that is done once, at import, instead of for every photo.
+//! Folding: arithmetic that is done once, at import, and not for every photo.
 
 use super::draft::Draft;
 use crate::activation::Activation;
@@ -8,12 +8,12 @@ use crate::graph::{
 };
 use crate::tensor::{AlignedF32, Tensor};
 
-/// Moves a `Pad` into the padding of the convolution that alone reads it, and into a max pooling
-/// of values that are never negative (there a zero from padding never wins against a real
-/// element). The padding layer's name moves to its input, which differs by the border only.
+/// Moves a `Pad` into the padding of a convolution, if that is its only reader, and into a max
+/// pooling of values that are never negative (there a zero of the padding never wins against a real
+/// element). The padding layer's name moves to its input, which differs only in the border.
 ///
 /// # Errors
-/// [`GraphError`] if the rewritten graph does not check.
+/// [`GraphError`] if the rewritten graph is not valid.
 pub fn fold_padding(graph: Graph) -> Result<Graph, GraphError> {
     let mut draft = Draft::new(graph);
     for id in draft.ids() {
@@ -42,7 +42,8 @@ pub fn fold_padding(graph: Graph) -> Result<Graph, GraphError> {
         sum.left += padding.left;
         sum.bottom += padding.bottom;
         sum.right += padding.right;
-        // A window wholly inside the padding would have no element to take the maximum of.
+        // A window that lies wholly inside the padding would have no element to take the maximum
+        // of.
         let [kh, kw] = window.kernel;
         if max_pool_of_non_negative
             && (sum.top >= kh || sum.bottom >= kh || sum.left >= kw || sum.right >= kw)
@@ -69,7 +70,7 @@ fn non_negative(draft: &Draft, id: NodeId) -> bool {
 /// `s * (W x + b) + t = (s W) x + (s b + t)`, in f64 and rounded once.
 ///
 /// # Errors
-/// [`GraphError`] if the rewritten graph does not check.
+/// [`GraphError`] if the rewritten graph is not valid.
 pub fn fold_scale_shift(graph: Graph) -> Result<Graph, GraphError> {
     let mut draft = Draft::new(graph);
     for id in draft.ids() {
@@ -91,7 +92,8 @@ pub fn fold_scale_shift(graph: Graph) -> Result<Graph, GraphError> {
         ) else {
             continue;
         };
-        // A second affine on top of a folded one would leave the inner layers' stages wrong.
+        // A second affine map on top of a folded one would make the stages of the inner layers
+        // wrong.
         let folded_before = draft
             .node(producer)
             .layers
@@ -133,7 +135,7 @@ pub fn fold_scale_shift(graph: Graph) -> Result<Graph, GraphError> {
     draft.finish()
 }
 
-/// Kernel and bias keys of a node whose stored sum is nothing but the biased sum.
+/// Kernel and bias keys of a node that stores the biased sum and nothing else.
 fn plain_weights(draft: &Draft, id: NodeId) -> Option<(String, Option<String>)> {
     let bare = Epilogue::default();
     let (kernel, bias) = match &draft.node(id).op {

@@ -1,4 +1,4 @@
-//! Fusing: what follows a sum is done while the sum is still in registers.
+//! Fusing: computing what follows a sum while the sum is still in registers.
 
 use super::draft::Draft;
 use crate::activation::Activation;
@@ -6,10 +6,11 @@ use crate::graph::{
     BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, GraphError, NodeId, Op, Stage,
 };
 
-/// Moves an activation into the weighted or elementwise op that alone feeds it.
+/// Moves an activation into the weighted or elementwise op before it, if no other node reads that
+/// op.
 ///
 /// # Errors
-/// [`GraphError`] if the rewritten graph does not check.
+/// [`GraphError`] if the rewritten graph is not valid.
 pub fn fuse_activation(graph: Graph) -> Result<Graph, GraphError> {
     let mut draft = Draft::new(graph);
     for id in draft.ids() {
@@ -56,11 +57,12 @@ pub fn fuse_activation(graph: Graph) -> Result<Graph, GraphError> {
     draft.finish()
 }
 
-/// Moves the addition of two equal shapes into a convolution or dense layer that alone feeds it.
-/// The fused node stands where the addition stood, so both operands are before it.
+/// Moves the addition of two equal shapes into a convolution or dense layer before it, if no other
+/// node reads that layer. The fused node takes the place of the addition, so both operands come
+/// before it.
 ///
 /// # Errors
-/// [`GraphError`] if the rewritten graph does not check.
+/// [`GraphError`] if the rewritten graph is not valid.
 pub fn fuse_residual(graph: Graph) -> Result<Graph, GraphError> {
     let mut draft = Draft::new(graph);
     for id in draft.ids() {
@@ -75,8 +77,8 @@ pub fn fuse_residual(graph: Graph) -> Result<Graph, GraphError> {
         if draft.node(a).shape != draft.node(b).shape {
             continue;
         }
-        // The later operand is computed last: the other one is then in cache the longest time
-        // anyway, and the arena needs no value for the later one.
+        // The later operand is computed last: the other one has left the cache by then anyway, and
+        // the arena needs no value for the later one.
         let (later, earlier) = if a > b { (a, b) } else { (b, a) };
         let candidates = [(later, earlier), (earlier, later)];
         let Some((weighted, other)) = candidates

@@ -1,5 +1,5 @@
-//! Recognises hard sigmoid and hard swish where they were written out, as MobileNetV3 does:
-//! `x * relu6(x + 3) * (1 / 6)`.
+//! Recognises hard sigmoid and hard swish if they are written out as in MobileNetV3, namely as `x *
+//! relu6(x + 3) * (1 / 6)`.
 
 use super::draft::Draft;
 use crate::activation::Activation;
@@ -11,7 +11,7 @@ const SIXTH: f32 = 1.0 / 6.0;
 /// Replaces `relu6(x + 3) / 6` by hard sigmoid, and its product with `x` by hard swish.
 ///
 /// # Errors
-/// [`GraphError`] if the rewritten graph does not check.
+/// [`GraphError`] if the rewritten graph is not valid.
 pub fn recognize_hard_swish(graph: Graph) -> Result<Graph, GraphError> {
     let mut draft = Draft::new(graph);
     for id in draft.ids() {

@@ -1,26 +1,26 @@
-//! What a graph answers with, and the split of the last softmax or sigmoid from it.
+//! The kind of a graph's output, and the split of the last softmax or sigmoid from it.
 
 use super::draft::Draft;
 use crate::activation::Activation;
 use crate::graph::{Graph, GraphError, Node, NodeId, Op, Range, SourceLayer};
 use crate::tensor::Shape;
 
-/// What a graph's output is.
+/// The kind of a graph's output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Answer {
     /// A softmax over all outputs.
     Softmax,
     /// A sigmoid for each output.
     Sigmoid,
-    /// Always from 0 to 1, by other arithmetic: probabilities.
+    /// Probabilities (always from 0 to 1) by other arithmetic.
     Probabilities,
-    /// Any number: what a model gives that leaves softmax or sigmoid to its loss.
+    /// Any number: the output of a model that leaves softmax or sigmoid to its loss.
     Logits,
     /// Numbers with another bound, such as those of tanh or ReLU: neither probabilities nor logits.
     Bounded(Range),
 }
 
-/// What the graph's output is, looked at below reshapes.
+/// The kind of the graph's output, seen through reshapes.
 #[must_use]
 pub fn answer(graph: &Graph) -> Answer {
     let last = graph.node(below_reshapes(graph.nodes(), graph.output()));
@@ -55,7 +55,7 @@ fn below_reshapes(nodes: &[Node], from: NodeId) -> NodeId {
 /// flattens the output to `[classes]`. The removed layer's name stays, on the logits.
 ///
 /// # Errors
-/// [`GraphError`] if the rewritten graph does not check.
+/// [`GraphError`] if the rewritten graph is not valid.
 pub fn split_head(graph: Graph) -> Result<(Graph, Answer), GraphError> {
     let answer = answer(&graph);
     let mut draft = Draft::new(graph);
@@ -71,7 +71,7 @@ pub fn split_head(graph: Graph) -> Result<(Graph, Answer), GraphError> {
 /// Makes the output `[classes]`, if it has more axes.
 ///
 /// # Errors
-/// [`GraphError`] if the rewritten graph does not check.
+/// [`GraphError`] if the rewritten graph is not valid.
 pub fn flatten_output(graph: Graph) -> Result<Graph, GraphError> {
     let mut draft = Draft::new(graph);
     let output = draft.output;

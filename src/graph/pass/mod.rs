@@ -1,8 +1,8 @@
-//! Passes: functions from graph to graph that leave every output as it was.
+//! Passes: functions from graph to graph that do not change any output.
 //!
-//! [`optimize`] is the order in which `import` runs them; [`rewrite`] stops after any of them
-//! ([`Level`]), so that each can be looked at. Each keeps `Node::layers` true, so a layer that was
-//! folded or fused away can still be named and, through its [`super::Stage`], brought back.
+//! [`optimize`] runs them in the order that `import` uses; [`rewrite`] stops after any of them
+//! ([`Level`]), so that each can be inspected. Each keeps `Node::layers` correct, so a layer that
+//! was folded or fused can still be named and, through its [`super::Stage`], recovered.
 
 mod draft;
 mod fold;
@@ -19,7 +19,7 @@ pub use pack::pack_weights;
 
 use super::{Graph, GraphError};
 
-/// How far a graph has been rewritten on its way from a source to an artifact.
+/// How far a graph has been rewritten between a source and an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// As the importer built it: a node for each step of each layer.
@@ -27,9 +27,9 @@ pub enum Level {
     /// Ends in logits, and arithmetic on constants is done: hard swish recognised, padding moved
     /// into windows, batch normalization multiplied into weights.
     Folded,
-    /// Activations and residual additions are part of the node in front of them.
+    /// Activations and residual additions are part of the node before them.
     Fused,
-    /// Weights lie as the kernels read them: what the artifact holds.
+    /// Weights are in the kernels' layout: the content of the artifact.
     Packed,
 }
 
@@ -37,7 +37,7 @@ impl Level {
     /// All of them, in order.
     pub const ALL: [Self; 4] = [Self::Imported, Self::Folded, Self::Fused, Self::Packed];
 
-    /// Its name, as `dermal import --dump` takes it.
+    /// Its name for `dermal import --dump`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ impl Level {
         }
     }
 
-    /// The level of a name.
+    /// The level with this name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.name() == name)
@@ -58,7 +58,7 @@ impl Level {
 /// The passes on an importer's graph, up to `level`.
 ///
 /// # Errors
-/// [`GraphError`] if a pass makes a graph that does not check, which is a bug of the pass.
+/// [`GraphError`] if a pass makes an invalid graph, which is a bug in the pass.
 pub fn rewrite(imported: Graph, level: Level) -> Result<Graph, GraphError> {
     match level {
         Level::Imported => Ok(imported),
@@ -66,12 +66,12 @@ pub fn rewrite(imported: Graph, level: Level) -> Result<Graph, GraphError> {
     }
 }
 
-/// All passes on a graph that ends in logits (see [`split_head`]), in their order: patterns
-/// before folding, which would take their parts; folding before fusing, since a fused activation
-/// stands between a convolution and its batch normalization; packing last.
+/// All passes on a graph that ends in logits (see [`split_head`]), in their order: patterns come
+/// before folding, which would break them up; folding comes before fusing, since a fused activation
+/// would stand between a convolution and its batch normalization; packing comes last.
 ///
 /// # Errors
-/// [`GraphError`] if a pass makes a graph that does not check, which is a bug of the pass.
+/// [`GraphError`] if a pass makes an invalid graph, which is a bug in the pass.
 pub fn optimize(graph: Graph) -> Result<Graph, GraphError> {
     optimize_to(graph, Level::Packed)
 }

@@ -1,4 +1,4 @@
-//! Brings weights into the layout that every kernel reads in place.
+//! Packs weights into the layout that every kernel reads in place.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::tensor::{PANEL, Tensor};
 /// of 16. Tensors that two nodes share stay shared.
 ///
 /// # Errors
-/// [`GraphError`] if the rewritten graph does not check.
+/// [`GraphError`] if the rewritten graph is not valid.
 pub fn pack_weights(graph: Graph) -> Result<Graph, GraphError> {
     let mut draft = Draft::new(graph);
     separate_unpacked(&mut draft);

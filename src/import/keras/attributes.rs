@@ -1,8 +1,8 @@
 //! Typed, strict access to a layer's attributes.
 //!
-//! Each attribute that is read is remembered, and [`Attributes::finish`] refuses the layer if one
-//! is left over that could change its result: an option of a newer Keras is an error, never
-//! ignored.
+//! Each attribute that is read is recorded. If an attribute is left over that could change the
+//! layer's result, [`Attributes::finish`] refuses the layer: an option of a newer Keras is an
+//! error, and never ignored.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ const TRAINING_ONLY: &[&str] = &[
     "dynamic",
     "name",
     "trainable",
-    // The shape that the layer was built for; the graph infers its own.
+    // The shape for which the layer was built; the graph infers its own.
     "batch_input_shape",
     "batch_shape",
     "input_shape",
@@ -55,7 +55,7 @@ impl<'a> Attributes<'a> {
         (!value.is_null()).then_some(value)
     }
 
-    /// Says that these do not matter for the layer.
+    /// Marks these attributes as irrelevant for the layer.
     pub(super) fn ignore(&self, names: &[&str]) {
         for name in names {
             self.get(name);
@@ -171,7 +171,7 @@ impl<'a> Attributes<'a> {
             one => side(one).map(|s| [s, s]),
         };
         match border {
-            // Bounds the sum; the graph bounds the resulting area.
+            // Bounds the sum of two; the graph bounds the resulting area.
             Some(border) if border.iter().flatten().all(|&n| n < 1 << 24) => Ok(border),
             _ => self.refuse(name, value, "[[top, bottom], [left, right]]"),
         }
@@ -194,8 +194,8 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// An axis counted with the batch axis, or from the end; the result is without the batch
-    /// axis. `rank` is the value's, without the batch axis.
+    /// An axis that counts the batch axis or from the end, converted to one without the batch axis.
+    /// `rank` is the value's, without the batch axis.
     pub(super) fn axis(&self, name: &str, rank: usize) -> Result<usize, ImportError> {
         let value = self.required(name)?;
         match axis(value, rank) {
@@ -204,7 +204,8 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The last axis, given as a number or a list of one number; or none at all.
+    /// Checks that the axis is the last one, given as a number or a list of one number, or not
+    /// given.
     pub(super) fn last_axis(&self, name: &str, rank: usize) -> Result<(), ImportError> {
         let Some(value) = self.get(name) else {
             return Ok(());
@@ -229,7 +230,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Refuses what was not read and could matter.
+    /// Refuses attributes that were not read and could matter.
     pub(super) fn finish(&self) -> Result<(), ImportError> {
         self.dtype()?;
         for (key, value) in &self.layer.attributes {
@@ -244,7 +245,8 @@ impl<'a> Attributes<'a> {
         Ok(())
     }
 
-    /// Weights and arithmetic are f32 whatever the policy; a quantized one is another model.
+    /// Weights and arithmetic are f32 whatever the policy says; a quantized policy means another
+    /// model.
     fn dtype(&self) -> Result<(), ImportError> {
         let Some(value) = self.get("dtype") else {
             return Ok(());
@@ -315,7 +317,7 @@ pub(super) fn constant(value: &Value) -> Option<Constant> {
     Some(into)
 }
 
-/// What a serialised array wraps.
+/// The content of a serialised array.
 fn inner(map: &serde_json::Map<String, Value>) -> Option<&Value> {
     map.get("value")
         .or_else(|| map.get("config").and_then(|c| c.get("value")))

@@ -1,4 +1,4 @@
-//! One call of a layer, and the graph's builder as layers see it: with Keras' weights by name.
+//! One call of a layer, and the graph's builder for layers, with Keras' weights by name.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ pub(super) struct Builder<'a> {
     channels: HashMap<NodeId, (NodeId, usize)>,
 }
 
-/// What a call gets for an argument.
+/// The value of a call's argument.
 #[derive(Clone, Debug)]
 pub(super) enum Operand {
     Node(NodeId),
@@ -68,7 +68,7 @@ impl Operand {
 /// One call of a layer, with its inputs resolved.
 pub(super) struct LayerCall<'a> {
     pub(super) layer: &'a LayerConfig,
-    /// Where its nodes stand: named by the path, with `:n` for later calls.
+    /// The site of its nodes: named by the path, with `:n` for later calls.
     pub(super) site: Site,
     pub(super) args: Vec<Operand>,
     pub(super) kwargs: Vec<(String, Operand)>,
@@ -81,7 +81,7 @@ impl<'a> LayerCall<'a> {
         args: Vec<Operand>,
         kwargs: Vec<(String, Operand)>,
     ) -> Result<Self, ImportError> {
-        // Calls of a weighted layer share its tensors; a constant belongs to its call.
+        // All calls of a weighted layer share its tensors; a constant belongs to one call.
         let constants = if variables(layer)?.is_empty() {
             name.clone()
         } else {
@@ -123,7 +123,8 @@ impl LayerCall<'_> {
     /// Refuses keyword arguments that change the result of a layer.
     ///
     /// In Keras 3 `predict` overrides a recorded `training` (and the augmentation layers record
-    /// `true` by default); in Keras 2 `training=True` sticks, as Monte Carlo dropout wants it.
+    /// `true` by default). In Keras 2 `training=True` has an effect, which Monte Carlo dropout
+    /// uses.
     pub(super) fn check_kwargs(&self, keras2: bool) -> Result<(), ImportError> {
         for (key, value) in &self.kwargs {
             match value {
@@ -188,7 +189,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Loads a variable of the layer under `<layer path>/<variable>`, once. `stored` is its shape
-    /// in the file, `shape` the one it gets.
+    /// in the file, `shape` its shape in the graph.
     pub(super) fn weight(
         &mut self,
         call: &LayerCall,
@@ -205,7 +206,7 @@ impl<'a> Builder<'a> {
         Ok(key)
     }
 
-    /// Reads a variable to compute with it.
+    /// Reads a variable, to compute with its numbers.
     pub(super) fn read(
         &mut self,
         call: &LayerCall,
@@ -228,12 +229,12 @@ impl<'a> Builder<'a> {
         Ok(self.source.shape(dataset).unwrap_or_default())
     }
 
-    /// Remembers that a value is one channel of another one.
+    /// Records that a value is one channel of another one.
     pub(super) fn is_channel(&mut self, id: NodeId, of: NodeId, channel: usize) {
         self.channels.insert(id, (of, channel));
     }
 
-    /// The value whose channels these are, and which they are.
+    /// The value to which these channels belong, and their indices.
     pub(super) fn channels_of_one(&self, ids: &[NodeId]) -> Option<(NodeId, Vec<usize>)> {
         let of = self.channels.get(ids.first()?)?.0;
         let channels = ids.iter().map(|id| match self.channels.get(id) {

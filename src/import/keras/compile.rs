@@ -1,7 +1,7 @@
-//! With what a model was trained, from its `compile_config` (Keras 3) or `training_config` (`.h5`).
+//! How a model was trained, from its `compile_config` (Keras 3) or `training_config` (`.h5`).
 //!
-//! Nothing here can make an import fail: a loss that is not understood is of kind `Other`, and a
-//! text that cannot be read says nothing.
+//! Nothing here can make an import fail: an unknown loss has the kind `Other`, and a text that
+//! cannot be read is ignored.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use crate::import::facts::{Loss, LossKind};
 /// The losses of a model's outputs.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Losses {
-    /// One for all outputs.
+    /// One loss for all outputs.
     One(Loss),
     /// By the outputs' positions.
     List(Vec<Option<Loss>>),
@@ -63,7 +63,7 @@ fn loss(value: &Value) -> Option<Loss> {
         _ => return None,
     };
     let kind = kind(name);
-    // Probabilities are what Keras takes when nothing is said.
+    // Keras assumes probabilities by default.
     let from_logits = config.and_then(logits).unwrap_or(false);
     let name = name.chars().filter(|c| !c.is_control()).take(64).collect();
     Some(Loss {

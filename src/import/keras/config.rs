@@ -1,8 +1,8 @@
 //! The JSON that describes a model, as a typed tree of layers.
 //!
-//! In: `config.json` of a `.keras`, the `model_config` attribute of an `.h5`, or what
-//! `model.to_json()` wrote, from Keras 2 or 3. Out: [`ModelConfig`], with every layer's calls in
-//! one form. Attributes stay JSON; `attributes` reads them where they are used.
+//! In: `config.json` of a `.keras`, the `model_config` attribute of an `.h5`, or the output of
+//! `model.to_json()`, from Keras 2 or 3. Out: [`ModelConfig`], with every layer's calls in one
+//! form. Attributes stay JSON; `attributes` reads them when a layer is imported.
 //!
 //! Source: `keras/src/models/functional.py` and `keras/src/saving/serialization_lib.py` (Keras 3),
 //! `keras/engine/functional.py` (Keras 2).
@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 use super::compile::{self, Losses};
 use crate::import::error::{ImportError, Place, invalid};
 
-/// Models in models.
+/// Deepest nesting of models.
 const MAX_DEPTH: usize = 24;
-/// Layers of all models together; EfficientNetV2L has 1028.
+/// Most layers of all models together; EfficientNetV2L has 1028.
 const MAX_LAYERS: usize = 20_000;
 
 /// A Sequential or Functional model.
@@ -31,14 +31,14 @@ pub(super) struct ModelConfig {
 
 #[derive(Debug)]
 pub(super) struct InputConfig {
-    /// The key by which a caller names it, the layer's name unless inputs are a dict.
+    /// Its key for a caller: the layer's name unless inputs are a dict.
     pub(super) key: String,
     pub(super) layer: String,
 }
 
 #[derive(Debug)]
 pub(super) struct OutputConfig {
-    /// The key by which it is named, the layer's name unless outputs are a dict.
+    /// Its key: the layer's name unless outputs are a dict.
     pub(super) key: String,
     pub(super) tensor: TensorRef,
 }
@@ -50,12 +50,13 @@ pub(super) struct LayerConfig {
     pub(super) name: String,
     /// Names of the enclosing models (not the outermost) and the layer, joined by `/`.
     pub(super) path: String,
-    /// Whether it is a `keras.src.ops` operation: no layer, so not counted or weighted as one.
+    /// Whether it is a `keras.src.ops` operation, which is not a layer: it is not counted as one
+    /// and has no weights.
     pub(super) operation: bool,
     pub(super) attributes: Map<String, Value>,
     pub(super) calls: Vec<Call>,
     pub(super) model: Option<ModelConfig>,
-    /// Equal for a layer that several models share.
+    /// The same number for a layer that several models share.
     pub(super) shared_id: Option<u64>,
 }
 
@@ -69,7 +70,7 @@ impl LayerConfig {
     }
 }
 
-/// Where a layer stands.
+/// The place of a layer in messages.
 pub(super) fn place(path: &str, class: &str) -> Place {
     Place {
         what: "layer",
@@ -128,9 +129,9 @@ pub(super) struct Root {
     pub(super) model: ModelConfig,
     /// `keras_version` in the JSON itself.
     pub(super) version: Option<String>,
-    /// Whether the JSON is written the way of Keras 3.
+    /// Whether the JSON has the form of Keras 3.
     pub(super) keras3_style: bool,
-    /// With what the outputs were trained.
+    /// The losses of the outputs.
     pub(super) losses: Option<Losses>,
 }
 
@@ -156,7 +157,7 @@ pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
         .unwrap_or("model")
         .to_owned();
     let model = parser.model(class, config, "", 0, place)?;
-    // Names may contain `/` in Keras 2; two layers of one path would share their weights.
+    // Names may contain `/` in Keras 2. Two layers with the same path would share their weights.
     let mut paths = Vec::new();
     collect_paths(&model, &mut paths);
     paths.sort_unstable();
@@ -178,7 +179,7 @@ pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
     })
 }
 
-/// `tf_keras` is what Keras 2 is called since Keras 3 took its name.
+/// `tf_keras` is the name of Keras 2 since Keras 3 is `keras`.
 pub(super) fn is_keras_module(module: &str) -> bool {
     ["keras", "tf_keras"].iter().any(|root| {
         module
@@ -196,19 +197,20 @@ fn collect_paths<'a>(model: &'a ModelConfig, into: &mut Vec<&'a str>) {
     }
 }
 
-/// `Model` is the name of Functional before TensorFlow 2.3.
+/// `Model` was the name of Functional before TensorFlow 2.3.
 pub(super) fn is_model(class: &str) -> bool {
     matches!(class, "Sequential" | "Functional" | "Model")
 }
 
-/// Layers that contain layers: models, and a pipeline of augmentations, which is a Sequential by
+/// Layers that contain layers: models, and a pipeline of augmentations, which is a Sequential with
 /// another name.
 fn has_layers(class: &str) -> bool {
     is_model(class) || class == "Pipeline"
 }
 
 /// A layer of another package that is known to do nothing in prediction: the dropout of
-/// `efficientnet` and `segmentation_models`, which differs from Keras' in its shape of noise only.
+/// `efficientnet` and `segmentation_models`, which differs from Keras' only in the shape of its
+/// noise.
 pub(super) fn is_fixed_dropout(class: &str, config: &Map<String, Value>) -> bool {
     const OF_DROPOUT: [&str; 7] = [
         "autocast",
@@ -340,7 +342,7 @@ impl Parser<'_> {
         let harmless = config
             .as_object()
             .is_some_and(|config| is_fixed_dropout(&class, config));
-        // A registered name such as `my_package>MyDense` is a custom class, whatever it is called.
+        // A registered name such as `my_package>MyDense` is a custom class, whatever its last part.
         if let Some(registered) = layer.get("registered_name").and_then(Value::as_str)
             && registered.contains('>')
             && !harmless
@@ -349,8 +351,8 @@ impl Parser<'_> {
             return Err(self::place(&path, registered).unsupported());
         }
         let module = layer.get("module").and_then(Value::as_str);
-        // Keras 3 leaves modules out of an `.h5` (and then cannot load its own operations); every
-        // layer has `trainable`, no operation has.
+        // Keras 3 leaves modules out of an `.h5` (and then cannot load its own operations). Every
+        // layer has `trainable`, and no operation has.
         let unmarked_operation = module.is_none()
             && config.get("trainable").is_none()
             && layer
@@ -369,7 +371,7 @@ impl Parser<'_> {
             None
         };
         let attributes = match (&model, config) {
-            // The layers are parsed already; keeping their JSON too would double the memory.
+            // The layers are parsed already; keeping their JSON as well would double the memory.
             (Some(_), Value::Object(map)) => map
                 .iter()
                 .filter(|(key, _)| key.as_str() == "trainable")
@@ -450,7 +452,7 @@ fn argument3(value: &Value, place: &str) -> Result<Argument, ImportError> {
                 .ok_or_else(|| invalid(place, "a tensor without `keras_history`".into()))?;
             Argument::Tensor(history.0)
         }
-        // Constants, slices and the like: read where they are used.
+        // Constants, slices and the like are read when they are used.
         Value::Object(map) if map.contains_key("class_name") => Argument::Value(value.clone()),
         Value::Object(map) => Argument::Map(
             map.iter()
@@ -558,7 +560,7 @@ pub(super) fn open_shape(value: &Value) -> Option<Vec<Option<usize>>> {
         .collect()
 }
 
-/// Where errors about a whole model point.
+/// The place of errors about a whole model.
 fn place_of_model(class: &str) -> Place {
     Place {
         what: "layer",
@@ -629,7 +631,7 @@ mod tests {
         }
         let error = parse(layer.to_string().as_bytes(), "config").unwrap_err();
         assert_eq!(error.kind(), "config");
-        // Deeper still, the JSON parser's own bound answers.
+        // At a greater depth the JSON parser's own bound answers.
         let bomb = "[".repeat(100_000);
         assert_eq!(
             parse(bomb.as_bytes(), "config").unwrap_err().kind(),

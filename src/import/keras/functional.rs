@@ -1,8 +1,8 @@
-//! Wiring: the layer tree to nodes of a graph.
+//! Turns the tree of layers into nodes of a graph.
 //!
-//! A model is walked call by call; a call is ready when its inputs are. A nested model is inlined
-//! at each call. A layer called again shares its tensors, and the names of its nodes get `:1`,
-//! `:2`, ...
+//! A model is processed call by call; a call is ready when its inputs are. A nested model is
+//! inlined at each call. A layer that is called again shares its tensors, and the names of its
+//! nodes get `:1`, `:2`, ...
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::graph::NodeId;
 use crate::import::builder::MAX_NODES;
 use crate::import::error::{ImportError, invalid};
 
-/// Walks the models of a file.
+/// Processes the models of a file.
 pub(super) struct Walker<'a, 'b> {
     pub(super) builder: &'b mut Builder<'a>,
     calls: usize,
@@ -26,7 +26,8 @@ impl<'a, 'b> Walker<'a, 'b> {
         Self { builder, calls: 0 }
     }
 
-    /// Inlines a model. `prefix` is that of its layers' node names. Returns its outputs.
+    /// Inlines a model. `prefix` is the prefix of its layers' node names. Returns the model's
+    /// outputs.
     pub(super) fn model(
         &mut self,
         model: &'a ModelConfig,
@@ -61,7 +62,7 @@ impl<'a, 'b> Walker<'a, 'b> {
                 .mark(id, &format!("{prefix}{}", layer.name), &layer.class);
             wiring.set(&layer.name, 0, vec![id]);
         }
-        // Configurations are in topological order, so one pass is the rule; each further pass
+        // Configurations are in topological order, so one pass usually suffices; each further pass
         // must make progress.
         let mut pending: Vec<(&LayerConfig, usize)> = model
             .layers
@@ -190,7 +191,7 @@ impl<'a, 'b> Walker<'a, 'b> {
     }
 }
 
-/// A nested model's inputs in its own order, also when the caller gives a dict.
+/// A nested model's inputs in its own order, even if the caller gives a dict.
 fn model_inputs(model: &ModelConfig, call: &LayerCall) -> Result<Vec<NodeId>, ImportError> {
     let [Operand::Map(given)] = call.args.as_slice() else {
         return Ok(call.inputs());
@@ -213,11 +214,11 @@ fn model_inputs(model: &ModelConfig, call: &LayerCall) -> Result<Vec<NodeId>, Im
         .collect()
 }
 
-/// The values of one model while it is walked.
+/// The values of one model while it is processed.
 struct Wiring {
     values: HashMap<(String, usize), Vec<NodeId>>,
     inputs: HashSet<String>,
-    /// The index by which a nested model's first call is referred to.
+    /// The index by which references name a nested model's first call.
     first_index: BTreeMap<String, usize>,
 }
 
@@ -255,7 +256,7 @@ impl Wiring {
         self.first_missing(call).is_none()
     }
 
-    /// Of a call that is ready.
+    /// Of a call whose inputs are ready.
     fn operand(&self, argument: &Argument) -> Operand {
         match argument {
             Argument::Tensor(t) => match self.get(t) {
@@ -274,9 +275,9 @@ impl Wiring {
     }
 }
 
-/// A nested Functional model has a call of its own from when it was built, number 0. Some versions
-/// count it in references and some do not; the references themselves tell, as every call that was
-/// saved is referred to.
+/// A nested Functional model has a call number 0, from when it was built. Some versions count it in
+/// references and some do not. The references themselves show which: every call that was saved is
+/// referred to.
 fn first_indices(model: &ModelConfig) -> BTreeMap<String, usize> {
     let mut highest: BTreeMap<&str, usize> = BTreeMap::new();
     let mut lowest: BTreeMap<&str, usize> = BTreeMap::new();

@@ -1,9 +1,9 @@
-//! Reading an untrusted HDF5 file: the one place that knows the reader crate.
+//! Reads an untrusted HDF5 file. Only this module knows the reader crate.
 //!
 //! All datasets are listed once when the file is opened (bounded in count and depth), so the rest
-//! of the importer looks weights up by path. Backslashes in names become slashes: Keras on
-//! Windows wrote whole paths as one name (`layers\\conv2d`), so that the group `layers` itself is
-//! not in the file. Source: keras-team/keras issue 18528.
+//! of the importer looks weights up by path. Backslashes in names become slashes: Keras on Windows
+//! wrote whole paths as one name (`layers\\conv2d`), so that the group `layers` itself is not in
+//! the file. Source: keras-team/keras issue 18528.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +14,12 @@ use crate::import::error::ImportError;
 use crate::import::options::Limits;
 use crate::import::weights::{Element, WeightSource};
 
-/// Groups and datasets above which a file is refused; EfficientNetV2L has about 5000.
+/// Most groups and datasets of a file; EfficientNetV2L has about 5000.
 const MAX_OBJECTS: usize = 200_000;
-/// Groups in groups.
+/// Deepest nesting of groups.
 const MAX_DEPTH: usize = 64;
-/// Bytes of declared data that one byte of file may stand for, beyond a floor of 64 MiB. Keras
-/// does not compress; this leaves room for files repacked with gzip.
+/// Most bytes of declared data for each byte of file, above a floor of 64 MiB. Keras does not
+/// compress; this leaves room for files that were repacked with gzip.
 const MAX_EXPANSION: u64 = 100;
 
 struct Entry {
@@ -32,7 +32,7 @@ struct Entry {
 pub(super) struct Hdf5Weights {
     file: Hdf5File,
     entries: BTreeMap<String, Entry>,
-    /// Path to the name as stored; `None` for the parent of a name that has its slash inside.
+    /// Paths, and the names as stored; `None` for the parent of a name that contains a slash.
     groups: BTreeMap<String, Option<String>>,
 }
 
@@ -40,7 +40,7 @@ impl Hdf5Weights {
     pub(super) fn open(bytes: SourceBytes, limits: &Limits) -> Result<Self, ImportError> {
         let file_bytes = bytes.as_ref().len() as u64;
         let options = OpenOptions::default()
-            // Weights are read once, so a cache of decoded chunks is only memory.
+            // Weights are read once, so a cache of decoded chunks would only take memory.
             .with_chunk_cache_bytes(0)
             .with_max_chunk_bytes(64 << 20)
             .with_max_object_header_bytes(8 << 20)
@@ -62,7 +62,7 @@ impl Hdf5Weights {
             .root_group()
             .map_err(|e| error("the HDF5 root group", &e))?;
         let mut open = vec![(String::new(), String::new(), root, 0)];
-        // Hard links can make a group its own ancestor, and the walk endless.
+        // Hard links can make a group its own ancestor; the walk would then never end.
         let mut seen = BTreeSet::new();
         while let Some((path, stored, group, depth)) = open.pop() {
             let place = format!("HDF5 group `{path}`");
@@ -115,7 +115,7 @@ impl Hdf5Weights {
         Ok(())
     }
 
-    /// A dataset's extents are a claim; together they must be in proportion to the file.
+    /// A dataset's extents are a claim. Together they must be in proportion to the file.
     fn check_declared(&self, file_bytes: u64, limits: &Limits) -> Result<(), ImportError> {
         let limit = limits
             .max_weight_bytes
@@ -189,14 +189,14 @@ impl Hdf5Weights {
             .map(|(path, _)| path.as_str())
     }
 
-    /// Whether the array holds integers (counters, random generator states).
+    /// Whether the array has integers (counters, states of random generators).
     pub(super) fn is_integer(&self, path: &str) -> bool {
         self.entries
             .get(path)
             .is_some_and(|e| e.element == Element::Integer)
     }
 
-    /// Whether there is a group of that name.
+    /// Whether there is a group with this name.
     pub(super) fn has_group(&self, path: &str) -> bool {
         self.groups.contains_key(path)
     }
@@ -210,7 +210,7 @@ impl Hdf5Weights {
         if let Some(strings) = self.group_attribute(group, attribute)? {
             return Ok(Some(strings));
         }
-        // Past 64 KiB Keras cuts a list of names into `layer_names0`, `layer_names1`, ...
+        // Above 64 KiB, Keras splits a list of names into `layer_names0`, `layer_names1`, ...
         let mut joined = Vec::new();
         let mut parts = 0;
         while let Some(part) = self.group_attribute(group, &format!("{attribute}{parts}"))? {
@@ -297,7 +297,7 @@ fn element(dataset: &Dataset) -> Element {
         Datatype::FixedPoint { .. } | Datatype::Bitfield { .. } | Datatype::Enum { .. } => {
             Element::Integer
         }
-        // Keras stores bfloat16 as two opaque bytes and says so beside it.
+        // Keras stores bfloat16 as two opaque bytes, with an attribute that says so.
         Datatype::Opaque { size: 2, .. } if is_bfloat16(dataset) => Element::BF16,
         _ => Element::Other,
     }

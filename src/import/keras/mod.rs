@@ -33,10 +33,10 @@ use functional::Walker;
 use hdf5::Hdf5Weights;
 use weights::Layout;
 
-/// Bytes of a file of class names beyond which it is none.
+/// Most bytes of a file of class names.
 const MAX_LABEL_BYTES: u64 = 1 << 20;
 
-/// What the container gave.
+/// The content of the container.
 struct Parts {
     root: Root,
     source: Hdf5Weights,
@@ -46,7 +46,7 @@ struct Parts {
     labels: Option<LabelsFile>,
 }
 
-/// Imports from the bytes of a file and what is known of its container.
+/// Imports from the bytes of a file and the facts about its container.
 pub(super) fn import(
     container: KerasFile,
     bytes: &SourceBytes,
@@ -55,7 +55,7 @@ pub(super) fn import(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported, ImportError> {
     let file_bytes = bytes.as_ref().len() as u64;
-    // A zip is gone through twice: once for its checksums, once for the weights.
+    // A zip is read twice: once for its checksums, once for the weights.
     let total_bytes = match container {
         KerasFile::Archive(_) | KerasFile::Packed { .. } => file_bytes * 2,
         KerasFile::Hdf5 => file_bytes,
@@ -230,7 +230,7 @@ fn from_hdf5(
     })
 }
 
-/// A version goes into names and messages, so it is short and plain: `2.4.0`, `2.2.4-tf`.
+/// A version is part of names and messages, so it is short and plain: `2.4.0`, `2.2.4-tf`.
 fn clean_version(version: &str) -> String {
     version
         .chars()
@@ -269,7 +269,7 @@ fn read_config(path: &Path, options: &ImportOptions) -> Result<Vec<u8>, ImportEr
     Ok(json)
 }
 
-/// Refuses what no weights could help: unknown classes, and layers that Keras has quantized.
+/// Refuses models that no weights could save: unknown classes, and layers that Keras has quantized.
 fn check_layers(model: &ModelConfig) -> Result<(), ImportError> {
     for layer in &model.layers {
         layers::check_class(layer)?;
@@ -286,7 +286,7 @@ fn check_layers(model: &ModelConfig) -> Result<(), ImportError> {
     Ok(())
 }
 
-/// Builds the graph; returns its outputs, each with a name that no other has.
+/// Builds the graph, and returns its outputs, each with a unique name.
 fn build<'a>(
     builder: &mut Builder<'a>,
     model: &'a ModelConfig,
@@ -308,7 +308,7 @@ fn build<'a>(
             .ok_or_else(|| {
                 invalid(
                     "the model",
-                    format!("its input `{}` is no InputLayer", input.layer),
+                    format!("its input `{}` is not an InputLayer", input.layer),
                 )
             })?;
         let shape = sizes.shape(&layer.name, input_shape(layer).as_deref())?;
@@ -322,7 +322,7 @@ fn build<'a>(
         return Err(ImportError::InputSize {
             input: first.map_or_else(String::new, |n| n.name.clone()),
             shape: first.map_or_else(String::new, |n| n.shape.to_string()),
-            message: format!("it is fixed, so a size of {h}x{w} must not be given"),
+            message: format!("it is fixed, so a size of {h}x{w} cannot be set"),
         });
     }
     let values = Walker::new(builder).model(model, "", &inputs, "the model")?;
@@ -349,7 +349,7 @@ fn input_shape(layer: &LayerConfig) -> Option<Vec<Option<usize>>> {
         .find_map(|key| config::open_shape(layer.attributes.get(*key)?))
 }
 
-/// A Sequential without an `InputLayer`: the shape stands with the first layer, or with the model.
+/// A Sequential without an `InputLayer`: the first layer or the model has the shape.
 fn implied_input(
     builder: &mut Builder,
     model: &ModelConfig,

@@ -1,4 +1,4 @@
-//! Which variables a layer keeps, in the order in which Keras stores them.
+//! The variables of each layer, in the order in which Keras stores them.
 
 use super::attributes::Attributes;
 use super::config::LayerConfig;
@@ -21,7 +21,7 @@ const ATTENTION: [(&str, [&str; 2]); 4] = [
     ("output_dense", ["output_kernel", "output_bias"]),
 ];
 
-/// The variables of a layer that is no model.
+/// The variables of a layer that is not a model.
 pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportError> {
     if layer.operation {
         return Ok(Vec::new());

@@ -1,11 +1,11 @@
-//! Class names as people have them: a list on the command line, or a file of many forms.
+//! Class names in the forms that people have: a list on the command line, or a file of many kinds.
 //!
 //! In: `a,b,c`, or a file with one name a line (with or without numbers from 0, in any order), one
 //! line with commas, a JSON or YAML list, or a map between names and numbers such as Keras'
-//! `class_indices`. Out: names in the order of the outputs, all different. A file is never guessed
-//! at: what could be read in two ways is refused, since a wrong class name is worse than none.
+//! `class_indices`. Out: names in the order of the outputs, all different. A file that could be
+//! read in two ways is refused, since a wrong class name is worse than none.
 //!
-//! Not here: how many names the model needs ([`check_count`] is told).
+//! Not here: how many names the model needs (the caller of [`check_count`] says it).
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ mod tests;
 /// Longest label file that is read: 20,000 classes of 50 letters.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Endings by which a name that is no file is one that was meant to be a file.
+/// Endings that show that a name was meant as a file, even if the file does not exist.
 const ENDINGS: [&str; 10] = [
     ".txt", ".json", ".yaml", ".yml", ".csv", ".tsv", ".npy", ".pkl", ".pickle", ".pbtxt",
 ];
@@ -30,13 +30,13 @@ const ENDINGS: [&str; 10] = [
 /// Why labels cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelsError {
-    /// A path that leads nowhere.
+    /// The path does not exist.
     #[error("cannot read labels: there is no file `{0}`")]
     NoFile(PathBuf),
-    /// A folder in place of a file.
+    /// The path is a folder.
     #[error("cannot read labels: `{0}` is a folder")]
     Folder(PathBuf),
-    /// The system does not give the file.
+    /// The system refuses to read the file.
     #[error("cannot read labels `{path}`")]
     Io {
         /// The file.
@@ -44,10 +44,10 @@ pub enum LabelsError {
         /// The system's reason.
         source: io::Error,
     },
-    /// Labels were given in a form that is not understood, or that could mean two things.
+    /// The form of the labels is not understood, or could mean two things.
     #[error("labels {place}: {problem}")]
     Form {
-        /// Where: ``in `labels.txt` ``.
+        /// The place: ``in `labels.txt` ``.
         place: String,
         /// What is not understood.
         problem: String,
@@ -59,9 +59,9 @@ pub enum LabelsError {
     Count {
         /// Classes of the model.
         expected: usize,
-        /// Why it has as many, as ` (...)`, if that is not plain.
+        /// Why it has that many, as ` (...)`, if that is not obvious.
         why: &'static str,
-        /// Labels at hand.
+        /// Given labels.
         got: usize,
         /// The labels, shortened.
         shown: String,
@@ -69,7 +69,7 @@ pub enum LabelsError {
     /// A class without a name.
     #[error("label {0} is empty")]
     Empty(usize),
-    /// A name of two classes.
+    /// Two classes have the same name.
     #[error("label `{label}` is given twice, for outputs {first} and {second}")]
     Twice {
         /// The name.
@@ -138,7 +138,7 @@ impl Hint for LabelsError {
     }
 }
 
-/// What is wrong with a text, before it is known where it came from.
+/// What is wrong with a text, before its origin is known.
 #[derive(Debug)]
 struct Problem {
     what: String,
@@ -157,7 +157,7 @@ fn problem<T>(what: impl Into<String>, hint: &'static str) -> Result<T, Problem>
     })
 }
 
-/// Labels as an option gives them: a file's path, or the names with commas between them.
+/// Labels from an option's value: a file's path, or the names with commas between them.
 ///
 /// # Errors
 /// [`LabelsError`] if the file cannot be read or understood, or names are empty or repeated.
@@ -186,7 +186,7 @@ pub fn from_option(given: &OsStr) -> Result<Vec<String>, LabelsError> {
     finish(labels, || "on the command line".to_owned())
 }
 
-/// Labels of a file.
+/// Labels from a file.
 ///
 /// # Errors
 /// As [`from_option`].
@@ -203,7 +203,7 @@ pub fn from_file(path: &Path) -> Result<Vec<String>, LabelsError> {
     from_bytes(&bytes, path)
 }
 
-/// Labels of a file's content; `name` is its path or name, whose ending may tell the form.
+/// Labels from a file's content. `name` is its path or name; its ending may show the form.
 ///
 /// # Errors
 /// As [`from_option`].
@@ -214,7 +214,7 @@ pub fn from_bytes(bytes: &[u8], name: &Path) -> Result<Vec<String>, LabelsError>
     finish(labels, || format!("in `{}`", name.display()))
 }
 
-/// Whether there are as many labels as classes; `why` says so where that is not plain.
+/// Whether there are as many labels as classes; `why` says so if that is not obvious.
 ///
 /// # Errors
 /// [`LabelsError::Count`].
@@ -337,7 +337,7 @@ fn pickle<T>() -> Result<T, Problem> {
     )
 }
 
-/// Names in a text whose file name has `ending`.
+/// Names in a text whose file name ends in `ending`.
 fn from_text(text: &str, ending: Option<&str>) -> Result<Vec<String>, Problem> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let lines: Vec<&str> = text
@@ -376,7 +376,7 @@ fn from_text(text: &str, ending: Option<&str>) -> Result<Vec<String>, Problem> {
         || key.is_some_and(|key| KEYS.contains(&key))
     {
         let item = yaml(&text)?;
-        // A YAML file of plain lines is one text to YAML.
+        // To YAML, a file of plain lines is one text.
         if item.text().is_none() {
             return structured(&item);
         }
@@ -419,7 +419,7 @@ fn from_lines(lines: &[&str]) -> Result<Vec<String>, Problem> {
     columns(lines.iter().map(|&line| line.to_owned()).collect())
 }
 
-/// Refuses a table whose other columns would stand in the names; takes quotes off.
+/// Refuses a table whose other columns would become part of the names; removes quotes.
 fn columns(labels: Vec<String>) -> Result<Vec<String>, Problem> {
     let quoted = labels
         .iter()
@@ -504,7 +504,7 @@ fn is_header(line: &str) -> bool {
     line.contains([',', ';', '\t']) && fields.all(|field| WORDS.contains(&field.as_str()))
 }
 
-/// What stands between a number and a name, when it stands for nothing else.
+/// The characters between a number and a name, if they have no other meaning.
 const BETWEEN: [char; 6] = [' ', '\t', ':', ',', ';', '='];
 
 /// `3: name` as `(3, "name")`.
@@ -513,7 +513,7 @@ fn leading_number(line: &str) -> Option<(usize, &str)> {
     let digits = line.find(|c: char| !c.is_ascii_digit())?;
     let number = line.get(..digits)?.parse().ok()?;
     let rest = &line[digits..];
-    // `0.` and `0)` number lines only before a space: `0.5 mm` is a name.
+    // `0.` and `0)` number a line only before a space: `0.5 mm` is a name.
     let rest = rest
         .strip_prefix(['.', ')'])
         .filter(|rest| rest.starts_with([' ', '\t']))
@@ -522,7 +522,7 @@ fn leading_number(line: &str) -> Option<(usize, &str)> {
     (name.len() < rest.len() && !name.is_empty()).then_some((number, name))
 }
 
-/// `name: 3` as `(3, "name", whether only a space stands between)`.
+/// `name: 3` as `(3, "name", whether only a space is between)`.
 fn trailing_number(line: &str) -> Option<(usize, &str, bool)> {
     let line = unquote(line);
     let start = line.rfind(|c: char| !c.is_ascii_digit())?;
@@ -535,7 +535,7 @@ fn trailing_number(line: &str) -> Option<(usize, &str, bool)> {
     (!between.is_empty() && !name.is_empty()).then_some((number, name, spaced))
 }
 
-/// The names of numbered lines in the order of their numbers; `None` where lines are not numbered.
+/// The names of numbered lines in the order of their numbers; `None` if lines are not numbered.
 fn by_numbers(lines: &[&str]) -> Result<Option<Vec<String>>, Problem> {
     let differ = |names: &[&str]| names.iter().collect::<BTreeSet<_>>().len() == names.len();
     let leading: Vec<Option<(usize, &str)>> = lines.iter().map(|l| leading_number(l)).collect();
@@ -607,7 +607,7 @@ fn in_order<'a>(pairs: impl Iterator<Item = (usize, &'a str)>) -> Result<Vec<Str
         .collect())
 }
 
-/// Under which names a document keeps its classes: `dataset.yaml` of YOLO, Teachable Machine's
+/// The keys under which documents have their classes: `dataset.yaml` of YOLO, Teachable Machine's
 /// `metadata.json`, Hugging Face's `config.json`.
 const KEYS: [&str; 10] = [
     "labels",
@@ -635,7 +635,7 @@ fn number_of(text: &str) -> Option<usize> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
-/// As a class name. A whole number stands for its digits, as they are written.
+/// As a class name. A whole number becomes its digits, as they are written.
 fn name(item: &Located) -> Option<String> {
     match item.text() {
         Some(text) => Some(text.trim().to_owned()),
@@ -695,7 +695,7 @@ fn list(item: &Located) -> Result<Vec<String>, Problem> {
     }
 }
 
-/// Name to number, as Keras' `class_indices`, or number to name.
+/// Name to number, as in Keras' `class_indices`, or number to name.
 fn map(pairs: &[(String, Located)]) -> Result<Vec<String>, Problem> {
     if pairs.is_empty() {
         return problem("the map is empty", QUOTE);
@@ -704,18 +704,13 @@ fn map(pairs: &[(String, Located)]) -> Result<Vec<String>, Problem> {
     let values: Option<Vec<usize>> = pairs.iter().map(|(_, value)| index(value)).collect();
     match (keys, values) {
         (Some(keys), Some(values)) if keys != values => problem(
-            "both sides of the map are numbers: which is the class's name cannot be told",
+            "both sides of the map are numbers: it is not clear which one is the class's name",
             QUOTE,
         ),
         (Some(keys), _) => {
             let name = |(_, value): &(String, Located)| {
                 name(value).map_or_else(
-                    || {
-                        problem(
-                            format!("{} stands where a name is expected", value.describe()),
-                            QUOTE,
-                        )
-                    },
+                    || problem(format!("expected a name, got {}", value.describe()), QUOTE),
                     Ok,
                 )
             };

@@ -1,4 +1,4 @@
-//! Label files as people have them: read as they are meant, or refused by name.
+//! Label files in the forms that people have: read as they are meant, or refused by name.
 
 use super::*;
 

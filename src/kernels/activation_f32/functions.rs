@@ -15,14 +15,14 @@ pub(in crate::kernels) trait Function: Copy {
     fn eval<V: Vector>(self, x: V) -> V;
 }
 
-/// Adding it rounds to an integer, which then stands in the low bits of the mantissa.
+/// Adding it rounds to an integer, which is then in the low bits of the mantissa.
 const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23
 
 /// Exponent bias of binary32.
 const BIAS: f32 = 127.0;
 
-/// ln 2 in two parts; the first has 15 significant bits, so that its product with an integer of
-/// up to 9 bits is exact, also where multiply-add rounds twice.
+/// ln 2 in two parts. The first has 15 significant bits, so that its product with an integer of up
+/// to 9 bits is exact, even if multiply-add rounds twice.
 const LN_2_HIGH: f32 = f32::from_bits(0x3f31_7200);
 const LN_2_LOW: f32 = 1.428_606_8e-6;
 
@@ -95,7 +95,7 @@ fn scaled_exp<V: Vector>(n: V, r: V) -> V {
         .mul(exp2_integer(n.sub(half)))
 }
 
-/// `e^x - 1`, to the last places also near 0. Stays at its value for +-80 beyond them.
+/// `e^x - 1`, exact to the last places even near 0. Beyond +-80 it keeps its value at +-80.
 #[inline(always)]
 fn exp_m1<V: Vector>(x: V) -> V {
     let x = x.at_least(x.like(-80.0)).at_most(x.like(80.0));
@@ -210,7 +210,7 @@ pub(super) struct HardSwish;
 impl Function for HardSwish {
     #[inline(always)]
     fn eval<V: Vector>(self, x: V) -> V {
-        // `(x + 3) / 6` and not `x / 6 + 0.5`: exact where it cancels, near -3.
+        // `(x + 3) / 6` and not `x / 6 + 0.5`, because it is exact near -3, where it cancels.
         let gate = x.add(x.like(3.0)).mul(x.like(1.0 / 6.0));
         x.mul(gate.at_least(x.like(0.0)).at_most(x.like(1.0)))
     }
@@ -229,7 +229,7 @@ impl Function for Tanh {
     }
 }
 
-/// `scale * x` where positive, else `scale_alpha * (e^x - 1)`: ELU and SELU.
+/// `scale * x` if `x` is positive, else `scale_alpha * (e^x - 1)`: ELU and SELU.
 #[derive(Clone, Copy)]
 pub(super) struct Elu {
     pub(super) scale: f32,

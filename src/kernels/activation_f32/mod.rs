@@ -1,11 +1,10 @@
 //! Activation functions on rows of memory.
 //!
 //! [`apply`] changes a row in place: kernels call it on a row that they just wrote and that is
-//! still in the first-level cache. [`ActivationF32`] is the operation of its own.
+//! still in the first-level cache. [`ActivationF32`] is the activation as a separate operation.
 //!
-//! The definition, and the oracle of the tests, is [`Activation::apply`]. NaN gives NaN, also
-//! where the definition's `max` drops it. Values that no f32 can show apart from 0
-//! (below 1e-36) may come out as 0.
+//! The definition, and the oracle of the tests, is [`Activation::apply`]. NaN gives NaN, even if
+//! the definition's `max` drops it. Values below 1e-36, which are as good as 0, may come out as 0.
 
 mod functions;
 
@@ -27,15 +26,14 @@ pub fn apply(isa: Isa, activation: Activation, row: &mut [f32]) {
     }
 }
 
-/// The part of an activation that is a clamp of the value in its register, and the rest, which
-/// is left for [`apply`]. One of the two does nothing.
+/// The part of an activation that is a clamp of the value in its register, and the rest, which is
+/// left for [`apply`]. One of the two does nothing.
 pub(super) fn split_clamp(activation: Activation) -> (Clamp, Activation) {
     let clamp = |low, high| (Clamp { low, high }, Activation::Linear);
     match activation {
         Activation::Relu => clamp(0.0, f32::INFINITY),
         Activation::Relu6 => clamp(0.0, 6.0),
-        // The bounds in this order only where they are in order; a NaN is left to the general
-        // form.
+        // This order of the bounds needs them to be in order; a NaN is left to the general form.
         Activation::ReluGeneral {
             max_value,
             negative_slope: 0.0,
@@ -164,7 +162,7 @@ impl<F: Function> Kernel for Map<F> {
     }
 }
 
-/// An activation as an operation of its own.
+/// An activation as a separate operation.
 #[derive(Clone, Debug)]
 pub struct ActivationF32 {
     isa: Isa,
@@ -293,8 +291,8 @@ mod tests {
 
     /// Units in the last place that a function may be off at `x`, with the tier's rounding.
     ///
-    /// Sums of the roundings on the way: each operation 0.5, the argument of an exponential its
-    /// own size in roundings where it is itself rounded.
+    /// Sums of the roundings on the way: each operation 0.5. If the argument of an exponential is
+    /// rounded, its own size counts, too.
     fn ulps(activation: Activation, x: f32, isa: Isa) -> f32 {
         let twice_rounded = f32::from(u8::from(isa == Isa::Portable));
         match activation {
@@ -325,8 +323,8 @@ mod tests {
         }
     }
 
-    /// The absolute error that is always allowed: results that are as good as 0, and sums that
-    /// cancel.
+    /// The absolute error that is always allowed, for results that are as good as 0 and for sums
+    /// that cancel.
     fn floor(activation: Activation) -> f32 {
         match activation {
             Activation::HardSigmoid { .. } => 2.0_f32.powi(-24),
@@ -343,7 +341,7 @@ mod tests {
     /// Every 997th float from -inf to inf, and every float bit pattern near the interesting
     /// points.
     fn sweep() -> Vec<f32> {
-        // A hundredth of them where an emulator runs the tests.
+        // An emulator tests only a hundredth of them.
         let thin = if harness::is_emulated() { 101 } else { 1 };
         let mut xs = Vec::new();
         for bits in (0..f32::INFINITY.to_bits()).step_by(997 * thin) {
@@ -413,7 +411,7 @@ mod tests {
                     (-1e30, row[4]),
                 ] {
                     let e = activation.apply(x);
-                    // Where the formula is infinity times 0, one may say NaN and the other the
+                    // If the formula is infinity times 0, one side may give NaN and the other the
                     // limit.
                     let same = y == e
                         || (e.is_nan() && (y.is_nan() || y == 0.0))

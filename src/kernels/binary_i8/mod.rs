@@ -11,8 +11,8 @@
 //! ```
 //!
 //! `a`, `b` and `a * b` are exact; every other step is one IEEE operation, the same on each tier.
-//! The clamp is the activation's and the byte's. Division is left to f32. Operand 0 may be
-//! overwritten where it has the result's shape.
+//! The clamp combines the activation's bounds and the byte's. Division stays in f32. Operand 0 may
+//! be overwritten if it has the result's shape.
 
 mod reference;
 
@@ -27,10 +27,10 @@ use crate::activation::Activation;
 use crate::quantization::Quantization;
 use crate::tensor::Shape;
 
-/// What an operation of two quantized values is prepared from.
+/// The parameters of an operation of two quantized values.
 #[derive(Clone, Debug)]
 pub struct BinaryI8Params {
-    /// What is done; not `Div`.
+    /// The operation; not `Div`.
     pub arithmetic: Arithmetic,
     /// Shape of operand 0.
     pub a: Shape,
@@ -175,7 +175,7 @@ unsafe impl PreparedOp for BinaryI8 {
     }
 }
 
-/// From two bytes without their zero points to steps of the result. Implementations must be
+/// Turns two bytes without their zero points into steps of the result. Implementations must be
 /// `inline(always)`.
 trait Combine: Copy {
     fn combine<V: Vector>(self, operands: [V; 2], multipliers: [V; 2]) -> V;
@@ -224,7 +224,7 @@ impl<C: Combine> Kernel for Part<'_, C> {
         while at < self.range.end {
             let starts = geometry.starts(row);
             let len = (self.range.end - at).min(geometry.inner - offset);
-            // SAFETY: the bytes lie in the result, and where the geometry says in the operands.
+            // SAFETY: the bytes lie in the result, and in the operands at the geometry's offsets.
             unsafe {
                 let a = self.operands[0].add(starts[0] + offset * steps[0]);
                 let b = self.operands[1].add(starts[1] + offset * steps[1]);
@@ -265,7 +265,7 @@ impl<C: Combine> Part<'_, C> {
         unsafe {
             let zeros = zeros.map(|z| V::broadcast(z));
             let multipliers = multipliers.map(|m| V::broadcast(m));
-            // Only used where an operand stands still, and then it is that byte.
+            // Only used if an operand stands still; then it is that byte.
             let still = [V::broadcast(f32::from(*a)), V::broadcast(f32::from(*b))];
             while at < len {
                 let lanes = V::LANES.min(len - at);

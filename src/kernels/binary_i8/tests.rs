@@ -1,4 +1,4 @@
-//! Each tier against the naive operation, and that against real numbers.
+//! Each tier compared with the naive operation, and that with real numbers.
 
 use crate::hint::Hint;
 use proptest::prelude::*;
@@ -30,8 +30,8 @@ fn params(arithmetic: Arithmetic, a: &[usize], b: &[usize]) -> BinaryI8Params {
     }
 }
 
-/// Every tier equals the reference, and that is the real result to half a step (and what f32
-/// loses).
+/// Every tier equals the reference, and the reference is within half a step (and f32's rounding) of
+/// the real result.
 fn check(params: &BinaryI8Params) {
     let a = harness::bytes(1, params.a.len());
     let b = harness::bytes(2, params.b.len());
@@ -129,7 +129,8 @@ proptest! {
         let shape = |pick: fn(&(bool, bool)) -> bool| -> Vec<usize> {
             dims.iter().zip(&ones).map(|(&d, one)| if pick(one) { 1 } else { d }).collect()
         };
-        // Of the operands' size, so that what is asserted of real numbers is above f32's noise.
+        // As large as the operands, so that the assertions about real numbers are above f32's
+        // noise.
         let scale = scales[0].max(scales[1]).max(255.0 * scales[0] * scales[1] / 50.0);
         check(&BinaryI8Params {
             a_quantization: map(scales[0], zeros[0]),

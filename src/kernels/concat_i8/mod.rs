@@ -1,7 +1,7 @@
 //! Joining quantized values along an axis.
 //!
-//! An input of the result's quantization is copied; any other passes through the table that
-//! takes it there: `output.quantize(input.dequantize(q))`.
+//! An input with the result's quantization is copied. Any other input goes through the table of
+//! `output.quantize(input.dequantize(q))`.
 
 use super::layout::Join;
 use super::requantize::check;
@@ -17,7 +17,7 @@ use crate::tensor::Shape;
 pub struct ConcatI8 {
     isa: Isa,
     join: Join,
-    /// What the bytes of each input become; `None` where they stay as they are.
+    /// The table of each input's bytes; `None` if they do not change.
     tables: Vec<Option<Table>>,
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use crate::hint::Hint;
     use crate::kernels::harness::{self, Operand};
 
-    /// Bytes that stand for themselves, and the copy of every element where it belongs.
+    /// Bytes that are copied unchanged, each element to its place.
     fn joined(
         inputs: &[(Shape, Quantization)],
         bytes: &[Vec<u8>],

@@ -2,11 +2,10 @@
 //! scaled bytes.
 //!
 //! Row `m` of A is the window under output pixel `m`, column `n` of B one filter. No copy of the
-//! windows is made: tiles read the image through pointers, and padded taps read a row of zeros.
-//! A 1x1 convolution with stride 1 reads its pixels in place, one run each.
+//! windows is made: tiles read the image through pointers, and padded taps read a row of zeros. A
+//! 1x1 convolution with stride 1 reads its pixels in place, one run each.
 //!
-//! Not here: depthwise convolution, where each channel has its own filter and there is no
-//! matrix.
+//! Not here: depthwise convolution. There each channel has its own filter and there is no matrix.
 
 mod reference;
 #[cfg(test)]
@@ -19,7 +18,7 @@ use super::{Isa, KernelError, SlidingWindow};
 use crate::activation::Activation;
 use crate::tensor::Tensor;
 
-/// What a convolution is prepared from.
+/// The parameters of a convolution.
 #[derive(Clone, Debug)]
 pub struct ConvParams {
     /// The input and the window over it.
@@ -31,13 +30,13 @@ pub struct ConvParams {
     /// `[groups * ceil(n / 16), k, 16]` in f32, f16, bf16 or i8, where `n` is the output channels of a
     /// group and `k` runs over taps, then input channels of the group.
     pub weights: Tensor,
-    /// Of i8 weights, and only of these: `[filters rounded up to 16]` f32 that they are multiplied with.
+    /// Only for i8 weights: their scales, `[filters rounded up to 16]` f32.
     pub scale: Option<Tensor>,
     /// `[filters rounded up to 16]` f32.
     pub bias: Option<Tensor>,
     /// Applied to the biased sum.
     pub activation: Activation,
-    /// When present, input 1 (of the output's shape) is added, then this is applied.
+    /// If present, input 1 (of the output's shape) is added, then this is applied.
     pub residual: Option<Activation>,
 }
 

@@ -1,10 +1,10 @@
-//! The convolution as its definition says, in f64: documentation and oracle.
+//! The convolution as its definition says, in f64. It is documentation and oracle.
 
 use super::ConvParams;
 use crate::kernels::KernelError;
 use crate::tensor::{DType, PANEL, Tensor};
 
-/// The stored numbers of weights, whatever they are stored in.
+/// The stored numbers of weights of any type.
 pub(super) fn floats(tensor: &Tensor) -> Vec<f32> {
     let halves = tensor.bytes().as_chunks::<2>().0.iter().copied();
     match tensor.dtype() {
@@ -28,7 +28,7 @@ pub(super) fn floats(tensor: &Tensor) -> Vec<f32> {
 /// [`KernelError`] if the window does not fit its input.
 ///
 /// # Panics
-/// If `inputs` or the tensors do not have the lengths that the geometry asks for.
+/// If `inputs` or the tensors do not have the lengths that the geometry needs.
 pub fn conv_f32_reference(
     params: &ConvParams,
     inputs: &[&[f32]],

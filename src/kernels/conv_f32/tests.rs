@@ -1,4 +1,4 @@
-//! Every tier against the reference, with poisoned memory around everything.
+//! Every tier compared with the reference, with poisoned memory around everything.
 
 use crate::hint::Hint;
 use rand::{Rng, SeedableRng};
@@ -14,7 +14,7 @@ use crate::tensor::{DType, PANEL};
 /// Floats of poison before and after every buffer.
 const GUARD: usize = 48;
 
-/// A NaN that no computation makes: what is still there after a call was not written.
+/// A NaN that no computation makes: an element that still has it after a call was not written.
 const POISON: u32 = 0x7fc0_dead;
 
 /// Values between guards of poison, deliberately off the alignment that allocators give.
@@ -62,7 +62,7 @@ fn run(op: &dyn PreparedOp, tasks: usize, inputs: &[&[f32]]) -> Vec<f32> {
     let mut output = Guarded::poison(op.output_len());
     for task in (0..tasks).rev() {
         let mut scratch = Guarded::poison(op.scratch_len());
-        // SAFETY: the buffers have the lengths that the operation asks for.
+        // SAFETY: the buffers have the lengths that the operation needs.
         unsafe {
             op.run(
                 task,
@@ -167,7 +167,7 @@ fn widened(params: &ConvParams) -> ConvParams {
     }
 }
 
-/// Whether a kernel multiplies bfloat16, to which it rounds its input.
+/// Whether a kernel multiplies bfloat16, and therefore rounds its input to it.
 fn rounds_inputs(kernel_name: &str) -> bool {
     kernel_name.contains("bf16dot")
 }
@@ -190,7 +190,7 @@ fn check(rng: &mut ChaCha8Rng, params: &ConvParams, label: &str) {
         inputs.push(&residual);
     }
     let exact = conv_f32_reference(params, &inputs).unwrap();
-    // What tiers that multiply bfloat16 round their input to.
+    // Tiers that multiply bfloat16 round their input to it.
     let rounded: Vec<f32> = input
         .iter()
         .map(|&x| half::bf16::from_f32(x).to_f32())
@@ -322,7 +322,7 @@ fn random_windows_agree_with_the_reference() {
         Activation::LeakyRelu { slope: 0.1 },
     ];
     let mut tried = 0;
-    // Enough for every path; an emulator would take hours for all.
+    // Enough for every path; an emulator would take hours for all of them.
     let last = if harness::is_emulated() { 140 } else { 400 };
     for seed in 100..last {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

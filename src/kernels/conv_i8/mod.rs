@@ -1,8 +1,9 @@
 //! Convolution and dense layers in 8-bit integers: exact sums, one rule from sums to bytes.
 //!
-//! Activations are u8 with one [`Quantization`] a value, weights i8 with a scale a channel and no
-//! zero point, biases i32 in units of `input scale * weight scale`. A dense layer is a 1x1
-//! convolution of an image of `rows x 1` pixels. The arithmetic is that of `kernels::requantize`.
+//! Activations are u8 with one [`Quantization`] for each value. Weights are i8 with a scale for
+//! each channel and no zero point. Biases are i32 in units of `input scale * weight scale`. A dense
+//! layer is a 1x1 convolution of an image of `rows x 1` pixels. The arithmetic is that of
+//! `kernels::requantize`.
 //!
 //! Not here: depthwise convolution.
 
@@ -20,31 +21,31 @@ use crate::activation::Activation;
 use crate::quantization::Quantization;
 use crate::tensor::Tensor;
 
-/// What is stored.
+/// The result that is stored.
 #[derive(Clone, Debug)]
 pub enum ConvI8Output {
     /// Bytes.
     U8 {
-        /// Of the requantized sum.
+        /// The quantization of the requantized sum.
         output: Quantization,
         /// A clamp (`Linear`, `Relu` or `Relu6`) or, without a residual, an activation that is a
         /// [`crate::activation::curve::Curve`].
         activation: Activation,
-        /// When present, input 1 (bytes of the output's shape with this quantization) is added to
-        /// the clamped sum, then this clamp is applied.
+        /// If present, input 1 (bytes of the output's shape with this quantization) is added to the
+        /// clamped sum, then this clamp is applied.
         residual: Option<(Quantization, Activation)>,
-        /// When present, each byte is looked up here before it is stored: any activation, from
-        /// `output`'s integers to those of another quantization.
+        /// If present, each byte is looked up here before it is stored. The table computes any
+        /// activation, from `output`'s integers to those of another quantization.
         table: Option<Box<Table>>,
     },
     /// Real numbers, after any activation.
     F32 {
-        /// Which.
+        /// The activation.
         activation: Activation,
     },
 }
 
-/// What a convolution is prepared from.
+/// The parameters of a convolution.
 #[derive(Clone, Debug)]
 pub struct ConvI8Params {
     /// The input and the window over it.
@@ -53,17 +54,17 @@ pub struct ConvI8Params {
     pub groups: usize,
     /// Output channels, a multiple of the groups.
     pub filters: usize,
-    /// Of the input.
+    /// The input's quantization.
     pub input: Quantization,
     /// `[groups * ceil(n / 16), ceil(k / 4), 16, 4]` i8, where `n` is the output channels of a
     /// group and `k` runs over taps, then input channels of the group.
     pub weights: Tensor,
     /// `[filters rounded up to 16]` f32: real weight = scale * integer.
     pub weight_scale: Tensor,
-    /// `[filters rounded up to 16]` i32: `bias / (input scale * weight scale)`, less the input's
+    /// `[filters rounded up to 16]` i32: `bias / (input scale * weight scale)`, minus the input's
     /// zero point times the channel's sum of weights.
     pub bias: Tensor,
-    /// What is stored.
+    /// The result that is stored.
     pub output: ConvI8Output,
 }
 

@@ -1,4 +1,4 @@
-//! The convolution as its definition says, in plain integers and one number at a time:
+//! The convolution as its definition says, in plain integers and one number at a time. It is
 //! documentation and oracle.
 
 use super::{ConvI8Output, ConvI8Params};
@@ -22,7 +22,7 @@ pub enum Stored {
 /// [`KernelError`] if the window does not fit its input.
 ///
 /// # Panics
-/// If `inputs` or the tensors do not have the lengths that the geometry asks for.
+/// If `inputs` or the tensors do not have the lengths that the geometry needs.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,4 +1,4 @@
-//! Every tier against the reference, bit for bit.
+//! Every tier compared with the reference, bit for bit.
 
 use crate::hint::Hint;
 use rand::{Rng, SeedableRng};
@@ -10,7 +10,7 @@ use crate::kernels::byte_words;
 use crate::kernels::harness;
 use crate::tensor::{DType, PANEL};
 
-/// A random convolution of a geometry with everything else drawn from the seed.
+/// A random convolution of a geometry; the seed decides everything else.
 fn random(seed: u64, window: SlidingWindow, groups: usize, filters: usize) -> ConvI8Params {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let [kh, kw] = window.kernel;
@@ -69,7 +69,7 @@ fn random(seed: u64, window: SlidingWindow, groups: usize, filters: usize) -> Co
     }
 }
 
-/// Bytes in words, the last one filled up.
+/// Bytes in words; the last one is filled up.
 fn words(bytes: &[u8]) -> Vec<f32> {
     let mut filled = bytes.to_vec();
     filled.resize(byte_words(bytes.len()) * 4, 0xa5);
@@ -124,7 +124,7 @@ fn check(seed: u64, window: SlidingWindow, groups: usize, filters: usize) {
     }
 }
 
-/// Whether a ReLU or a table may make most bytes alike.
+/// Whether a ReLU or a table may make most bytes equal.
 fn params_hide(params: &ConvI8Params) -> bool {
     !matches!(
         &params.output,

@@ -1,9 +1,9 @@
-//! Conversions between f32 values and the bytes that stand for them.
+//! Conversions between f32 values and the bytes that represent them.
 //!
-//! Quantizing divides by the scale, as ONNX's `QuantizeLinear`: `round_half_even(x / scale)`,
-//! moved by the zero point, saturating; NaN becomes the zero point. Dequantizing is
-//! `scale * (q - zero_point)`. Both equal [`Quantization::quantize`] and
-//! [`Quantization::dequantize`] bit for bit on every tier: those are the reference.
+//! Quantizing divides by the scale, as ONNX's `QuantizeLinear` does: `round_half_even(x / scale)`,
+//! moved by the zero point, saturating; NaN becomes the zero point. Dequantizing is `scale * (q -
+//! zero_point)`. Both equal [`Quantization::quantize`] and [`Quantization::dequantize`] bit for bit
+//! on every tier; those are the reference.
 
 use super::requantize::{ToByte, check};
 use super::vector::{Kernel, Vector, dispatch, kernel_name};
@@ -107,7 +107,8 @@ impl Kernel for QuantizeRow<'_> {
                     V::load_first(self.from.add(at), lanes)
                 };
                 let steps = x.div(scale);
-                // NaN is not above anything: 0. What else is not above `low` becomes `low`.
+                // NaN is not above anything, so it becomes 0. Any other number that is not above
+                // `low` becomes `low`.
                 let not_above = low.where_greater(zero.sub(steps), least, zero);
                 let bytes = op
                     .to_byte

@@ -32,7 +32,7 @@ fn quantizing_equals_the_scalar_map() {
     for map in MAPS {
         for len in [1, 7, 8, 9, 16, 17, 63, 64, 65, 1000] {
             let mut x = harness::numbers(len as u64, len);
-            // Ties, ends, and what no map covers.
+            // Ties, ends, and numbers outside the range of the map.
             let special = [
                 f32::NAN,
                 f32::INFINITY,

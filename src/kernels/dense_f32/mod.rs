@@ -1,15 +1,15 @@
 //! Dense layers in f32: `y[rows, n] = x[rows, k] W[k, n] + bias`. Weights may be halves or
 //! scaled bytes.
 //!
-//! The tiles of `gemm_f32`. A single row (a classifier's head, squeeze-and-excite) has a kernel
-//! of its own, because it is limited by how fast weights arrive rather than by arithmetic.
+//! It uses the tiles of `gemm_f32`. A single row (a classifier's head, squeeze-and-excite) has its
+//! own kernel, because its limit is how fast weights arrive, not arithmetic.
 
 use super::gemm_f32::{Epilogue, Gemm, Matrix, MatrixOp, Source};
 use super::{Isa, KernelError, SlidingWindow};
 use crate::activation::Activation;
 use crate::tensor::Tensor;
 
-/// What a dense layer is prepared from.
+/// The parameters of a dense layer.
 #[derive(Clone, Debug)]
 pub struct DenseParams {
     /// Rows of the input: the product of all extents but the last.
@@ -20,13 +20,13 @@ pub struct DenseParams {
     pub units: usize,
     /// `[ceil(n / 16), k, 16]` in f32, f16, bf16 or i8.
     pub weights: Tensor,
-    /// Of i8 weights, and only of these: `[n rounded up to 16]` f32 that they are multiplied with.
+    /// Only for i8 weights: their scales, `[n rounded up to 16]` f32.
     pub scale: Option<Tensor>,
     /// `[n rounded up to 16]` f32.
     pub bias: Option<Tensor>,
     /// Applied to the biased sum.
     pub activation: Activation,
-    /// When present, input 1 (of the output's shape) is added, then this is applied.
+    /// If present, input 1 (of the output's shape) is added, then this is applied.
     pub residual: Option<Activation>,
 }
 
@@ -37,7 +37,7 @@ impl DenseF32 {
     /// Prepares a dense layer. Weights are used in place.
     ///
     /// # Errors
-    /// [`KernelError`] if an extent is zero, or weights or bias do not fit the others.
+    /// [`KernelError`] if an extent is zero, or weights or bias do not match the others.
     pub fn prepare(isa: Isa, params: &DenseParams) -> Result<Self, KernelError> {
         let window = SlidingWindow {
             input: [params.rows, 1, params.features],

@@ -1,13 +1,13 @@
 //! Depthwise convolution of an `HWC` image in f32: each channel has its own filters.
 //!
-//! Channels are the vector. A tile is one vector of channels of up to eight neighbouring output
-//! pixels: its sums stay in registers for all taps, and a weight is loaded once for all of its
-//! pixels. Square kernels of 3 and 5 taps with stride 1 or 2 have tiles of their own, where each
-//! input pixel, too, is loaded once a row of taps. Taps outside the input are skipped, never
+//! The lanes of a vector are channels. A tile is one vector of channels of up to eight neighbouring
+//! output pixels: its sums stay in registers for all taps, and a weight is loaded once for all of
+//! its pixels. Square kernels of 3 and 5 taps with stride 1 or 2 have their own tiles, which also
+//! load each input pixel only once for each row of taps. Taps outside the input are skipped, never
 //! read: nothing is padded or copied.
 //!
-//! Every sum adds bias first, then taps by row and column. It is the same for every tile, so
-//! that neither tasks nor the tile a pixel falls into change a bit.
+//! Every sum adds the bias first, then taps by row and column. The order is the same in every tile,
+//! so neither the number of tasks nor the tile of a pixel changes a bit.
 //!
 //! Weights: `[kh, kw, n]` f32 with `n = c * multiplier` output channels rounded up to 16, output
 //! channel `c * multiplier + m` as Keras orders them.
@@ -24,7 +24,7 @@ use crate::activation::Activation;
 use crate::tensor::{AlignedF32, PANEL, Tensor};
 use tile::Rows;
 
-/// What a depthwise convolution is prepared from.
+/// The parameters of a depthwise convolution.
 #[derive(Clone, Debug)]
 pub struct DepthwiseParams {
     /// The input and the taps.
@@ -195,7 +195,7 @@ unsafe impl PreparedOp for DepthwiseF32 {
         _scratch: *mut f32,
     ) {
         let [rows, columns, n] = self.output();
-        // A row at a time, so that what is left of the activation finds it in the cache.
+        // A row at a time, so that it is still in the cache for the rest of the activation.
         for row in split::range(task, tasks, rows) {
             // SAFETY: the row lies in the output, and each task has its own rows.
             unsafe { self.rows(row, 1, inputs[0], output.add(row * columns * n)) }

@@ -1,4 +1,4 @@
-//! Each tier against the naive convolution.
+//! Each tier compared with the naive convolution.
 
 use crate::hint::Hint;
 use proptest::prelude::*;
@@ -31,9 +31,9 @@ fn params(window: SlidingWindow, multiplier: usize, seed: u64) -> DepthwiseParam
 fn check(params: &DepthwiseParams, seed: u64) {
     let input = harness::numbers(seed, params.window.input.iter().product());
     let expected = depthwise_f32_reference(params, &input);
-    // One rounding a term (two where multiply-add rounds twice), each of a partial sum that the
-    // magnitudes of the terms bound; then the activation, whose slope is at most 1.1 and whose
-    // own error is a few units in the last place.
+    // One rounding for each term (two if multiply-add rounds twice), each of a partial sum that is
+    // at most the sum of the terms' magnitudes. Then the activation: its slope is at most 1.1, and
+    // its own error is a few units in the last place.
     let terms = params.window.kernel.iter().product::<usize>() + 1;
     let values: Vec<f64> = expected
         .iter()

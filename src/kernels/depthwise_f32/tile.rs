@@ -4,7 +4,7 @@ use super::super::activation_f32::{Clamp, Function};
 use super::super::vector::{Kernel, Vector, dispatch, dispatch_vectors};
 use super::super::{Isa, SlidingWindow};
 
-/// Which tile a window gets.
+/// The tile for a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// 3x3 taps next to each other, stride 1 or 2 both ways.
@@ -28,8 +28,8 @@ pub(super) fn form(window: &SlidingWindow, multiplier: usize) -> Form {
     }
 }
 
-/// Some rows of output to compute. The contract is that of [`super::DepthwiseF32::rows`];
-/// `weights` and `bias` hold what the module's documentation says.
+/// Some rows of output to compute. The contract is that of [`super::DepthwiseF32::rows`]; the
+/// module's documentation describes `weights` and `bias`.
 pub(super) struct Rows<'a> {
     pub(super) window: &'a SlidingWindow,
     pub(super) multiplier: usize,
@@ -53,7 +53,7 @@ impl Rows<'_> {
     /// As [`super::DepthwiseF32::rows`].
     pub(super) unsafe fn run(self, isa: Isa) {
         let form = match (isa, form(self.window, self.multiplier)) {
-            // Without vector registers to keep sums in, the square tiles gain nothing.
+            // Without vector registers for the sums, the square tiles gain nothing.
             (Isa::Portable, Form::Square3 | Form::Square5) => Form::Any,
             (_, form) => form,
         };
@@ -84,11 +84,12 @@ impl<C: Compute> Kernel for Walk<'_, C> {
     }
 }
 
-/// One row of taps' worth of work for a few neighbouring output pixels, all channels.
+/// The work for one row of taps, for a few neighbouring output pixels and all channels.
 struct Tile<'a> {
     window: &'a SlidingWindow,
     multiplier: usize,
-    /// Where the first of `tap_rows` rows of taps reads the input in column 0 of the image.
+    /// The place where the first of `tap_rows` rows of taps reads the input in column 0 of the
+    /// image.
     input: *const f32,
     /// The input column under the first tap of the first pixel, plus the padding to its left.
     column: usize,
@@ -106,7 +107,7 @@ struct Tile<'a> {
     clamp: Clamp,
 }
 
-/// How a tile is computed. Implementations must be `inline(always)`.
+/// Computes a tile. Implementations must be `inline(always)`.
 trait Compute {
     /// Writes `P` pixels.
     ///
@@ -126,8 +127,8 @@ impl Rows<'_> {
         let padded = n.next_multiple_of(16);
         for row in self.first_row..self.first_row + self.count {
             let (taps, y) = self.window.taps(0, row);
-            // SAFETY: row `y` and weights of row `taps.start` are inside where there are taps,
-            // and `wrapping_add` may leave where there are none.
+            // SAFETY: row `y` and the weights of row `taps.start` are inside if there are taps, and
+            // `wrapping_add` may leave the memory if there are none.
             let (input, weights, output) = unsafe {
                 (
                     self.input.wrapping_add(y * width * channels),
@@ -150,8 +151,8 @@ impl Rows<'_> {
                 input_low: self.input_low,
                 clamp: self.clamp,
             };
-            // What does not fill a tile is covered by one that starts earlier: a few pixels are
-            // computed twice, which takes less time than one at a time.
+            // A rest that does not fill a tile is covered by a tile that starts earlier. A few
+            // pixels are computed twice, which takes less time than one pixel at a time.
             let mut column = 0;
             while column < self.columns {
                 let left = self.columns - column;
@@ -189,8 +190,8 @@ impl Tile<'_> {
         (start, end)
     }
 
-    /// The input under tap column `tap` of the first pixel, first row of taps, channel 0. Not to
-    /// be read where the column is outside.
+    /// The input under tap column `tap` of the first pixel, first row of taps, channel 0. It must
+    /// not be read if the column is outside.
     #[inline(always)]
     fn input_at(&self, tap: usize) -> *const f32 {
         let channels = self.window.input[2];
@@ -274,7 +275,7 @@ impl<const K: usize, const S: usize> Square<K, S> {
                 for (kx, tap) in taps.iter_mut().enumerate() {
                     *tap = V::load(weights.add(kx * tile.padded));
                 }
-                // One column of the input: loaded once, it is under up to K taps of as many
+                // One column of the input: it is loaded once and lies under up to K taps of as many
                 // pixels. Written out, because the sums must not be indexed at run time.
                 macro_rules! column {
                     ($($j:literal)*) => {$(

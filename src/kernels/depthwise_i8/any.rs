@@ -1,5 +1,5 @@
-//! Any window: sixteen channels of one pixel at a time, in plain integers that LLVM turns into
-//! the vectors of the instruction set.
+//! Any window: sixteen channels of one pixel at a time, in plain integers. LLVM turns them into the
+//! vectors of the instruction set.
 
 use super::super::vector::{Kernel, Vector};
 use super::DepthwiseI8;
@@ -63,7 +63,8 @@ impl Row<'_> {
                 for kx in 0..window.kernel[1] {
                     let x = column * window.strides[1] + kx * window.dilations[1];
                     let x = x.wrapping_sub(window.padding[1]);
-                    // What is left of the first or above wraps around, to far beyond the last.
+                    // A column left of the first, or a row above it, wraps around to far beyond the
+                    // last.
                     let from = if y < height && x < width {
                         self.input.add((y * width + x) * channels + channel)
                     } else {

@@ -2,14 +2,14 @@
 //!
 //! Two taps of a channel lie next to each other in a 32-bit lane, so that one instruction
 //! multiplies both exactly and adds them. The pair is a column's bytes of two rows, interleaved
-//! once for the up to `K` pixels over it; the last row, which has no partner, pairs neighbouring
-//! columns instead: 5 products instead of 9 for 3x3, 13 instead of 25 for 5x5.
+//! once for the up to `K` pixels over it. The last row has no partner, so it pairs neighbouring
+//! columns instead. This takes 5 products instead of 9 for 3x3, and 13 instead of 25 for 5x5.
 //!
-//! Eight channels of four pixels are summed in registers: LLVM reorders integer sums, and eight
-//! pixels spilled so many registers that they took 1.6 times as long. The requantization is that of
-//! `requantize`: clamping after rounding is the same as before it, since the bounds are whole,
-//! and [`Packed::pack`] refuses multipliers whose results a conversion to integers would overflow.
-//! Sums that go through a curve are requantized by `requantize` itself.
+//! Eight channels of four pixels are summed in registers. With eight pixels, LLVM reordered the
+//! integer sums and spilled so many registers that it took 1.6 times as long. The requantization is
+//! that of `requantize`: clamping after rounding gives the same as clamping before it, since the
+//! bounds are whole, and [`Packed::pack`] refuses multipliers whose results would overflow a
+//! conversion to integers. Sums that go through a curve are requantized by `requantize` itself.
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_adds_epi16, _mm_loadl_epi64, _mm_max_epu8, _mm_min_epu8, _mm_packs_epi32,
@@ -45,8 +45,7 @@ pub(super) struct Packed {
 const LARGEST: f64 = (1 << 30) as f64;
 
 impl Packed {
-    /// Packs the weights if the window is one of those that have a tile, and no multiplier is too
-    /// large for it.
+    /// Packs the weights if the window has a tile and no multiplier is too large for it.
     pub(super) fn pack(_: Avx2, op: &DepthwiseI8) -> Option<Box<dyn PackedWindow>> {
         let [k, _] = op.window.kernel;
         let fits = |(&bias, &multiplier): (&i32, &f32)| {
@@ -169,8 +168,8 @@ unsafe fn vector<const K: usize, const S: usize, const P: usize, const EDGE: boo
         };
         let bias = _mm256_loadu_si256(op.bias.as_ptr().add(channel).cast());
         let mut sums = [bias; P];
-        // Adds column `x`, which is column `$j`, to the pixels that have tap `kx` there.
-        // Written out, because the sums must not be indexed at run time.
+        // Adds column `x`, which is column `$j`, to the pixels that have tap `kx` there. Written
+        // out, because the sums must not be indexed at run time.
         macro_rules! add {
             ($x:ident, $j:literal, $kx:expr, $weights:expr) => {
                 if $j >= $kx && ($j - $kx) % S == 0 && ($j - $kx) / S < P {

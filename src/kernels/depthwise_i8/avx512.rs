@@ -1,9 +1,9 @@
 //! Square windows on AVX-512 with VNNI: four taps of a channel at a time (`vpdpbusd`).
 //!
-//! The bytes of up to four rows under one column of taps lie next to each other in a channel's 32-bit
-//! lane; they are put there once for the up to `K` pixels over the column. A 3x3 window takes 3
-//! instructions of products instead of 9, a 5x5 window 10 instead of 25. Sums are exact, so that the
-//! bytes are those of every other tier.
+//! The bytes of up to four rows under one column of taps lie next to each other in a channel's
+//! 32-bit lane. They are put there once for the up to `K` pixels over the column. A 3x3 window
+//! takes 3 instructions of products instead of 9, a 5x5 window 10 instead of 25. Sums are exact, so
+//! the bytes are those of every other tier.
 
 use std::arch::x86_64::{
     __m512i, __mmask16, _mm_loadu_si128, _mm_maskz_loadu_epi8, _mm512_cvtepu8_epi32,
@@ -29,7 +29,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Packs the weights if the window is one of those that have a tile.
+    /// Packs the weights if the window has a tile.
     pub(super) fn pack(_: Avx512Vnni, op: &DepthwiseI8) -> Option<Box<dyn PackedWindow>> {
         if !has_tiles(&op.window) {
             return None;

@@ -9,11 +9,11 @@
 //!       multiplier[c] = scale_in * weight_scale[c] / scale_out
 //! ```
 //!
-//! The bias holds the correction for the input's zero point, `-zero_in * sum of w[.., c]`, which
-//! is right for taps outside too because there `x` is the zero point. ReLU on load takes the larger
+//! The bias includes the correction for the input's zero point, `-zero_in * sum of w[.., c]`. It is
+//! also right for taps outside, because `x` is the zero point there. ReLU on load takes the larger
 //! of byte and zero point. If the activation is a curve, `q` is the byte of the curve's value at
-//! `float(sum) * scale_in * weight_scale[c]`. If it is neither a curve nor a clamp, a table maps the
-//! byte afterwards.
+//! `float(sum) * scale_in * weight_scale[c]`. If it is neither a curve nor a clamp, a table maps
+//! the byte afterwards.
 //!
 //! Weights: `[kh, kw, c rounded up to 16]` i8, symmetric, with a scale for each channel.
 
@@ -38,14 +38,14 @@ use crate::activation::Activation;
 use crate::quantization::Quantization;
 use crate::tensor::{DType, PANEL, Tensor};
 
-/// What a depthwise convolution of a quantized image is prepared from.
+/// The parameters of a depthwise convolution of a quantized image.
 #[derive(Clone, Debug)]
 pub struct DepthwiseI8Params {
     /// The input and the taps.
     pub window: SlidingWindow,
     /// `[kh, kw, c rounded up to 16]` i8.
     pub weights: Tensor,
-    /// `[c rounded up to 16]` f32: what one step of a channel's weights is worth.
+    /// `[c rounded up to 16]` f32: the value of one step of a channel's weights.
     pub weight_scale: Tensor,
     /// `[c rounded up to 16]` i32, in steps of `input.scale * weight_scale`, with the correction
     /// for the input's zero point.
@@ -54,7 +54,7 @@ pub struct DepthwiseI8Params {
     pub input: Quantization,
     /// Applied to each input element as it is loaded: `Linear` or `Relu`.
     pub input_activation: Activation,
-    /// Quantization of the requantized sums: of the result, or of what the table reads.
+    /// Quantization of the requantized sums: the result's, or that of the table's input.
     pub output: Quantization,
     /// A clamp (`Linear`, `Relu` or `Relu6`) or a [`crate::activation::curve::Curve`].
     pub activation: Activation,
@@ -70,13 +70,13 @@ pub struct DepthwiseI8 {
     weights: Tensor,
     bias: Vec<i32>,
     multipliers: Vec<f32>,
-    /// What is read outside the input: a pixel of zero points.
+    /// The pixel that is read outside the input: all zero points.
     outside: Vec<u8>,
-    /// Bytes below it are raised to it on load.
+    /// Smaller bytes are raised to this one on load.
     low: u8,
     to_byte: ToByte,
     table: Option<Table>,
-    /// Where the tier has tiles for the window.
+    /// The packed weights, if the tier has tiles for the window.
     packed: Option<Box<dyn PackedWindow>>,
 }
 
@@ -98,8 +98,8 @@ impl DepthwiseI8 {
     ///
     /// # Errors
     /// [`KernelError`] if the window does not fit the input; weights, scales or bias do not fit
-    /// the window; a sum could leave 32 bits; a scale is impossible; or an activation is not one
-    /// of those named in [`DepthwiseI8Params`].
+    /// the window; a sum could leave 32 bits; a scale is impossible; or [`DepthwiseI8Params`] does
+    /// not allow an activation.
     pub fn prepare(isa: Isa, params: &DepthwiseI8Params) -> Result<Self, KernelError> {
         let window = params.window;
         let refuse = |what, got: String, rule| KernelError::Geometry { what, got, rule };
@@ -150,7 +150,7 @@ impl DepthwiseI8 {
             #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
             let value = (f64::from(params.input.scale) * f64::from(scale)
                 / f64::from(to_byte.unit())) as f32;
-            // Zero is what a channel that is always zero may have.
+            // A channel that is always zero may have a scale of zero.
             if !value.is_finite() || value < 0.0 {
                 return Err(refuse(
                     "weight scale",
@@ -177,7 +177,7 @@ impl DepthwiseI8 {
         Ok(op)
     }
 
-    /// The weights for the tier's tiles, if it has some for the window.
+    /// The weights for the tier's tiles, if it has any for the window.
     fn pack(&self) -> Option<Box<dyn PackedWindow>> {
         match self.isa {
             Isa::Portable => None,

@@ -1,13 +1,13 @@
-//! Square windows in tiles of a few pixels: what the instruction sets' tiles have in common.
+//! Square windows in tiles of a few pixels: the parts that all instruction sets share.
 //!
-//! A row of output is cut into tiles of four pixels, a tile into vectors of channels. Tiles at the
-//! edges of the image, and channels that do not fill a vector, are told apart by a constant, so
-//! that the others check nothing.
+//! A row of output is cut into tiles of four pixels, a tile into vectors of channels. A constant
+//! marks tiles at the edges of the image, and channels that do not fill a vector, so that the
+//! others check nothing.
 
 use super::super::SlidingWindow;
 use super::DepthwiseI8;
 
-/// The weights of a window as an instruction set's tiles read them, and such a tile.
+/// The weights of a window in the order of an instruction set's tiles, and such a tile.
 pub(super) trait Weights: Sized {
     /// Channels of a vector.
     const LANES: usize;
@@ -28,9 +28,9 @@ pub(super) trait Weights: Sized {
 pub(super) struct Tile<'a, W, const K: usize> {
     pub(super) weights: &'a W,
     pub(super) op: &'a DepthwiseI8,
-    /// For each row of taps channel 0 of the column under the first tap of the first pixel, not
-    /// to be read where it is outside, and the bytes to the next column: rows outside the image
-    /// are one pixel of zero points over and over.
+    /// For each row of taps, channel 0 of the column under the first tap of the first pixel (which
+    /// must not be read if it is outside), and the bytes to the next column. Rows outside the image
+    /// are one pixel of zero points, repeated.
     pub(super) rows: [(*const u8, usize); K],
     /// The input column under the first tap of the first pixel, plus the padding to its left.
     pub(super) column: usize,
@@ -38,7 +38,7 @@ pub(super) struct Tile<'a, W, const K: usize> {
     pub(super) output: *mut u8,
 }
 
-/// Whether the window is one of those that have tiles: 3x3 or 5x5, at every or every other pixel.
+/// Whether the window has tiles: 3x3 or 5x5, with stride 1 or 2.
 pub(super) fn has_tiles(window: &SlidingWindow) -> bool {
     matches!(window.kernel, [3, 3] | [5, 5])
         && matches!(window.strides, [1, 1] | [2, 2])
@@ -101,7 +101,7 @@ unsafe fn tiles<W: Weights, const K: usize, const S: usize>(
         column: column * S,
         output: output.wrapping_add(column * channels),
     };
-    // As in f32: what does not fill a tile is covered by one that starts earlier.
+    // As in f32, a rest that does not fill a tile is covered by a tile that starts earlier.
     let mut column = 0;
     while column < columns {
         let left = columns - column;
@@ -147,13 +147,13 @@ impl<W: Weights, const K: usize> Tile<'_, W, K> {
         }
     }
 
-    /// Channel `channel` of tap column `j` in row `ky`: of a column outside the image, with `EDGE`,
-    /// the pixel of zero points.
+    /// Channel `channel` of tap column `j` in row `ky`. For a column outside the image, with
+    /// `EDGE`, this is the pixel of zero points.
     #[inline(always)]
     pub(super) fn tap<const EDGE: bool>(&self, ky: usize, j: usize, channel: usize) -> *const u8 {
         let (start, step) = self.rows[ky];
         if EDGE {
-            // Columns to the left wrap around, to far beyond the last.
+            // Columns to the left wrap around to far beyond the last.
             let x = (self.column + j).wrapping_sub(self.op.window.padding[1]);
             if x >= self.op.window.input[1] {
                 return self.op.outside.as_ptr().wrapping_add(channel);

@@ -1,4 +1,4 @@
-//! Each tier against the naive convolution, and that against real numbers.
+//! Each tier compared with the naive convolution, and that with real numbers.
 
 use crate::hint::Hint;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ const FROM: Quantization = Quantization {
     zero_point: 113,
 };
 
-/// A convolution with seeded weights, among them the ends of their range, and outputs that
+/// A convolution with seeded weights, which include the ends of their range, and outputs that
 /// mostly do not saturate.
 fn params(window: SlidingWindow, seed: u64) -> DepthwiseI8Params {
     let channels = window.input[2];
@@ -21,7 +21,7 @@ fn params(window: SlidingWindow, seed: u64) -> DepthwiseI8Params {
     let [kh, kw] = window.kernel;
     let mut weights = harness::bytes(seed, kh * kw * padded);
     for (i, weight) in weights.iter_mut().enumerate() {
-        // -128 is no symmetric weight, but a file may hold it.
+        // -128 is not a symmetric weight, but a file may contain it.
         let least = if seed.is_multiple_of(5) { 128 } else { 129 };
         let w = weight.wrapping_add(128);
         *weight = if w == 128 { least } else { w };
@@ -181,7 +181,7 @@ fn the_result_is_that_of_real_numbers() {
 
 #[test]
 fn extreme_bytes_and_weights_do_not_saturate_inside() {
-    // Every product at an end of its range, of every sign: what a 16-bit sum of two would lose.
+    // Every product at an end of its range, with every sign: a 16-bit sum of two would lose these.
     for k in [3, 5] {
         for weight in [-128_i8, -127, 127, 1] {
             for byte in [0, 1, 127, 128, 129, 255] {

@@ -7,11 +7,11 @@ use super::broadcast::Broadcast;
 use crate::activation::Activation;
 use crate::tensor::{Shape, Tensor};
 
-/// Floats that are written before an activation passes over them: half a first-level cache
-/// would be 4096.
+/// Floats that are written before an activation passes over them; half of a first-level cache is
+/// 4096.
 const BLOCK: usize = 2048;
 
-/// What is done to two elements.
+/// The operation on two elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
     /// `a + b`
@@ -28,10 +28,10 @@ pub enum Arithmetic {
     Min,
 }
 
-/// What an operation of two values is prepared from.
+/// The parameters of an operation of two values.
 #[derive(Clone, Debug)]
 pub struct BinaryParams {
-    /// What is done.
+    /// The operation.
     pub arithmetic: Arithmetic,
     /// Shape of operand 0.
     pub a: Shape,
@@ -126,7 +126,7 @@ unsafe impl PreparedOp for BinaryF32 {
     }
 }
 
-/// `x` where positive, else `alpha * x`, ready to run.
+/// `x` if it is positive, else `alpha * x`, ready to run.
 #[derive(Clone, Debug)]
 pub struct PReluF32 {
     isa: Isa,
@@ -157,8 +157,7 @@ impl PReluF32 {
     }
 }
 
-// SAFETY: a task reads and writes its own elements; `prepare` checked that the slopes go with
-// them.
+// SAFETY: a task reads and writes its own elements; `prepare` checked that the slopes match them.
 unsafe impl PreparedOp for PReluF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "prelu_f32_row")
@@ -201,7 +200,7 @@ unsafe impl PreparedOp for PReluF32 {
     }
 }
 
-/// What is done to two vectors. Implementations must be `inline(always)`.
+/// The operation on two vectors. Implementations must be `inline(always)`.
 trait Combine: Copy {
     fn combine<V: Vector>(self, a: V, b: V) -> V;
 }
@@ -230,7 +229,7 @@ combine! {
     PRelu: |x, alpha| x.where_greater(x, x.like(0.0), x.mul(alpha));
 }
 
-/// How the result is walked, and what becomes of it.
+/// The order in which the result is computed, and its activation.
 #[derive(Clone, Debug)]
 struct Walk {
     geometry: Broadcast,
@@ -306,8 +305,8 @@ impl<C: Combine> Kernel for Part<'_, C> {
             let row_end = self.range.end.min(at + geometry.inner - offset);
             while at < row_end {
                 let len = BLOCK.min(row_end - at);
-                // SAFETY: the elements lie in the result, and where the geometry says in the
-                // operands.
+                // SAFETY: the elements lie in the result, and in the operands at the geometry's
+                // offsets.
                 unsafe {
                     let steps = geometry.steps;
                     let a = self.operands[0].add(starts[0] + offset * steps[0]);
@@ -349,7 +348,7 @@ impl<C: Combine> Part<'_, C> {
         let mut at = 0;
         // SAFETY: promised by the caller; a vector is read before it is written.
         unsafe {
-            // Only used where an operand stands still, and then it is that element.
+            // Only used if an operand stands still; then it is that element.
             let (still_a, still_b) = (V::broadcast(*a), V::broadcast(*b));
             while at + V::LANES <= len {
                 let x = if A { V::load(a.add(at)) } else { still_a };
@@ -412,8 +411,8 @@ mod tests {
             b: b.clone(),
             activation,
         };
-        // One correctly rounded operation; then what `activation_f32` promises: 3 units of the
-        // last place, and 0 for what no eye can tell from it.
+        // One correctly rounded operation; then the error of `activation_f32`: 3 units in the last
+        // place, and 0 for values that are as good as 0.
         let (units, floor) = if split_clamp(activation).1 == Activation::Linear {
             (0.0, 0.0)
         } else {

@@ -1,11 +1,11 @@
-//! How two operands are walked under NumPy's broadcasting.
+//! The order in which two operands are read under NumPy's broadcasting.
 
 use super::super::{KernelError, check_len};
 use crate::tensor::Shape;
 
-/// Two operands and their result as rows: `inner` neighbouring elements of the result, in each of
-/// which an operand advances by 1 or stands still, and axes outside. Axes that one step covers
-/// are merged, so that equal shapes are one row and `[H, W, C]` with `[C]` is one axis of rows.
+/// Two operands and their result as rows and outer axes. A row is `inner` neighbouring elements of
+/// the result; in it an operand advances by 1 or stands still. Axes that one step covers are
+/// merged, so that equal shapes are one row, and `[H, W, C]` with `[C]` is one axis of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::kernels) struct Broadcast {
     /// Elements of the operands.
@@ -77,7 +77,7 @@ impl Broadcast {
         })
     }
 
-    /// Where row `row` begins in each operand.
+    /// The start of row `row` in each operand.
     #[inline(always)]
     pub(in crate::kernels) fn starts(&self, row: usize) -> [usize; 2] {
         if let [(_, steps)] = self.outer[..] {

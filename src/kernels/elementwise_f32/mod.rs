@@ -1,8 +1,8 @@
 //! Elementwise operations in f32: of two values with NumPy's broadcasting, and of a value with
 //! constants (scale and shift, PReLU).
 //!
-//! An activation that is a clamp is applied in registers; any other follows on the block just
-//! written, while it is in the first-level cache. Operand 0 may be overwritten where it has the
+//! An activation that is a clamp is applied in registers. Any other activation follows on the block
+//! just written, while it is in the first-level cache. Operand 0 may be overwritten if it has the
 //! result's shape.
 
 mod binary;

@@ -45,7 +45,7 @@ pub fn binary_f32_reference(
     output
 }
 
-/// `x * scale + shift` in f64; `scale` and `shift` have one value for all or one a channel.
+/// `x * scale + shift` in f64; `scale` and `shift` have one value for all channels or one for each.
 #[must_use]
 pub fn scale_shift_f32_reference(
     x: &[f32],

@@ -4,19 +4,19 @@ use super::super::vector::{Kernel, Vector, dispatch, kernel_name};
 use super::super::{Isa, KernelError, PreparedOp, check_len, check_tensor, split};
 use crate::tensor::{AlignedF32, PANEL, Tensor};
 
-/// Shortest table of scales and shifts: few channels are repeated, so that vectors fill.
+/// Shortest table of scales and shifts: a few channels are repeated, so that they fill vectors.
 const TABLE: usize = 256;
 
-/// What a scale and shift is prepared from.
+/// The parameters of a scale and shift.
 #[derive(Clone, Debug)]
 pub struct ScaleShiftParams {
     /// Elements of the value.
     pub len: usize,
-    /// Extent of its last axis, of which `len` is a multiple.
+    /// Extent of its last axis; `len` is a multiple of it.
     pub channels: usize,
-    /// f32: one for all, one a channel, or one a channel and filled up to a multiple of 16.
+    /// f32: one for all channels, or one for each, possibly padded to a multiple of 16.
     pub scale: Tensor,
-    /// As `scale`.
+    /// Like `scale`.
     pub shift: Tensor,
 }
 
@@ -71,7 +71,7 @@ impl ScaleShiftF32 {
     }
 }
 
-// SAFETY: a task reads and writes its own elements; `prepare` checked that scale and shift go with
+// SAFETY: a task reads and writes its own elements; `prepare` checked that scale and shift match
 // them.
 unsafe impl PreparedOp for ScaleShiftF32 {
     fn kernel_name(&self) -> &'static str {

@@ -106,8 +106,8 @@ impl Load for i8 {
     }
 }
 
-/// One step of the reduction for all rows. A macro, because sums only stay in registers if this
-/// is inlined, and `inline(always)` does not go with `target_feature`.
+/// One step of the reduction for all rows. It is a macro, because sums only stay in registers if
+/// this is inlined, and `inline(always)` cannot be combined with `target_feature`.
 macro_rules! step {
     ($sums:ident, $rows:ident, $t:expr, $weights:expr) => {{
         let w = $weights;

@@ -1,12 +1,12 @@
 //! Tiles of up to 8 x 48 of bfloat16 products, two a lane and instruction, summed in f32.
 //!
 //! `vdpbf16ps` multiplies pairs along `k`. Two rows of a panel are 64 bytes side by side, and one
-//! `vpermw` makes pairs of them, so that this tier reads the same layout as all others. The inputs
-//! are rounded to bfloat16, once for each tile and chunk of panels; they then lie in scratch, the runs
-//! of a row joined, so that pairs never straddle two runs.
+//! `vpermw` turns them into pairs, so this tier reads the same layout as all others. The inputs are
+//! rounded to bfloat16 once for each tile and chunk of panels. They then lie in scratch, with the
+//! runs of a row joined, so that pairs never straddle two runs.
 //!
 //! Results differ from those of other tiers by the rounding of the inputs, at most 2^-8 of each
-//! product, and by numbers below 2^-126, which the instructions take for zero.
+//! product, and by numbers below 2^-126, which the instructions treat as zero.
 
 use std::arch::x86_64::{
     __m256bh, __m256i, __m512, __m512bh, __m512i, _mm256_loadu_si256, _mm256_mask_storeu_epi16,

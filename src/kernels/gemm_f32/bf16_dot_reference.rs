@@ -1,7 +1,8 @@
-//! The dot-product tier in plain loops: what `avx512_bf16` computes, tested on every CPU.
+//! The dot-product tier in plain loops: it computes the same as `avx512_bf16`, so that every CPU
+//! can test it.
 //!
-//! Same tiles, same rounded rows, same layout of weights; the order of additions in a row is the
-//! only freedom.
+//! Same tiles, same rounded rows, same layout of weights; only the order of additions in a row may
+//! differ.
 
 use half::bf16;
 

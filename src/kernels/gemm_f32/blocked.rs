@@ -1,11 +1,12 @@
 //! The loops around the register tiles: chunks of panels, tiles, panels; the split into tasks.
 //!
-//! A chunk is as many weight panels as half the second-level cache holds. It is multiplied with
-//! one tile of rows after the other: weights come from memory once and then from the second-level
-//! cache, a tile's inputs from the first, and the result is written along its rows. While a tile
-//! is computed, the lines that the next one will read and write are fetched; the processor does
-//! not foresee them, since rows of a result are far apart. (Measured on Zen 3: the other order,
-//! a panel at a time with a block of rows, is 3 to 10 % slower, up to 25 % without the fetches.)
+//! A chunk is as many weight panels as half the second-level cache holds. It is multiplied with one
+//! tile of rows after the other: weights come from memory once and then from the second-level
+//! cache, a tile's inputs come from the first-level cache, and the result is written along its
+//! rows. While a tile is computed, the lines that the next one will read and write are fetched; the
+//! processor cannot predict them, since rows of a result are far apart. (Measured on Zen 3: the
+//! other order, a panel at a time with a block of rows, is 3 to 10 % slower, and up to 25 % without
+//! the fetches.)
 //!
 //! The division of the result's rows into tiles is fixed when the operation is prepared, and a
 //! task is a range of whole tiles by a range of whole panels. Each element of the result is
@@ -22,38 +23,38 @@ use crate::tensor::{AlignedF32, DType, PANEL, Tensor};
 /// Bytes of weights in a chunk: half of a 512 KiB second-level cache.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Lines of input to fetch for the next tile during each panel, at most. Beyond that the inputs
-/// are many for the work done on them, and fetching them in bursts costs more than it saves.
+/// Most lines of input to fetch for the next tile during each panel. If there are more, the inputs
+/// are large for the work done on them, and fetching them in bursts costs more than it saves.
 const PANEL_LINES: usize = 24;
 
 /// Floats of a cache line.
 const LINE: usize = 16;
 
-/// Multiply-adds below which a task is not worth a hand-over: some 50 us of one core.
+/// A task with fewer multiply-adds is not worth a hand-over: some 50 us of one core.
 const TASK_MACS: usize = 2_500_000;
 
 /// The same for a single row, which takes as long as reading 1 MB of weights from memory.
 const SINGLE_ROW_TASK_MACS: usize = 250_000;
 
-/// Tiles that a task should have before rows are split further rather than panels: each task
-/// reads its weights once for every block.
+/// Tiles that a task should have. Below that, panels are split further and not rows, since each
+/// task reads its weights once for every block.
 const TASK_TILES: usize = 8;
 
-/// What follows the sum; `post(activation(sum + bias) + residual)`.
+/// The epilogue: `post(activation(sum + bias) + residual)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::kernels) struct Epilogue {
     pub(in crate::kernels) activation: Activation,
     pub(in crate::kernels) residual: Option<Activation>,
 }
 
-/// The matrix of a product: weights, and what is known of each of its columns.
+/// The matrix of a product: weights, and the numbers of each of its columns.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Matrix<'a> {
     /// All output channels.
     pub(in crate::kernels) filters: usize,
     /// `[groups * panels, k, 16]`.
     pub(in crate::kernels) weights: &'a Tensor,
-    /// `[filters rounded up to 16]`: of integer weights, and only of these.
+    /// `[filters rounded up to 16]`, only for integer weights.
     pub(in crate::kernels) scale: Option<&'a Tensor>,
     /// `[filters rounded up to 16]`.
     pub(in crate::kernels) bias: Option<&'a Tensor>,
@@ -72,9 +73,9 @@ pub(in crate::kernels) struct Gemm {
     /// Output channels of a group.
     n: usize,
     epilogue: Epilogue,
-    /// The epilogue's activations as clamps, unless one is not a clamp.
+    /// The epilogue's activations as clamps, unless one of them is not a clamp.
     clamps: Option<[Clamp; 2]>,
-    /// Tiles that the rows are divided into; their heights differ by at most one.
+    /// Tiles of the rows; their heights differ by at most one.
     tiles: usize,
     /// Panels that are multiplied with all tiles before the next ones are read.
     chunk_panels: usize,
@@ -138,7 +139,7 @@ impl Gemm {
         if let Some(scale) = &mut scale {
             let pairs = bias.as_mut_slice().iter_mut().zip(scale.as_mut_slice());
             for (bias, scale) in pairs {
-                // A channel of zeros has no scale of its own, but may have a bias.
+                // A channel of zeros has no scale, but may have a bias.
                 if *scale == 0.0 {
                     *scale = 1.0;
                 }
@@ -204,8 +205,8 @@ impl Gemm {
         self.source.rows() * self.filters()
     }
 
-    /// Two pointer tables (this tile's, the next one's), and up to a word of alignment. Where rows
-    /// are rounded, also these rows, and a table of pointers to them.
+    /// Two pointer tables (for this tile and the next), and up to a word of alignment. If rows are
+    /// rounded, also these rows and a table of pointers to them.
     pub(in crate::kernels) fn scratch_len(&self) -> usize {
         let rows = self.tier.rows();
         let [more_words, more_floats] = match self.tier.round_rows {
@@ -216,12 +217,12 @@ impl Gemm {
         words * size_of::<usize>() / size_of::<f32>() + more_floats
     }
 
-    /// Floats whose place a rounded row takes.
+    /// Floats that take as much room as a rounded row.
     fn rounded_len(&self) -> usize {
         self.source.k().div_ceil(2)
     }
 
-    /// Pointers of a tile, at most.
+    /// Most pointers of a tile.
     fn table_len(&self) -> usize {
         self.tier.rows() * self.source.max_runs()
     }
@@ -290,14 +291,14 @@ impl Gemm {
             for (i, tile) in tiles.clone().enumerate() {
                 let tables = [tables[i % 2], tables[1 - i % 2], rounded];
                 // SAFETY: the caller's pointers; each table has room for a tile, and `scratch_len`
-                // counts rounded rows behind them where the tier rounds.
+                // counts rounded rows after them if the tier rounds.
                 unsafe { call.tile(tile, i == 0, &work, tables) };
             }
         }
     }
 }
 
-/// What a task does at a time: all its tiles by some panels of a group.
+/// The unit of work of a task: all its tiles by some panels of a group.
 struct Work {
     group: usize,
     panels: std::ops::Range<usize>,
@@ -316,7 +317,7 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// Tile `tile` of the rows by the panels of `work`. The first table holds the tile's pointers
-    /// unless this is the `first` tile; the second gets those of the next one; behind the third is
+    /// unless this is the `first` tile; the second gets those of the next one; after the third is
     /// room for rounded rows.
     ///
     /// # Safety
@@ -474,7 +475,7 @@ impl Call<'_> {
         }
     }
 
-    /// The epilogue where it is not a clamp, on rows that are still in the cache.
+    /// The epilogue if it is not a clamp, on rows that are still in the cache.
     ///
     /// # Safety
     /// Rows and channels lie in the output, were written, and belong to this task.

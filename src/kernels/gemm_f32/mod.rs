@@ -1,12 +1,12 @@
 //! Register tiles: a few rows of A times one to three 16-channel weight panels, in f32.
 //!
-//! Weights are f32, binary16, bfloat16, or i8 with a scale for each channel, in one layout,
-//! `[n / 16][k][16]`. They are converted as they are loaded, exactly, and everything after that is
-//! f32: results of halves are those of the widened weights to the last bit. Sums of integer weights
-//! are scaled once, at the end. The conversion is hidden behind the multiplications (Zen 3: two
-//! `vcvtph2ps` beside twelve `vfmadd`), so widening a block once for all its tiles would win
-//! nothing, and would take scratch for every thread. The exception is bf16 on CPUs that multiply
-//! it (`avx512_bf16`): there the inputs are rounded to bf16 too.
+//! Weights are f32, binary16, bfloat16, or i8 with a scale for each channel, in one layout, `[n /
+//! 16][k][16]`. They are converted exactly as they are loaded, and everything after that is f32:
+//! results of 16-bit weights equal those of the widened weights to the last bit. Sums of integer
+//! weights are scaled once, at the end. The conversion is hidden behind the multiplications (Zen 3:
+//! two `vcvtph2ps` beside twelve `vfmadd`), so widening a block once for all its tiles would gain
+//! nothing, and would take scratch for every thread. The exception is bf16 on CPUs that multiply it
+//! (`avx512_bf16`): there the inputs are rounded to bf16, too.
 //!
 //! A tile is up to `rows` rows by `panels * 16` output channels. Rows are given by pointers, as a
 //! list of *runs* (stretches of contiguous input floats), so that one kernel serves dense layers
@@ -15,11 +15,11 @@
 //! whole reduction and start from the bias; every element of the result is accumulated in the
 //! same order whichever tile computes it, so results do not depend on how a call was split.
 //!
-//! Why these sizes: AVX2 has 16 registers, 12 of which hold 6 x 16 sums, two the weights, one the
-//! broadcast input (two FMA ports with a latency of 4 need 8 chains in flight). AVX-512 has 32:
-//! 8 x 48 sums, three weights, a broadcast (taller tiles need more row pointers than
-//! there are general registers). SSE2, which the portable tier is compiled to on
-//! x86-64, has 16 of four lanes: 2 x 16 sums, four weights, the inputs and a product.
+//! Why these sizes: AVX2 has 16 registers. 12 of them hold 6 x 16 sums, two the weights, one the
+//! broadcast input (two FMA ports with a latency of 4 need 8 chains in flight). AVX-512 has 32: 8 x
+//! 48 sums, three weights, a broadcast (taller tiles need more row pointers than there are general
+//! registers). SSE2, to which the portable tier is compiled on x86-64, has 16 of four lanes: 2 x 16
+//! sums, four weights, the inputs and a product.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -39,7 +39,7 @@ pub(super) use source::Source;
 use super::{Isa, PreparedOp};
 use crate::tensor::{DType, PANEL};
 
-/// An operation that is a [`Gemm`] under a name of its own.
+/// An operation that is a [`Gemm`] under another name.
 pub(super) trait MatrixOp: Send + Sync {
     /// The product, which does all the work.
     fn gemm(&self) -> &Gemm;
@@ -171,7 +171,7 @@ pub(super) type TileFn = unsafe fn(&TileArgs);
 /// and the CPU has the function's instruction set.
 pub(super) type RoundFn = unsafe fn(*const f32, *mut u16, usize);
 
-/// What weights are stored in. Sums, biases and activations are f32 with all of them.
+/// The type of stored weights. Sums, biases and activations are f32 for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weight {
     F32,
@@ -181,7 +181,7 @@ pub(super) enum Weight {
 }
 
 impl Weight {
-    /// `None` for what no weights are stored in.
+    /// `None` for a type in which no weights are stored.
     pub(super) fn of(dtype: DType) -> Option<Self> {
         match dtype {
             DType::F32 => Some(Self::F32),
@@ -210,16 +210,16 @@ use names;
 pub(super) struct Tier {
     /// `[panels - 1][rows - 1]`; all inner slices have the same length.
     tiles: &'static [&'static [TileFn]],
-    /// `[rows - 1]` for one panel of at most eight channels, where that is worth its own function;
-    /// else empty.
+    /// `[rows - 1]` for one panel of at most eight channels, if a separate function pays off; else
+    /// empty.
     half: &'static [TileFn],
     /// One row by one panel, with several partial sums: for a single row, where the latency of
     /// one chain of additions would be the limit.
     single_row: TileFn,
     /// Bytes of a weight.
     weight_bytes: usize,
-    /// Where present, the tiles read rows that this wrote: pointers of [`TileArgs`] point to the
-    /// bits of `k` bfloat16, and a zero after them if `k` is odd, on a boundary of four bytes;
+    /// If present, the tiles read rows that this function wrote: pointers of [`TileArgs`] point to
+    /// the bits of `k` bfloat16, and a zero after them if `k` is odd, on a boundary of four bytes;
     /// there is one run.
     round_rows: Option<RoundFn>,
     /// Names of the convolution, 1x1 convolution, dense and single-row dense kernels.
@@ -256,8 +256,8 @@ impl Tier {
         self.tiles.len()
     }
 
-    /// The function for tiles of exactly `rows` rows and `panels` panels, of which `channels`
-    /// are used.
+    /// The function for tiles of exactly `rows` rows and `panels` panels, with `channels` channels
+    /// in use.
     pub(super) fn tile(&self, rows: usize, panels: usize, channels: usize) -> TileFn {
         match self.half.get(rows - 1) {
             Some(&half) if channels <= PANEL / 2 => half,
@@ -271,9 +271,9 @@ impl Tier {
     }
 }
 
-/// How far ahead of their use weights are fetched, in weights: 32 rows, some 200 cycles of a tile,
-/// cover the third-level cache. Past a panel's end this is the start of the next one. Measured
-/// on Zen 3: 5 to 10 % on layers of 8x8 and 7x7 pixels, where weights are used least often.
+/// How far ahead weights are fetched, in weights: 32 rows, some 200 cycles of a tile, hide the
+/// latency of the third-level cache. Past a panel's end this is the start of the next panel.
+/// Measured on Zen 3: 5 to 10 % on layers of 8x8 and 7x7 pixels, which use each weight least often.
 #[cfg_attr(
     not(target_arch = "x86_64"),
     allow(dead_code, reason = "only vector tiers use it")

@@ -1,5 +1,5 @@
-//! Tiles of up to 2 x 16 on any CPU: four lanes at a time, in whatever registers every CPU of
-//! the target has.
+//! Tiles of up to 2 x 16 on any CPU: four lanes at a time, in registers that every CPU of the
+//! target has.
 
 use half::{bf16, f16};
 
@@ -98,8 +98,8 @@ fn widen_f16(bits: u16) -> f32 {
 /// Lanes of a [`Lanes`].
 const LANES: usize = 4;
 
-/// Four sums. Named SSE registers on x86-64, where they belong to every CPU: the compiler takes
-/// arrays apart into 64 scalars instead of four registers, at a third of the speed.
+/// Four sums, in named SSE registers on x86-64, which every CPU has: the compiler splits arrays
+/// into 64 scalars instead of four registers, at a third of the speed.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 struct Lanes(std::arch::x86_64::__m128);
@@ -128,7 +128,7 @@ impl Lanes {
     }
 }
 
-/// Four sums, in the form that the compiler likes best elsewhere.
+/// Four sums, in the form that the compiler optimizes best on other targets.
 #[cfg(not(target_arch = "x86_64"))]
 #[derive(Clone, Copy)]
 struct Lanes([f32; LANES]);

@@ -1,15 +1,15 @@
-//! Where the rows of A come from: the pixels under a window, as runs of contiguous elements.
+//! The rows of A: the pixels under a window, as runs of contiguous elements.
 
 use super::super::{KernelError, SlidingWindow};
 
-/// Rows of A: one per output pixel, of `k` elements found in the input.
+/// Rows of A: one for each output pixel, of `k` elements in the input.
 pub(in crate::kernels) struct Source<T = f32> {
     window: SlidingWindow,
     groups: usize,
     output: [usize; 2],
     /// Horizontally adjacent taps are adjacent in memory, so that a kernel row is one run.
     joins_taps: bool,
-    /// What padded taps read.
+    /// The elements that padded taps read.
     padding: Vec<T>,
 }
 
@@ -24,7 +24,7 @@ impl Source {
 }
 
 impl<T: Copy> Source<T> {
-    /// As [`Source::new`], where padded taps read `padding`.
+    /// Like [`Source::new`], but padded taps read `padding`.
     pub(in crate::kernels) fn padded_with(
         window: SlidingWindow,
         groups: usize,
@@ -87,7 +87,7 @@ impl<T: Copy> Source<T> {
         w.kernel == [1, 1] && w.strides == [1, 1] && w.padding == [0; 4]
     }
 
-    /// Runs of a row, at most.
+    /// Most runs of a row.
     pub(in crate::kernels) fn max_runs(&self) -> usize {
         let g = &self.window;
         let split = !self.joins_taps || g.padding[1] > 0 || g.padding[3] > 0;
@@ -103,8 +103,8 @@ impl<T: Copy> Source<T> {
         self.window.kernel[0] * self.window.kernel[1]
     }
 
-    /// Runs of the rows of a tile: one for each row of the kernel where all pixels under the
-    /// window lie side by side in the image, for every row of the tile; else one for each tap.
+    /// Runs of the rows of a tile: one for each row of the kernel if all pixels under the window
+    /// lie side by side in the image, for every row of the tile; otherwise one for each tap.
     pub(in crate::kernels) fn runs(&self, mut rows: std::ops::Range<usize>) -> usize {
         let g = &self.window;
         let [kh, kw] = g.kernel;
@@ -152,7 +152,7 @@ impl<T: Copy> Source<T> {
             for ky in 0..kh {
                 for kx in 0..per_row {
                     let at = (ky * per_row + kx) * count + i;
-                    // Wrapped around below zero, a coordinate is larger than any extent.
+                    // A coordinate below zero wraps around and is then larger than any extent.
                     let y = (top + ky * g.dilations[0]).wrapping_sub(g.padding[0]);
                     let x = (left(row) + kx * g.dilations[1]).wrapping_sub(g.padding[1]);
                     let pointer = if y < g.input[0] && x < w {

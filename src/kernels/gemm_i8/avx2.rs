@@ -1,9 +1,9 @@
 //! Tiles of up to 6 x 8 in AVX2: 16-bit products summed in pairs.
 //!
-//! Half a panel at a time, so that the sums of six rows fit: twelve of the sixteen registers,
-//! each with four channels in two lanes (of `t mod 4` in 0, 1 and in 2, 3), which are added at
-//! the end. Two more hold weights, one an activation, one a product. A tile of 3 x 16 widens
-//! twice as many weights for as many products, and has no register for the product.
+//! Half a panel at a time, so that the sums of six rows fit: twelve of the sixteen registers, each
+//! with four channels in two lanes (of `t mod 4` in 0, 1 and in 2, 3), which are added at the end.
+//! Two more hold weights, one an activation, one a product. A tile of 3 x 16 would widen twice as
+//! many weights for as many products, and would have no register for the product.
 
 use std::arch::x86_64::{
     __m256i, _mm_loadu_si128, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_cvtepu8_epi16,
@@ -15,7 +15,7 @@ use super::{Rows, STEP, Tier, TileArgs, TileFn};
 use crate::kernels::Avx2;
 use crate::tensor::PANEL;
 
-/// Channels of a tile, whose sums take one register once they are added up.
+/// Channels of a tile; their sums take one register once they are added up.
 const LANES: usize = 8;
 
 /// Registers that these sums take before: four channels each.

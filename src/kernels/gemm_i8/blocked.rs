@@ -1,12 +1,12 @@
 //! The loops around the register tiles: chunks of panels, blocks of rows, tiles; the split into
-//! tasks; what becomes of the sums.
+//! tasks; the conversion of the sums.
 //!
-//! A chunk is as many weight panels as half the second-level cache holds; it is multiplied with
-//! one block of rows after the other. A block's activations are copied together first (with the
-//! windows of a convolution unrolled), so that tiles read them from the first-level cache at
-//! consecutive addresses, and widened where the tier needs that; where rows are whole already
-//! and bytes will do, they are read in place. A few panels' sums are made at a time, and
-//! requantized while they are in the cache.
+//! A chunk is as many weight panels as half the second-level cache holds; it is multiplied with one
+//! block of rows after the other. A block's activations are first copied together (with the windows
+//! of a convolution unrolled), and widened if the tier needs that. Tiles then read them from the
+//! first-level cache at consecutive addresses. If rows are contiguous already and the tier reads
+//! bytes, they are read in place. The sums of a few panels are made at a time, and requantized
+//! while they are in the cache.
 
 use super::super::gemm_f32::Source;
 use super::super::grid::Grid;
@@ -26,38 +26,38 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Panels whose sums are made before they are requantized.
 const FINISH_PANELS: usize = 6;
 
-/// Multiply-adds below which a task is not worth a hand-over: some 50 us of one core.
+/// A task with fewer multiply-adds is not worth a hand-over: some 50 us of one core.
 const TASK_MACS: usize = 5_000_000;
 
-/// Blocks that a task should have before rows are split further rather than panels.
+/// Blocks that a task should have. Below that, panels are split further and not rows.
 const TASK_BLOCKS: usize = 4;
 
 /// Longest reduction whose sum cannot leave 32 bits: `k * 255 * 127 + bias < 2^31` with a bias of
 /// at most 2^30.
 const MAX_K: usize = 33_000;
 
-/// What becomes of the sums.
+/// The conversion of the sums.
 #[derive(Clone, Debug)]
 pub(in crate::kernels) enum Finish {
-    /// Bytes: clamped, perhaps with a residual, perhaps through a table.
+    /// To bytes: clamped, perhaps with a residual, perhaps through a table.
     U8 {
-        /// Of the requantized sum.
+        /// The quantization of the requantized sum.
         output: Quantization,
         /// A clamp (`Linear`, `Relu`, `Relu6`) or, without a residual, a curve.
         activation: Activation,
-        /// Input 1's quantization, and the clamp after it is added.
+        /// Input 1's quantization, and the clamp after adding it.
         residual: Option<(Quantization, Activation)>,
-        /// Applied to the byte: from `output`'s integers to those that are stored.
+        /// Applied to the byte: from `output`'s integers to the stored ones.
         table: Option<Box<Table>>,
     },
-    /// Real numbers: `activation(sum * input_scale * weight_scale)`.
+    /// To real numbers: `activation(sum * input_scale * weight_scale)`.
     F32 {
         /// Any activation.
         activation: Activation,
     },
 }
 
-/// What a product is prepared from.
+/// The parameters of a product.
 pub(in crate::kernels) struct GemmParams<'a> {
     pub(in crate::kernels) source: Source<u8>,
     /// The scale of the input; its zero point is in the source's padding and in the bias.
@@ -80,7 +80,8 @@ pub(in crate::kernels) struct Gemm {
     weights: Tensor,
     /// Whole panels per group.
     bias: Vec<i32>,
-    /// Whole panels per group: from sums to steps of the result, or to real numbers.
+    /// For each channel, in whole panels per group: the factor from sums to steps of the result, or
+    /// to real numbers.
     multipliers: AlignedF32,
     n: usize,
     store: Store,
@@ -205,7 +206,7 @@ impl Gemm {
         }
     }
 
-    /// Whether rows of the input are rows of tiles as they lie.
+    /// Whether rows of the input can serve as rows of tiles in place.
     fn in_place(&self) -> bool {
         self.tier.rows_are == Rows::Bytes
             && self.source.is_pointwise()
@@ -346,7 +347,8 @@ impl Call<'_> {
         }
     }
 
-    /// Sets the pointers to the block's rows, copying them together where they are not in place.
+    /// Sets the pointers to the block's rows, and copies the rows together unless they are in
+    /// place.
     ///
     /// # Safety
     /// As [`Call::block`].
@@ -371,12 +373,13 @@ impl Call<'_> {
                     let from = *runs_table.add(run);
                     (gemm.tier.copy)(from, to.add(run * run_len * element), run_len);
                 }
-                // The rest of the last step is multiplied by weights of zero, so it may hold anything.
+                // The rest of the last step is multiplied by weights of zero, so it may have any
+                // value.
             }
         }
     }
 
-    /// Makes results of a block's sums.
+    /// Converts a block's sums to results.
     ///
     /// # Safety
     /// The sums are there, `[rows][stride]`, and the output's elements belong to this task.
@@ -434,7 +437,7 @@ impl Call<'_> {
     }
 }
 
-/// What [`Finish`] comes to: numbers, all checked.
+/// [`Finish`] as numbers, all checked.
 enum Store {
     U8(Box<StoreU8>),
     F32(Activation),
@@ -456,8 +459,8 @@ struct Residual {
     bounds: Bounds,
 }
 
-/// The rule for a row of sums: `len` of them, with as many multipliers (readable in whole
-/// vectors, as the sums are), bytes of residual (if there is one) and of output.
+/// The rule for a row of sums: `len` sums, as many multipliers (readable in whole vectors, like the
+/// sums), bytes of residual (if there is one) and of output.
 struct Requantize<'a> {
     sums: *const i32,
     multipliers: *const f32,
@@ -538,7 +541,7 @@ impl Kernel for Dequantize {
     }
 }
 
-/// What a sum of weight scale 1 is multiplied with, and what is done then.
+/// The factor for a sum with weight scale 1, and the rest of the conversion.
 fn store(finish: Finish, input_scale: f32) -> Result<(f64, Store), KernelError> {
     let input = Quantization {
         scale: input_scale,

@@ -1,16 +1,16 @@
 //! Register tiles: a few rows of u8 activations times 16-channel panels of i8 weights, exactly.
 //!
-//! Every sum is an exact 32-bit integer, so all tiers agree bit for bit. The weights of a panel
-//! are `[ceil(k / 4), 16, 4]`: the four weights of a channel that meet four neighbouring
-//! activations side by side, as one AVX-512 VNNI instruction takes them (and as NEON's dot
-//! product does). AVX2 has no exact instruction for bytes, since `vpmaddubsw` saturates at 16
-//! bits: it widens both sides to 16 bits and uses `vpmaddwd`, weights on their load, activations
-//! once a block of rows.
+//! Every sum is an exact 32-bit integer, so all tiers agree bit for bit. The weights of a panel are
+//! `[ceil(k / 4), 16, 4]`: the four weights that a channel multiplies with four neighbouring
+//! activations lie side by side, as one AVX-512 VNNI instruction reads them (and NEON's dot
+//! product). AVX2 has no exact instruction for bytes, since `vpmaddubsw` saturates at 16 bits. It
+//! widens both sides to 16 bits and uses `vpmaddwd`: weights are widened when they are loaded,
+//! activations once for each block of rows.
 //!
 //! Zero points: `Σ (a - z) w = Σ a w - z Σ w`. The second term is a constant of the channel and
-//! part of the i32 bias, so the kernels know no zero points; padding reads `z`.
+//! part of the i32 bias, so the kernels need no zero points; padding reads `z`.
 //!
-//! What becomes of a sum is [`super::requantize`]'s rule.
+//! [`super::requantize`] has the rule that turns a sum into a byte.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -23,13 +23,13 @@ pub(super) use blocked::{Finish, Gemm, GemmParams};
 
 use super::Isa;
 
-/// Neighbouring activations that one channel takes in a step.
+/// Neighbouring activations that one channel processes in a step.
 pub(super) const STEP: usize = 4;
 
 /// How a tier keeps the activations of a block of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rows {
-    /// As bytes, in place where rows are whole steps.
+    /// As bytes, in place if rows are whole steps.
     Bytes,
     /// Widened to 16 bits.
     #[cfg_attr(
@@ -69,7 +69,7 @@ struct Tier {
     tiles: &'static [&'static [TileFn]],
     /// Rows whose activations are kept at a time: a whole number of tiles.
     block_rows: usize,
-    /// Copies `len` activations, widened where the tier wants that.
+    /// Copies `len` activations, widened if the tier needs that.
     ///
     /// # Safety
     /// `from` holds `len` bytes, `to` has room for as many elements of the tier's kind, and the

@@ -1,4 +1,4 @@
-//! That the tiers' tiles are found; what they compute is tested in `conv_i8`.
+//! Tests that the tiers' tiles are found; `conv_i8` tests their results.
 
 use super::*;
 

@@ -1,9 +1,9 @@
-//! Pooling of all rows and columns of an `HWC` image to one value a channel, in f32.
+//! Pooling of all rows and columns of an `HWC` image to one value for each channel, in f32.
 //!
-//! Channels are the vector. An average sums blocks of about the square root of the pixel count,
-//! then the blocks: the rounding error grows with that root and not with the count. Blocks
-//! depend on the geometry alone, and tasks share out channels, so that no split changes a bit.
-//! A NaN in a channel makes its result NaN.
+//! The lanes of a vector are channels. An average sums blocks of about the square root of the pixel
+//! count, then the blocks: the rounding error grows with that root and not with the count. Blocks
+//! depend only on the geometry, and tasks divide the channels, so no split changes a bit. A NaN in
+//! a channel makes its result NaN.
 
 mod reference;
 
@@ -13,7 +13,7 @@ use super::pool_f32::Pooling;
 use super::vector::{Kernel, Vector, dispatch, kernel_name};
 use super::{Isa, KernelError, PreparedOp, check_len, split};
 
-/// Channels that tasks share out: four AVX-512 registers, 256 bytes of each pixel.
+/// Channels of a task's unit: four AVX-512 registers, 256 bytes of each pixel.
 const GROUP: usize = 64;
 
 /// A global pooling, ready to run.
@@ -126,7 +126,7 @@ impl Kernel for Pool<'_> {
 }
 
 impl Pool<'_> {
-    /// `N` vectors of channels from `channel` on, of which `lanes` exist if `N` is 1.
+    /// `N` vectors of channels from `channel` on. If `N` is 1, only `lanes` channels exist.
     ///
     /// # Safety
     /// The channels exist; `V` fits the CPU.
@@ -190,7 +190,7 @@ mod tests {
             let input = harness::numbers(shape[2] as u64, shape.iter().product());
             for pooling in [Pooling::Max, Pooling::Average] {
                 let expected = global_pool_f32_reference(pooling, shape, &input);
-                // A term passes at most a block and all blocks; inputs are below 4.
+                // A term passes through at most one block and all block sums; inputs are below 4.
                 let root = ((shape[0] * shape[1]) as f64).sqrt();
                 let tolerance = match pooling {
                     Pooling::Max => 0.0,

@@ -1,15 +1,15 @@
-//! Pooling of all rows and columns of a quantized `HWC` image to one value a channel.
+//! Pooling of all rows and columns of a quantized `HWC` image to one value for each channel.
 //!
-//! An average sums the `n` pixels in 32-bit integers, exactly, so that no order changes a bit:
+//! An average sums the `n` pixels in 32-bit integers, exactly, so the order changes no bit:
 //!
 //! ```text
 //! to u8   q = round_half_even(clamp(float(sum - n * zero_in) * (scale_in / (scale_out * n)))) + zero_out
 //! to f32  x = float(sum - n * zero_in) * (scale_in / n)
 //! ```
 //!
-//! A maximum is one of bytes, then [`Quantization::dequantize`], and [`Quantization::quantize`]
-//! where the result's quantization is another. To f32, because what follows a global pooling is
-//! often a head in float.
+//! A maximum is the largest byte, then [`Quantization::dequantize`], and [`Quantization::quantize`]
+//! if the result has another quantization. A result in f32 is useful because a head in float often
+//! follows.
 
 mod reference;
 
@@ -24,10 +24,10 @@ use super::{Isa, KernelError, PreparedOp, byte_words, check_len, split};
 use crate::activation::Activation;
 use crate::quantization::Quantization;
 
-/// Channels that tasks share out: one AVX2 register, half a cache line of each pixel.
+/// Channels of a task's unit: one AVX2 register, half a cache line of each pixel.
 const GROUP: usize = 32;
 
-/// What a pooled value is stored as.
+/// The type of a stored result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Output {
     /// Bytes of this quantization.
@@ -36,7 +36,7 @@ pub enum Output {
     F32,
 }
 
-/// What a global pooling of a quantized image is prepared from.
+/// The parameters of a global pooling of a quantized image.
 #[derive(Clone, Copy, Debug)]
 pub struct GlobalPoolI8Params {
     /// The largest byte or the mean.
@@ -45,7 +45,7 @@ pub struct GlobalPoolI8Params {
     pub shape: [usize; 3],
     /// Quantization of the input.
     pub input: Quantization,
-    /// What the `[C]` results are.
+    /// The type of the `[C]` results.
     pub output: Output,
 }
 
@@ -57,7 +57,7 @@ pub struct GlobalPoolI8 {
     pixels: usize,
     channels: usize,
     multiplier: f32,
-    /// What a largest byte becomes, and the rule for a mean.
+    /// The table for a largest byte, and the rule for a mean.
     to_u8: Option<(Table, ToByte)>,
 }
 

@@ -3,7 +3,7 @@
 use super::{GlobalPoolI8Params, Output, Pooling, mean_multiplier};
 use crate::kernels::requantize::ToByte;
 
-/// The pooled values as they lie in memory: a byte each, or the four of an f32.
+/// The pooled values as they lie in memory: one byte each, or the four bytes of an f32.
 ///
 /// # Panics
 /// If the output's scale is impossible.

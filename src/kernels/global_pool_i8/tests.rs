@@ -1,4 +1,4 @@
-//! Each tier against naive pooling, and that against real numbers.
+//! Each tier compared with naive pooling, and that with real numbers.
 
 use super::*;
 use crate::hint::Hint;

@@ -1,4 +1,4 @@
-//! An image inside a larger one: padding goes from the inner to the outer, cropping back.
+//! An image inside a larger one: padding goes from the inner to the outer image, cropping back.
 
 use super::super::{KernelError, check_len, split};
 use super::move_ns;
@@ -22,7 +22,7 @@ struct Image {
 }
 
 impl Image {
-    /// Refuses shapes that hold nothing or cannot be addressed.
+    /// Refuses shapes that are empty or cannot be addressed.
     fn of(what: &'static str, shape: [usize; 3], element: usize) -> Result<Self, KernelError> {
         let len = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
         check_len(what, len.unwrap_or(usize::MAX))?;
@@ -38,8 +38,8 @@ impl Image {
 }
 
 impl Frame {
-    /// The frame that padding by rows above, columns to the left, rows below and columns to the
-    /// right adds to an image of elements of `element` bytes.
+    /// The frame that padding adds to an image of elements of `element` bytes: rows above, columns
+    /// to the left, rows below and columns to the right.
     pub(in crate::kernels) fn around(
         inner: [usize; 3],
         padding: [usize; 4],
@@ -64,7 +64,7 @@ impl Frame {
         })
     }
 
-    /// The frame that cropping on the same sides takes off an image.
+    /// The frame that cropping removes from an image, with the same sides.
     pub(in crate::kernels) fn inside(
         outer: [usize; 3],
         cropping: [usize; 4],
@@ -103,12 +103,12 @@ impl Frame {
         self.outer.len()
     }
 
-    /// Into how many tasks padding is best split.
+    /// The best number of tasks for padding.
     pub(in crate::kernels) fn pad_tasks(&self, threads: usize) -> usize {
         split::tasks(threads, self.outer.rows, move_ns(self.outer.len()))
     }
 
-    /// Into how many tasks cropping is best split.
+    /// The best number of tasks for cropping.
     pub(in crate::kernels) fn crop_tasks(&self, threads: usize) -> usize {
         split::tasks(threads, self.inner.rows, move_ns(self.inner.len()))
     }
@@ -127,8 +127,8 @@ impl Frame {
     ) {
         let right = self.outer.row_len - self.left - self.inner.row_len;
         for row in split::range(task, tasks, self.outer.rows) {
-            // SAFETY: the row lies in the outer image, and an inner row is read only where there
-            // is one.
+            // SAFETY: the row lies in the outer image, and an inner row is read only if there is
+            // one.
             unsafe {
                 let to = to.add(row * self.outer.row_len);
                 match row.checked_sub(self.top).filter(|&y| y < self.inner.rows) {

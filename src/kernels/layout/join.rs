@@ -8,13 +8,13 @@ use crate::tensor::Shape;
 pub(in crate::kernels) struct Join {
     /// Chunks of each input: the product of the axes before.
     outer: usize,
-    /// Bytes of one chunk of each input: the axis' extent and what lies inside.
+    /// Bytes of one chunk of each input: the axis' extent times the axes inside.
     chunks: Vec<usize>,
     /// Their sum.
     row: usize,
 }
 
-/// Some neighbouring bytes of the result, which come from one input.
+/// Some neighbouring bytes of the result that come from one input.
 pub(in crate::kernels) struct Stretch {
     /// The input.
     pub(in crate::kernels) input: usize,
@@ -22,7 +22,7 @@ pub(in crate::kernels) struct Stretch {
     pub(in crate::kernels) from: usize,
     /// The result's first byte.
     pub(in crate::kernels) to: usize,
-    /// How many.
+    /// Their number.
     pub(in crate::kernels) len: usize,
 }
 
@@ -79,7 +79,7 @@ impl Join {
         self.outer * self.row
     }
 
-    /// Into how many tasks a join that takes `work_ns` is best split.
+    /// The best number of tasks for a join that takes `work_ns`.
     pub(in crate::kernels) fn tasks(&self, threads: usize, work_ns: usize) -> usize {
         split::tasks(threads, split::byte_lines(self.output_len()), work_ns)
     }

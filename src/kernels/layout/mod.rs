@@ -1,6 +1,6 @@
-//! What padding, cropping and joining have in common for every element type: they move bytes.
+//! Shared by padding, cropping and joining for every element type: they move bytes.
 //!
-//! Geometry is checked in elements and kept in bytes. The operations under their own names are in
+//! Geometry is checked in elements and stored in bytes. The operations themselves are in
 //! `layout_f32`, `pad_i8` and `concat_i8`.
 
 mod frame;
@@ -9,7 +9,7 @@ mod join;
 pub(super) use frame::Frame;
 pub(super) use join::Join;
 
-/// Nanoseconds for moving so many bytes, from the second- or third-level cache.
+/// Nanoseconds to move this many bytes from the second- or third-level cache.
 pub(super) fn move_ns(bytes: usize) -> usize {
     bytes / 16
 }

@@ -1,4 +1,4 @@
-//! Joining values, and the copy, which joins one.
+//! Joining values; and the copy, which joins one value.
 
 use super::super::layout::{Join, move_ns};
 use super::super::{

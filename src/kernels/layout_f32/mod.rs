@@ -1,7 +1,7 @@
 //! Operations that move f32 values: copy, pad, crop, concatenate, transpose, slice, gather, resize.
 //!
-//! All but the bilinear resize move bits and are the same on every tier. `memcpy` does the rows;
-//! rows shorter than its call is worth (few channels) are rare in front of it.
+//! All except the bilinear resize move bits and are the same on every tier. `memcpy` moves the
+//! rows. Rows too short for its call overhead (few channels) rarely reach it.
 
 mod concat;
 mod constant;

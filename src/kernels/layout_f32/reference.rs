@@ -1,4 +1,4 @@
-//! Moves, literally, element by element.
+//! The moves as their definitions say, element by element.
 
 use super::{Resizing, Stride};
 use crate::tensor::Shape;

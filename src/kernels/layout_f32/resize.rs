@@ -1,5 +1,5 @@
-//! Resizing rows and columns of an `HWC` image, with half-pixel centres and without antialias,
-//! as `tf.image.resize` and Keras' `UpSampling2D` do.
+//! Resizing rows and columns of an `HWC` image, with half-pixel centres and without antialias, as
+//! in `tf.image.resize` and Keras' `UpSampling2D`.
 
 use super::super::vector::{Kernel, Vector, dispatch, kernel_name};
 use super::super::{Isa, KernelError, PreparedOp, check_len, split};
@@ -9,7 +9,7 @@ use super::super::{Isa, KernelError, PreparedOp, check_len, split};
 pub enum Resizing {
     /// Pixel `floor((i + 0.5) * in / out)`.
     Nearest,
-    /// Two taps an axis around `(i + 0.5) * in / out - 0.5`, the border repeated.
+    /// Two taps for each axis around `(i + 0.5) * in / out - 0.5`; the border is repeated.
     Bilinear,
 }
 
@@ -63,8 +63,8 @@ impl ResizeF32 {
     }
 }
 
-/// Exact, in integers: `(2 i + 1) from / (2 to)` is the position, and what is left of the division
-/// the fraction. Products of two extents may pass 64 bits.
+/// Exact, in integers: `(2 i + 1) from / (2 to)` is the position, and the remainder of the division
+/// is the fraction. Products of two extents may exceed 64 bits.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "quotients are below the extents, and the weight is rounded to f32"
@@ -82,7 +82,7 @@ fn taps(resizing: Resizing, i: usize, from: usize, to: usize) -> Taps {
             }
         }
         Resizing::Bilinear => {
-            // Half a pixel less; one pixel more so that it stays positive.
+            // Minus half a pixel; plus one pixel, so that it stays positive.
             let shifted = position + to as u128;
             let (whole, part) = ((shifted / twice) as usize, shifted % twice);
             Taps {

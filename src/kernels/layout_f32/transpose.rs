@@ -38,7 +38,7 @@ impl TransposeF32 {
     }
 }
 
-// SAFETY: a task writes its own elements; a permutation of the axes leads back inside the input.
+// SAFETY: a task writes its own elements; a permutation of the axes stays inside the input.
 unsafe impl PreparedOp for TransposeF32 {
     fn kernel_name(&self) -> &'static str {
         kernel_name!(self.isa, "transpose_f32_row")

@@ -1,4 +1,4 @@
-//! A frame of zero points around a quantized `HWC` image: the frame's real value is 0.
+//! A frame of zero points around a quantized `HWC` image: their real value is 0.
 //!
 //! The result has the input's quantization.
 

@@ -1,8 +1,8 @@
 //! Maximum and average pooling of an `HWC` image in f32.
 //!
-//! Channels are the vector; four vectors of one pixel are pooled at a time, and taps outside the
-//! input are skipped, never read. An average divides by the taps inside (Keras' rule). A NaN
-//! under a window makes its result NaN.
+//! The lanes of a vector are channels; four vectors of one pixel are pooled at a time. Taps outside
+//! the input are skipped, never read. An average divides by the number of taps inside (Keras'
+//! rule). A NaN under a window makes its result NaN.
 
 mod reference;
 
@@ -11,7 +11,7 @@ pub use reference::pool_f32_reference;
 use super::vector::{Kernel, Vector, dispatch, kernel_name};
 use super::{Isa, KernelError, PreparedOp, SlidingWindow, split};
 
-/// What a window keeps.
+/// The result of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
     /// The largest element; padding never wins.
@@ -108,7 +108,7 @@ unsafe impl PreparedOp for PoolF32 {
 
 /// How elements under a window become one. Implementations must be `inline(always)`.
 trait Pool: Copy {
-    /// What it starts from.
+    /// The start value.
     const START: f32;
     fn add<V: Vector>(self, sum: V, x: V) -> V;
     fn finish<V: Vector>(self, sum: V, taps: f32) -> V;
@@ -250,7 +250,7 @@ impl Taps {
         }
     }
 
-    /// As [`Taps::pool`], one vector of which only the first `lanes` exist.
+    /// Like [`Taps::pool`], for one vector with only the first `lanes` channels.
     ///
     /// # Safety
     /// As [`Taps::pool`].
@@ -283,7 +283,7 @@ mod tests {
     fn check(pooling: Pooling, window: SlidingWindow, seed: u64) {
         let input = harness::numbers(seed, window.input.iter().product());
         let expected = pool_f32_reference(pooling, &window, &input);
-        // Each of the taps is rounded in at most once, and the quotient once; inputs are below 4.
+        // Each tap is rounded at most once, and the quotient once; inputs are below 4.
         let taps: usize = window.kernel.iter().product();
         let tolerance = match pooling {
             Pooling::Max => 0.0,

@@ -1,7 +1,7 @@
 //! Maximum and average pooling of a quantized `HWC` image.
 //!
-//! Taps outside the input are skipped, never read. A maximum is one of bytes; a table takes it to
-//! the result's quantization where that differs. An average sums the `n` taps inside in 32-bit
+//! Taps outside the input are skipped, never read. A maximum is the largest byte; if the result has
+//! another quantization, a table converts it. An average sums the `n` taps inside in 32-bit
 //! integers, and is requantized by a multiplier that depends on the count:
 //!
 //! ```text
@@ -23,7 +23,7 @@ use crate::quantization::Quantization;
 /// Channels that are pooled at a time: one AVX2 register of bytes.
 const BLOCK: usize = 32;
 
-/// What a pooling of a quantized image is prepared from.
+/// The parameters of a pooling of a quantized image.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolI8Params {
     /// The largest byte or the mean.
@@ -42,7 +42,7 @@ pub struct PoolI8 {
     isa: Isa,
     params: PoolI8Params,
     output: [usize; 2],
-    /// For a maximum whose result has another quantization.
+    /// The table for a maximum whose result has another quantization.
     table: Option<Table>,
     to_byte: ToByte,
 }
@@ -292,7 +292,7 @@ pub(super) fn mean_multiplier(from: f32, to: f32, n: usize) -> f32 {
     (f64::from(from) / (f64::from(to) * n as f64)) as f32
 }
 
-/// `-n * zero_point`, from which a sum of `n` bytes starts.
+/// `-n * zero_point`, the start of a sum of `n` bytes.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! Each tier against naive pooling, and averages against real numbers.
+//! Each tier compared with naive pooling, and averages with real numbers.
 
 use crate::hint::Hint;
 use proptest::prelude::*;

@@ -247,9 +247,9 @@ mod tests {
                     *v *= scale;
                 }
                 let expected = softmax_f32_reference(&input, columns);
-                // The difference to the largest, at most 8 scale, is rounded once; the
-                // exponential and the quotient a few times; the sum once a step. Subnormals are
-                // rounded to multiples of 2^-149, twice.
+                // The difference from the largest, at most 8 scale, is rounded once; the
+                // exponential and the quotient a few times; the sum once for each step. Subnormals
+                // are rounded to multiples of 2^-149, twice.
                 let relative = 8.0 * f64::from(scale) + 8.0 + columns as f64 / 8.0 + 16.0;
                 for isa in Isa::available() {
                     let op = SoftmaxF32::prepare(isa, 3, columns).unwrap();

@@ -1,6 +1,6 @@
-//! Lookups of bytes, a file for all instruction sets.
+//! Lookups of bytes, in one file for all instruction sets.
 //!
-//! AVX2 has no lookup of more than 16 bytes: each of the table's 16 rows is looked up by the low
+//! AVX2 has no lookup in more than 16 bytes. So each of the table's 16 rows is looked up by the low
 //! half of the byte, and the four bits of the high half choose between the results, pair by pair.
 
 use super::Table;
@@ -26,7 +26,7 @@ pub(super) unsafe fn map(isa: Isa, table: &Table, from: *const u8, to: *mut u8, 
     }
 }
 
-/// Looks up whole vectors and returns how many bytes they are.
+/// Looks up whole vectors and returns the number of bytes.
 ///
 /// # Safety
 /// As [`super::map`], and the CPU has AVX2.

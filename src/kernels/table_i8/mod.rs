@@ -1,8 +1,9 @@
 //! Functions of one byte, as tables of their 256 values.
 //!
-//! An elementwise function of a quantized value has 256 results: they are computed once, by the
-//! scalar definition in [`Activation::apply`], and looked up. So they are the same on every tier,
-//! whatever the function. [`apply`] changes a row in place: kernels call it on a row that they
+//! An elementwise function of a quantized value has 256 results. They are computed once, by the
+//! scalar definition in [`Activation::apply`], and looked up, so they are the same on every tier.
+//! [`apply`] changes a row in place: kernels call it on a row that they just wrote and that is
+//! still in the first-level cache. [`TableI8`] is the table as a separate operation.
 //! just wrote and that is still in the first-level cache. [`TableI8`] is the operation of its own.
 
 mod lookup;
@@ -13,7 +14,7 @@ use super::{Isa, KernelError, PreparedOp, byte_words, check_len, split};
 use crate::activation::Activation;
 use crate::quantization::Quantization;
 
-/// What each byte becomes.
+/// The result for each byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(align(64))]
 pub struct Table([u8; 256]);
@@ -41,7 +42,7 @@ impl Table {
         &self.0
     }
 
-    /// Whether every byte stays what it is.
+    /// Whether no byte changes.
     #[must_use]
     pub fn is_identity(&self) -> bool {
         (0_u8..=255).zip(self.0).all(|(q, value)| q == value)

@@ -1,4 +1,4 @@
-//! Each tier against the table itself.
+//! Each tier compared with the table itself.
 
 use super::*;
 use crate::kernels::harness::{self, Operand};
@@ -13,7 +13,7 @@ fn low_byte(i: usize) -> u8 {
 
 #[test]
 fn every_byte_of_every_length_is_looked_up() {
-    // No two rows or columns of the table are alike.
+    // No two rows or columns of the table are equal.
     let table = Table::new(std::array::from_fn(|i| low_byte(i * i / 7 + 13 * i)));
     for isa in Isa::available() {
         for len in (0..=70).chain([255, 256, 257, 1000]) {

@@ -8,11 +8,11 @@ const FAST_BITS: u32 = 9;
 /// A Huffman table.
 #[derive(Clone)]
 pub(super) struct Huffman {
-    /// For each first `FAST_BITS` bits: length of the code (0: longer) and its symbol.
+    /// For each first `FAST_BITS` bits: the length of the code (0: longer) and its symbol.
     fast: Box<[(u8, u8); 1 << FAST_BITS]>,
     /// One past the greatest code of each length, moved to the top of 16 bits.
     limit: [u32; 18],
-    /// Index of the first symbol of each length, less its first code.
+    /// Index of the first symbol of each length, minus its first code.
     offset: [i32; 17],
     symbols: Vec<u8>,
 }
@@ -85,12 +85,12 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Where the bytes not yet read begin; at a marker, when a scan is through.
+    /// Where the unread bytes begin; after a scan, at a marker.
     pub(super) fn position(&self) -> usize {
         self.position
     }
 
-    /// Makes at least 32 bits valid, unless the data ends or a marker stands before.
+    /// Makes at least 32 bits valid, unless the data ends or there is a marker before.
     #[inline]
     fn refill(&mut self) {
         if self.valid >= 32 {
@@ -114,7 +114,7 @@ impl<'a> Bits<'a> {
             if byte == 0xFF {
                 match self.data.get(self.position + 1) {
                     Some(0) => self.position += 1,
-                    // Any number of 0xFF may stand before a marker.
+                    // Any number of 0xFF may come before a marker.
                     Some(0xFF) => {
                         self.position += 1;
                         continue;
@@ -144,7 +144,7 @@ impl<'a> Bits<'a> {
         if self.position + 1 >= self.data.len() || self.data[self.position + 1] == 0xD9 {
             JpegError::Truncated
         } else {
-            JpegError::Corrupt("a marker stands inside the pixels' data".to_owned())
+            JpegError::Corrupt("there is a marker inside the pixels' data".to_owned())
         }
     }
 
@@ -186,7 +186,7 @@ impl<'a> Bits<'a> {
                 if self.valid < 16 {
                     self.ended()
                 } else {
-                    JpegError::Corrupt("a code stands in no Huffman table".to_owned())
+                    JpegError::Corrupt("a code is in no Huffman table".to_owned())
                 }
             })?;
         self.consume(length)?;
@@ -194,7 +194,7 @@ impl<'a> Bits<'a> {
         usize::try_from(code + table.offset[length as usize])
             .ok()
             .and_then(|i| table.symbols.get(i).copied())
-            .ok_or_else(|| JpegError::Corrupt("a code stands in no Huffman table".to_owned()))
+            .ok_or_else(|| JpegError::Corrupt("a code is in no Huffman table".to_owned()))
     }
 
     /// A signed value of `n` (at most 15) bits, as T.81's `EXTEND(RECEIVE(n), n)`, right after a
@@ -208,7 +208,7 @@ impl<'a> Bits<'a> {
         Ok(value - (1 << n) + 1)
     }
 
-    /// Drops the bits up to the restart marker `number` (0 to 7), and it.
+    /// Drops the bits up to and including the restart marker `number` (0 to 7).
     pub(super) fn restart(&mut self, number: u8) -> Result<(), JpegError> {
         // Whole bytes of padding may still be buffered only if there is excess data.
         self.buffer = 0;

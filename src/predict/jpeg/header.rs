@@ -16,7 +16,7 @@ pub(super) enum ColorSpace {
     Gray,
     YCbCr,
     Rgb,
-    /// Four inks; stored inverted, as Adobe does and Pillow assumes.
+    /// Four inks. They are stored inverted, as Adobe writes them and Pillow assumes.
     Cmyk,
     /// Inks as YCbCr and black.
     Ycck,
@@ -29,12 +29,12 @@ pub(super) struct Component {
     /// Sampling factors, horizontal and vertical.
     pub h: usize,
     pub v: usize,
-    /// Samples across and down that the photo needs.
+    /// Samples across and down that the photo uses.
     pub width: usize,
     pub height: usize,
-    /// Blocks across, filled up to whole MCUs.
+    /// Blocks across, rounded up to whole MCUs.
     pub blocks_across: usize,
-    /// Blocks of the whole component, filled up to whole MCUs.
+    /// Blocks of the whole component, rounded up to whole MCUs.
     pub stored_blocks: usize,
     table: u8,
     /// Quantization steps in natural order, from the tables at its first scan.
@@ -99,7 +99,7 @@ pub(super) struct Header<'a> {
     quantization: [Option<[u16; 64]>; 4],
 }
 
-/// Markers that the colour space hangs on.
+/// Markers that decide the colour space.
 #[derive(Default)]
 struct Application {
     jfif: bool,
@@ -172,7 +172,7 @@ impl<'a> Header<'a> {
         self.segments(&mut Application::default())
     }
 
-    /// Whether one sequential scan has every component, so that rows can be made as they come.
+    /// Whether one sequential scan has every component, so that rows can be made while it is read.
     pub(super) fn streams(&self) -> bool {
         !self.frame.progressive && self.scan.components.len() == self.frame.components.len()
     }
@@ -283,7 +283,7 @@ impl<'a> Header<'a> {
                 return Err(corrupt("a component's sampling factors or table"));
             }
             if n == 1 {
-                // Of one component the factors mean nothing: its scans are not interleaved.
+                // With one component the factors mean nothing: its scans are not interleaved.
                 (h, v) = (1, 1);
             }
             components.push(Component {
@@ -365,7 +365,7 @@ impl<'a> Header<'a> {
 
     fn scan(&mut self, content: &[u8]) -> Result<(), JpegError> {
         if self.frame.components.is_empty() {
-            return Err(corrupt("pixels' data stands before the frame header"));
+            return Err(corrupt("the pixels' data comes before the frame header"));
         }
         let mut fields = Fields(content);
         let n = usize::from(fields.byte()?);
@@ -381,7 +381,9 @@ impl<'a> Header<'a> {
                 .components
                 .iter()
                 .position(|c| c.id == id)
-                .ok_or_else(|| corrupt(format!("a scan of component {id}, which is not there")))?;
+                .ok_or_else(|| {
+                    corrupt(format!("a scan of component {id}, which does not exist"))
+                })?;
             if scan.components.iter().any(|c| c.index == index) {
                 return Err(corrupt(format!("a scan names component {id} twice")));
             }
@@ -396,7 +398,7 @@ impl<'a> Header<'a> {
             });
             let component = &mut self.frame.components[index];
             if component.quantization.is_none() {
-                // Tables may change between scans: a component keeps those of its first.
+                // Tables may change between scans: a component keeps the tables of its first scan.
                 component.quantization = self.quantization[usize::from(component.table)];
             }
             if component.quantization.is_none() {
@@ -423,14 +425,15 @@ impl<'a> Header<'a> {
                 )));
             }
         } else {
-            // Some encoders leave these bytes undefined; a sequential scan has everything.
+            // Some encoders leave these bytes undefined. A sequential scan always has all
+            // coefficients.
             (scan.start, scan.end, scan.high, scan.low) = (0, 63, 0, 0);
         }
         self.scan = scan;
         Ok(())
     }
 
-    /// libjpeg's rules for files that do not say.
+    /// libjpeg's rules for files that do not name their colour space.
     fn color_space(&self, application: &Application) -> Result<ColorSpace, JpegError> {
         let ids: Vec<u8> = self.frame.components.iter().map(|c| c.id).collect();
         match (ids.len(), application.adobe_transform) {

@@ -1,4 +1,4 @@
-//! The inverse DCT: accurate integers, as libjpeg's default (`JDCT_ISLOW`).
+//! The inverse DCT in accurate integers, like libjpeg's default (`JDCT_ISLOW`).
 //!
 //! Loeffler, Ligtenberg and Moschytz's algorithm in two passes: columns, which keep two fraction
 //! bits, then rows. Constants have 13 fraction bits. Sums wrap, so that damaged coefficients
@@ -88,7 +88,8 @@ pub(super) fn block(
     stride: usize,
 ) {
     if last == 0 {
-        // What the passes below give for a lone DC: both are exact up to the last rounding.
+        // For a block with only a DC the passes below give this value: both are exact up to the
+        // last rounding.
         let dc = Wrapping(i32::from(coefficients[0])) * Wrapping(i32::from(quantization[0]));
         let value = sample(descale(dc << PASS_BITS, PASS_BITS + 3));
         for row in output.chunks_mut(stride).take(8) {
@@ -96,7 +97,8 @@ pub(super) fn block(
         }
         return;
     }
-    // The first ten coefficients of the zigzag lie in the upper left 4x4; so do most blocks'.
+    // The first ten coefficients of the zigzag lie in the upper left 4x4, and most blocks have no
+    // others.
     if last < 10 {
         corner::<4>(coefficients, quantization, output, stride);
     } else {
@@ -104,8 +106,8 @@ pub(super) fn block(
     }
 }
 
-/// The transform of a block whose coefficients outside the upper left `N` x `N` are zero: the
-/// same arithmetic, without that on zeros.
+/// The transform of a block whose coefficients outside the upper left `N` x `N` are zero: the same
+/// arithmetic without the zeros.
 #[inline]
 fn corner<const N: usize>(
     coefficients: &[i16; 64],

@@ -1,18 +1,18 @@
-//! A JPEG decoder whose pixels are those of libjpeg-turbo, bit for bit.
+//! A JPEG decoder that gives the same pixels as libjpeg-turbo, bit for bit.
 //!
-//! Pillow, TensorFlow and torchvision all decode with libjpeg-turbo, so its rounding is part of
-//! what models are trained on. The decoders available in Rust round differently: measured on
-//! dermatoscopic photos, up to 6 grey levels and 1 to 3 % of samples beyond one level, which
-//! moves probabilities in the third decimal. The standard leaves the arithmetic open; here it is
-//! the accurate integer IDCT, triangle-filter ("fancy") chroma upsampling and fixed-point YCbCr
-//! conversion that libjpeg-turbo uses by default.
+//! Pillow, TensorFlow and torchvision all decode with libjpeg-turbo, so models are trained on its
+//! rounding. The decoders available in Rust round differently: on dermatoscopic photos by up to 6
+//! grey levels, with 1 to 3 % of samples off by more than one level, which moves probabilities in
+//! the third decimal. The standard leaves the arithmetic open. This decoder uses libjpeg-turbo's
+//! defaults: the accurate integer IDCT, triangle-filter ("fancy") chroma upsampling and fixed-point
+//! YCbCr conversion.
 //!
-//! Sequential files are decoded a row of blocks at a time straight into the oriented photo:
-//! nothing but the result is ever as large as the photo. Progressive files, and sequential ones
-//! with several scans, need all coefficients at once: two bytes a sample more.
+//! Sequential files are decoded a row of blocks at a time, straight into the oriented photo: only
+//! the result is as large as the photo. Progressive files, and sequential files with several scans,
+//! need all coefficients at once: two more bytes for each sample.
 //!
 //! Not here: arithmetic coding, 12 bits, lossless and hierarchical modes (refused by name).
-//! Unlike libjpeg, damaged entropy data is an error and not a guess.
+//! Unlike in libjpeg, damaged entropy data is an error; the decoder does not guess.
 //!
 //! References: ITU-T T.81; Loeffler, Ligtenberg, Moschytz, "Practical fast 1-D DCT algorithms
 //! with 11 multiplications" (ICASSP 1989); JFIF 1.02; Adobe TN 5116.
@@ -41,8 +41,8 @@ pub(super) enum JpegError {
     Unsupported(String),
 }
 
-/// Scans one file may have. Encoders write at most a dozen; each scan may cost a walk over all
-/// coefficients for a hundred bytes of file.
+/// Most scans of one file. Encoders write at most a dozen. A hundred bytes of a scan can make the
+/// decoder walk over all coefficients.
 const MAX_SCANS: usize = 100;
 
 /// A file whose header has been read.

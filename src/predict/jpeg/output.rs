@@ -1,14 +1,14 @@
-//! Samples to pixels: chroma upsampling, colour, orientation.
+//! Turns samples into pixels: chroma upsampling, colour, orientation.
 
 use image::metadata::Orientation;
 
 use super::header::{ColorSpace, Component, Header};
 use crate::predict::orient::Placement;
 
-/// How a component's rows become as long and as many as the photo's.
+/// How a component is enlarged to the photo's rows and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Upsampling {
-    /// Nothing to do.
+    /// It has the photo's size.
     None,
     /// Twice as wide, triangle filter.
     Triangle2x1,
@@ -21,7 +21,7 @@ enum Upsampling {
 }
 
 impl Upsampling {
-    /// libjpeg-turbo's choice. Of two columns or fewer the filter makes no sense.
+    /// libjpeg-turbo's choice. For two columns or fewer the filter makes no sense.
     fn new(component: &Component, h_max: usize, v_max: usize) -> Self {
         let wide = component.width > 2;
         match (h_max / component.h, v_max / component.v) {
@@ -46,13 +46,13 @@ struct Plane {
 }
 
 impl Plane {
-    /// A row that is in one of the last two strips; those beyond the photo are its last one.
+    /// A row in one of the last two strips. Rows beyond the photo are the photo's last row.
     fn row(&self, y: usize) -> &[u8] {
         let y = y.min(self.height - 1) % (2 * self.strip);
         &self.samples[y * self.stride..][..self.width]
     }
 
-    /// Row `y` of the photo from this component, made in `line` where that is needed.
+    /// Row `y` of the photo from this component, made in `line` if necessary.
     fn full_row<'s>(&'s self, y: usize, line: &'s mut [u8], sums: &mut [u16]) -> &'s [u8] {
         match self.upsampling {
             Upsampling::None => self.row(y),
@@ -88,8 +88,8 @@ impl Plane {
         }
     }
 
-    /// For twice as many rows: the sample row that holds row `y`, the next nearest one, and
-    /// whether that is below.
+    /// For twice as many rows: the sample row that contains row `y`, the second nearest sample row,
+    /// and whether that one is below.
     fn neighbours(&self, y: usize) -> (&[u8], &[u8], bool) {
         let near = y / 2;
         let below = y % 2 == 1;
@@ -131,7 +131,7 @@ fn triangle_2x1(row: &[u8], line: &mut [u8]) {
     }
 }
 
-/// As [`triangle_2x1`], of sums that carry the vertical filter's factor of four.
+/// Like [`triangle_2x1`], for sums that still have the vertical filter's factor of four.
 fn triangle_2x2(sums: &[u16], line: &mut [u8]) {
     let last = sums.len() - 1;
     let mut put = |i: usize, value: u16| {
@@ -153,7 +153,7 @@ fn triangle_2x2(sums: &[u16], line: &mut [u8]) {
     }
 }
 
-/// Takes blocks of samples, makes the photo.
+/// Takes blocks of samples and makes the photo.
 pub(super) struct Output {
     planes: Vec<Plane>,
     color: ColorSpace,
@@ -188,7 +188,8 @@ impl Output {
                 }
             })
             .collect();
-        // A doubled row of an odd photo is one sample longer than it; a repeated one up to three.
+        // A doubled row of a photo with an odd width is one sample too long; a repeated one is up
+        // to three too long.
         let line = vec![0; frame.width + 4];
         Self {
             planes,
@@ -205,8 +206,8 @@ impl Output {
         }
     }
 
-    /// Where the samples of a block go, and how far its rows are apart: block `column` of row `v`
-    /// of blocks of strip `mcu_row`.
+    /// Where the samples of a block go, and the distance of its rows: block `column` of row `v` of
+    /// blocks of strip `mcu_row`.
     pub(super) fn block(
         &mut self,
         component: usize,
@@ -220,8 +221,8 @@ impl Output {
         (&mut plane.samples[start..], plane.stride)
     }
 
-    /// Makes the rows of the photo for which all samples are there, after strip `mcu_row`. Its
-    /// last row may need the next strip, for the filter.
+    /// Makes the rows of the photo whose samples are complete after strip `mcu_row`. The last row
+    /// may need the next strip, for the filter.
     pub(super) fn strip_done(&mut self, mcu_row: usize) {
         let to = if mcu_row + 1 == self.strips {
             self.height
@@ -270,7 +271,8 @@ impl Output {
             ColorSpace::Ycck => {
                 for ((((pixel, &y), &cb), &cr), &k) in pixels.iter_mut().zip(a).zip(b).zip(c).zip(d)
                 {
-                    // The inks are 255 less these; stored inverted, that is undone.
+                    // The inks are 255 minus these. They are stored inverted, so this inverts them
+                    // back.
                     *pixel = ycbcr(y, cb, cr).map(|ink| inked(255 - ink, k));
                 }
             }
@@ -285,8 +287,8 @@ impl Output {
 
 /// JFIF's conversion in 16-bit fixed point, rounded as libjpeg does.
 ///
-/// The factors are 1.402, 0.344136, 0.714136 and 1.772 times 65536, less whole multiples of 65536
-/// that stand before the bracket: so they fit 16 bits, for which x86-64 has vector products.
+/// The factors are 1.402, 0.344136, 0.714136 and 1.772 times 65536, minus the whole multiples of
+/// 65536 before the bracket. So they fit 16 bits, and x86-64 has vector products for 16 bits.
 #[inline]
 fn ycbcr(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
@@ -312,7 +314,7 @@ fn clamp(value: i16) -> u8 {
     value.clamp(0, 255) as u8
 }
 
-/// Pixels that are converted at once: their channels apart fill vector registers.
+/// Number of pixels that are converted at once: separate channels fill vector registers.
 const LANES: usize = 16;
 
 fn ycbcr_row([y, cb, cr]: [&[u8]; 3], pixels: &mut [[u8; 3]]) {
@@ -337,7 +339,7 @@ fn ycbcr_row([y, cb, cr]: [&[u8]; 3], pixels: &mut [[u8; 3]]) {
     }
 }
 
-/// Pillow's CMYK to RGB of an inverted ink and inverted black: what the paper keeps, less the
+/// Pillow's CMYK to RGB of an inverted ink and inverted black: the paper's brightness without the
 /// ink's share of it.
 fn inked(ink: u8, black: u8) -> u8 {
     let (ink, white) = (u32::from(255 - ink), u32::from(black));

@@ -1,4 +1,5 @@
-//! Scans: entropy-coded data to coefficients, of one row of MCUs or of the whole photo.
+//! Turns the entropy-coded data of scans into coefficients, of one row of MCUs or of the whole
+//! photo.
 
 use super::JpegError;
 use super::bits::{Bits, Huffman};
@@ -22,7 +23,7 @@ impl Restarts {
         }
     }
 
-    /// To be called before each MCU. True when predictions start anew.
+    /// Call this before each MCU. Returns true if predictions start again.
     fn due(&mut self, bits: &mut Bits<'_>) -> Result<bool, JpegError> {
         if self.interval == 0 {
             return Ok(false);
@@ -52,7 +53,7 @@ fn bad_category() -> JpegError {
     JpegError::Corrupt("a coefficient has more bits than a JPEG may have".to_owned())
 }
 
-/// The DC of the next block: the last one and a coded difference.
+/// The DC of the next block: the previous one plus a coded difference.
 fn dc(bits: &mut Bits<'_>, table: &Huffman, last: &mut i32) -> Result<i32, JpegError> {
     let category = u32::from(bits.symbol(table)?);
     if category > 15 {
@@ -149,9 +150,9 @@ fn quantization(component: &Component) -> &[u16; 64] {
 
 /// All coefficients of a photo.
 pub(super) struct Coefficients {
-    /// For each component its blocks, rows of blocks after each other.
+    /// For each component its blocks, row after row.
     blocks: Vec<Vec<[i16; 64]>>,
-    /// Components of which a DC scan was read.
+    /// Components whose DC scan was read.
     seen: Vec<bool>,
 }
 
@@ -167,7 +168,7 @@ impl Coefficients {
         }
     }
 
-    /// Reads the scan at which `header` stands.
+    /// Reads the scan that follows `header`.
     pub(super) fn read_scan(&mut self, header: &mut Header<'_>) -> Result<(), JpegError> {
         let mut bits = Bits::new(header.bytes, header.position);
         let mut pass = Pass::new(header)?;
@@ -177,7 +178,8 @@ impl Coefficients {
             self.seen[c.index] |= header.scan.start == 0;
         }
         if let [only] = header.scan.components[..] {
-            // A scan of one component has its blocks in rows, without those that fill up MCUs.
+            // A scan of one component has its blocks in rows, without the blocks that only fill up
+            // MCUs.
             let component = &frame.components[only.index];
             for y in 0..component.height.div_ceil(8) {
                 for x in 0..component.width.div_ceil(8) {
@@ -248,7 +250,7 @@ impl Coefficients {
     }
 }
 
-/// How one scan changes a block, with what it remembers between blocks.
+/// How one scan changes a block, and its state between blocks.
 struct Pass<'h> {
     kind: Kind,
     dc_tables: [Option<&'h Huffman>; 4],
@@ -257,7 +259,7 @@ struct Pass<'h> {
     end: usize,
     low: u32,
     last_dc: [i32; 4],
-    /// Blocks left in a run of blocks that have no more coefficients in this scan.
+    /// Blocks left in a run of blocks without further coefficients in this scan.
     end_of_band_run: u32,
 }
 
@@ -306,7 +308,7 @@ impl<'h> Pass<'h> {
         self.end_of_band_run = 0;
     }
 
-    /// Reads the part of `block` that this scan has; `i` counts the scan's components.
+    /// Reads this scan's part of `block`; `i` is the index of the component in the scan.
     fn block(
         &mut self,
         bits: &mut Bits<'_>,
@@ -390,7 +392,7 @@ impl<'h> Pass<'h> {
                     1 => new = if bits.take(1)? == 1 { bit } else { -bit },
                     _ => return Err(bad_category()),
                 }
-                // Coefficients that are not zero are refined on the way and not counted.
+                // Nonzero coefficients are refined on the way and do not count.
                 while k <= self.end {
                     let value = &mut block[usize::from(ZIGZAG[k])];
                     k += 1;
@@ -422,7 +424,7 @@ impl<'h> Pass<'h> {
     }
 }
 
-/// Reads one more bit of a coefficient that is not zero.
+/// Reads one more bit of a nonzero coefficient.
 fn refine(bits: &mut Bits<'_>, value: &mut i16, bit: i16) -> Result<(), JpegError> {
     if bits.take(1)? == 1 && *value & bit == 0 {
         *value = value.wrapping_add(if *value >= 0 { bit } else { -bit });

@@ -1,6 +1,6 @@
 //! Compose files (<https://docs.docker.com/reference/compose-file/>): services that are built from
-//! this project. A command's text is parted into words, and no shell reads it; `$VARIABLE` is
-//! replaced when the file is read, from `.env` or from the shell of whoever starts it.
+//! this project. A command's text is split into words, and no shell reads it. `$VARIABLE` is
+//! replaced when the file is read, from `.env` or from the shell of the person who starts it.
 
 use super::{Connects, Host, Hosts, Started, below, project_path, words_of};
 use crate::readiness::image::env::{Env, Place};
@@ -24,7 +24,7 @@ const FILES: [&str; 4] = [
 struct File<'a> {
     project: &'a Project,
     name: &'static str,
-    /// What `.env` beside the file says.
+    /// The variables in `.env` beside the file.
     dotenv: Vec<(String, String)>,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn read(project: &Project, hosts: &mut Hosts, out: &mut Findings) {
     }
 }
 
-/// `NAME=value` a line.
+/// `NAME=value` on each line.
 fn dotenv(text: &str) -> Vec<(String, String)> {
     let lines = text
         .lines()
@@ -93,7 +93,7 @@ impl File<'_> {
             let known = self.dotenv.iter().find(|(key, _)| key == name);
             match known {
                 Some((_, value)) => Value::Known(value.clone()),
-                // A default counts until somebody sets the variable.
+                // A default applies until the variable is set.
                 None if text.contains(&format!("{{{name}:-"))
                     || text.contains(&format!("{{{name}-")) =>
                 {
@@ -311,7 +311,7 @@ impl File<'_> {
         started.image.health = Some(Said { value: form, place });
     }
 
-    /// A text is for the shell; a list says so in its first word.
+    /// A text is for the shell; the first word of a list says whether it is, too.
     fn form_of_test(&self, test: &Located) -> Option<Form> {
         if let Some(text) = test.text() {
             return Some(Form::Shell(self.word(text).text));
@@ -325,8 +325,8 @@ impl File<'_> {
         }
     }
 
-    /// Folders and files of the project that are mounted over those of the image, and volumes of
-    /// which nothing is known.
+    /// Folders and files of the project that are mounted over those of the image, and volumes with
+    /// unknown content.
     fn volumes(&self, service: &Located, started: &mut Started) {
         for volume in many(service.get("volumes")) {
             let (source, target) = match volume.text() {
@@ -350,7 +350,8 @@ impl File<'_> {
                 }
             };
             if !source.starts_with('.') {
-                // A named volume begins with what the image has there; another path is not ours.
+                // A named volume starts with the image's content at that path; other paths do not
+                // belong to the project.
                 if source.starts_with(['/', '~', '$']) {
                     started.mounts.push(target);
                 }
@@ -370,7 +371,7 @@ impl File<'_> {
         }
     }
 
-    /// The port inside of the container: the last of `8000:80`.
+    /// The port inside the container: the last one of `8000:80`.
     fn connection(&self, port: &Located) -> Option<Connects> {
         let target = match port.get("target") {
             Some(target) => target.as_env()?,

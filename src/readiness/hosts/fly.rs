@@ -22,7 +22,7 @@ const BOOL: Shape = Shape::Bool;
 const TEXTS: Shape = Shape::List(&TEXT);
 const COUNT: Shape = Shape::Int(0, i64::MAX);
 
-/// Seconds between the signal and the kill where `kill_timeout` says nothing.
+/// Seconds between the signal and the kill without `kill_timeout`.
 const DEFAULT_KILL_SECONDS: f64 = 5.0;
 
 const FLY: Speaker = Speaker {
@@ -109,7 +109,7 @@ const FLY_ROOT: Shape = Shape::Map(&[
     ("experimental", ANY),
 ]);
 
-/// Reads the file: what it says wrong, and the server that it starts.
+/// Reads the file: finds its mistakes, and the server that it starts.
 pub(super) fn read(project: &Project, hosts: &mut Hosts, out: &mut Findings) {
     let Some(text) = project.text(FILE) else {
         return;
@@ -144,7 +144,7 @@ pub(super) fn read(project: &Project, hosts: &mut Hosts, out: &mut Findings) {
     start(project, &root, &group, env, connects, hosts, out);
 }
 
-/// The process group that gets requests: the first that a service names, else `app`.
+/// The process group that gets requests: the first that a service names, or else `app`.
 fn web_group(root: &Located) -> String {
     let service = root.get("http_service").into_iter();
     let services = service.chain(root.get("services").map_or(&[][..], Located::items));
@@ -160,7 +160,7 @@ fn web_group(root: &Located) -> String {
     })
 }
 
-/// Whether a table is of a process group: one that names none is of all.
+/// Whether a table belongs to a process group; a table that names none belongs to all.
 fn is_of(table: &Located, group: &str) -> bool {
     let named = table.get("processes").map_or(&[][..], Located::items);
     named.is_empty() || named.iter().any(|name| name.text() == Some(group))
@@ -180,7 +180,7 @@ fn services<'a>(
     let tables = root.get("services").map_or(&[][..], Located::items);
     let tables = tables.iter().filter(|service| is_of(service, group));
     for service in http.into_iter().chain(tables) {
-        // Fly takes 8080 where the file says nothing.
+        // Fly uses 8080 if the file does not name a port.
         let port = service.get("internal_port");
         let line = port.map_or(service.line, |port| port.line);
         let port = port.map_or(Some(8080.0), Located::number);
@@ -227,7 +227,7 @@ fn connection(port: Option<f64>, line: usize, key: &'static str) -> Option<Conne
     })
 }
 
-/// Memory that is ordered for the machines of a process group.
+/// Memory that the file orders for the machines of a process group.
 fn machines(root: &Located, group: &str, hosts: &mut Hosts, out: &mut Findings) {
     let tables = match root.get("vm") {
         Some(vm) if matches!(vm.value, Kind::Map(_)) => std::slice::from_ref(vm),
@@ -261,14 +261,14 @@ fn machines(root: &Located, group: &str, hosts: &mut Hosts, out: &mut Findings) 
     }
 }
 
-/// `512`, `"512"`, `"512mb"`, `"1gb"`: a number without a unit is of megabytes.
+/// `512`, `"512"`, `"512mb"`, `"1gb"`: a number without a unit means megabytes.
 fn megabytes(memory: &Located) -> Option<f64> {
     let text = memory.text().map(str::trim);
     let plain = memory.number().or_else(|| text?.parse().ok());
     plain.or_else(|| Some(units::parse_bytes(text?)? as f64 / 1e6))
 }
 
-/// The memory of a size by name, or of so many CPUs of a kind.
+/// The memory of a size by its name, or of a number of CPUs of a kind.
 fn preset(machine: &Located) -> Option<f64> {
     let size = machine
         .get("size")
@@ -314,7 +314,7 @@ fn seconds(timeout: &Located) -> Option<f64> {
     }
 }
 
-/// A command as Fly writes it: a text that no shell reads, or a list of words.
+/// A command as Fly reads it: a text that no shell reads, or a list of words.
 fn command(value: &Located) -> Option<Form> {
     match &value.value {
         Kind::Text(text) => Some(words_of(text)),
@@ -351,7 +351,7 @@ fn start(
             .find(|file| is_dockerfile(file) && !file.contains('/'))
         {
             Some(file) => file.clone(),
-            // It may be deployed from an image, by `fly deploy --image`.
+            // `fly deploy --image` may deploy it from an image.
             None => return,
         },
     };
@@ -408,7 +408,7 @@ fn start(
     if let Some((_, value)) = processes.iter().find(|(name, _)| name == group)
         && let Some(text) = value.text().filter(|text| !text.trim().is_empty())
     {
-        // It takes the place of CMD; ENTRYPOINT stays in front.
+        // It replaces CMD; ENTRYPOINT stays before it.
         started.command = Some(words_of(text));
         started.place = Some(Place::new(FILE, value.line));
     }

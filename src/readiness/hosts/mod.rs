@@ -1,8 +1,8 @@
-//! The files of hosts: what each orders, sets and starts.
+//! The files of hosts: what each one orders, sets and starts.
 //!
 //! In: the project. Out: findings about the files themselves, and a [`Deployment`] for each server
-//! that a host starts, with the container as that host makes it. Rules about what is started are
-//! asked of the container in `judge`, not here.
+//! that a host starts, with the container as that host makes it. Rules about the started program
+//! are in `judge`, not here.
 
 mod compose;
 mod fly;
@@ -24,20 +24,20 @@ use super::rules::{self, Findings, Rule};
 use super::secrets::Variable;
 use crate::text as suggest;
 
-/// Who starts a server.
+/// The host that starts a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     Render,
     Fly,
     Railway,
-    /// Heroku and its relatives.
+    /// Heroku and similar hosts.
     Procfile,
     Compose,
     /// An image that no host's file mentions.
     Docker,
 }
 
-/// A port to which a host connects, and the rule that speaks if nothing listens there.
+/// A port to which a host connects, and the rule to report if nothing listens there.
 #[derive(Clone, Debug)]
 pub(crate) struct Connects {
     pub(crate) port: u16,
@@ -51,18 +51,18 @@ pub(crate) struct Connects {
 pub(crate) struct Deployment {
     pub(crate) host: Host,
     pub(crate) container: Container,
-    /// The commands of the other reading, where a host's documentation allows two.
+    /// The commands of the other reading, if a host's documentation allows two.
     pub(crate) otherwise: Option<Vec<Word>>,
-    /// The image, where there is one.
+    /// The image, if there is one.
     pub(crate) image: Option<Image>,
     pub(crate) connects: Vec<Connects>,
-    /// Folders that a disk of the host covers.
+    /// Folders that a disk of the host hides.
     pub(crate) mounts: Vec<String>,
-    /// Whether the host's file gives the command.
+    /// Whether the host's file sets the command.
     pub(crate) overrides: bool,
 }
 
-/// What the files of hosts say.
+/// The content of the files of hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     pub(crate) deployments: Vec<Deployment>,
@@ -70,13 +70,13 @@ pub(crate) struct Hosts {
     pub(crate) variables: Vec<Variable>,
     /// Whether a host runs the repository itself, without a container.
     pub(crate) native: bool,
-    /// Plans that are ordered, as platforms, with their places.
+    /// Ordered plans, as platforms, with their places.
     pub(crate) plans: Vec<(String, Place)>,
     /// Whether Fly's file leaves the machine's size to Fly.
     pub(crate) fly_default: bool,
-    /// Memory of machines that are ordered.
+    /// Ordered memory of machines.
     pub(crate) machines: Vec<(u64, Place)>,
-    /// Seconds between SIGTERM and SIGKILL, and the rule that speaks if they are too few.
+    /// Seconds between SIGTERM and SIGKILL, and the rule to report if they are too few.
     pub(crate) graces: Vec<(f64, Place, &'static Rule)>,
 }
 
@@ -109,8 +109,8 @@ pub(crate) fn read(project: &Project, out: &mut Findings) -> Hosts {
     hosts
 }
 
-/// The folder that COPY sees where nobody says it: the project's, unless only the Dockerfile's own
-/// folder has what is copied.
+/// The folder that COPY sees if no file says it: the project's, unless only the Dockerfile's own
+/// folder has the files that are copied.
 fn context_of(project: &Project, file: &str) -> String {
     let Some((folder, _)) = file.rsplit_once('/') else {
         return String::new();
@@ -131,7 +131,7 @@ fn context_of(project: &Project, file: &str) -> String {
 }
 
 impl Hosts {
-    /// The build of a recipe, read once.
+    /// The build of a Dockerfile, read once.
     fn build(&mut self, project: &Project, recipe: &Recipe, out: &mut Findings) -> Option<Image> {
         let known = self.builds.iter().position(|(other, _)| other == recipe);
         let at = known.unwrap_or_else(|| {
@@ -159,7 +159,7 @@ impl Hosts {
         let mut started = Started::of(Host::Docker, image);
         let platform = project.settings.platform.as_deref().unwrap_or_default();
         if started.image.machine.env.get("PORT") == Value::Unset && !platform.starts_with("fly-") {
-            // Most hosts give a port, and this file does not say on which one it runs.
+            // Most hosts set a port, and this file does not say on which host it runs.
             started.env.set("PORT", Value::Runtime, "", 0);
         }
         self.start(started, out);
@@ -243,7 +243,7 @@ impl Hosts {
         machine.workdir = absolute(native.folder, "/repository");
         if let Some(build) = native.build {
             machine.run(build, "the build command decides");
-            // A build makes programs; what it makes of models is said by its downloads alone.
+            // A build makes programs. Only its downloads show what it does about models.
             if !may_make_models(build) {
                 machine.tree.forget_unseen();
             }
@@ -268,14 +268,14 @@ impl Hosts {
     }
 }
 
-/// A container that a host starts from an image, with what the host adds.
+/// A container that a host starts from an image, with the host's own settings.
 struct Started {
     host: Host,
     image: Image,
     env: Env,
     entry: Option<Form>,
     command: Option<Form>,
-    /// Where the host's command is written.
+    /// The place of the host's command.
     place: Option<Place>,
     connects: Vec<Connects>,
     mounts: Vec<String>,
@@ -302,13 +302,13 @@ struct Native<'a> {
     place: Place,
     command: &'a str,
     build: Option<&'a str>,
-    /// The folder that it runs in.
+    /// The folder in which it runs.
     folder: &'a str,
     env: Env,
     mounts: Vec<String>,
 }
 
-/// Whether a build command may bring a model along.
+/// Whether a build command may download or make a model.
 fn may_make_models(build: &str) -> bool {
     let words = [
         "curl", "wget", "download", "git ", "dermal", ".sh", "make", "python", "aws", "gsutil",
@@ -317,13 +317,13 @@ fn may_make_models(build: &str) -> bool {
     words.iter().any(|word| build.contains(word))
 }
 
-/// Whether a path is a Dockerfile by its name.
+/// Whether a file's name is that of a Dockerfile.
 pub(crate) fn is_dockerfile(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     matches!(name, "Dockerfile" | "Containerfile" | "dockerfile")
 }
 
-/// A path of the project as a host's file writes it: `./a`, `/a`.
+/// A path of the project as host files write it: `./a`, `/a`.
 fn project_path(text: &str) -> String {
     absolute(text, "/").trim_start_matches('/').to_owned()
 }
@@ -333,7 +333,7 @@ fn below(folder: &str, path: &str) -> String {
     project_path(&absolute(path, &format!("/{folder}")))
 }
 
-/// Takes a variable over, for rules about secrets and for the container.
+/// Adopts a variable, for rules about secrets and for the container.
 fn variable(hosts: &mut Hosts, env: &mut Env, place: Place, name: &str, value: &Located) {
     if let Some(text) = value.as_env() {
         env.set(name, Value::Known(text.clone()), &place.file, place.line);
@@ -351,7 +351,7 @@ fn words_of(text: &str) -> Form {
     Form::Words(shell::split(text))
 }
 
-/// Paths at which the server answers whether it is ready: 503 while a model cannot be loaded.
+/// Paths at which the server says whether it is ready: 503 if a model cannot be loaded.
 const READY_PATHS: [&str; 4] = [
     "/health",
     "/readyz",
@@ -359,7 +359,7 @@ const READY_PATHS: [&str; 4] = [
     "/v2/models/dermal/ready",
 ];
 
-/// Paths at which it answers whenever it is alive.
+/// Paths at which it answers as long as it is alive.
 const ALIVE_PATHS: [&str; 10] = [
     "/livez",
     "/v2/health/live",
@@ -373,7 +373,7 @@ const ALIVE_PATHS: [&str; 10] = [
     "/page.js",
 ];
 
-/// Whether a path is one of the server's, and whether a broken model fails it.
+/// Whether a path belongs to the server, and whether it fails for a broken model.
 pub(crate) fn health(file: &str, line: usize, path: &str, out: &mut Findings) {
     let plain = path.split(['?', '#']).next().unwrap_or_default();
     let plain = if plain.len() > 1 {

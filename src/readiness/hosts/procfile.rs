@@ -1,4 +1,4 @@
-//! `Procfile`: `name: command` a line (<https://devcenter.heroku.com/articles/procfile>).
+//! `Procfile`: one `name: command` a line (<https://devcenter.heroku.com/articles/procfile>).
 
 use super::{Host, Hosts, Native};
 use crate::readiness::image::env::{Env, Place};
@@ -44,7 +44,7 @@ pub(super) fn read(project: &Project, hosts: &mut Hosts, out: &mut Findings) {
                             mounts: Vec::new(),
                         },
                     );
-                    // Beside a Dockerfile it may be of an older way to deploy.
+                    // Beside a Dockerfile it may be left over from an older way to deploy.
                     hosts.native = containers || !project.files.contains_key("Dockerfile");
                 }
             }

@@ -1,6 +1,6 @@
 //! `railway.json` or `railway.toml` (<https://railway.com/railway.schema.json>,
-//! <https://docs.railway.com/deployments/start-command>). With a Dockerfile no shell reads the start
-//! command, and it takes the place of the image's entry point.
+//! <https://docs.railway.com/deployments/start-command>). With a Dockerfile, no shell reads the
+//! start command, and it replaces the image's entry point.
 
 use super::{Host, Hosts, Native, Started, health, is_dockerfile, project_path, words_of};
 use crate::readiness::image::Recipe;
@@ -87,14 +87,14 @@ fn file(project: &Project) -> Option<(&'static str, &str)> {
     read("railway.json").or_else(|| read("railway.toml"))
 }
 
-/// The tables of one environment, over those of the file.
+/// The tables of one environment, which override those of the file.
 struct Tables<'a> {
     build: [Option<&'a Located>; 2],
     deploy: [Option<&'a Located>; 2],
 }
 
 impl<'a> Tables<'a> {
-    /// A setting of `build` or `deploy`: the environment's own comes first.
+    /// A setting of `build` or `deploy`; the environment's own comes first.
     fn get(tables: [Option<&'a Located>; 2], key: &str) -> Option<&'a Located> {
         tables
             .into_iter()
@@ -111,7 +111,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// Reads the file: what it says wrong, and the servers that its environments start.
+/// Reads the file: finds its mistakes, and the servers that its environments start.
 pub(super) fn read(project: &Project, hosts: &mut Hosts, out: &mut Findings) {
     let Some((file, text)) = file(project) else {
         return;

@@ -1,4 +1,4 @@
-//! `render.yaml` against the published rules of Render's blueprints
+//! Checks `render.yaml` against the published rules of Render's blueprints
 //! (<https://render.com/docs/blueprint-spec>, read 2026-11; the schema is at
 //! <https://render.com/schema/render.yaml.json>).
 
@@ -18,7 +18,7 @@ use crate::text as suggest;
 /// The file's name: Render looks for it at the root of the repository.
 const FILE: &str = "render.yaml";
 
-/// Names that are taken for it by mistake.
+/// Names that people use for it by mistake.
 const WRONG_NAMES: [&str; 4] = [
     "render.yml",
     "Render.yaml",
@@ -26,7 +26,7 @@ const WRONG_NAMES: [&str; 4] = [
     "render.yaml.yml",
 ];
 
-/// Keys that mean something for containers only, and for native runtimes only.
+/// Keys that only apply to containers, and keys that only apply to native runtimes.
 const DOCKER_ONLY: [&str; 3] = ["dockerCommand", "dockerfilePath", "dockerContext"];
 const NATIVE_ONLY: [&str; 2] = ["buildCommand", "startCommand"];
 
@@ -38,7 +38,7 @@ const PAID: [&str; 4] = [
     "preDeployCommand",
 ];
 
-/// A part of the file in which names of groups are looked up: the file itself, a project, an
+/// A part of the file in which group names are looked up: the file itself, a project, or an
 /// environment, each with the groups around it.
 #[derive(Clone, Default)]
 struct Scope<'a> {
@@ -60,7 +60,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Reads the file: what it says wrong, and the servers that it starts.
+/// Reads the file: finds its mistakes, and the servers that it starts.
 pub(super) fn read(project: &Project, hosts: &mut Hosts, out: &mut Findings) {
     let Some(text) = project.text(FILE) else {
         for name in WRONG_NAMES
@@ -122,7 +122,7 @@ pub(super) fn read(project: &Project, hosts: &mut Hosts, out: &mut Findings) {
         let what = if static_site {
             "the only service of `type: web` is a static site"
         } else {
-            "no service is of `type: web`"
+            "no service has `type: web`"
         };
         out.add(&rules::RENDER_NO_SERVICE, FILE, line, what);
     }
@@ -146,7 +146,7 @@ fn duplicates(items: &[Located], key: &str, out: &mut Findings) {
     }
 }
 
-/// The variables of groups, for what they say themselves.
+/// The variables of groups, for rules about their own text.
 fn groups(part: &Located, hosts: &mut Hosts, out: &mut Findings) {
     for group in part.get("envVarGroups").map_or(&[][..], Located::items) {
         let variables = group.get("envVars").map_or(&[][..], Located::items);
@@ -168,7 +168,7 @@ fn groups(part: &Located, hosts: &mut Hosts, out: &mut Findings) {
     }
 }
 
-/// Whether a variable has one source. In a group it may have none: then Render asks for it.
+/// Whether a variable has one source. In a group it may have none: Render then asks for its value.
 fn source(item: &Located, in_group: bool, out: &mut Findings) {
     const SOURCES: [&str; 6] = [
         "value",
@@ -199,7 +199,7 @@ fn source(item: &Located, in_group: bool, out: &mut Findings) {
     }
 }
 
-/// The environment of a service: its groups, and over them its own variables.
+/// The environment of a service: its groups, overridden by its own variables.
 fn variables(
     service: &Located,
     scope: &Scope<'_>,
@@ -383,8 +383,8 @@ fn container_service(
     let Some(image) = hosts.build(project, &recipe, out) else {
         return;
     };
-    // Whether an entry point stays in front of `dockerCommand`, and whether a shell replaces its
-    // variables, Render's documentation does not say: the reading that works counts.
+    // Render's documentation does not say whether an entry point stays before `dockerCommand`, nor
+    // whether a shell replaces its variables. The reading that works is used.
     let mut whole = image.machine.env.clone();
     whole.extend(&env);
     let words = command.map(|command| shell_words(command, &whole));
@@ -409,7 +409,7 @@ fn container_service(
     }
 }
 
-/// The words of a command whose variables are replaced.
+/// The words of a command after its variables are replaced.
 fn shell_words(command: &str, env: &Env) -> Vec<Word> {
     let get = |name: &str| env.get(name);
     let expander = shell::Expander {

@@ -1,5 +1,5 @@
-//! What a Render blueprint may hold, as data
-//! (<https://render.com/docs/blueprint-spec>, read 2026-11).
+//! The settings of a Render blueprint, as data (<https://render.com/docs/blueprint-spec>, read
+//! 2026-11).
 
 use crate::readiness::rules;
 use crate::readiness::schema::{Field, Shape, Speaker};
@@ -150,7 +150,7 @@ const SERVICE: &[Field] = &[
     ),
 ];
 
-/// What an environment of a project holds.
+/// The settings of an environment of a project.
 const ENVIRONMENT: &[Field] = &[
     ("name", TEXT),
     ("services", Shape::List(&Shape::Map(SERVICE))),

@@ -1,22 +1,22 @@
-//! What is known of the images that others build on: whether there is a shell, which programs and
-//! users there are. Facts of the images as they were published in 2026; what is not known stays so.
+//! The known facts about base images: whether there is a shell, and which programs and users they
+//! have. The facts are those of images published in 2026; unknown facts stay unknown.
 
 /// Whether an image has something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Has {
     Yes,
     No,
-    /// It cannot be told.
+    /// Unknown.
     Perhaps,
 }
 
 /// A base image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Base {
-    /// As it is written.
+    /// Its name as written.
     pub(crate) name: String,
     kind: Kind,
-    /// The user that it sets.
+    /// The user that the image sets.
     pub(crate) user: Option<String>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Base {
 enum Kind {
     /// `scratch`, and images with libraries only: no shell, no program.
     Empty,
-    /// The same with a shell in a place of its own.
+    /// The same with a shell in an unusual place.
     Debug,
     /// Debian and Ubuntu; `full` ones have curl and wget.
     Debian {
@@ -32,7 +32,7 @@ enum Kind {
     },
     /// Alpine and busybox: wget, and no bash.
     Busybox,
-    /// Fedora and its relatives.
+    /// Fedora and similar distributions.
     RedHat,
     /// A machine of a host that builds from the repository.
     Host,
@@ -83,7 +83,7 @@ const LANGUAGES: [&str; 9] = [
 ];
 
 impl Base {
-    /// Of a reference such as `debian:12-slim`.
+    /// The base of a reference such as `debian:12-slim`.
     pub(crate) fn of(reference: &str) -> Self {
         let plain = reference.split('@').next().unwrap_or_default();
         let plain = plain
@@ -154,7 +154,7 @@ impl Base {
         }
     }
 
-    /// An image of which nothing is known.
+    /// An image without any known facts.
     pub(crate) fn unknown(reference: &str) -> Self {
         Self {
             name: reference.to_owned(),
@@ -172,17 +172,17 @@ impl Base {
         }
     }
 
-    /// Whether nothing but what is copied is in it.
+    /// Whether it contains only what is copied into it.
     pub(crate) fn is_empty(&self) -> bool {
         self.kind == Kind::Empty
     }
 
-    /// Whether it may hold files of an application.
+    /// Whether it may contain files of an application.
     pub(crate) fn may_hold_files(&self) -> bool {
         matches!(self.kind, Kind::Unknown)
     }
 
-    /// Whether it may have programs in folders of its own.
+    /// Whether it may have programs in unusual folders.
     pub(crate) fn may_hold_programs(&self) -> bool {
         matches!(self.kind, Kind::Unknown | Kind::Debug | Kind::Host)
     }
@@ -235,7 +235,7 @@ impl Base {
                 let language = LANGUAGES.iter().any(|name| self.name.contains(name));
                 match (known.contains(&name), language) {
                     (true, _) => Has::Yes,
-                    // `node` has its user, and others may have theirs.
+                    // `node` has its own user, and other images may have theirs.
                     (false, true) => Has::Perhaps,
                     (false, false) if matches!(name, "ubuntu" | "operator" | "guest" | "ftp") => {
                         Has::Perhaps

@@ -32,9 +32,9 @@ pub(crate) struct Instruction {
     pub(crate) line: usize,
     /// Its name in capitals.
     pub(crate) name: String,
-    /// `--name` or `--name=value`, in front.
+    /// `--name` or `--name=value`, before the arguments.
     pub(crate) flags: Vec<(String, String)>,
-    /// What follows, on one line.
+    /// The arguments, on one line.
     pub(crate) rest: String,
     /// Here-documents, in their order.
     pub(crate) documents: Vec<Document>,
@@ -50,13 +50,13 @@ pub(crate) struct Document {
 }
 
 impl Instruction {
-    /// The value of a flag; empty where it has none.
+    /// The value of a flag; empty if it has none.
     pub(crate) fn flag(&self, name: &str) -> Option<&str> {
         let flag = self.flags.iter().find(|(flag, _)| flag == name);
         flag.map(|(_, value)| value.as_str())
     }
 
-    /// The words of the JSON form, if it is in that form.
+    /// The words of the JSON form, if it has that form.
     pub(crate) fn words(&self) -> Option<Vec<String>> {
         let list = self.rest.trim();
         list.starts_with('[')
@@ -141,7 +141,7 @@ pub(crate) fn read(text: &str) -> Dockerfile {
     file
 }
 
-/// The escape character that a parser directive at the top sets.
+/// The escape character from a parser directive at the top.
 fn escape(text: &str) -> char {
     for line in text.lines() {
         let Some((name, value)) = line
@@ -158,7 +158,7 @@ fn escape(text: &str) -> char {
     '\\'
 }
 
-/// The instruction that begins at a line, its continued lines put together; `at` moves behind it.
+/// The instruction that begins at a line, with its continued lines joined; `at` moves past it.
 fn logical_line(lines: &[&str], at: &mut usize, escape: char) -> Option<String> {
     let skipped = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     let first = lines[*at];
@@ -180,7 +180,7 @@ fn logical_line(lines: &[&str], at: &mut usize, escape: char) -> Option<String> 
     Some(whole)
 }
 
-/// The here-documents that a line announces: their end marks, and whether tabs in front are dropped.
+/// The here-documents that a line starts: their end marks, and whether leading tabs are dropped.
 fn marks(rest: &str) -> Vec<(String, bool)> {
     let mut marks = Vec::new();
     for word in rest.split_whitespace() {
@@ -235,7 +235,7 @@ pub(crate) fn pairs(rest: &str) -> Vec<(String, String)> {
 
 /// Words with their quotes.
 fn raw_words(text: &str) -> Vec<String> {
-    // A newline cannot stand here, and operators mean nothing: only words are wanted.
+    // A newline cannot occur here, and operators have no meaning: only words are needed.
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote = None;
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(names(text), [line(2, "FROM", "a"), line(3, "RUN", "b   c")]);
         let text = "# escape=`\nFROM a\nCOPY x `\n  C:\\y\n";
         assert_eq!(names(text)[1], line(3, "COPY", "x   C:\\y"));
-        // A directive is one only at the top.
+        // A directive is only valid at the top.
         assert_eq!(read("FROM a\n# escape=`\n").escape, '\\');
     }
 

@@ -8,7 +8,7 @@ use crate::readiness::launch::shell::Value;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) file: String,
-    /// From 1; 0 where there is none.
+    /// From 1; 0 if there is none.
     pub(crate) line: usize,
 }
 
@@ -25,7 +25,7 @@ impl Place {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Env {
     variables: BTreeMap<String, (Value, Place)>,
-    /// Why a variable that is not here may be set all the same.
+    /// Why a variable that is not here may still be set.
     pub(crate) unseen: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Env {
         }
     }
 
-    /// The value, if it is known, and its place. An empty one counts as none.
+    /// The value, if it is known, and its place. An empty value counts as none.
     pub(crate) fn known(&self, name: &str) -> Option<(&str, &Place)> {
         match self.variables.get(name)? {
             (Value::Known(text), place) if !text.is_empty() => Some((text, place)),
@@ -55,7 +55,7 @@ impl Env {
         }
     }
 
-    /// Takes over what another environment sets.
+    /// Adopts the variables of another environment.
     pub(crate) fn extend(&mut self, other: &Self) {
         for (name, variable) in &other.variables {
             self.variables.insert(name.clone(), variable.clone());

@@ -1,19 +1,19 @@
-//! The files of an image, as far as the project says what they are.
+//! The files of an image, as far as the project shows them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a file of an image is.
+/// The origin of a file of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A copy of a file of the project.
     Project(String),
-    /// A text that stands in the Dockerfile.
+    /// A text in the Dockerfile.
     Text(String),
-    /// It is there, and only a build shows what is in it.
+    /// It exists, and only a build shows its content.
     Unseen {
-        /// The name it had first: a copied program keeps its meaning.
+        /// Its first name: a copied program keeps its meaning.
         name: String,
-        /// Where it comes from.
+        /// Its origin.
         why: String,
     },
 }
@@ -36,14 +36,14 @@ impl Origin {
     }
 }
 
-/// What is known of a path.
+/// The known facts about a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found<'a> {
     /// A file.
     File(&'a Origin),
     /// A folder.
     Folder,
-    /// Perhaps something, and why that cannot be told.
+    /// Perhaps something, and why that is not known.
     Perhaps(&'a str),
     /// Nothing.
     No,
@@ -54,7 +54,7 @@ pub(crate) enum Found<'a> {
 pub(crate) struct Tree {
     files: BTreeMap<String, Origin>,
     folders: BTreeSet<String>,
-    /// Folders below which there may be more than is known, and why.
+    /// Folders that may contain more than is known, and why.
     unseen: Vec<(String, String)>,
 }
 
@@ -71,14 +71,14 @@ impl Tree {
         }
     }
 
-    /// Notes that something wrote below a folder.
+    /// Records that a command wrote to unknown places below a folder.
     pub(crate) fn add_unseen(&mut self, below: &str, why: &str) {
         if !self.unseen.iter().any(|(known, _)| is_below(below, known)) {
             self.unseen.push((below.to_owned(), why.to_owned()));
         }
     }
 
-    /// Takes everything that is not known for nothing.
+    /// Drops all unknown places.
     pub(crate) fn forget_unseen(&mut self) {
         self.unseen.clear();
     }
@@ -103,14 +103,14 @@ impl Tree {
         self.find(path) == Found::Folder
     }
 
-    /// Files and where they come from.
+    /// Files and their origins.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &Origin)> {
         self.files
             .iter()
             .map(|(path, origin)| (path.as_str(), origin))
     }
 
-    /// Copies what stands at a path of another tree (or of this one as it was) to a path here.
+    /// Copies the content at a path of another tree (or of this one as it was) to a path here.
     /// `into` says that the target is a folder.
     pub(crate) fn copy(&mut self, from: &Self, source: &str, target: &str, into: bool) -> bool {
         if source.contains(['*', '?', '[']) {
@@ -144,7 +144,7 @@ impl Tree {
                 }
             }
             Found::Perhaps(why) => {
-                // A file or a folder: both are thought of.
+                // It may be a file or a folder, so both cases are handled.
                 let why = why.to_owned();
                 self.add(&place(base_name(source)), Origin::unseen(source, &why));
                 self.add_unseen(target, &why);
@@ -185,7 +185,7 @@ pub(crate) fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The folder that a path stands in.
+/// The folder that contains a path.
 pub(crate) fn parent(path: &str) -> &str {
     match path.rfind('/') {
         Some(0) | None => "/",
@@ -193,7 +193,7 @@ pub(crate) fn parent(path: &str) -> &str {
     }
 }
 
-/// Whether a path is a folder or stands in it.
+/// Whether a path is a folder or lies in it.
 pub(crate) fn is_below(path: &str, folder: &str) -> bool {
     folder == "/"
         || path

@@ -1,7 +1,8 @@
-//! An image as a Dockerfile makes it: files, environment, user, and what it starts.
+//! An image as a Dockerfile makes it: files, environment, user, and the program that it starts.
 //!
-//! In: the instructions of a Dockerfile and the files of the project. Out: one [`Image`] a stage,
-//! and what Docker would refuse. Nothing is built; what only a build could show is marked.
+//! In: the instructions of a Dockerfile and the files of the project. Out: one [`Image`] for each
+//! stage, and the mistakes that Docker would refuse. Nothing is built; facts that only a build
+//! could show are marked as unknown.
 
 pub(crate) mod base;
 pub(crate) mod dockerfile;
@@ -33,14 +34,14 @@ pub(crate) enum Form {
     Shell(String),
 }
 
-/// Something that a file says, and its line.
+/// A word in a file, and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Said<T> {
     pub(crate) value: T,
     pub(crate) place: Place,
 }
 
-/// A stage of a Dockerfile: what has been built when it ends.
+/// A stage of a Dockerfile: the image at its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     /// The Dockerfile.
@@ -49,7 +50,7 @@ pub(crate) struct Image {
     pub(crate) line: usize,
     /// Its name, in small letters.
     name: Option<String>,
-    /// The image below all stages.
+    /// The base image of all stages.
     pub(crate) base: Base,
     /// Files, environment, packages, users.
     pub(crate) machine: Machine,
@@ -71,7 +72,7 @@ pub(crate) struct Build {
     pub(crate) file: String,
     pub(crate) stages: Vec<Image>,
     pub(crate) variables: Vec<Variable>,
-    /// What is wrong with the file, told once however many hosts use it.
+    /// The file's mistakes, reported once however many hosts use it.
     problems: Vec<(&'static Rule, usize, String)>,
 }
 
@@ -79,16 +80,16 @@ pub(crate) struct Build {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recipe {
     pub(crate) file: String,
-    /// The folder that COPY sees, without a slash at its ends; empty for the project's.
+    /// The folder that COPY sees, without slashes at its ends; empty for the project's.
     pub(crate) context: String,
-    /// The stage, if it is not the last.
+    /// The stage, unless it is the last.
     pub(crate) target: Option<String>,
     /// Values of ARG.
     pub(crate) arguments: BTreeMap<String, Value>,
 }
 
 impl Build {
-    /// Reads a Dockerfile. A host may give any ARG a value, so one without a default is not known.
+    /// Reads a Dockerfile. A host may set any ARG, so an ARG without a default is unknown.
     pub(crate) fn read(project: &Project, recipe: &Recipe) -> Self {
         let text = project.text(&recipe.file).unwrap_or_default();
         let read = dockerfile::read(text);
@@ -148,7 +149,7 @@ impl Build {
         named.or_else(number).map(|at| &self.stages[at])
     }
 
-    /// What is wrong with the file itself, and with the stage that is deployed.
+    /// The mistakes in the file itself, and in the stage that is deployed.
     pub(crate) fn report(&self, image: &Image, out: &mut Findings) {
         for (rule, line, what) in &self.problems {
             out.add(rule, &self.file, *line, what.clone());
@@ -169,13 +170,13 @@ impl Build {
                 .any(|(rule, ..)| fatal.iter().any(|fatal| fatal.id == rule.id))
     }
 
-    /// How many sources of COPY are not there.
+    /// How many sources of COPY are missing.
     pub(crate) fn missing_sources(&self) -> usize {
         let missing = |(rule, ..): &&(&Rule, usize, String)| rule.id == rules::DOCKER_COPY.id;
         self.problems.iter().filter(missing).count()
     }
 
-    /// What is wrong with a file of which no stage is known.
+    /// The mistakes in a file without any known stage.
     pub(crate) fn report_problems(&self, out: &mut Findings) {
         for (rule, line, what) in &self.problems {
             out.add(rule, &self.file, *line, what.clone());
@@ -201,15 +202,15 @@ impl Image {
         )
     }
 
-    /// The words that the kernel gets, unless a host says otherwise: an entry point in front of a
-    /// command, each in the image's shell where it is a text.
+    /// The words that the kernel gets, unless a host sets others: an entry point before a command;
+    /// a text runs in the image's shell.
     pub(crate) fn argv(&self, entry: Option<&Form>, command: Option<&Form>) -> Vec<Word> {
         let words = |form: &Form| match form {
             Form::Words(words) => words.clone(),
             Form::Shell(text) => [self.shell.as_slice(), std::slice::from_ref(text)].concat(),
         };
         let mut all = entry.map_or_else(Vec::new, words);
-        // A shell takes the words behind its text as arguments, not as a part of it.
+        // A shell takes the words after its text as arguments, not as a part of it.
         if !matches!(entry, Some(Form::Shell(_))) {
             all.extend(command.map_or_else(Vec::new, words));
         }
@@ -218,7 +219,7 @@ impl Image {
 }
 
 impl Machine {
-    /// Whether a program can be started: a path from the root, or a name that PATH finds.
+    /// Whether a program can be started: by an absolute path, or by a name in PATH.
     pub(crate) fn has_program(&self, program: &str, base: &Base) -> base::Has {
         use base::Has;
         use files::{Found, absolute};
@@ -273,7 +274,7 @@ impl Machine {
 struct Builder<'a> {
     project: &'a Project,
     recipe: &'a Recipe,
-    /// ARG in front of the first FROM.
+    /// ARG before the first FROM.
     global: Env,
     /// ARG of this stage.
     arguments: Env,
@@ -334,7 +335,7 @@ impl Builder<'_> {
             "FROM" => return self.from(instruction),
             "ARG" => return self.arg(instruction),
             name if self.build.stages.is_empty() => {
-                let what = format!("`{name}` stands in front of the first FROM");
+                let what = format!("`{name}` comes before the first FROM");
                 return self.problem(&rules::DOCKER_SYNTAX, line, what);
             }
             "COPY" | "ADD" => return self.copy(instruction),
@@ -407,7 +408,7 @@ impl Builder<'_> {
                     value: form(),
                     place,
                 });
-                // An entry point drops the command of the image below, not one of this stage.
+                // An entry point drops the base image's command, but not one of this stage.
                 if image
                     .command
                     .as_ref()

@@ -1,10 +1,10 @@
 //! Patterns of file names in `.dockerignore`, COPY and ADD
 //! (<https://docs.docker.com/build/concepts/context/#dockerignore-files>).
 
-/// Whether a pattern with `*`, `?`, `[a-z]` and `**` is the whole path.
+/// Whether a pattern with `*`, `?`, `[a-z]` and `**` matches the whole path.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     fn inside(pattern: &[u8], path: &[u8], budget: &mut usize) -> bool {
-        // Many stars can match in many ways: a hostile pattern is given up.
+        // Many stars can match in many ways, so matching gives up on a hostile pattern.
         if *budget == 0 {
             return false;
         }
@@ -55,7 +55,7 @@ fn in_class(class: &[u8], byte: u8) -> bool {
     found != not && byte != b'/'
 }
 
-/// Whether a source of COPY brings a file along: the file itself, or a folder above it.
+/// Whether a source of COPY includes a file: the file itself, or a folder above it.
 pub(crate) fn covers(source: &str, path: &str) -> bool {
     let mut above = Some(path);
     while let Some(part) = above {
@@ -67,7 +67,7 @@ pub(crate) fn covers(source: &str, path: &str) -> bool {
     source.is_empty() || source == "."
 }
 
-/// Whether the lines of a .dockerignore leave a path out. The last pattern that matches decides.
+/// Whether the lines of a .dockerignore exclude a path. The last pattern that matches decides.
 pub(crate) fn is_ignored(lines: &str, path: &str) -> bool {
     let mut ignored = false;
     for line in lines.trim_start_matches('\u{feff}').lines().map(str::trim) {

@@ -1,6 +1,6 @@
-//! What commands leave behind: the files, programs and users that RUN lines, build commands and the
-//! first lines of a start script make. A command that is not known may write anywhere, and then
-//! nothing is called missing.
+//! The effects of commands: the files, programs and users that RUN lines, build commands and the
+//! first lines of a start script make. An unknown command may write anywhere; after it, no file is
+//! reported as missing.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,19 @@ use super::env::Env;
 use super::files::{Found, Origin, Tree, absolute, base_name, parent};
 use crate::readiness::launch::shell::{self, Expander, Step, Value, Word};
 
-/// Where commands run, and what they have changed.
+/// The machine on which commands run, and their changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     pub(crate) tree: Tree,
-    /// Packages that were installed; `*` stands for packages that cannot be told.
+    /// Installed packages; `*` stands for unknown ones.
     pub(crate) packages: BTreeSet<String>,
-    /// Users that were made.
+    /// Users that were created.
     pub(crate) users: BTreeSet<String>,
     pub(crate) workdir: String,
     pub(crate) env: Env,
 }
 
-/// Commands that make no file of an application.
+/// Commands that make no files of an application.
 const HARMLESS: [&str; 60] = [
     "set",
     "true",
@@ -84,23 +84,23 @@ const HARMLESS: [&str; 60] = [
     "hash",
 ];
 
-/// Words of a shell's grammar in front of a command.
+/// Words of a shell's grammar before a command.
 const GRAMMAR: [&str; 12] = [
     "if", "then", "else", "elif", "do", "while", "until", "!", "time", "{", "}", "exec",
 ];
 
 impl Machine {
-    /// Runs the text of a shell; `why` says where it stands.
+    /// Runs the text of a shell; `why` describes its place.
     pub(crate) fn run(&mut self, text: &str, why: &str) {
         let before = (self.workdir.clone(), self.env.clone());
         for step in shell::steps(text) {
             self.step(&step, &[], why);
         }
-        // The next RUN is another shell.
+        // The next RUN starts another shell.
         (self.workdir, self.env) = before;
     }
 
-    /// Runs one command, with the arguments of the script that it stands in.
+    /// Runs one command, with the arguments of the script that contains it.
     pub(crate) fn step(&mut self, step: &Step, arguments: &[Word], why: &str) {
         let env = self.env.clone();
         let get = |name: &str| env.get(name);
@@ -222,7 +222,7 @@ impl Machine {
             "for" | "case" | "done" | "fi" | "esac" | "in" | "shift" | "return" | "break" => {}
             name if HARMLESS.contains(&name) && !texts.contains(&"download") => {}
             _ => {
-                // A program that nobody knows, a build, an import: it may write anything.
+                // An unknown program, a build, or an import: it may write anything.
                 self.tree.add_unseen("/", why);
                 self.packages.insert("*".to_owned());
                 self.users.insert("*".to_owned());
@@ -327,13 +327,13 @@ impl Machine {
                 let path = absolute(&file, &folder);
                 self.tree.add(&path, Origin::unseen(&path, why));
             }
-            // It goes to a pipe, which the next command reads.
+            // The output goes to a pipe, and the next command reads it.
             _ => {}
         }
     }
 }
 
-/// Folders that every image with a file system of its own has.
+/// Folders that every image with its own file system has.
 const FOLDERS: [&str; 14] = [
     "/bin",
     "/usr/bin",
@@ -351,7 +351,7 @@ const FOLDERS: [&str; 14] = [
     "/etc",
 ];
 
-/// Whether a path is a folder: one that is known, or one that every image has.
+/// Whether a path is a folder: a known one, or one that every image has.
 pub(crate) fn is_folder(tree: &Tree, path: &str) -> bool {
     tree.is_folder(path) || FOLDERS.contains(&path)
 }

@@ -12,7 +12,7 @@ use crate::readiness::launch::shell::Value;
 use crate::readiness::rules;
 use crate::text as suggest;
 
-/// Names of Docker's library that COPY --from may take from a registry without more.
+/// Names of Docker's library that COPY --from may take from a registry.
 const LIBRARY: [&str; 20] = [
     "alpine",
     "busybox",
@@ -46,7 +46,7 @@ impl Builder<'_> {
         let line = instruction.line;
         let words: Vec<&str> = instruction.rest.split_whitespace().collect();
         let raw = words.first().copied().unwrap_or_default();
-        // Only what stands in front of the first FROM counts here.
+        // Only ARGs before the first FROM count here.
         self.arguments = Env::default();
         let global = self.global.clone();
         let stages = std::mem::take(&mut self.build.stages);
@@ -264,7 +264,7 @@ impl Builder<'_> {
         });
     }
 
-    /// A source of the project: a file, a folder whose content is copied, or a pattern.
+    /// A source in the project: a file, a folder whose content is copied, or a pattern.
     fn take_from_context(
         &mut self,
         instruction: &Instruction,
@@ -306,7 +306,7 @@ impl Builder<'_> {
                 return tree.add_unseen(target, &why);
             }
             for (inside, own) in files {
-                // The part of the path below the source: empty for a file that is named itself.
+                // The part of the path below the source; empty if the source is the file itself.
                 let below = below(plain, &inside);
                 let place = if parents {
                     absolute(&inside, target)
@@ -353,7 +353,7 @@ impl Builder<'_> {
     }
 }
 
-/// What a path has below the part that a source of COPY names.
+/// The part of a path below the source of COPY.
 fn below<'a>(source: &str, path: &'a str) -> &'a str {
     if source.is_empty() {
         return path;

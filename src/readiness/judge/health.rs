@@ -1,4 +1,5 @@
-//! HEALTHCHECK: whether its program is in the image, whether a shell reads it, and what it asks.
+//! HEALTHCHECK: whether its program is in the image, whether a shell reads it, and which address it
+//! asks.
 
 use crate::readiness::hosts::{self, Deployment, Host};
 use crate::readiness::image::base::Has;
@@ -131,7 +132,7 @@ impl Asked<'_> {
     }
 
     fn url(&self, program: &str, url: &str, out: &mut Findings) {
-        // Inside of a longer text, such as a line of Python, the address ends at a quote.
+        // Inside a longer text, such as a line of Python, the address ends at a quote.
         let at = url.find("://").map_or(0, |at| at + 3);
         let rest: String = url[at..]
             .chars()
@@ -155,10 +156,10 @@ impl Asked<'_> {
         };
         let mut bound = serve.port(&self.launch.machine.env);
         if bound == Port::Given && self.deployment.host == Host::Docker {
-            // Docker, which asks HEALTHCHECK, gives no port.
+            // Docker runs HEALTHCHECK, and sets no port.
             bound = Port::Default(DEFAULT_PORT);
         }
-        // A port that the host may still give is not compared.
+        // A port that the host may still set is not compared.
         let settled = matches!(bound, Port::Fixed(_))
             || matches!(self.deployment.host, Host::Fly | Host::Compose)
             || self.deployment.host == Host::Docker

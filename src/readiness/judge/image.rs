@@ -1,4 +1,4 @@
-//! What an image announces and as whom it runs.
+//! The ports that an image announces, and its user.
 
 use crate::readiness::image::Image;
 use crate::readiness::image::base::Has;
@@ -33,7 +33,7 @@ pub(super) fn check(image: &Image, launch: &Launch, out: &mut Findings) {
     }
 }
 
-/// The ports that EXPOSE names: from and to.
+/// The ports that EXPOSE names: first and last.
 fn ports(image: &Image) -> impl Iterator<Item = Option<(u16, u16)>> + use<'_> {
     image.exposed.iter().map(|said| {
         if said.value.runtime {
@@ -52,7 +52,7 @@ pub(super) fn exposes(image: &Image, port: u16) -> bool {
         .any(|(from, to)| (from..=to).contains(&port))
 }
 
-/// Holds EXPOSE to the port that is bound.
+/// Compares EXPOSE with the port that is bound.
 pub(super) fn exposed(image: &Image, bound: u16, out: &mut Findings) {
     let all_known = ports(image).all(|port| port.is_some());
     if let Some(first) = image.exposed.first()

@@ -1,4 +1,4 @@
-//! Rules that are asked of a container as it starts, whatever file says how.
+//! Rules about a container at its start, whatever file sets the command.
 
 mod health;
 mod image;
@@ -13,7 +13,7 @@ use super::project::Project;
 use super::rules::{self, Findings};
 use crate::text as suggest;
 
-/// What each deployment starts in the end.
+/// The program that each deployment starts in the end.
 pub(crate) fn follow(project: &Project, hosts: &Hosts) -> Vec<Launch> {
     hosts
         .deployments
@@ -37,7 +37,7 @@ fn works(launch: &Launch) -> bool {
     matches!(launch.program, Program::Serve(_)) && launch.problems.is_empty()
 }
 
-/// Judges every deployment; gives the servers that are started.
+/// Judges every deployment, and returns the servers that are started.
 pub(crate) fn check(project: &Project, hosts: &Hosts, out: &mut Findings) -> Vec<Served> {
     let launches = follow(project, hosts);
     let mut all = Vec::new();
@@ -48,7 +48,7 @@ pub(crate) fn check(project: &Project, hosts: &Hosts, out: &mut Findings) -> Vec
         };
         let served = serve.map(|serve| Served::of(project, deployment, launch, serve));
         if is_shadow(hosts, deployment) {
-            // Another command takes its place: it counts only where the two disagree.
+            // Another command replaces it: it only counts if the two disagree.
             all.extend(served.map(|served| (served, true)));
             continue;
         }
@@ -95,7 +95,7 @@ fn is_shadow(hosts: &Hosts, deployment: &Deployment) -> bool {
             .any(|other| other.host != Host::Docker && file(other) == file(deployment))
 }
 
-/// Whether another service of the same host is the server: then this one is beside it.
+/// Whether another service of the same host is the server; this one then runs beside it.
 fn serves_elsewhere(hosts: &Hosts, launches: &[Launch], deployment: &Deployment) -> bool {
     hosts
         .deployments
@@ -109,7 +109,7 @@ fn serves_elsewhere(hosts: &Hosts, launches: &[Launch], deployment: &Deployment)
         })
 }
 
-/// Different models under different hosts.
+/// Different models on different hosts.
 fn disagreements(all: &[(Served, bool)], out: &mut Findings) {
     let mut named = all
         .iter()

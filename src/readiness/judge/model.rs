@@ -1,4 +1,4 @@
-//! Which model a server opens, and whether it is there.
+//! Which model a server opens, and whether it exists.
 
 use crate::readiness::hosts::{Deployment, Host};
 use crate::readiness::image::env::Place;
@@ -13,7 +13,7 @@ use crate::text as suggest;
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
     pub(crate) host: Host,
-    /// Where its command is written.
+    /// The place of its command.
     pub(crate) place: Place,
     pub(crate) serve: Serve,
     pub(crate) launch: Launch,
@@ -27,13 +27,13 @@ pub(crate) struct Served {
 pub(crate) enum ServedModel {
     /// A file of the project.
     Own(String),
-    /// The demo that is built in, since nothing is named.
+    /// The built-in demo, because no model is named.
     Demo,
-    /// It cannot be told, and why.
+    /// Unknown, and why.
     Unseen(String),
-    /// It is not there.
+    /// It does not exist.
     Missing,
-    /// A folder is named.
+    /// The path is a folder.
     Folder,
 }
 
@@ -105,7 +105,7 @@ fn find(project: &Project, deployment: &Deployment, launch: &Launch, word: &Word
         Found::File(Origin::Unseen { why, .. }) => ServedModel::Unseen(format!("`{path}`: {why}")),
         Found::File(Origin::Text(_)) | Found::No => ServedModel::Missing,
         Found::Folder => ServedModel::Folder,
-        // A file of the project that an unknown build may have put there is taken for it.
+        // The project may have a file with this name: an unknown build probably copied it.
         Found::Perhaps(why) => match project.named_like(&path) {
             Some(own) if deployment.image.is_none() => ServedModel::Own(own.to_owned()),
             _ => ServedModel::Unseen(format!("`{path}`: {why}")),
@@ -113,7 +113,7 @@ fn find(project: &Project, deployment: &Deployment, launch: &Launch, word: &Word
     }
 }
 
-/// Files that `dermal serve` does not open, by their names' ends.
+/// Files that `dermal serve` does not open, by the ends of their names.
 const OTHER_FORMATS: [&str; 10] = [
     ".keras", ".h5", ".hdf5", ".onnx", ".pt", ".pth", ".tflite", ".pb", ".pkl", ".zip",
 ];
@@ -126,7 +126,7 @@ pub(super) fn check(
 ) {
     let place = served.place.clone();
     let env = &served.launch.machine.env;
-    // The line that names the model is where it is mended.
+    // The line that names the model is the one to correct.
     let place = match served.serve.model {
         None => env
             .known("DERMAL_MODEL")

@@ -1,4 +1,4 @@
-//! How `dermal serve` is told to listen and to run.
+//! The options with which `dermal serve` is started.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use crate::readiness::project::Project;
 use crate::readiness::rules::{self, Findings, Rule};
 use crate::text as suggest;
 
-/// The port that Render takes where nothing else is said.
+/// The port that Render uses if none is set.
 const RENDER_PORT: u16 = 10_000;
 
 pub(super) fn check(
@@ -42,7 +42,7 @@ pub(super) fn check(
     }
 }
 
-/// Where a finding stands: at the command, or at the variable that it is about.
+/// The place of a finding: the command, or the variable in question.
 struct Say<'a> {
     place: &'a Place,
     env: &'a Env,
@@ -136,7 +136,7 @@ fn port(
             let (rule, what) = if text.is_empty() {
                 (
                     &rules::START_PORT_EMPTY,
-                    "PORT is not set here, and no port is left".to_owned(),
+                    "PORT is not set here, so the value has no port".to_owned(),
                 )
             } else if text.contains('$') {
                 (
@@ -177,7 +177,7 @@ fn port(
             );
         }
     }
-    // What a host gives is not known to the image.
+    // The image does not know what a host sets.
     let own = matches!(port, Port::Fixed(_) | Port::Variable(_))
         || matches!(deployment.host, Host::Fly | Host::Compose);
     if let Some(image) = deployment.image.as_ref().filter(|_| own) {
@@ -221,7 +221,7 @@ fn fixed(
     }
 }
 
-/// `true`, `false` and their like, as the server reads them.
+/// `true`, `false` and similar words, as the server reads them.
 fn switch(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "on" | "yes" => Some(true),

@@ -1,6 +1,6 @@
 //! A shell's text as commands: words with their quotes, operators, redirections, here-documents.
 
-/// What stands between two commands.
+/// The operator between two commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Join {
     /// `;`, a new line, or nothing.
@@ -13,7 +13,7 @@ pub(crate) enum Join {
     Pipe,
 }
 
-/// A simple command: words as they are written, and where its output goes.
+/// A simple command: words as they are written, and the targets of its output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     /// Words with their quotes and variables.
@@ -22,9 +22,9 @@ pub(crate) struct Step {
     pub(crate) writes: Vec<String>,
     /// The text of a here-document.
     pub(crate) document: Option<String>,
-    /// What stands before it.
+    /// The operator before it.
     pub(crate) join: Join,
-    /// Whether `&` stands after it.
+    /// Whether `&` follows it.
     pub(crate) background: bool,
 }
 
@@ -74,7 +74,7 @@ enum Token {
     /// `>` or `<`; a word follows.
     Redirect(char),
     Document(String),
-    /// The end of a command, what joins it to the next, and whether it goes to the background.
+    /// The end of a command, its connection to the next, and whether it goes to the background.
     End(Join, bool),
 }
 
@@ -156,7 +156,7 @@ fn lex(text: &str) -> Vec<Token> {
                 at += if twice { 2 } else { 1 };
             }
             '<' | '>' => {
-                // The number in `2>` is of the stream.
+                // The number in `2>` is the stream's.
                 if !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()) {
                     word.clear();
                 }
@@ -178,7 +178,7 @@ fn lex(text: &str) -> Vec<Token> {
                         at += 1;
                     }
                     let mark = mark.replace(['"', '\'', '\\'], "");
-                    // Its lines come after this one; the command is this one.
+                    // Its lines come after this one; the command is this line.
                     documents.push((mark, tabs, tokens.len()));
                     tokens.push(Token::Document(String::new()));
                 } else {
@@ -207,7 +207,7 @@ fn lex(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// Where the quote, bracket or brace at `start` ends, one behind.
+/// The end of the quote, bracket or brace at `start`, one character past it.
 pub(super) fn closing(text: &[char], start: usize) -> usize {
     let open = text[start];
     let close = match open {
@@ -234,7 +234,7 @@ pub(super) fn closing(text: &[char], start: usize) -> usize {
     text.len()
 }
 
-/// The lines of a here-document from `start`, and where the text goes on.
+/// The lines of a here-document from `start`, and where the text continues.
 fn document(text: &[char], start: usize, mark: &str, tabs: bool) -> (String, usize) {
     let rest: String = text[start..].iter().collect();
     let mut body = String::new();

@@ -1,8 +1,8 @@
-//! What a container starts in the end: the words that its host and its image give, followed through
-//! wrappers, shells and scripts up to `dermal serve`, or to what stands in its place.
+//! The program that a container starts in the end: the words of its host and its image, followed
+//! through wrappers, shells and scripts to `dermal serve`, or to another program.
 //!
-//! In: a [`Container`]. Out: a [`Launch`], with the environment and the files as they are at that
-//! moment. What only the running container knows is never guessed: [`Program::Unknown`] says why.
+//! In: a [`Container`]. Out: a [`Launch`], with the environment and the files at that moment. Facts
+//! that only the running container knows are never guessed: [`Program::Unknown`] says why.
 
 mod lex;
 mod script;
@@ -22,7 +22,7 @@ use shell::Word;
 /// A container, or a machine of a host that runs the repository itself, at its start.
 #[derive(Clone, Debug)]
 pub(crate) struct Container {
-    /// Where its command is written.
+    /// The place of its command.
     pub(crate) place: Place,
     /// The words that the kernel gets.
     pub(crate) argv: Vec<Word>,
@@ -31,28 +31,28 @@ pub(crate) struct Container {
     pub(crate) machine: Machine,
 }
 
-/// What is started.
+/// The program that is started.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Program {
     /// `dermal serve`.
     Serve(Serve),
     /// Another program.
     Other(String),
-    /// It cannot be told, and why.
+    /// Unknown, and why.
     Unknown(String),
-    /// Nothing: a problem says why.
+    /// None: a problem says why.
     Nothing,
 }
 
-/// The end of the way.
+/// The end of the chain.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     pub(crate) program: Program,
-    /// Where the last command is written: in a script, if one was read.
+    /// The place of the last command: in a script, if one was read.
     pub(crate) place: Place,
-    /// Files, environment and folder when it is started.
+    /// Files, environment and folder when the program is started.
     pub(crate) machine: Machine,
-    /// Whether a shell stays in front of it as process 1, and keeps its signals.
+    /// Whether a shell stays before it as process 1 and does not pass signals on.
     pub(crate) shell_stays: bool,
     /// Whether a wrapper changes the user.
     pub(crate) changes_user: bool,
@@ -88,7 +88,7 @@ const WRAPPERS: [(&str, &[&str]); 22] = [
 /// Programs that take a user or a number first, then the program.
 const ONE_WORD_FIRST: [&str; 5] = ["gosu", "su-exec", "timeout", "chroot", "chpst"];
 
-/// Programs that surely are not the server.
+/// Programs that certainly are not the server.
 const OTHER_PROGRAMS: [&str; 24] = [
     "gunicorn",
     "uvicorn",
@@ -118,7 +118,7 @@ const OTHER_PROGRAMS: [&str; 24] = [
 
 const SHELLS: [&str; 5] = ["sh", "bash", "ash", "dash", "zsh"];
 
-/// Deepest chain of wrappers, shells and scripts that is followed.
+/// Longest chain of wrappers, shells and scripts that is followed.
 const MAX_DEPTH: usize = 12;
 
 /// Follows a container's command to its end.
@@ -167,11 +167,11 @@ impl Walk<'_> {
         &self.project.flags
     }
 
-    /// Starts a program; `by_shell` says that a shell looks for it.
+    /// Starts a program; `by_shell` says that a shell looks it up.
     fn exec(&mut self, argv: &[Word], by_shell: bool) -> Program {
         self.depth += 1;
         let Some((program, rest)) = argv.split_first() else {
-            return Program::Unknown("no command is left".to_owned());
+            return Program::Unknown("there is no command after the options".to_owned());
         };
         if self.depth > MAX_DEPTH {
             return Program::Unknown("too many programs start one another".to_owned());
@@ -194,7 +194,7 @@ impl Walk<'_> {
             return self.env(rest);
         }
         if let Some((_, values)) = WRAPPERS.iter().find(|(wrapper, _)| *wrapper == name) {
-            // An init process passes signals on to the shell behind it.
+            // An init process passes signals on to the shell that it starts.
             self.first &= !name.contains("init") && name != "tini";
             self.changes_user |= matches!(name, "setpriv" | "sudo" | "doas");
             return self.exec(after_options(rest, values), by_shell);
@@ -213,10 +213,10 @@ impl Walk<'_> {
         self.unlisted(program, rest)
     }
 
-    /// A program that is not known by name.
+    /// A program whose name is not known.
     fn unlisted(&mut self, program: &Word, rest: &[Word]) -> Program {
         let name = base_name(&program.text).to_owned();
-        // A wrapper that is not known, in front of a command that is.
+        // An unknown wrapper before a known command.
         let wrapped = rest
             .windows(2)
             .position(|pair| base_name(&pair[0].text) == "dermal" && pair[1].is("serve"));
@@ -231,7 +231,7 @@ impl Walk<'_> {
             return Program::Other(words.join(" "));
         }
         if rest.first().is_some_and(|word| word.is("serve")) {
-            // The program under another name, as a build left it.
+            // The program under another name that a build gave it.
             return Program::Serve(Serve::read(&rest[1..], self.flags()));
         }
         Program::Unknown(format!(
@@ -240,7 +240,7 @@ impl Walk<'_> {
         ))
     }
 
-    /// Says that a program is not there, if that is so.
+    /// Reports that a program is missing, if it is.
     fn missing(&mut self, program: &str) -> Option<Program> {
         if self.machine.has_program(program, self.base) != Has::No {
             return None;
@@ -268,7 +268,7 @@ impl Walk<'_> {
                 &rules::START_PROGRAM_MISSING,
                 format!("there is no `{shown}` in the image"),
             );
-            // What the server would be told is worth judging all the same.
+            // The options of the server are checked anyway.
             return (name != "dermal").then_some(Program::Nothing);
         }
         self.problem(
@@ -278,7 +278,7 @@ impl Walk<'_> {
         None
     }
 
-    /// The name that a program had before it was copied under another.
+    /// The first name of a program that was copied under another.
     fn first_name(&self, program: &str) -> Option<String> {
         let mut places = vec![absolute(program, &self.machine.workdir)];
         if !program.contains('/') {
@@ -484,7 +484,8 @@ impl Walk<'_> {
     }
 }
 
-/// What stands behind the options of a wrapper: from `--`, or from the first word that is no option.
+/// The words after the options of a wrapper: from `--`, or from the first word that is not an
+/// option.
 fn after_options<'a>(words: &'a [Word], with_value: &[&str]) -> &'a [Word] {
     let mut rest = words;
     while let Some((word, after)) = rest.split_first() {

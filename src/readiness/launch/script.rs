@@ -1,4 +1,4 @@
-//! A shell's script, walked from top to bottom until something stays in the foreground.
+//! A shell's script, followed from top to bottom until a program stays in the foreground.
 
 use super::shell::{self, Expander, Join, Step, Value, Word};
 use super::{Program, Walk};
@@ -6,25 +6,25 @@ use crate::readiness::image::env::Env;
 use crate::readiness::image::files::base_name;
 use crate::readiness::image::run::assignment;
 
-/// What is known of a condition or of a command's success.
+/// The known result of a condition or a command.
 type Known = Option<bool>;
 
-/// Where the walk through a script stands.
+/// The state while a script is followed.
 struct Position {
     /// `$0`, `$1` and so on.
     arguments: Vec<Word>,
-    /// Whether the arguments cannot be told any more.
+    /// Whether the arguments are no longer known.
     arguments_open: bool,
-    /// Conditions around the step: `None` is one that only the running container knows.
+    /// Conditions around the step; `None` is a condition that only the running container knows.
     conditions: Vec<Known>,
-    /// Whether the step stands between `if` and `then`.
+    /// Whether the step is between `if` and `then`.
     asking: bool,
     /// Whether the last command succeeded.
     success: Known,
 }
 
 impl Position {
-    /// Whether a step is reached: surely, surely not, or perhaps.
+    /// Whether a step is reached: yes, no, or perhaps.
     fn reached(&self, join: Join) -> Known {
         let mut reached = Some(true);
         for condition in &self.conditions {
@@ -48,7 +48,7 @@ fn both(a: Known, b: Known) -> Known {
 }
 
 impl Walk<'_> {
-    /// Walks through a script up to the server.
+    /// Follows a script up to the server.
     pub(super) fn script(&mut self, text: &str, arguments: &[Word]) -> Program {
         let mut position = Position {
             arguments: arguments.to_vec(),
@@ -68,7 +68,7 @@ impl Walk<'_> {
         last
     }
 
-    /// One command; a program if it is the one that stays.
+    /// One command; returns a program if it is the one that stays.
     fn script_step(
         &mut self,
         step: &Step,
@@ -165,7 +165,7 @@ impl Walk<'_> {
         None
     }
 
-    /// A command that may be the server: one that is put in the shell's place, or one that starts it.
+    /// A command that may be the server: one that replaces the shell, or one that starts it.
     fn stays(
         &mut self,
         words: &[Word],
@@ -207,14 +207,14 @@ impl Walk<'_> {
         if exec || is_last || matches!(program, Program::Nothing) {
             return Some(program);
         }
-        // It comes to an end, and the script goes on.
+        // The command ends, and the script continues.
         self.depth = depth;
         (self.machine, self.place) = (before.0, before.1);
         self.problems.truncate(before.2);
         None
     }
 
-    /// What the container runs if this command is the last one.
+    /// The program of the container if this command is the last one.
     fn outcome(&mut self, words: &[Word], raw: &[String], position: &Position) -> Program {
         if raw.iter().any(|word| word.contains("$@")) && position.arguments_open {
             return Program::Unknown(
@@ -233,7 +233,7 @@ impl Walk<'_> {
         self.unlisted(first, rest)
     }
 
-    /// Whether a command is worth following: the server, a wrapper in front of it, another script.
+    /// Whether to follow a command: the server, a wrapper before it, or another script.
     fn may_stay(&self, words: &[Word]) -> bool {
         let Some(first) = words.first() else {
             return false;
@@ -250,7 +250,7 @@ impl Walk<'_> {
             || self.text_of(&first.text).is_some()
     }
 
-    /// `. file`: its lines stand in this script.
+    /// `. file`: the lines of the file are part of this script.
     fn source(
         &mut self,
         path: Option<&Word>,
@@ -278,7 +278,7 @@ impl Walk<'_> {
         None
     }
 
-    /// The words of a command, and whether `exec` stands in front. Assignments in front are made.
+    /// The words of a command, and whether `exec` comes before it. Assignments before it are made.
     fn expand(&mut self, raw: &[String], position: &Position) -> (Vec<Word>, bool) {
         let mut raw = raw;
         let place = self.place.clone();
@@ -311,7 +311,7 @@ fn expander<T>(env: &Env, position: &Position, read: impl FnOnce(&Expander<'_>) 
     })
 }
 
-/// The value of a test that depends on nothing but texts: `-n x`, `-z x`, `a = b`.
+/// The value of a test that depends only on texts: `-n x`, `-z x`, `a = b`.
 fn truth(words: &[Word]) -> Known {
     let words: Vec<&Word> = words
         .iter()

@@ -1,4 +1,5 @@
-//! `dermal serve` as it is started: its words and the environment, read as the program reads them.
+//! The options of `dermal serve` at its start: its words and the environment, read as the program
+//! reads them.
 
 use super::shell::{Value, Word};
 use crate::readiness::image::env::Env;
@@ -6,43 +7,43 @@ use crate::readiness::image::env::Env;
 /// An option of `dermal serve`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flag {
-    /// With its dashes.
+    /// Its name with dashes.
     pub name: String,
     /// Whether a value follows.
     pub takes_value: bool,
 }
 
-/// What `dermal serve` is told.
+/// The options that `dermal serve` gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Serve {
-    /// The artifact that a word names.
+    /// The word that names the artifact.
     pub(crate) model: Option<Word>,
     /// Options with their values.
     pub(crate) options: Vec<(String, Option<Word>)>,
-    /// Words that are no option of it.
+    /// Words that are not options of it.
     pub(crate) unknown: Vec<String>,
-    /// Options after which a value is missing.
+    /// Options without their value.
     pub(crate) without_value: Vec<String>,
 }
 
 /// A port, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
-    /// This one, whatever the host gives.
+    /// This one, whatever the host sets.
     Fixed(u16),
-    /// What PORT says, and that is known.
+    /// The value of PORT, which is known.
     Variable(u16),
-    /// What PORT says, and only the host knows it.
+    /// The value of PORT, which only the host knows.
     Given,
-    /// The server's own default: nobody says anything.
+    /// The server's own default, because nothing sets a port.
     Default(u16),
-    /// It cannot be told.
+    /// Unknown.
     Unknown,
-    /// No number: the server refuses it.
+    /// Not a number: the server refuses it.
     Bad(String),
 }
 
-/// The port on which the server listens when nothing names one.
+/// The port on which the server listens if none is set.
 pub(crate) const DEFAULT_PORT: u16 = 8080;
 
 impl Port {
@@ -103,7 +104,7 @@ impl Serve {
         serve
     }
 
-    /// Whether an option is there.
+    /// Whether an option is given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.options.iter().any(|(option, _)| option == name)
     }
@@ -171,14 +172,14 @@ fn said(text: &str, runtime: bool) -> Port {
 /// An address, and a port if it has one.
 pub(crate) fn parts(bind: &str) -> (&str, Option<&str>) {
     if let Some(at) = bind.find('$') {
-        // `0.0.0.0:${PORT:-8080}`: the colons of the variable part nothing off.
+        // `0.0.0.0:${PORT:-8080}`: the colons inside the variable do not separate a port.
         let before = &bind[..at];
         return match before.strip_suffix(':') {
             Some(address) => (address, Some(&bind[at..])),
             None => (bind, None),
         };
     }
-    // The colons of a bare IPv6 address part no port off.
+    // The colons of a bare IPv6 address do not separate a port.
     let bare = bind.ends_with(']') || bind.matches(':').count() > 1 && !bind.contains("]:");
     match bind.rsplit_once(':') {
         Some((address, port)) if !bare => (address, Some(port)),

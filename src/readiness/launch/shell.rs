@@ -1,13 +1,13 @@
 //! A shell's text: words, quotes, operators and variables, as far as a start command or a RUN line
 //! needs them (POSIX shell command language, <https://pubs.opengroup.org/onlinepubs/9799919799/>).
 //!
-//! A word that depends on something which only the running container knows is marked, so that no
-//! rule judges it as if it were known.
+//! A word that depends on a fact which only the running container knows is marked, so that no rule
+//! treats it as known.
 
 use super::lex::closing;
 pub(crate) use super::lex::{Join, Step, steps};
 
-/// What is known of a variable.
+/// The known facts about a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     /// It has this value.
@@ -21,7 +21,7 @@ pub(crate) enum Value {
 /// A word of a command after the shell has replaced its variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Word {
-    /// The text; a value that is not known stands as `$NAME`.
+    /// The text; an unknown value appears as `$NAME`.
     pub(crate) text: String,
     /// Whether a part of it is known only when the container runs.
     pub(crate) runtime: bool,
@@ -41,24 +41,24 @@ impl Word {
     }
 }
 
-/// Words as they stand, in a row.
+/// Words as they are written, joined.
 pub(crate) fn literal(words: &[String]) -> Vec<Word> {
     words.iter().map(Word::literal).collect()
 }
 
 /// Replaces variables in words.
 pub(crate) struct Expander<'a> {
-    /// What a variable holds.
+    /// Looks up a variable.
     pub(crate) get: &'a dyn Fn(&str) -> Value,
     /// `$0`, `$1` and so on.
     pub(crate) arguments: &'a [Word],
-    /// Whether a shell reads it: it parts an unquoted value at its blanks and runs `$(...)`; a
-    /// Dockerfile does neither.
+    /// Whether a shell reads it: a shell splits an unquoted value at its blanks and runs `$(...)`;
+    /// a Dockerfile does neither.
     pub(crate) splits: bool,
 }
 
 impl Expander<'_> {
-    /// The words that a word as it is written becomes: none where nothing is left of it.
+    /// The words that a written word becomes: none if nothing is left of it.
     pub(crate) fn words(&self, raw: &str) -> Vec<Word> {
         if matches!(raw, "\"$@\"" | "$@" | "$*" | "\"${@}\"" | "${@}") {
             return self.arguments.get(1..).unwrap_or_default().to_vec();
@@ -123,7 +123,7 @@ impl Expander<'_> {
         }
     }
 
-    /// Replaces the variable at `at`; gives the place behind it.
+    /// Replaces the variable at `at`, and returns the place after it.
     fn variable(&self, raw: &[char], at: usize, quoted: bool, out: &mut Building) -> usize {
         let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
         match raw.get(at + 1) {
@@ -181,7 +181,7 @@ impl Expander<'_> {
         }
     }
 
-    /// `${NAME:-default}` and its relatives.
+    /// `${NAME:-default}` and similar forms.
     fn with_default(&self, name: &str, rest: &str, quoted: bool, out: &mut Building) {
         let value = self.get(name);
         let empty_counts = rest.starts_with(':');
@@ -208,7 +208,7 @@ impl Expander<'_> {
 struct Building {
     words: Vec<Word>,
     word: Word,
-    /// Whether there is a word, though it may be empty: `""`.
+    /// Whether there is a word; it may be empty: `""`.
     started: bool,
 }
 
@@ -250,7 +250,7 @@ impl Building {
     }
 }
 
-/// Words of a line as `docker compose` and Fly part it: quotes keep words together, and nothing is
+/// Words of a line as `docker compose` and Fly split it: quotes keep words together, and nothing is
 /// replaced.
 pub(crate) fn split(text: &str) -> Vec<String> {
     let mut words = Vec::new();

@@ -1,5 +1,5 @@
-//! One HTML file: styles inside, no script, nothing from the network, readable on a phone, in
-//! the dark and on paper.
+//! One HTML file: styles inside, no script, nothing from the network; readable on a phone, in dark
+//! mode and on paper.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -64,7 +64,8 @@ fn class(tone: Tone) -> &'static str {
     }
 }
 
-/// A table scrolls on its own where it is wider than the page; `tabindex` lets a keyboard do it.
+/// A table that is wider than the page scrolls on its own; `tabindex` makes that possible with a
+/// keyboard.
 fn table(grid: &Grid) -> Markup {
     let aligned = |i: usize| match grid.columns.get(i) {
         Some((_, Align::Right)) => "right",

@@ -8,7 +8,7 @@ pub(super) fn render(document: &Document) -> String {
     for block in &document.blocks {
         match block {
             Block::Heading(text) => parts.push(format!("## {}", escape(text))),
-            // Two spaces at its end break a line.
+            // Two spaces at the end of a line break it.
             Block::Text(text) => {
                 let lines: Vec<String> = text.lines().map(escape).collect();
                 parts.push(lines.join("  \n"));
@@ -42,7 +42,7 @@ fn table(grid: &Grid) -> String {
     lines.join("\n")
 }
 
-/// Text without the characters that would make it something else.
+/// Text without the characters that Markdown would interpret.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,8 +1,8 @@
-//! A report that is read later or by others: one content, shown on a terminal, as Markdown for a
-//! pull request, or as one HTML file that needs nothing else.
+//! A report for later or for other people: one content, shown on a terminal, as Markdown for a pull
+//! request, or as one HTML file without dependencies.
 //!
-//! A [`Document`] is blocks in reading order. Each form shows what it can: plots and pictures
-//! stand only in HTML, where the table beside them says the same in numbers.
+//! A [`Document`] is a list of blocks in reading order. Each format shows what it can. Only HTML
+//! has plots and pictures; the table beside them says the same in numbers.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ mod html;
 mod markdown;
 pub mod plot;
 
-/// What stands behind a word: whether it is good news.
+/// Whether a word is good news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// As hoped.
@@ -28,7 +28,7 @@ pub enum Tone {
 /// Rows of text under a header.
 #[derive(Clone, Debug, Default)]
 pub struct Grid {
-    /// Titles and how their columns are aligned. All empty: there is no header.
+    /// Titles and alignments of the columns. If all titles are empty, there is no header.
     pub columns: Vec<(String, Align)>,
     /// Cells, as many in each row as there are columns.
     pub rows: Vec<Vec<String>>,
@@ -50,16 +50,16 @@ impl Grid {
     }
 }
 
-/// A photo and what is to be said about it.
+/// A photo and the text about it.
 #[derive(Clone, Debug)]
 pub struct Card {
-    /// A small JPEG of it; `None` where it could not be had.
+    /// A small JPEG of it; `None` if there is none.
     pub jpeg: Option<Vec<u8>>,
     /// Its name.
     pub title: String,
-    /// Whether what happened to it is good.
+    /// Whether its change is good.
     pub tone: Tone,
-    /// What happened to it, a line each.
+    /// What happened to it, one entry for each line.
     pub lines: Vec<String>,
 }
 
@@ -70,18 +70,18 @@ pub enum Block {
     Heading(String),
     /// A paragraph.
     Text(String),
-    /// What the whole amounts to.
+    /// The conclusion of the report.
     Verdict {
-        /// Whether that is good.
+        /// Whether the conclusion is good.
         tone: Tone,
-        /// In a word.
+        /// As a word.
         word: String,
-        /// In a sentence, which says the word too.
+        /// As a sentence, which contains the word.
         sentence: String,
     },
     /// Numbers.
     Table(Grid),
-    /// A picture of numbers, only in HTML.
+    /// A plot, only in HTML.
     Plot {
         /// What it shows and how to read it.
         caption: String,
@@ -95,15 +95,15 @@ pub enum Block {
 /// A report.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// What it is about.
+    /// Its subject.
     pub title: String,
-    /// What made it and from what, under the title.
+    /// What made it and from what; shown under the title.
     pub subtitle: String,
     /// Its parts in reading order.
     pub blocks: Vec<Block>,
 }
 
-/// Forms of a report in a file.
+/// Formats of a report in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// One file with styles, plots and pictures inside, without scripts.
@@ -113,7 +113,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form that a file's name asks for: `.html`, `.htm`, `.md` or `.markdown`.
+    /// The format for a file's name: `.html`, `.htm`, `.md` or `.markdown`.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
@@ -126,7 +126,7 @@ impl Form {
 }
 
 impl Document {
-    /// The whole file in a form.
+    /// The whole file in a format.
     #[must_use]
     pub fn render(&self, form: Form) -> String {
         match form {
@@ -135,7 +135,7 @@ impl Document {
         }
     }
 
-    /// For a terminal: blocks one after the other, without titles.
+    /// For a terminal: the blocks one after the other, without headings.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut parts = Vec::new();

@@ -1,12 +1,11 @@
 //! Plots as inline SVG: bars with intervals, reliability, confusion. Colours come from the page's
-//! style, so that they follow a dark screen; numbers stand beside what is drawn.
+//! style, so that they change in dark mode; each plot also shows its numbers.
 //!
-//! Drawn here and not by a plotting crate: those write fixed colours and sizes, these follow the
-//! page.
+//! Plotting crates write fixed colours and sizes, so the plots are drawn here and follow the page.
 
 use maud::{Markup, html};
 
-/// Width of a plot in SVG units; on a phone they are a little less than a pixel.
+/// Width of a plot in SVG units. On a phone, one unit is a little less than a pixel.
 const WIDTH: f64 = 440.0;
 
 /// Height of one bar, and of the gap between groups, in SVG units.
@@ -16,14 +15,14 @@ const GAP: f64 = 9.0;
 /// One value of a [`bars`] plot.
 #[derive(Clone, Copy, Debug)]
 pub struct Bar {
-    /// Its length, in the axis' unit; `None` draws nothing.
+    /// Its length, in the unit of the axis; `None` draws nothing.
     pub value: Option<f64>,
     /// Ends of its interval.
     pub interval: Option<(f64, f64)>,
 }
 
-/// Horizontal bars: a group a row, a bar a series, on an axis from 0 to `most`. `shown` writes a
-/// value.
+/// Horizontal bars: a row for each group, a bar for each series, on an axis from 0 to `most`.
+/// `shown` formats a value.
 #[must_use]
 pub fn bars(
     title: &str,
@@ -77,8 +76,8 @@ pub struct Reliability {
     pub bins: Vec<(f64, f64, f64)>,
 }
 
-/// Accuracy over confidence: a dot a bin, its area the share of images; right on the diagonal is
-/// a model that is as often right as it says.
+/// Accuracy over confidence, with a dot for each bin; its area is the share of images. A dot on the
+/// diagonal means that the model is right as often as it says.
 #[must_use]
 pub fn reliability(title: &str, series: &[Reliability]) -> Markup {
     let (side, left, top) = (300.0, 44.0, 26.0);
@@ -125,7 +124,7 @@ fn polyline(series: &Reliability, x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64) -> f64
     path
 }
 
-/// `counts[truth][predicted]` as a grid: the darker, the larger the share of its row.
+/// `counts[truth][predicted]` as a grid; the shading of a cell is its share of the row.
 #[must_use]
 pub fn confusion(title: &str, labels: &[String], counts: &[Vec<u64>]) -> Markup {
     let n = labels.len().max(1) as f64;
@@ -193,12 +192,12 @@ fn legend(series: &[&str], left: f64) -> Markup {
     }
 }
 
-/// A coordinate, to a tenth.
+/// A coordinate, rounded to a tenth.
 fn at(value: f64) -> String {
     format!("{value:.1}")
 }
 
-/// A name that fits beside a plot.
+/// A name, short enough to fit beside a plot.
 fn cut(name: &str) -> String {
     crate::text::shorten_to(name, 28)
 }
@@ -221,7 +220,7 @@ mod tests {
             v.to_string()
         })
         .into_string();
-        // 440 - (16 + 4 * 6.6) - 56 units stand for 1; what is more than the axis ends with it.
+        // 440 - (16 + 4 * 6.6) - 56 units stand for 1. A larger value ends at the end of the axis.
         for (width, times) in [("170.8", 1), ("341.6", 2)] {
             let found = svg.matches(&format!("width=\"{width}\"")).count();
             assert_eq!(found, times, "{width}: {svg}");

@@ -46,7 +46,8 @@ impl std::fmt::Debug for Digest {
 }
 
 impl Digest {
-    /// A hash that depends on what the bytes stand for: the same bytes in another role hash differently.
+    /// A hash that depends on the meaning of the bytes: the same bytes in another role have another
+    /// hash.
     fn of(role: &str, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in [role.as_bytes(), env!("CARGO_PKG_VERSION").as_bytes()] {

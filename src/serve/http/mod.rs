@@ -1,4 +1,5 @@
-//! HTTP without any route: connections, bodies, JSON, who may ask, and what every request carries.
+//! HTTP without any route: connections, bodies, JSON, access control, and the parts of every
+//! request.
 
 pub(super) mod access;
 pub(super) mod body;

@@ -43,7 +43,7 @@ pub(in crate::serve) struct ModelInfo {
     pub source_format: String,
     pub source_sha256: String,
     pub multiply_adds: u64,
-    /// `matched`, or `absent` where the artifact has no self-test.
+    /// `matched`, or `absent` if the artifact has no self-test.
     pub self_test: &'static str,
 }
 

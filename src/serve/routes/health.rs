@@ -68,7 +68,7 @@ fn redis_state(app: &App) -> Option<RedisState> {
     app.queue.as_ref().map(|queue| queue.store.state())
 }
 
-/// Counts of the shared queue, if they can be had.
+/// Counts of the shared queue, if Redis gives them.
 async fn queue_stats(app: &App) -> Option<QueueStats> {
     let (queue, info) = app.queue.as_ref().zip(app.model.inference.info())?;
     queue.stats(&info.content).await
@@ -77,7 +77,9 @@ async fn queue_stats(app: &App) -> Option<QueueStats> {
 fn describe(kind: &str) -> &'static str {
     match kind {
         "model_unreadable" => "its file is missing, damaged or not an artifact",
-        "self_test" => "its self-test gives another answer than where the artifact was made",
+        "self_test" => {
+            "the answer to its self-test is not the one that was stored when the artifact was made"
+        }
         "model_not_finite" => "it answers NaN, so its weights are damaged",
         _ => "it cannot be run",
     }

@@ -10,7 +10,7 @@ use crate::graph::{NodeId, Op};
 use crate::import::error::{ImportError, LAMBDA};
 use crate::import::functions::{self, narrow};
 
-/// An elementwise function, or the one that is not.
+/// An elementwise function, or softmax, which is not elementwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Function {
     Elementwise(Activation),
@@ -99,7 +99,7 @@ fn parse(
             if is_lambda(class, map) {
                 return attributes.refuse("activation", &LAMBDA.into(), EXPECTED);
             }
-            // A function from elsewhere may bear the name of a built-in.
+            // A foreign function may have the name of a built-in one.
             let custom = map
                 .get("module")
                 .and_then(Value::as_str)
@@ -120,8 +120,8 @@ fn parse(
     }
 }
 
-/// The byte code of a lambda, with its defaults and closure: as Keras 3 writes it inside of a layer,
-/// and as it writes one anywhere else.
+/// The byte code of a lambda, with its defaults and closure, in the two forms that Keras 3 writes:
+/// inside a layer, and anywhere else.
 fn is_lambda(class: &str, map: &Map<String, Value>) -> bool {
     let code = map.get("value").and_then(|value| value.get(0));
     class == "__lambda__" || (class.is_empty() && code.is_some_and(Value::is_string))

@@ -8,7 +8,7 @@ use crate::activation::Activation;
 use crate::graph::{Conv2d, Dense, DepthwiseConv2d, Epilogue, Kernel, NodeId, Op, Padding, Window};
 use crate::import::error::ImportError;
 
-/// `[h, w, c]` of the input, or of zeros that the graph will refuse with a better message.
+/// `[h, w, c]` of the input, or zeros: the graph then refuses the node with a better message.
 fn hwc(builder: &Builder, input: NodeId) -> [usize; 3] {
     builder.shape(input).hwc().unwrap_or([1, 1, 1])
 }

@@ -1,6 +1,6 @@
-//! What each Keras layer becomes in the graph: a file a family.
+//! How each Keras layer is imported, with a file for each family.
 //!
-//! [`LAYERS`] is the one list: what it does not name is refused by class and path.
+//! [`LAYERS`] is the only list: a layer that it does not name is refused by class and path.
 
 use super::call::{Builder, LayerCall};
 use super::config::{LayerConfig, is_fixed_dropout, place};
@@ -51,7 +51,7 @@ const NHWC: &str = "channels_last";
 const ATTENTION: &str = "MultiHeadAttention";
 const NO_NODE: &str = "nothing (training only)";
 
-/// Built-in layers that do nothing at inference; checked one by one against Keras.
+/// Built-in layers that do nothing at inference. Each was checked against Keras.
 const IDENTITIES: &[&str] = &[
     "ActivityRegularization",
     "AlphaDropout",
@@ -213,7 +213,8 @@ pub(in crate::import) fn supported_ops() -> Vec<SupportedOp> {
     list
 }
 
-/// Whether the class can be imported at all: asked for every layer before weights are looked for.
+/// Whether the class can be imported at all. This is checked for every layer before weights are
+/// looked for.
 pub(super) fn check_class(layer: &LayerConfig) -> Result<(), ImportError> {
     let class = layer.class.as_str();
     let known = if layer.operation || operation::is_function(class) {

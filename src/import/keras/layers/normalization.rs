@@ -32,7 +32,7 @@ pub(super) fn batch(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, I
     let beta = beta.transpose()?;
     let (mean, variance) = (read("moving_mean")?, read("moving_variance")?);
     attributes.must_be_off("renorm")?;
-    // How batch statistics are gathered in training.
+    // How batch statistics are collected in training.
     attributes.ignore(&["momentum", "renorm_momentum", "fused", "synchronized"]);
     attributes.finish()?;
     let folded = Affine::batch_norm(

@@ -1,7 +1,7 @@
 //! Functions called on tensors: `x + 3.0`, `keras.ops.mean(x, (1, 2))`, `tf.nn.relu6(x)`.
 //!
 //! Keras 3 saves them as operations (`keras.src.ops.numpy`, class `Add`), Keras 2 as `TFOpLambda`
-//! with the function's name. Both are looked up in one table; an argument that is not read is
+//! with the function's name. Both are looked up in one table. An argument that is not read is
 //! refused.
 
 use serde_json::Value;
@@ -327,7 +327,7 @@ pub(super) fn is_supported(layer: &LayerConfig) -> bool {
     find(layer).is_some()
 }
 
-/// The class, with the function where the class says nothing.
+/// The class; or the function, if the class says nothing.
 pub(super) fn shown_class(layer: &LayerConfig) -> String {
     let function = layer.attributes.get("function").and_then(Value::as_str);
     match function {
@@ -339,7 +339,7 @@ pub(super) fn shown_class(layer: &LayerConfig) -> String {
     }
 }
 
-/// Name, what it becomes, and limits of each function.
+/// Name, result, and limits of each function.
 pub(super) fn supported() -> impl Iterator<Item = [&'static str; 3]> {
     TABLE.iter().flat_map(|e| {
         (!e.keras3.is_empty())
@@ -350,7 +350,7 @@ pub(super) fn supported() -> impl Iterator<Item = [&'static str; 3]> {
     })
 }
 
-/// A call's arguments by position, keyword or configuration; each one read is remembered.
+/// A call's arguments by position, keyword or configuration. Each one that is read is recorded.
 struct Arguments<'a> {
     call: &'a LayerCall<'a>,
     attributes: Attributes<'a>,
@@ -384,7 +384,7 @@ impl<'a> Arguments<'a> {
         None
     }
 
-    /// A setting that is no tensor.
+    /// A setting that is not a tensor.
     fn value(&self, position: usize, names: &[&str]) -> Result<Option<Value>, ImportError> {
         match self.operand(position, names) {
             Some(Operand::Value(value)) => return Ok((!value.is_null()).then_some(value)),
@@ -500,7 +500,7 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
             let x = arguments.node(0, &["x", "features"])?;
             match activation::by_name(name, builder.keras2) {
                 Some(Function::Elementwise(a)) => {
-                    // `tf.nn.silu` has a slope of its own.
+                    // `tf.nn.silu` has its own slope.
                     if let Some(beta) = arguments.number(1, &["beta"])?
                         && (beta - 1.0).abs() > f64::EPSILON
                     {
@@ -611,7 +611,7 @@ fn binary(
             return Err(call
                 .site
                 .place
-                .invalid("expected two operands, of which one or both are tensors"));
+                .invalid("expected two operands, and at least one of them a tensor"));
         }
     };
     let channels = builder.shape(node).channels();
@@ -751,8 +751,8 @@ fn with_axes(
     }
 }
 
-/// Values side by side along a new axis. Channels of one value, as `preprocess_input` of
-/// `keras.applications` reverses them, are picked in one go.
+/// Values side by side along a new axis. If they are channels of one value, as in the reversal that
+/// `preprocess_input` of `keras.applications` does, they are picked at once.
 fn stack(
     builder: &mut Builder,
     call: &LayerCall,
@@ -782,7 +782,7 @@ fn stack(
     builder.push(call, None, Op::Concat { axis }, &layers)
 }
 
-/// The tensors of a list argument, which must hold nothing else.
+/// The tensors of a list argument, which must contain nothing else.
 fn tensors(arguments: &Arguments, names: &[&str]) -> Result<Vec<NodeId>, ImportError> {
     let mut inputs = Vec::new();
     if let Some(operand) = arguments.operand(0, names) {

@@ -35,7 +35,7 @@ pub(super) fn crop(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
     builder.push(call, None, op, &[input])
 }
 
-/// The middle; Keras resizes an input that is smaller, which is refused.
+/// Crops the middle. Keras resizes an input that is smaller; that is refused.
 pub(super) fn center_crop(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
     let [h, w, _] = builder.shape(input).hwc().unwrap_or([1, 1, 1]);
@@ -54,8 +54,8 @@ pub(super) fn center_crop(builder: &mut Builder, call: &LayerCall) -> Result<Nod
     builder.push(call, None, Op::Crop(padding(border)), &[input])
 }
 
-/// Nothing, if it crops to the size of its input. Otherwise versions of Keras differ in prediction:
-/// Keras 2 crops the middle and resizes it, Keras 3 leaves the photo as it is.
+/// Does nothing if it crops to the size of its input. Otherwise versions of Keras differ in
+/// prediction: Keras 2 crops the middle and resizes it, Keras 3 does not change the photo.
 pub(super) fn random_crop(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
     let [h, w, _] = builder.shape(input).hwc().unwrap_or([1, 1, 1]);
