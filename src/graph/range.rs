@@ -208,7 +208,8 @@ fn of_activation(activation: Activation, x: Range) -> Range {
         | Activation::Elu { alpha: 0.0.. }
         | Activation::Selu
         | Activation::Softplus
-        | Activation::Exp => Range::new(at(x.low), at(x.high)),
+        | Activation::Exp
+        | Activation::Erf => Range::new(at(x.low), at(x.high)),
         Activation::LeakyRelu { slope } if slope > 0.0 => Range::new(at(x.low), at(x.high)),
         Activation::HardSigmoid { .. } => Range::UNIT,
         Activation::Softsign => {
@@ -233,9 +234,11 @@ fn of_activation(activation: Activation, x: Range) -> Range {
             let low = if x.low >= 0.0 { at(x.low) } else { -0.5 };
             Range::new(low, at(x.high.max(0.0)))
         }
-        Activation::Erf => Range::new(at(x.low), at(x.high)),
-        Activation::Sqrt | Activation::Log if x.low >= 0.0 => Range::new(at(x.low), at(x.high)),
-        Activation::Pow { exponent: 0.0.. } if x.low >= 0.0 => Range::new(at(x.low), at(x.high)),
+        Activation::Sqrt | Activation::Log | Activation::Pow { exponent: 0.0.. }
+            if x.low >= 0.0 =>
+        {
+            Range::new(at(x.low), at(x.high))
+        }
         Activation::Pow { exponent } if exponent > 0.0 && exponent % 2.0 == 0.0 => {
             let away = at(x.low.abs().max(x.high.abs()));
             Range::new(0.0, away)

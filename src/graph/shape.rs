@@ -92,7 +92,7 @@ impl Hint for ShapeError {
     fn arguments(&self) -> Arguments {
         match self {
             Self::Arity { expected, got } => named!(expected, got),
-            Self::NotImage(shape) => named!(%shape),
+            Self::NotImage(shape) | Self::NotMatrix(shape) => named!(%shape),
             Self::Window {
                 kernel,
                 dilations,
@@ -108,7 +108,6 @@ impl Hint for ShapeError {
             Self::Attribute { what, input } => named!(what, %input),
             Self::Size(shape) => named!(%shape).with("limit", &MAX_ELEMENTS),
             Self::Rank(axes) => named!(axes).with("limit", &MAX_RANK),
-            Self::NotMatrix(shape) => named!(%shape),
         }
     }
 }
