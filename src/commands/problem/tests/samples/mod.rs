@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Samples;
-use crate::artifact::{ArtifactError, ByteCount, LoadError, ModelSource};
+use crate::artifact::{ArtifactError, LoadError, ModelSource};
 use crate::engine::{EngineError, LowerError};
 use crate::evaluate::dataset::DatasetError;
 use crate::explain::ExplainError;

@@ -18,7 +18,6 @@ use crate::predict::decode::Format;
 use crate::predict::selftest::{RecordError, SelfTestError};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
 use crate::reference::ReferenceError;
-use crate::tensor::DType;
 
 pub(super) fn photos() -> Vec<Samples> {
     vec![

@@ -25,7 +25,6 @@ use crate::readiness::platforms::PlatformError;
 use crate::readiness::settings::SettingsError;
 use crate::serve::ServeError;
 use crate::survey::SurveyError;
-use crate::tensor::Shape;
 
 pub(super) fn evaluation() -> Vec<Samples> {
     vec![
