@@ -724,12 +724,67 @@ fn published_keras_2_models_are_imported() {
 }
 
 #[test]
+fn published_onnx_models_are_imported_or_refused_by_name() {
+    let options = ImportOptions::default();
+    for (name, format, input) in [
+        (
+            "cifar100edge",
+            "onnx opset 14 (pytorch 1.13.0, TorchScript)",
+            [32, 32, 3],
+        ),
+        (
+            "cnn_mnist",
+            "onnx opset 11 (pytorch 2.2.1, TorchScript)",
+            [28, 28, 1],
+        ),
+        ("ham7_cnn28std", "onnx opset", [28, 28, 3]),
+        (
+            "meso",
+            "onnx opset 15 (tf2onnx 1.14.0 8f8d49)",
+            [256, 256, 3],
+        ),
+        (
+            "mohtashim_cnn",
+            "onnx opset 17 (pytorch 2.1.0, TorchScript)",
+            [120, 120, 3],
+        ),
+    ] {
+        let Some(path) = shared(&format!("models/{name}.onnx")) else {
+            continue;
+        };
+        let imported = import(&path, &options, &mut |_| {}).unwrap();
+        let found = &imported.source_format;
+        assert!(found.starts_with(format), "{name}: {found}");
+        let graph = &imported.graph;
+        assert_eq!(
+            graph.inputs().next().unwrap().1.shape.dims(),
+            input,
+            "{name}"
+        );
+        let transposes = graph.nodes().iter().filter(|n| n.op.name() == "Transpose");
+        assert_eq!(transposes.count(), 0, "{name}");
+    }
+    for name in [
+        "missing_external_data_resnet50_1class",
+        "ecosan",
+        "xray_effb0_noext",
+    ] {
+        let Some(path) = shared(&format!("broken/{name}.onnx")) else {
+            continue;
+        };
+        let error = import(&path, &options, &mut |_| {}).unwrap_err();
+        assert_eq!(error.kind(), "external_data", "{name}: {error}");
+        let hint = error.hint();
+        assert!(hint.contains("external_data=False"), "{name}: {hint}");
+    }
+}
+
+#[test]
 fn files_of_other_kinds_are_told_apart() {
     for (name, found) in [
         ("broken/lfs_pointer_skin_cancer_model.keras", "git-LFS"),
         ("broken/notmodel1652_skin_cancer_cnn.h5", "web page"),
         ("broken/junk1343_best_model.pth", "PyTorch"),
-        ("broken/missing_external_data_resnet50_1class.onnx", "ONNX"),
         ("models/ham7_cnn28_fp32.tflite", "TensorFlow Lite"),
         ("models/skin9_squeezenet1_1.pth", "PyTorch"),
     ] {

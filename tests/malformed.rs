@@ -128,7 +128,7 @@ fn files_as_they_really_arrive_are_refused_as_models() {
             "a web page",
         ),
         ("pickle.h5", b"\x80\x02}q\x00.", "ickle"),
-        ("model.onnx", onnx, "an ONNX model"),
+        ("model.onnx", onnx, "ONNX"),
         (
             "saved_model.pb",
             b"\x08\x01\x12\xe3\xed\x07\n\x9f\x15\x12",

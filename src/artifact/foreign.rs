@@ -74,11 +74,11 @@ impl Foreign {
             Self::Empty => "the download or copy failed: fetch the file again",
             Self::GitLfsPointer => "fetch the real file with `git lfs pull`",
             Self::Html => "the download gave a web page: fetch the file again, logged in if needed",
-            Self::Zip | Self::Hdf5 => {
+            Self::Zip | Self::Hdf5 | Self::Onnx => {
                 "turn it into an artifact first: `dermal import MODEL -o MODEL.safetensors`"
             }
-            Self::Pickle | Self::Onnx | Self::TfLite => {
-                "import the Keras model that it was made from: `dermal import MODEL.keras -o \
+            Self::Pickle | Self::TfLite => {
+                "import the Keras or ONNX model that belongs to it: `dermal import MODEL.onnx -o \
                  MODEL.safetensors`"
             }
             Self::Image => "give the model first, then photos: `dermal predict MODEL IMAGE`",

@@ -18,6 +18,7 @@ Examples:
   dermal import model.keras -o model.safetensors --labels nv,mel,bkl --preprocess keras-xception
   dermal import weights.h5 --config model.json -o model.safetensors --labels labels.txt
   dermal import model.keras -o m.safetensors --preprocess recipe.yaml --input-default patient=0,1,0.5
+  dermal import model.onnx -o model.safetensors --labels a,b --preprocess imagenet-torchvision
   dermal import logits.keras -o m.safetensors --labels benign,malignant --head sigmoid
   dermal import --list-ops
 
@@ -25,7 +26,7 @@ Importing needs no Python and runs no code of the model: `Lambda` and custom lay
 name. An existing OUT is replaced as a whole, once everything has succeeded; an error leaves it as it
 was. OUT cannot be a file that the import reads.")]
 pub struct ImportArgs {
-    /// The model: `.keras`, or `.h5` with or without its architecture
+    /// The model: `.keras`, `.h5` with or without its architecture, or `.onnx`
     #[arg(required_unless_present = "list_ops", value_hint = ValueHint::FilePath)]
     pub source: Option<PathBuf>,
     /// Where to write the artifact (`.safetensors`)
@@ -42,7 +43,7 @@ pub struct ImportArgs {
     pub labels: Option<OsString>,
     /// How to turn a photo into the model's input: a preset's name, or a YAML file
     ///
-    /// A Keras file does not say how its photos were prepared, and a wrong guess costs most of the
+    /// Hardly any file says how its photos were prepared, and a wrong guess costs most of the
     /// accuracy without an error. Without this option pixels go in as 0..255 (`raw`).
     /// docs/preprocessing.md has each preset's formula.
     #[arg(long, value_name = "PRESET|FILE.yaml", value_hint = ValueHint::FilePath)]
@@ -84,7 +85,7 @@ pub struct ImportArgs {
     // other.
     #[arg(long, requires = "dump", conflicts_with = "output")]
     pub json: bool,
-    /// List the layers that `import` supports, and stop
+    /// List the layers and operators that `import` supports, and stop
     #[arg(long, exclusive = true)]
     pub list_ops: bool,
 }

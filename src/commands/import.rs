@@ -1,6 +1,6 @@
 //! `dermal import`: turns a model file into an artifact.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::{Context, Result};
@@ -29,8 +29,10 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
     };
     let started = Instant::now();
     let context = || format!("cannot import `{}`", source.display());
-    let output = guard(args, source, output).with_context(context)?;
+    guard(args, source, output, &[]).with_context(context)?;
     let made = made(args, source).with_context(context)?;
+    // The model may have named more files.
+    let output = guard(args, source, output, &made.also_read).with_context(context)?;
     for warning in &made.warnings {
         report::warn(&warning.to_string(), Some(warning.hint()));
     }
@@ -45,9 +47,12 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
 }
 
 /// The file to write, unless the import reads it.
-fn guard(args: &ImportArgs, source: &Path, output: &Path) -> Result<Output> {
+fn guard(args: &ImportArgs, source: &Path, output: &Path, beside: &[PathBuf]) -> Result<Output> {
     let mut guard = Guard::new();
     guard.reads("the model", source)?;
+    for path in beside {
+        guard.reads("the weights", path)?;
+    }
     guard.may_read("the labels", args.labels.as_ref())?;
     guard.may_read("the recipe", args.preprocess.as_ref())?;
     guard.may_read("the configuration", args.config.as_ref())?;

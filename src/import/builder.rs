@@ -129,7 +129,7 @@ impl<'a> GraphBuilder<'a> {
         };
         let [scale, shift] = ["scale", "shift"].map(|part| format!("{prefix}/{part}"));
         for (key, values) in [(&scale, &affine.scale), (&shift, &affine.shift)] {
-            let mut buffer = AlignedF32::zeroed(values.len());
+            let mut buffer = self.zeroed(&site.place, values.len())?;
             for (to, &value) in buffer.as_mut_slice().iter_mut().zip(values) {
                 #[expect(
                     clippy::cast_possible_truncation,
@@ -188,9 +188,20 @@ impl<'a> GraphBuilder<'a> {
                 form: "integer".into(),
             });
         }
-        // The shape is the array's own; its claim was checked against the file's length.
-        let len = Shape::new(shape).len();
-        self.loaded_bytes = self.loaded_bytes.saturating_add(len as u64 * 4);
+        // The shape is the array's own, whose claim was checked against the file's length.
+        let mut buffer = self.zeroed(place, Shape::new(shape).len())?;
+        source.read(array, buffer.as_mut_slice())?;
+        check_finite(place, buffer.as_slice(), || {
+            format!("`{weight}` (`{array}`)")
+        })?;
+        (self.progress)(self.loaded_bytes);
+        Ok(buffer)
+    }
+
+    /// Room for a weight of `len` numbers, which counts against the limit of all weights.
+    pub(super) fn zeroed(&mut self, place: &Place, len: usize) -> Result<AlignedF32, ImportError> {
+        let bytes = (len as u64).saturating_mul(4);
+        self.loaded_bytes = self.loaded_bytes.saturating_add(bytes);
         if self.loaded_bytes > self.limits.max_weight_bytes {
             return Err(ImportError::TooLarge {
                 what: format!("the weights up to {place}"),
@@ -198,13 +209,12 @@ impl<'a> GraphBuilder<'a> {
                 limit: self.limits.max_weight_bytes,
             });
         }
-        let mut buffer = AlignedF32::zeroed(len);
-        source.read(array, buffer.as_mut_slice())?;
-        check_finite(place, buffer.as_slice(), || {
-            format!("`{weight}` (`{array}`)")
-        })?;
-        (self.progress)(self.loaded_bytes);
-        Ok(buffer)
+        Ok(AlignedF32::zeroed(len))
+    }
+
+    /// How many nodes there are.
+    pub(super) fn len(&self) -> usize {
+        self.graph.nodes().len()
     }
 
     /// Records that the node's value is a layer's output.
@@ -255,8 +265,11 @@ impl<'a> GraphBuilder<'a> {
     }
 }
 
-/// Removes the nodes, inputs and tensors that only the other outputs need.
-fn only_what_is_read(graph: &Graph, output: NodeId) -> Result<Graph, crate::graph::GraphError> {
+/// Removes the nodes, inputs and tensors that the output does not need.
+pub(super) fn only_what_is_read(
+    graph: &Graph,
+    output: NodeId,
+) -> Result<Graph, crate::graph::GraphError> {
     let mut live = vec![false; graph.nodes().len()];
     live[output.0] = true;
     for id in graph.ids().rev().filter(|id| id.0 <= output.0) {

@@ -126,6 +126,40 @@ pub enum ImportError {
         /// What is wrong.
         message: String,
     },
+    /// The protocol buffer of an ONNX file is damaged, or larger than any model's.
+    #[error("byte {offset}: {message}")]
+    Protobuf {
+        /// From the start of the file.
+        offset: usize,
+        /// What is wrong there.
+        message: Box<str>,
+    },
+    /// Weights that stand in a file beside the model cannot be read.
+    #[error("weights are in `{location}`: {message}")]
+    ExternalData {
+        /// The file, as the model names it.
+        location: String,
+        /// What is wrong with it.
+        message: Box<str>,
+        /// The next step.
+        hint: Box<str>,
+    },
+    /// Operators that the importer does not know, all at once.
+    #[error("{}", UnsupportedList(operators))]
+    UnsupportedOperators {
+        /// What there is of each.
+        operators: Vec<UnsupportedOperator>,
+    },
+    /// What a node does cannot be said in the graph.
+    #[error("{place}: {message}")]
+    Unrepresentable {
+        /// The node.
+        place: Place,
+        /// What it does.
+        message: Box<str>,
+        /// The next step.
+        hint: Box<str>,
+    },
     /// A file of weights without the description of the layers.
     #[error("`{path}` holds weights only, not the layers")]
     NeedsConfig {
@@ -256,6 +290,48 @@ pub struct OutputChoice {
     pub shape: Shape,
 }
 
+/// An operator that is not supported, and how often it stands in a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsupportedOperator {
+    /// Its name, with the domain if it is not the default one: `com.microsoft.QGemm`.
+    pub name: String,
+    /// What it is, if that says more than the name: `a function of this file`.
+    pub note: &'static str,
+    /// Nodes of it.
+    pub count: usize,
+    /// One of them.
+    pub example: String,
+}
+
+struct UnsupportedList<'a>(&'a [UnsupportedOperator]);
+
+impl fmt::Display for UnsupportedList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.0.len() == 1 {
+            "operator is"
+        } else {
+            "operators are"
+        };
+        write!(f, "{} {verb} not supported: ", self.0.len())?;
+        for (i, operator) in self.0.iter().take(LISTED).enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            let name = shorten(&operator.name);
+            write!(f, "{comma}`{name}`")?;
+            if !operator.note.is_empty() {
+                write!(f, " ({})", operator.note)?;
+            }
+            if operator.count > 1 {
+                write!(f, " {} times", operator.count)?;
+            }
+            write!(f, " (node `{}`)", shorten(&operator.example))?;
+        }
+        match self.0.len().checked_sub(LISTED) {
+            Some(more @ 1..) => write!(f, ", and {more} more"),
+            _ => Ok(()),
+        }
+    }
+}
+
 struct OutputNames<'a>(&'a [OutputChoice]);
 
 impl fmt::Display for OutputNames<'_> {
@@ -276,6 +352,10 @@ impl Hint for ImportError {
             Self::TooLarge { .. } => "too_large",
             Self::Archive { .. } => "archive",
             Self::Hdf5 { .. } => "hdf5",
+            Self::Protobuf { .. } => "protobuf",
+            Self::ExternalData { .. } => "external_data",
+            Self::UnsupportedOperators { .. } => "unsupported_operators",
+            Self::Unrepresentable { .. } => "unrepresentable",
             Self::NeedsConfig { .. } => "needs_config",
             Self::ConfigTwice { .. } => "config_twice",
             Self::Config { .. } => "config",
@@ -294,7 +374,10 @@ impl Hint for ImportError {
 
     fn hint(&self) -> String {
         let fixed = match self {
-            Self::Format { hint, .. } => hint,
+            Self::Format { hint, .. }
+            | Self::ExternalData { hint, .. }
+            | Self::Unrepresentable { hint, .. } => hint,
+            Self::UnsupportedOperators { operators } => unsupported_operators(operators),
             Self::Outputs { outputs } => return choose(outputs),
             Self::NoSuchOutput { asked, outputs } => {
                 return match nearest(asked, &names(outputs)) {
@@ -306,7 +389,7 @@ impl Hint for ImportError {
             Self::TooLarge { .. } => {
                 "if the file is trustworthy, raise the limit; otherwise do not import it"
             }
-            Self::Archive { .. } | Self::Hdf5 { .. } => {
+            Self::Archive { .. } | Self::Hdf5 { .. } | Self::Protobuf { .. } => {
                 "the file looks damaged or truncated: copy it again, or save the model again"
             }
             Self::NeedsConfig { .. } => {
@@ -350,6 +433,17 @@ impl Hint for ImportError {
             Self::Archive { place, message }
             | Self::Hdf5 { place, message }
             | Self::Config { place, message } => named!(place, message),
+            Self::Protobuf { offset, message } => named!(offset, message),
+            Self::ExternalData {
+                location, message, ..
+            } => named!(location, message),
+            Self::UnsupportedOperators { operators } => {
+                let names: Vec<&str> = operators.iter().map(|o| o.name.as_str()).collect();
+                Arguments::default().with("operators", names.join(", ").as_str())
+            }
+            Self::Unrepresentable { place, message, .. } => {
+                place.arguments().with("message", message)
+            }
             Self::UnsupportedLayer { place } | Self::Graph { place, .. } => place.arguments(),
             Self::UnsupportedValue {
                 place,
@@ -418,6 +512,26 @@ fn unsupported(class: &str) -> &'static str {
             "train with BatchNormalization or LayerNormalization in its place"
         }
         _ => UNSUPPORTED,
+    }
+}
+
+/// What to do about operators that are not supported.
+fn unsupported_operators(operators: &[UnsupportedOperator]) -> &'static str {
+    let any = |names: &[&str]| operators.iter().any(|o| names.contains(&o.name.as_str()));
+    if any(&["If", "Loop", "Scan"]) {
+        "control flow is never run: export the model again with a fixed input \
+         (`torch.onnx.export` without `torch.jit.script`), or run it through onnxsim"
+    } else if operators
+        .iter()
+        .any(|o| o.name.contains("Quant") || o.name.contains("QLinear"))
+    {
+        "import the model as it was before it was quantized, then run `dermal quantize`"
+    } else if any(&["ArgMax", "TopK", "NonMaxSuppression"]) {
+        "the model picks its answer itself: export it up to its probabilities, or choose that \
+         output with `--output-name`"
+    } else {
+        "`dermal import --list-ops` shows what is supported; rebuild these parts of the model and \
+         export it again"
     }
 }
 

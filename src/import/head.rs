@@ -126,7 +126,9 @@ impl Hint for HeadError {
             Self::Contradiction { fits, .. } => {
                 format!("leave `--head` out, or give `--head {fits}`")
             }
-            Self::Graph(_) | Self::Tensor(_) => "check that the file loads in Keras".into(),
+            Self::Graph(_) | Self::Tensor(_) => {
+                "check that the file loads in the program that made it".into()
+            }
         }
     }
 

@@ -16,6 +16,7 @@
 //! formats only know the graph. Not here: writing (`artifact`).
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -29,9 +30,11 @@ mod error;
 pub mod facts;
 mod functions;
 pub mod head;
+mod input_size;
 mod keras;
 pub mod labels;
 mod model;
+mod onnx;
 mod ops;
 mod options;
 mod read_set;
@@ -42,7 +45,7 @@ mod sniff;
 mod weights;
 mod window;
 
-pub use error::{ImportError, OutputChoice, Place};
+pub use error::{ImportError, OutputChoice, Place, UnsupportedOperator};
 pub use model::{Import, Made, ModelError, Stage, Warning};
 pub use ops::SupportedOp;
 pub use options::{ImportOptions, Imported, LabelsFile, Limits, Progress};
@@ -54,7 +57,9 @@ use sniff::Format;
 /// order, then the functions that are called on tensors.
 #[must_use]
 pub fn supported_ops() -> Vec<SupportedOp> {
-    keras::supported_ops()
+    let mut ops = keras::supported_ops();
+    ops.extend(onnx::supported_ops());
+    ops
 }
 
 /// Reads a model file, and calls `progress` from time to time.
@@ -77,7 +82,7 @@ pub fn import(
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
-        let hint = "give the path of a `.keras` or `.h5` file";
+        let hint = "give the path of a `.keras`, `.h5` or `.onnx` file";
         return Err(sniff::format(&shown, "not a regular file", hint));
     }
     let source_bytes = metadata.len();
@@ -92,12 +97,18 @@ pub fn import(
             limit: options.limits.max_file_bytes,
         });
     }
-    // SAFETY: the map is read-only and private to this call. Another process that truncates the
-    // file meanwhile can make reads fault, as with any mapped file; it cannot break memory safety
-    // of what has been copied out.
-    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-    let bytes = SourceBytes::whole(map);
+    let bytes = SourceBytes::whole(map(&file).map_err(io)?);
     match sniff::sniff(&bytes, &shown)? {
         Format::Keras(container) => keras::import(container, &bytes, &shown, options, progress),
+        Format::Onnx if options.config.is_some() => Err(ImportError::ConfigTwice { path: shown }),
+        Format::Onnx => onnx::import(bytes.as_ref(), path, options, progress),
     }
+}
+
+/// A file's bytes, read when they are used.
+fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the map is read-only and private to one import. Another process that truncates the
+    // file meanwhile can make reads fault, as with any mapped file; it cannot break memory safety
+    // of what has been copied out.
+    unsafe { Mmap::map(file) }
 }

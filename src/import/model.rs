@@ -63,6 +63,8 @@ pub struct Made {
     pub model: Model,
     /// How its head was determined.
     pub head_origin: HeadOrigin,
+    /// Files beside the source that were read as well.
+    pub also_read: Vec<PathBuf>,
     /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
@@ -286,7 +288,7 @@ impl Hint for ModelError {
     fn hint(&self) -> String {
         match self {
             Self::Import(error) => error.hint(),
-            Self::Graph(_) => "check that the file loads in Keras".to_owned(),
+            Self::Graph(_) => "check that the file loads in the program that made it".to_owned(),
             Self::Head(error) => error.hint(),
             Self::Labels(error) => error.hint(),
             Self::File(..) => "check the path and its permissions".to_owned(),
@@ -388,7 +390,8 @@ impl Import {
         }
         let found = imported.labels.as_ref();
         let (headed, labels) = self.labelled(headed, found, &mut warnings)?;
-        let inputs = self.inputs(&headed.graph, &mut warnings)?;
+        let preset = imported.preset;
+        let inputs = self.inputs(&headed.graph, preset, &mut warnings)?;
         let graph = pass::optimize(headed.graph)?;
         let fields = self.field_mapping(&inputs, &graph)?;
         let source_sha256 = file::sha256_of_file(&self.source, &mut |done, total| {
@@ -421,6 +424,7 @@ impl Import {
         Ok(Made {
             model,
             head_origin: headed.origin,
+            also_read: imported.also_read,
             warnings,
         })
     }
@@ -468,6 +472,7 @@ impl Import {
     fn inputs(
         &self,
         graph: &Graph,
+        preset: Option<&'static str>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Vec<InputSpec>, ModelError> {
         let wrong = |problem: String, hint: String| Err(ModelError::Inputs { problem, hint });
@@ -490,8 +495,9 @@ impl Import {
                 }
                 (Some(shape), None) => {
                     photos += 1;
-                    let preprocessing = self.recipe(shape)?;
-                    self.judge(graph, &preprocessing, warnings);
+                    let given = self.preprocess.as_deref().or(preset.map(OsStr::new));
+                    let preprocessing = recipe(given, shape)?;
+                    judge(graph, given, &preprocessing, warnings);
                     InputKind::Image { preprocessing }
                 }
                 (None, given) => InputKind::Vector {
@@ -521,48 +527,6 @@ impl Import {
             );
         }
         Ok(specs)
-    }
-
-    fn recipe(&self, shape: [usize; 3]) -> Result<Preprocessing, ModelError> {
-        let given = self.preprocess.as_deref().unwrap_or(OsStr::new("raw"));
-        let recipe = given.to_string_lossy().into_owned();
-        let path = Path::new(given);
-        let named = if path.is_file() {
-            let text = text::read(path, MAX_SETTINGS_BYTES)?;
-            Preprocessing::from_yaml(&text, shape)
-        } else if recipe.contains(['.', '/', '\\']) {
-            return Err(ModelError::NoFile {
-                path: recipe,
-                hint: "check the path of `--preprocess`, or give a preset's name \
-                       (docs/preprocessing.md lists them)",
-            });
-        } else {
-            Preprocessing::preset(&recipe, shape)
-        };
-        named.map_err(|source| ModelError::Preprocessing { recipe, source })
-    }
-
-    /// Warns if recipe and model together make pixels with which no model is trained.
-    fn judge(&self, graph: &Graph, recipe: &Preprocessing, warnings: &mut Vec<Warning>) {
-        let raw = !scaling::recipe_changes(recipe);
-        match scaling::judge(graph, recipe) {
-            Fit::NotScaled if self.preprocess.is_none() => {
-                warnings.push(Warning::NoPreprocessing);
-            }
-            Fit::TooLarge(reach) if raw => warnings.push(Warning::NotScaled {
-                low: reach.low,
-                high: reach.high,
-            }),
-            Fit::Twice(reach) => {
-                let given = self.preprocess.as_deref().unwrap_or_default();
-                warnings.push(Warning::ScaledTwice {
-                    recipe: without_folder(given),
-                    low: reach.low,
-                    high: reach.high,
-                });
-            }
-            Fit::NotScaled | Fit::TooLarge(_) | Fit::Usual => {}
-        }
     }
 
     fn field_mapping(
@@ -614,6 +578,53 @@ impl Import {
             options.push(format!("--input-size {height}x{width}"));
         }
         options
+    }
+}
+
+/// A recipe as the user or the file names it.
+fn recipe(given: Option<&OsStr>, shape: [usize; 3]) -> Result<Preprocessing, ModelError> {
+    let given = given.unwrap_or(OsStr::new("raw"));
+    let recipe = given.to_string_lossy().into_owned();
+    let path = Path::new(given);
+    let named = if path.is_file() {
+        let text = text::read(path, MAX_SETTINGS_BYTES)?;
+        Preprocessing::from_yaml(&text, shape)
+    } else if recipe.contains(['.', '/', '\\']) {
+        return Err(ModelError::NoFile {
+            path: recipe,
+            hint: "check the path of `--preprocess`, or give a preset's name \
+                   (docs/preprocessing.md lists them)",
+        });
+    } else {
+        Preprocessing::preset(&recipe, shape)
+    };
+    named.map_err(|source| ModelError::Preprocessing { recipe, source })
+}
+
+/// Warns if recipe and model together make pixels with which no model is trained.
+fn judge(
+    graph: &Graph,
+    given: Option<&OsStr>,
+    recipe: &Preprocessing,
+    warnings: &mut Vec<Warning>,
+) {
+    let raw = !scaling::recipe_changes(recipe);
+    match scaling::judge(graph, recipe) {
+        Fit::NotScaled if given.is_none() => {
+            warnings.push(Warning::NoPreprocessing);
+        }
+        Fit::TooLarge(reach) if raw => warnings.push(Warning::NotScaled {
+            low: reach.low,
+            high: reach.high,
+        }),
+        Fit::Twice(reach) => {
+            warnings.push(Warning::ScaledTwice {
+                recipe: without_folder(given.unwrap_or_default()),
+                low: reach.low,
+                high: reach.high,
+            });
+        }
+        Fit::NotScaled | Fit::TooLarge(_) | Fit::Usual => {}
     }
 }
 

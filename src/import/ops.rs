@@ -3,9 +3,9 @@
 /// A layer, operator or function of a format that can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupportedOp {
-    /// The format: `keras`.
+    /// The format: `keras`, `onnx`.
     pub format: &'static str,
-    /// Its name there: a class of layers, or a function called on tensors.
+    /// Its name there: a class of layers, a function called on tensors, or an operator.
     pub name: &'static str,
     /// What it becomes in the graph.
     pub becomes: &'static str,

@@ -55,20 +55,24 @@ pub struct Progress {
 pub struct Imported {
     /// The model.
     pub graph: Graph,
-    /// Format and version: `keras 3.3.3 (.keras)`.
+    /// Format and version: `keras 3.3.3 (.keras)`, `onnx opset 17 (pytorch 2.1.0)`.
     pub source_format: String,
     /// Size of the source file.
     pub source_bytes: u64,
     /// The loss with which the output was trained, if the file says it.
     pub loss: Option<Loss>,
-    /// The file of labels beside the model in an archive.
+    /// Class names that the file brings: of a file beside the model in an archive, or metadata.
     pub labels: Option<LabelsFile>,
+    /// The preset of preprocessing that the file's metadata describes.
+    pub preset: Option<&'static str>,
+    /// Files beside the source that were read as well.
+    pub also_read: Vec<PathBuf>,
 }
 
-/// A file of class names, as it was found.
+/// Class names, as they were found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelsFile {
-    /// Its name: `labels.txt`.
+    /// Where: `labels.txt`, ``metadata `names` ``.
     pub name: String,
     /// Its content, in whatever encoding it has.
     pub bytes: Vec<u8>,

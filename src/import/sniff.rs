@@ -11,6 +11,8 @@ use super::error::ImportError;
 pub(super) enum Format {
     /// Keras, in one of its containers.
     Keras(KerasFile),
+    /// ONNX.
+    Onnx,
 }
 
 /// The containers of Keras.
@@ -27,7 +29,7 @@ pub(super) enum KerasFile {
     },
 }
 
-const GET_A_KERAS_FILE: &str = "give a `.keras` or `.h5` file saved by Keras";
+const GET_A_MODEL_FILE: &str = "give a `.keras` or `.h5` file saved by Keras, or an `.onnx` file";
 const SAVED_MODEL: &str = "it holds compiled graphs, not layers: load it where it was trained and \
     save it with `model.save('model.keras')`";
 const TFLITE: &str =
@@ -35,8 +37,8 @@ const TFLITE: &str =
 const TFJS: &str = "import the Keras model it was made from, or convert it back: \
     `tensorflowjs_converter --input_format=tfjs_layers_model --output_format=keras model.json \
     model.h5` (Teachable Machine: export again as Tensorflow > Keras)";
-const ONNX: &str = "ONNX files are not supported yet: import the Keras model it was made from";
-const PYTORCH: &str = "PyTorch files are not supported yet: convert the model to Keras first";
+const PYTORCH: &str = "PyTorch files hold weights without a graph: export the model where it was trained, \
+    `torch.onnx.export(model.eval(), torch.zeros(1, 3, 224, 224), 'model.onnx', external_data=False)`";
 const HDF5_MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// The format of a file.
@@ -48,15 +50,18 @@ pub(super) fn sniff(bytes: &SourceBytes, path: &str) -> Result<Format, ImportErr
     if content.starts_with(HDF5_MAGIC) {
         return Ok(Format::Keras(KerasFile::Hdf5));
     }
-    let (found, hint) = foreign(content);
-    Err(format(path, found, hint))
+    match foreign(content) {
+        None => Ok(Format::Onnx),
+        Some((found, hint)) => Err(format(path, found, hint)),
+    }
 }
 
-/// The kind of a file that cannot be imported.
-fn foreign(bytes: &[u8]) -> (&'static str, &'static str) {
+/// What a file is that nothing here imports, and what to do about it; `None` for ONNX, which has no
+/// magic and must be told from other protocol buffers.
+fn foreign(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     let head = &bytes[..bytes.len().min(512)];
     let text = head.trim_ascii_start();
-    if bytes.starts_with(b"version https://git-lfs") {
+    Some(if bytes.starts_with(b"version https://git-lfs") {
         (
             "a git-LFS pointer",
             "the model itself was not downloaded: run `git lfs pull` in the repository it came from",
@@ -86,10 +91,10 @@ fn foreign(bytes: &[u8]) -> (&'static str, &'static str) {
     } else if is_graph_def(bytes) {
         ("a frozen TensorFlow graph", SAVED_MODEL)
     } else if looks_like_onnx(bytes) {
-        ("an ONNX model", ONNX)
+        return None;
     } else if starts_with_ignore_case(text, b"{") {
         if contains(head, b"\"layers-model\"") || contains(head, b"\"graph-model\"") {
-            return ("a TensorFlow.js model", TFJS);
+            return Some(("a TensorFlow.js model", TFJS));
         }
         (
             "JSON text",
@@ -106,10 +111,10 @@ fn foreign(bytes: &[u8]) -> (&'static str, &'static str) {
             "unpack it, and import the model file inside",
         )
     } else if contains(bytes, HDF5_MAGIC) && bytes.len() < 1 << 20 {
-        ("an HDF5 file after other bytes", GET_A_KERAS_FILE)
+        ("an HDF5 file after other bytes", GET_A_MODEL_FILE)
     } else {
-        ("of an unknown format", GET_A_KERAS_FILE)
-    }
+        ("of an unknown format", GET_A_MODEL_FILE)
+    })
 }
 
 /// The content of a zip.
@@ -186,7 +191,10 @@ fn archive(archive: Archive, path: &str) -> Result<KerasFile, ImportError> {
     } else if let Some(name) = named("model.json") {
         (holds("a TensorFlow.js model", name), TFJS.into())
     } else if let [first, ..] = ends(&[".onnx"]).as_slice() {
-        (holds("an ONNX model", first), ONNX.into())
+        (
+            holds("an ONNX model", first),
+            format!("unzip it, and import `{first}`"),
+        )
     } else if let [first, ..] = ends(&[".pt", ".pth", ".ckpt"]).as_slice() {
         (holds("a PyTorch checkpoint", first), PYTORCH.into())
     } else if let [first, ..] = hdf5.as_slice() {
@@ -202,7 +210,7 @@ fn archive(archive: Archive, path: &str) -> Result<KerasFile, ImportError> {
             Some(first) => format!("a zip archive of other files, `{first}` first"),
             None => "an empty zip archive".into(),
         };
-        (what, GET_A_KERAS_FILE.into())
+        (what, GET_A_MODEL_FILE.into())
     };
     Err(format(path, found, hint))
 }
@@ -236,7 +244,7 @@ pub(super) fn directory(path: &Path, shown: &str) -> ImportError {
             "give the `.keras` file from before it was unpacked, or zip the parts again",
         )
     } else {
-        format(shown, "a directory", GET_A_KERAS_FILE)
+        format(shown, "a directory", GET_A_MODEL_FILE)
     }
 }
 
@@ -295,10 +303,18 @@ fn is_graph_def(bytes: &[u8]) -> bool {
     name.is_some_and(|name| name.iter().all(u8::is_ascii_graphic))
 }
 
-/// `ModelProto` has no magic: field 1 (`ir_version`, a small varint), then field 2
-/// (`producer_name`) or 7 (`graph`) or 8 (`opset_import`), all length-delimited.
+/// `ModelProto` has no magic: field 1 (`ir_version`, a small varint), then any of 2 to 8: producer,
+/// its version, domain, `model_version` (a varint), text, graph or `opset_import`.
 fn looks_like_onnx(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x08, 1..=32, 0x12 | 0x1a | 0x3a | 0x42, ..])
+    matches!(
+        bytes,
+        [
+            0x08,
+            1..=32,
+            0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42,
+            ..
+        ]
+    )
 }
 
 #[cfg(test)]
@@ -332,8 +348,6 @@ mod tests {
             (b"\x1c\0\0\0TFL3\0\0", "a TensorFlow Lite model"),
             (b"\x80\x02}q\0.", "a Python pickle"),
             (b"\x02\0\0\0\0\0\0\0{}", "a safetensors file"),
-            (b"\x08\x07\x12\x07pytorch", "an ONNX model"),
-            (b"\x08\x01\x12\x07pytorch", "an ONNX model"),
             (
                 b"\x08\x01\x12\xe3\xed\x07\n\x9f\x15\x12",
                 "the graph of a TensorFlow SavedModel",
@@ -348,6 +362,9 @@ mod tests {
             (b"\0", "of an unknown format"),
         ] {
             assert_eq!(found(bytes).0, expected);
+        }
+        for onnx in [&b"\x08\x07\x12\x07pytorch"[..], b"\x08\x01\x12\x07pytorch"] {
+            assert!(matches!(sniff(&whole(onnx), "f"), Ok(Format::Onnx)));
         }
         assert!(matches!(
             sniff(&whole(HDF5_MAGIC), "f").unwrap(),
@@ -399,7 +416,11 @@ mod tests {
                 "TensorFlow Lite",
             ),
             (&["net/data.pkl", "net/data/0"], "a PyTorch checkpoint", ""),
-            (&["x\\model.onnx"], "an ONNX model, `x/model.onnx`", "ONNX"),
+            (
+                &["x\\model.onnx"],
+                "an ONNX model, `x/model.onnx`",
+                "unzip it",
+            ),
             (&["a.h5", "b.h5"], "2 models, `a.h5` first", "unzip it"),
             (&["cat.jpg"], "other files, `cat.jpg` first", "`.keras`"),
             (&[], "an empty zip archive", "`.keras`"),
@@ -434,7 +455,7 @@ mod tests {
                     assert_eq!(model, expected);
                     assert_eq!(labels.is_some(), with_labels, "{names:?}");
                 }
-                Format::Keras(_) => panic!("{names:?}"),
+                _ => panic!("{names:?}"),
             }
         }
     }

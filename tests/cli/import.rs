@@ -112,9 +112,91 @@ fn a_refused_import_leaves_the_old_file() {
 fn supported_layers_are_listed() {
     let ran = dermal(["import", "--list-ops"]);
     assert_eq!(ran.code, Some(0));
-    for layer in ["SeparableConv2D", "BatchNormalization", "Dense"] {
+    for layer in [
+        "SeparableConv2D",
+        "BatchNormalization",
+        "Dense",
+        "GlobalAveragePool",
+    ] {
         assert!(ran.stdout.contains(layer), "{layer}");
     }
+    for format in ["keras", "onnx"] {
+        let rows = ran
+            .stdout
+            .lines()
+            .filter(|line| line.trim_start().starts_with(format));
+        assert!(rows.count() > 50, "{format}");
+    }
+}
+
+/// An ONNX file in `folder`, with its data if it has some.
+fn onnx(folder: &Path, name: &str) -> PathBuf {
+    let data = format!("{name}.data");
+    let from = |name: &str| fixture("import/onnx").join(name);
+    if from(&data).exists() {
+        fs::copy(from(&data), folder.join(&data)).unwrap();
+    }
+    fs::copy(from(name), folder.join(name)).unwrap();
+    folder.join(name)
+}
+
+#[test]
+fn an_onnx_file_becomes_a_model_that_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = onnx(folder.path(), "x_metadata.onnx");
+    let output = folder.path().join("m.safetensors");
+    let ran = dermal([
+        "import",
+        source.to_str().unwrap(),
+        "-o",
+        output.to_str().unwrap(),
+    ]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    for says in [
+        "onnx opset 17 (dermal 1)",
+        "photo, unit",
+        "benign, malignant",
+    ] {
+        assert!(ran.stdout.contains(says), "{says}: {}", ran.stdout);
+    }
+    assert_eq!(ran.stderr, "");
+    let photo = fixture("golden/preprocess/rgba.png");
+    let ran = dermal(["predict", output.to_str().unwrap(), photo.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("malignant"), "{}", ran.stdout);
+}
+
+#[test]
+fn the_weights_beside_an_onnx_file_are_never_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = onnx(folder.path(), "x_external.onnx");
+    let data = folder.path().join("x_external.onnx.data");
+    let before = fs::read(&data).unwrap();
+    let ran = dermal([
+        "import",
+        source.to_str().unwrap(),
+        "-o",
+        data.to_str().unwrap(),
+    ]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stdout);
+    assert!(
+        ran.stderr.contains("x_external.onnx.data"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(fs::read(&data).unwrap(), before);
+
+    fs::remove_file(&data).unwrap();
+    let ran = dermal([
+        "import",
+        source.to_str().unwrap(),
+        "-o",
+        folder.path().join("m.safetensors").to_str().unwrap(),
+    ]);
+    assert_eq!(ran.code, Some(2));
+    let says = "weights are in `x_external.onnx.data`: the file is not there";
+    assert!(ran.stderr.contains(says), "{}", ran.stderr);
+    assert!(ran.stderr.contains("external_data=False"), "{}", ran.stderr);
 }
 
 /// A Keras file like `fixture`, with `change` applied to its configuration.

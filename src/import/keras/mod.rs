@@ -10,10 +10,10 @@ use super::archive::{self, Archive};
 use super::builder::GraphBuilder;
 use super::bytes::SourceBytes;
 use super::error::{ImportError, invalid};
+use super::input_size::InputSizes;
 use super::options::{ImportOptions, Imported, LabelsFile, Progress};
 use super::sniff::KerasFile;
 use crate::graph::NodeId;
-use crate::tensor::Shape;
 
 mod attributes;
 mod call;
@@ -105,6 +105,8 @@ pub(super) fn import(
         source_format: format!("keras {version} ({})", parts.container),
         source_bytes: file_bytes,
         labels: parts.labels,
+        preset: None,
+        also_read: Vec::new(),
     })
 }
 
@@ -292,10 +294,7 @@ fn build<'a>(
     model: &'a ModelConfig,
     options: &ImportOptions,
 ) -> Result<Vec<(String, NodeId)>, ImportError> {
-    let mut sizes = InputSizes {
-        asked: options.input_size,
-        used: false,
-    };
+    let mut sizes = InputSizes::new(options.input_size);
     let mut inputs = Vec::new();
     if model.inputs.is_empty() {
         inputs.push(implied_input(builder, model, &mut sizes)?);
@@ -317,14 +316,7 @@ fn build<'a>(
             .push_input(&layer.place(), &layer.name, shape)?;
         inputs.push(id);
     }
-    if let (Some([h, w]), false) = (options.input_size, sizes.used) {
-        let first = inputs.first().map(|&id| builder.graph.node(id));
-        return Err(ImportError::InputSize {
-            input: first.map_or_else(String::new, |n| n.name.clone()),
-            shape: first.map_or_else(String::new, |n| n.shape.to_string()),
-            message: format!("it is fixed, so a size of {h}x{w} cannot be set"),
-        });
-    }
+    sizes.check_used(inputs.first().map(|&id| builder.graph.node(id)))?;
     let values = Walker::new(builder).model(model, "", &inputs, "the model")?;
     let mut names: Vec<String> = Vec::with_capacity(values.len());
     for (i, &id) in values.iter().enumerate() {
@@ -378,62 +370,4 @@ fn implied_input(
     let name = format!("{}_input", first.name);
     let place = config::place(&name, "InputLayer");
     builder.graph.push_input(&place, &name, shape)
-}
-
-/// Completes open input shapes.
-struct InputSizes {
-    asked: Option<[usize; 2]>,
-    used: bool,
-}
-
-impl InputSizes {
-    /// The shape without the batch axis.
-    fn shape(
-        &mut self,
-        input: &str,
-        batch_shape: Option<&[Option<usize>]>,
-    ) -> Result<Shape, ImportError> {
-        let refuse = |shape: String, message: &str| ImportError::InputSize {
-            input: input.to_owned(),
-            shape,
-            message: message.to_owned(),
-        };
-        let Some([_, open @ ..]) = batch_shape else {
-            return Err(refuse(
-                "unknown".into(),
-                "the file does not say for which input the model was built",
-            ));
-        };
-        let shown = open
-            .iter()
-            .map(|d| d.map_or_else(|| "None".to_owned(), |n| n.to_string()))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let shown = format!("[{shown}]");
-        match *open {
-            [Some(h), Some(w), Some(c)] => {
-                if let Some(asked) = self.asked
-                    && asked == [h, w]
-                {
-                    self.used = true;
-                }
-                Ok([h, w, c].into())
-            }
-            [h, w, Some(c)] => {
-                let Some([asked_h, asked_w]) = self.asked else {
-                    return Err(refuse(shown, "rows and columns are not known"));
-                };
-                if h.is_some_and(|h| h != asked_h) || w.is_some_and(|w| w != asked_w) {
-                    let message = format!("it does not fit a size of {asked_h}x{asked_w}");
-                    return Err(refuse(shown, &message));
-                }
-                self.used = true;
-                Ok([asked_h, asked_w, c].into())
-            }
-            _ => match open.iter().copied().collect::<Option<Vec<_>>>() {
-                Some(dims) if !dims.is_empty() => Ok(Shape::new(&dims)),
-                _ => Err(refuse(shown, "its extents must be fixed")),
-            },
-        }
-    }
 }

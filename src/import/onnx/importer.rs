@@ -1,0 +1,316 @@
+//! The graph under construction, as the operators of a file see it: views in, views out.
+
+use std::collections::{HashMap, HashSet};
+
+use super::call::{Call, Value};
+use super::constant::Constant;
+use super::view::{Atom, View, merged};
+use crate::activation::Activation;
+use crate::graph::{NodeId, Op};
+use crate::import::affine::Affine;
+use crate::import::builder::{GraphBuilder, Site};
+use crate::import::error::ImportError;
+use crate::tensor::Shape;
+
+/// Numbers of an affine map or a slope that is spelled out along more than the channels, such as a
+/// position table: 64 MB.
+pub(super) const MAX_SPELLED_OUT: usize = 1 << 24;
+
+/// Extents of a constant, and the scale and the shift that each of its elements stands for.
+pub(super) type Broadcast<'c> = (
+    &'c [usize],
+    &'c dyn Fn(usize) -> f64,
+    &'c dyn Fn(usize) -> f64,
+);
+
+/// What identifies a weight in the graph: the constant, and the form in which it is stored.
+type WeightKey = (usize, Vec<usize>, Vec<usize>, String);
+
+/// Builds the graph; operators call its methods.
+pub(super) struct Importer<'a, 'b> {
+    pub(super) graph: GraphBuilder<'b>,
+    /// Version of the default domain's operators.
+    pub(super) opset: i64,
+    /// Values by their names in the file.
+    pub(super) values: HashMap<&'a str, Value<'a>>,
+    /// The extent of the batch axis that the file's input has, if it is not open.
+    pub(super) batch: Option<usize>,
+    /// Elements that arithmetic on constants may still make.
+    pub(super) foldable: usize,
+    names: HashSet<String>,
+    arranged: HashMap<(NodeId, Vec<Atom>, Vec<usize>), NodeId>,
+    /// Keys of stored weights. The constants are kept, so that no other gets their address.
+    weights: HashMap<WeightKey, (String, Constant<'a>)>,
+}
+
+impl<'a, 'b> Importer<'a, 'b> {
+    pub(super) fn new(graph: GraphBuilder<'b>, opset: i64) -> Self {
+        Self {
+            graph,
+            opset,
+            values: HashMap::new(),
+            batch: None,
+            foldable: 1 << 22,
+            names: HashSet::new(),
+            arranged: HashMap::new(),
+            weights: HashMap::new(),
+        }
+    }
+
+    /// A name that no other node of the file has.
+    pub(super) fn unique(&mut self, name: String) -> String {
+        let mut candidate = name;
+        while !self.names.insert(candidate.clone()) {
+            candidate.push('_');
+        }
+        candidate
+    }
+
+    /// Appends a node of the graph.
+    pub(super) fn push(
+        &mut self,
+        call: &Call,
+        suffix: Option<&str>,
+        op: Op,
+        inputs: &[NodeId],
+    ) -> Result<NodeId, ImportError> {
+        self.graph.push(&call.site, suffix, op, inputs)
+    }
+
+    /// A value of the graph whose axes are the groups of the view's axes, each in the order of the
+    /// file. It is the view's own where that lies so; otherwise one transpose is appended, once
+    /// for all who ask.
+    pub(super) fn arrange(
+        &mut self,
+        site: &Site,
+        view: &View,
+        groups: &[&[usize]],
+    ) -> Result<NodeId, ImportError> {
+        let atoms = groups.iter().copied().flatten();
+        let atoms = merged(atoms.flat_map(|&axis| view.atoms(axis).iter().copied()));
+        let extent = |group: &&[usize]| group.iter().map(|&a| view.extent(a)).product();
+        let target: Vec<usize> = groups.iter().map(extent).collect();
+        let key = (view.id, atoms, target);
+        if let Some(&id) = self.arranged.get(&key) {
+            return Ok(id);
+        }
+        let (_, atoms, target) = &key;
+        let mut id = view.id;
+        if atoms.len() > 1 {
+            let mut stored: Vec<Atom> = atoms.clone();
+            stored.sort_by_key(|atom| std::cmp::Reverse(atom.stride));
+            let extents: Vec<usize> = stored.iter().map(|atom| atom.extent).collect();
+            id = self
+                .graph
+                .reshape(site, Some("axes"), id, Shape::new(&extents))?;
+            let permutation = atoms
+                .iter()
+                .filter_map(|atom| stored.iter().position(|s| s == atom))
+                .collect();
+            let op = Op::Transpose { permutation };
+            id = self.graph.push(site, Some("transpose"), op, &[id])?;
+        }
+        let id = self
+            .graph
+            .reshape(site, Some("shape"), id, Shape::new(target))?;
+        self.arranged.insert(key, id);
+        Ok(id)
+    }
+
+    /// The value with all its elements in the order of the file.
+    pub(super) fn in_file_order(&mut self, site: &Site, view: &View) -> Result<View, ImportError> {
+        let dims = view.dims();
+        let axes: Vec<usize> = (0..dims.len()).collect();
+        let groups: Vec<&[usize]> = axes.chunks(1).collect();
+        let id = self.arrange(site, view, &groups)?;
+        Ok(View::row_major(id, &dims))
+    }
+
+    /// The value with other axes for the same elements in the order of the file.
+    pub(super) fn reshape(
+        &mut self,
+        site: &Site,
+        view: &View,
+        dims: &[usize],
+    ) -> Result<View, ImportError> {
+        if let Some(reshaped) = view.reshaped(dims) {
+            return Ok(reshaped);
+        }
+        let ordered = self.in_file_order(site, view)?;
+        ordered.reshaped(dims).ok_or_else(|| {
+            let message = format!("shape {:?} cannot become {dims:?}", view.dims());
+            site.place.invalid(message)
+        })
+    }
+
+    /// An image `[1, C, H, W]` of the file as `[H, W, C]` of the graph.
+    pub(super) fn image(
+        &mut self,
+        call: &Call,
+        view: &View,
+    ) -> Result<(NodeId, [usize; 3]), ImportError> {
+        let [1, c, h, w] = *view.dims().as_slice() else {
+            return Err(call.refused(
+                format!(
+                    "its input has shape {:?}, expected [1, C, H, W]",
+                    view.dims()
+                ),
+                "only classifiers of single photos are supported: for sequences or volumes use \
+                 ONNX Runtime",
+            ));
+        };
+        let id = self.arrange(&call.site, view, &[&[2], &[3], &[1]])?;
+        Ok((id, [h, w, c]))
+    }
+
+    /// The view of an `[H, W, C]` value of the graph as `[1, C, H, W]` of the file.
+    pub(super) fn of_image(&self, id: NodeId) -> View {
+        let [h, w, c] = self.graph.shape(id).hwc().unwrap_or([1, 1, 1]);
+        View::ordered(id, &[1, c, h, w], &[2, 3, 1])
+    }
+
+    /// Appends an elementwise function.
+    pub(super) fn activation(
+        &mut self,
+        call: &Call,
+        suffix: Option<&str>,
+        view: &View,
+        activation: Activation,
+    ) -> Result<View, ImportError> {
+        if activation == Activation::Linear {
+            return Ok(view.clone());
+        }
+        let id = self.push(call, suffix, Op::Activation(activation), &[view.id])?;
+        Ok(view.of(id))
+    }
+
+    /// The value with a last axis of `len`, or as it is if that is 1.
+    pub(super) fn rows(
+        &mut self,
+        call: &Call,
+        view: &View,
+        len: usize,
+    ) -> Result<NodeId, ImportError> {
+        if len == 1 {
+            return Ok(view.id);
+        }
+        self.last_axis(call, view, len)
+    }
+
+    /// The value with a last axis of `len`, which divides it.
+    pub(super) fn last_axis(
+        &mut self,
+        call: &Call,
+        view: &View,
+        len: usize,
+    ) -> Result<NodeId, ImportError> {
+        let shape = self.graph.shape(view.id);
+        if shape.channels() == len {
+            return Ok(view.id);
+        }
+        let rows = shape.len() / len;
+        let shape = if rows == 1 {
+            Shape::new(&[len])
+        } else {
+            Shape::new(&[rows, len])
+        };
+        self.graph.reshape(&call.site, Some("rows"), view.id, shape)
+    }
+
+    /// Appends `x * scale + shift` with constants of the file, which are broadcast to the value.
+    pub(super) fn affine(
+        &mut self,
+        call: &Call,
+        suffix: Option<&str>,
+        view: &View,
+        (dims, scale, shift): Broadcast<'_>,
+    ) -> Result<View, ImportError> {
+        let positions = view.positions(dims, MAX_SPELLED_OUT).ok_or_else(|| {
+            call.refused(
+                format!(
+                    "shape {dims:?} of a constant is not broadcast to {:?}",
+                    view.dims()
+                ),
+                "write the constant with the shape of a channel, or of the value it meets",
+            )
+        })?;
+        let list = |value: &dyn Fn(usize) -> f64| {
+            let first = positions.first().map_or(0.0, |&at| value(at));
+            if positions.iter().all(|&at| value(at) == first) {
+                vec![first]
+            } else {
+                positions.iter().map(|&at| value(at)).collect()
+            }
+        };
+        let affine = Affine {
+            scale: list(scale),
+            shift: list(shift),
+        };
+        if affine.scale == [1.0] && affine.shift == [0.0] {
+            return Ok(view.clone());
+        }
+        let len = affine.scale.len().max(affine.shift.len());
+        let id = self.rows(call, view, len)?;
+        let id = self.graph.affine(&call.site, suffix, id, &affine)?;
+        Ok(view.of(id))
+    }
+
+    /// As [`affine`](Self::affine), with one number for all elements.
+    pub(super) fn scaled(
+        &mut self,
+        call: &Call,
+        suffix: Option<&str>,
+        view: &View,
+        scale: f64,
+        shift: f64,
+    ) -> Result<View, ImportError> {
+        self.affine(call, suffix, view, (&[], &|_| scale, &|_| shift))
+    }
+
+    /// Stores a weight once for each form, and returns its key.
+    pub(super) fn weight(
+        &mut self,
+        call: &Call,
+        name: &str,
+        (constant, form): (&Constant<'a>, &str),
+        shape: &[usize],
+        fill: &mut dyn FnMut(&mut [f32]),
+    ) -> Result<String, ImportError> {
+        let (address, dims, strides) = constant.identity();
+        let key = (address, dims.to_vec(), strides.to_vec(), form.to_owned());
+        if let Some((stored, _)) = self.weights.get(&key) {
+            return Ok(stored.clone());
+        }
+        let stored = format!("{}/{name}", call.site.constants);
+        let mut buffer = self.graph.zeroed(call.place(), Shape::new(shape).len())?;
+        fill(buffer.as_mut_slice());
+        self.graph
+            .insert(call.place(), stored.clone(), shape, buffer)?;
+        let kept = (stored.clone(), constant.clone());
+        self.weights.insert(key, kept);
+        Ok(stored)
+    }
+
+    /// Stores a bias or another list of `len` numbers.
+    pub(super) fn vector(
+        &mut self,
+        call: &Call,
+        name: &str,
+        constant: &Constant<'a>,
+        len: usize,
+    ) -> Result<String, ImportError> {
+        let Some(flat) = constant.reshaped(&[len]) else {
+            return Err(ImportError::WeightShape {
+                place: call.place().clone(),
+                weight: name.to_owned(),
+                expected: Shape::new(&[len]),
+                got: Shape::new(constant.dims()),
+            });
+        };
+        self.weight(call, name, (&flat, "vector"), &[len], &mut |into| {
+            for (i, to) in into.iter_mut().enumerate() {
+                *to = flat.weight(&[i]);
+            }
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! `Conv`.
+
+use super::super::call::{Call, Value};
+use super::super::importer::Importer;
+use super::Outputs;
+use super::window::{pair, window};
+use crate::activation::Activation;
+use crate::graph::{Conv2d, DepthwiseConv2d, Epilogue, Kernel, Op};
+use crate::import::error::ImportError;
+use crate::tensor::Shape;
+
+/// Kernels `OIHW` become `HWIO`, or `HWC` where each channel has filters of its own.
+pub(super) fn conv<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let weights = call.constant(1, "kernel")?.clone();
+    let (x, [h, w, c]) = importer.image(call, call.view(0)?)?;
+    let &[filters, depth, kh, kw] = weights.dims() else {
+        let shown = format!("{:?}", weights.dims());
+        return Err(call.place().refused("kernel", shown, "four axes"));
+    };
+    let groups = call.attributes.int("group", 1)?;
+    let groups = usize::try_from(groups)
+        .ok()
+        .filter(|&g| g > 0 && filters.is_multiple_of(g) && c.is_multiple_of(g))
+        .ok_or_else(|| {
+            let expected = format!("a divisor of {c} channels and {filters} filters");
+            call.place().refused("group", groups, expected)
+        })?;
+    if depth != c / groups || filters == 0 || kh == 0 || kw == 0 {
+        return Err(ImportError::WeightShape {
+            place: call.place().clone(),
+            weight: "kernel".into(),
+            expected: Shape::new(&[filters, c / groups, kh, kw]),
+            got: Shape::new(weights.dims()),
+        });
+    }
+    // Left out by torch's newer exporter; it is in the weight.
+    let kernel = pair(call, "kernel_shape", Some([kh, kw]))?;
+    if kernel != [kh, kw] {
+        let shown = format!("{kernel:?}");
+        let expected = format!("the weight's [{kh}, {kw}]");
+        return Err(call.place().refused("kernel_shape", shown, expected));
+    }
+    let window = window(call, kernel, [h, w])?;
+    let bias = match call.optional_constant(2, "bias")?.cloned() {
+        Some(bias) => Some(importer.vector(call, "bias", &bias, filters)?),
+        None => None,
+    };
+    let op = if groups == c && c > 1 {
+        let shape = [kh, kw, filters];
+        let tensor = importer.weight(call, "kernel", (&weights, "HWC"), &shape, &mut |into| {
+            let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
+            for ((y, x), row) in taps.zip(into.chunks_exact_mut(filters)) {
+                for (o, to) in row.iter_mut().enumerate() {
+                    *to = weights.weight(&[o, 0, y, x]);
+                }
+            }
+        })?;
+        Op::DepthwiseConv2d(DepthwiseConv2d {
+            window,
+            multiplier: filters / c,
+            kernel: Kernel::plain(tensor),
+            bias,
+            activation: Activation::Linear,
+        })
+    } else {
+        let shape = [kh, kw, depth, filters];
+        let tensor = importer.weight(call, "kernel", (&weights, "HWIO"), &shape, &mut |into| {
+            let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
+            let rows = taps.flat_map(|(y, x)| (0..depth).map(move |i| (y, x, i)));
+            for ((y, x, i), row) in rows.zip(into.chunks_exact_mut(filters)) {
+                for (o, to) in row.iter_mut().enumerate() {
+                    *to = weights.weight(&[o, i, y, x]);
+                }
+            }
+        })?;
+        Op::Conv2d(Conv2d {
+            window,
+            groups,
+            filters,
+            kernel: Kernel::plain(tensor),
+            bias,
+            epilogue: Epilogue::default(),
+        })
+    };
+    let id = importer.push(call, None, op, &[x])?;
+    Ok(vec![Value::View(importer.of_image(id))])
+}

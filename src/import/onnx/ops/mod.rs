@@ -1,0 +1,200 @@
+//! What each operator of ONNX becomes in the graph: a file a family.
+//!
+//! [`OPERATORS`] and [`FOLDED`] are the lists: what neither names is refused by name. Every
+//! attribute of a node is read, or the node is refused.
+
+use super::call::{Call, Value};
+use super::fold::FOLDED;
+use super::importer::Importer;
+use crate::import::error::ImportError;
+use crate::import::ops::SupportedOp;
+
+pub(super) mod arithmetic;
+mod conv;
+mod dense;
+mod elementwise;
+mod normalization;
+pub(super) mod part;
+mod pool;
+pub(super) mod shape;
+mod window;
+
+/// The values of a node's outputs, in their order.
+pub(super) type Outputs<'a> = Vec<Value<'a>>;
+
+type Emit = for<'a> fn(&mut Importer<'a, '_>, &Call<'_, 'a>) -> Result<Outputs<'a>, ImportError>;
+
+struct Operator {
+    op: SupportedOp,
+    emit: Emit,
+}
+
+const fn operator(
+    name: &'static str,
+    becomes: &'static str,
+    limits: &'static str,
+    emit: Emit,
+) -> Operator {
+    Operator {
+        op: SupportedOp {
+            format: "onnx",
+            name,
+            becomes,
+            limits,
+        },
+        emit,
+    }
+}
+
+const VIEW: &str = "nothing, or Reshape, Transpose";
+const ACTIVATION: &str = "Activation";
+const TWO_D: &str = "2-D";
+
+/// Operators on values of the photo, in alphabetical order.
+const OPERATORS: &[Operator] = &[
+    operator("Abs", "Max", "", arithmetic::abs),
+    operator("Add", "Add or ScaleShift", "", arithmetic::binary),
+    operator("AveragePool", "AveragePool", TWO_D, pool::pool),
+    operator(
+        "BatchNormalization",
+        "ScaleShift",
+        "inference",
+        normalization::batch,
+    ),
+    operator("Cast", "nothing", "between real numbers", elementwise::cast),
+    operator("Celu", ACTIVATION, "", elementwise::celu),
+    operator("Clip", ACTIVATION, "constant bounds", elementwise::clip),
+    operator("Concat", "Concat", "values of the photo", part::concat),
+    operator(
+        "Conv",
+        "Conv or DepthwiseConv",
+        "2-D, constant weights",
+        conv::conv,
+    ),
+    operator("DepthToSpace", VIEW, "", shape::depth_to_space),
+    operator(
+        "Div",
+        "Div or ScaleShift",
+        "no reciprocal",
+        arithmetic::binary,
+    ),
+    operator(
+        "Dropout",
+        "nothing (training only)",
+        "",
+        elementwise::dropout,
+    ),
+    operator("Elu", ACTIVATION, "", elementwise::function),
+    operator("Exp", ACTIVATION, "", elementwise::function),
+    operator("Expand", VIEW, "no repeating", shape::expand),
+    operator("Flatten", VIEW, "", shape::flatten),
+    operator(
+        "Gather",
+        "Crop, Conv or Gemm",
+        "constant indices",
+        part::gather,
+    ),
+    operator("Gelu", ACTIVATION, "", elementwise::function),
+    operator("Gemm", "Gemm", "constant matrix", dense::gemm),
+    operator(
+        "GlobalAveragePool",
+        "GlobalAveragePool",
+        TWO_D,
+        pool::global,
+    ),
+    operator("GlobalMaxPool", "GlobalMaxPool", TWO_D, pool::global),
+    operator("HardSigmoid", ACTIVATION, "", elementwise::function),
+    operator("HardSwish", ACTIVATION, "", elementwise::function),
+    operator("Identity", "nothing", "", elementwise::identity),
+    operator("LeakyRelu", ACTIVATION, "", elementwise::function),
+    operator("LogSoftmax", "Softmax", "at the end", elementwise::softmax),
+    operator(
+        "MatMul",
+        "Gemm",
+        "a constant matrix on the right",
+        dense::mat_mul,
+    ),
+    operator("Max", "Max or Activation", "", arithmetic::variadic),
+    operator("MaxPool", "MaxPool", "2-D, no indices", pool::pool),
+    operator("Mean", "Add, ScaleShift", "", arithmetic::variadic),
+    operator("Min", "Min or Activation", "", arithmetic::variadic),
+    operator("Mish", ACTIVATION, "", elementwise::function),
+    operator("Mul", "Mul or ScaleShift", "", arithmetic::binary),
+    operator("Neg", "ScaleShift", "", elementwise::neg),
+    operator("PRelu", "PRelu", "constant slopes", elementwise::prelu),
+    operator("Pad", "Pad or Crop", "with zeros", part::pad),
+    operator("Pow", "Mul", "exponents 1, 2, 3", arithmetic::pow),
+    operator("ReduceMax", "GlobalMaxPool or MaxPool", "", part::reduce),
+    operator(
+        "ReduceMean",
+        "GlobalAveragePool or AveragePool",
+        "",
+        part::reduce,
+    ),
+    operator("ReduceSum", "AveragePool, ScaleShift", "", part::reduce),
+    operator("Relu", ACTIVATION, "", elementwise::function),
+    operator("Reshape", VIEW, "constant shape", shape::reshape),
+    operator("Selu", ACTIVATION, "", elementwise::selu),
+    operator("Sigmoid", ACTIVATION, "", elementwise::function),
+    operator(
+        "Slice",
+        "Crop, Conv or Gemm",
+        "constant bounds",
+        part::slice,
+    ),
+    operator("Softmax", "Softmax", "", elementwise::softmax),
+    operator("Softplus", ACTIVATION, "", elementwise::function),
+    operator("Softsign", ACTIVATION, "", elementwise::function),
+    operator("SpaceToDepth", VIEW, "", shape::space_to_depth),
+    operator("Split", "Crop", "", part::split),
+    operator("Squeeze", VIEW, "", shape::squeeze),
+    operator("Sub", "Sub or ScaleShift", "", arithmetic::binary),
+    operator("Sum", "Add", "", arithmetic::variadic),
+    operator("Swish", ACTIVATION, "alpha 1", elementwise::function),
+    operator("Tanh", ACTIVATION, "", elementwise::function),
+    operator("ThresholdedRelu", ACTIVATION, "", elementwise::function),
+    operator("Tile", "Concat", "", part::tile),
+    operator("Transpose", VIEW, "", shape::transpose),
+    operator("Unsqueeze", VIEW, "", shape::unsqueeze),
+];
+
+/// The operators that can be imported, in alphabetical order.
+pub(in crate::import) fn supported_ops() -> Vec<SupportedOp> {
+    let folded = FOLDED
+        .iter()
+        .filter(|name| !OPERATORS.iter().any(|o| o.op.name == **name))
+        .map(|name| SupportedOp {
+            format: "onnx",
+            name,
+            becomes: "nothing: it is evaluated",
+            limits: "of constants and shapes",
+        });
+    let mut ops: Vec<SupportedOp> = OPERATORS.iter().map(|o| o.op).chain(folded).collect();
+    ops.sort_unstable_by_key(|op| op.name);
+    ops
+}
+
+/// What emits an operator on values of the photo, if anything does.
+pub(super) fn emitter(op: &str) -> Option<Emit> {
+    let index = OPERATORS.binary_search_by_key(&op, |o| o.op.name).ok()?;
+    Some(OPERATORS[index].emit)
+}
+
+/// Whether an operator is known at all.
+pub(super) fn is_known(op: &str) -> bool {
+    emitter(op).is_some() || FOLDED.contains(&op)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_are_sorted_and_named_once() {
+        let names: Vec<&str> = OPERATORS.iter().map(|o| o.op.name).collect();
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+        assert!(FOLDED.is_sorted_by(|a, b| a < b));
+        assert!(emitter("Conv").is_some() && emitter("Loop").is_none());
+        assert!(is_known("Range"));
+    }
+}

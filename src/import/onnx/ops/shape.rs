@@ -1,0 +1,263 @@
+//! Axes that move, split, join, come and go. Most of it changes how a value is seen and nothing
+//! else.
+
+use super::super::call::{Call, Value};
+use super::super::constant::len_of;
+use super::super::importer::Importer;
+use super::super::view::View;
+use super::Outputs;
+use super::arithmetic::broadcast;
+use crate::import::error::ImportError;
+
+fn one<'a>(view: View) -> Outputs<'a> {
+    vec![Value::View(view)]
+}
+
+/// The extents that a `Reshape` asks for. 0 copies an extent, unless `allowzero`; -1 stands for
+/// what is left.
+pub(in crate::import::onnx) fn target(
+    from: &[usize],
+    asked: &[i64],
+    allow_zero: bool,
+) -> Option<Vec<usize>> {
+    let len = len_of(from)?;
+    let mut open = None;
+    let mut dims = Vec::with_capacity(asked.len());
+    for (i, &extent) in asked.iter().enumerate() {
+        dims.push(match extent {
+            -1 if open.is_none() => {
+                open = Some(i);
+                1
+            }
+            0 if !allow_zero => *from.get(i)?,
+            n => usize::try_from(n).ok()?,
+        });
+    }
+    if let Some(i) = open {
+        let others = len_of(&dims)?;
+        dims[i] = len.checked_div(others).filter(|n| n * others == len)?;
+    }
+    (len_of(&dims) == Some(len)).then_some(dims)
+}
+
+pub(super) fn reshape<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?;
+    let allow_zero = call.attributes.flag("allowzero", false)?;
+    let asked = call.list("shape", 1)?.unwrap_or_default();
+    let from = x.dims();
+    let dims = target(&from, &asked, allow_zero).or_else(|| {
+        // A batch that was baked in at the export is one photo here.
+        let baked = i64::try_from(importer.batch?).ok()?;
+        let (first, rest) = asked.split_first()?;
+        let mut single = vec![1];
+        single.extend_from_slice(rest);
+        (*first == baked).then(|| target(&from, &single, allow_zero))?
+    });
+    let Some(dims) = dims else {
+        let expected = format!("a shape that fits {from:?}");
+        return Err(call
+            .place()
+            .refused("shape", format!("{asked:?}"), expected));
+    };
+    importer.reshape(&call.site, x, &dims).map(one)
+}
+
+pub(super) fn flatten<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?;
+    let dims = x.dims();
+    let at = flatten_axis(call, dims.len())?;
+    let product = |dims: &[usize]| dims.iter().product::<usize>();
+    let dims = [product(&dims[..at]), product(&dims[at..])];
+    importer.reshape(&call.site, x, &dims).map(one)
+}
+
+/// The axis before which `Flatten` cuts; the rank itself is allowed.
+pub(in crate::import::onnx) fn flatten_axis(
+    call: &Call,
+    rank: usize,
+) -> Result<usize, ImportError> {
+    let axis = call.attributes.int("axis", 1)?;
+    if usize::try_from(axis) == Ok(rank) {
+        return Ok(rank);
+    }
+    call.axis(axis, rank)
+}
+
+/// The permutation of `Transpose`, which reverses by default.
+pub(in crate::import::onnx) fn permutation(
+    call: &Call,
+    rank: usize,
+) -> Result<Vec<usize>, ImportError> {
+    let Some(given) = call.attributes.ints("perm")? else {
+        return Ok((0..rank).rev().collect());
+    };
+    let axes: Option<Vec<usize>> = given.iter().map(|&a| a.try_into().ok()).collect();
+    let mut sorted = axes.clone().unwrap_or_default();
+    sorted.sort_unstable();
+    axes.filter(|_| sorted.iter().copied().eq(0..rank))
+        .ok_or_else(|| {
+            let expected = format!("each of {rank} axes once");
+            call.place().refused("perm", format!("{given:?}"), expected)
+        })
+}
+
+pub(super) fn transpose<'a>(
+    _: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?;
+    let permutation = permutation(call, x.rank())?;
+    Ok(one(x.transposed(&permutation)))
+}
+
+/// The extents without axes of one element: those that are named, or all.
+pub(in crate::import::onnx) fn squeezed(
+    call: &Call,
+    dims: &[usize],
+) -> Result<Vec<usize>, ImportError> {
+    let gone = match call.list("axes", 1)? {
+        Some(axes) => call.axes(&axes, dims.len())?,
+        None => (0..dims.len()).filter(|&a| dims[a] == 1).collect(),
+    };
+    if let Some(&long) = gone.iter().find(|&&a| dims[a] != 1) {
+        return Err(call.place().refused("axes", long, "axes of one element"));
+    }
+    let kept = (0..dims.len()).filter(|a| !gone.contains(a));
+    Ok(kept.map(|a| dims[a]).collect())
+}
+
+/// The extents with axes of one element put in.
+pub(in crate::import::onnx) fn unsqueezed(
+    call: &Call,
+    dims: &[usize],
+) -> Result<Vec<usize>, ImportError> {
+    let axes = call.list("axes", 1)?.unwrap_or_default();
+    let rank = dims.len() + axes.len();
+    let new = call.axes(&axes, rank)?;
+    let mut old = dims.iter().copied();
+    Ok((0..rank)
+        .map(|a| {
+            if new.contains(&a) {
+                1
+            } else {
+                old.next().unwrap_or(1)
+            }
+        })
+        .collect())
+}
+
+pub(super) fn squeeze<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?;
+    let dims = squeezed(call, &x.dims())?;
+    importer.reshape(&call.site, x, &dims).map(one)
+}
+
+pub(super) fn unsqueeze<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?;
+    let dims = unsqueezed(call, &x.dims())?;
+    importer.reshape(&call.site, x, &dims).map(one)
+}
+
+/// Only to the shape that a value has, but for axes of one element.
+pub(super) fn expand<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?;
+    let asked = call.list("shape", 1)?.unwrap_or_default();
+    let from = x.dims();
+    let sizes: Option<Vec<usize>> = asked.iter().map(|&d| d.try_into().ok()).collect();
+    let to = sizes.and_then(|sizes| broadcast(&from, &sizes));
+    match to {
+        Some(to) if len_of(&to) == len_of(&from) => importer.reshape(&call.site, x, &to).map(one),
+        _ => Err(call.refused(
+            format!("it repeats a value of shape {from:?} to {asked:?}"),
+            "rebuild this part of the model: values are stretched by arithmetic alone",
+        )),
+    }
+}
+
+/// Blocks of channels become squares of pixels.
+pub(super) fn depth_to_space<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let (x, [n, c, h, w], b) = blocks(call)?;
+    if !c.is_multiple_of(b * b) {
+        return Err(call
+            .place()
+            .refused("blocksize", b, format!("one that fits {c} channels")));
+    }
+    let depth = c / (b * b);
+    let (split, order) = match call.attributes.text("mode")?.as_deref() {
+        None | Some("DCR") => ([n, b, b, depth, h, w], [0, 3, 4, 1, 5, 2]),
+        Some("CRD") => ([n, depth, b, b, h, w], [0, 1, 4, 2, 5, 3]),
+        Some(other) => return Err(call.place().refused("mode", other, "`DCR` or `CRD`")),
+    };
+    let x = importer.reshape(&call.site, x, &split)?.transposed(&order);
+    importer
+        .reshape(&call.site, &x, &[n, depth, h * b, w * b])
+        .map(one)
+}
+
+/// Squares of pixels become blocks of channels.
+pub(super) fn space_to_depth<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let (x, [n, c, h, w], b) = blocks(call)?;
+    if !h.is_multiple_of(b) || !w.is_multiple_of(b) {
+        return Err(call
+            .place()
+            .refused("blocksize", b, format!("one that fits {h}x{w}")));
+    }
+    let split = [n, c, h / b, b, w / b, b];
+    let x = importer
+        .reshape(&call.site, x, &split)?
+        .transposed(&[0, 3, 5, 1, 2, 4]);
+    importer
+        .reshape(&call.site, &x, &[n, c * b * b, h / b, w / b])
+        .map(one)
+}
+
+fn blocks<'c>(call: &'c Call) -> Result<(&'c View, [usize; 4], usize), ImportError> {
+    let x = call.view(0)?;
+    let Ok(dims) = <[usize; 4]>::try_from(x.dims()) else {
+        let shown = format!("{:?}", x.dims());
+        return Err(call.place().refused("shape", shown, "four axes"));
+    };
+    let size = call.attributes.int("blocksize", 0)?;
+    match usize::try_from(size) {
+        Ok(b @ 1..=64) => Ok((x, dims, b)),
+        _ => Err(call.place().refused("blocksize", size, "1 to 64")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_of_a_reshape_are_completed() {
+        assert_eq!(target(&[1, 6, 4], &[0, -1], false), Some(vec![1, 24]));
+        assert_eq!(target(&[1, 6, 4], &[-1, 0], false), Some(vec![4, 6]));
+        assert_eq!(target(&[1, 6, 4], &[2, 12], false), Some(vec![2, 12]));
+        assert_eq!(target(&[1, 6, 4], &[-1, -1], false), None);
+        assert_eq!(target(&[1, 6, 4], &[0, -1], true), None);
+        assert_eq!(target(&[1, 6, 4], &[7, -1], false), None);
+        assert_eq!(target(&[1, 6, 4], &[i64::MAX, i64::MAX], false), None);
+        assert_eq!(target(&[1], &[], false), Some(vec![]));
+    }
+}

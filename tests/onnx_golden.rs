@@ -1,0 +1,311 @@
+//! Operators of ONNX and the structures that exporters write, against what ONNX Runtime makes of
+//! them. Models and numbers are `fixtures/import/onnx`, written by `scripts/onnx_golden.py`
+//! (versions in `golden.json`).
+//!
+//! Each model is imported and compared on candle as imported, and in the engine after the passes,
+//! on each instruction set and with one and two threads.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, also in the helpers"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use dermal::Hint;
+use dermal::engine::{Engine, Options};
+use dermal::graph::pass::{self, Answer};
+use dermal::graph::{Graph, Op};
+use dermal::import::{Import, ImportError, ImportOptions, Imported, import, supported_ops};
+use dermal::kernels::Isa;
+use dermal::reference::Reference;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    inputs: BTreeMap<String, Vec<f32>>,
+    cases: Vec<Case>,
+    refused: Vec<Refused>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    file: String,
+    /// Key of its input, whose values lie as the graph's do.
+    input: String,
+    #[serde(default = "photo")]
+    input_name: String,
+    output: Vec<f32>,
+    output_name: Option<String>,
+    input_size: Option<[usize; 2]>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    file: String,
+    kind: String,
+    says: String,
+}
+
+fn photo() -> String {
+    "photo".to_owned()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/import/onnx")
+}
+
+fn golden() -> Golden {
+    golden_of(&folder())
+}
+
+fn golden_of(folder: &Path) -> Golden {
+    let bytes = std::fs::read(folder.join("golden.json")).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+fn load(case: &Case) -> Result<Imported, ImportError> {
+    load_from(&folder(), case)
+}
+
+fn load_from(folder: &Path, case: &Case) -> Result<Imported, ImportError> {
+    let options = ImportOptions {
+        output: case.output_name.clone(),
+        input_size: case.input_size,
+        ..ImportOptions::default()
+    };
+    import(&folder.join(&case.file), &options, &mut |_| {})
+}
+
+/// Of the greatest value: sums have up to 300 terms, whose roundings add up like a random walk.
+const TOLERANCE: f32 = 1e-5;
+
+fn difference(who: &str, expected: &[f32], got: &[f32]) -> Option<String> {
+    if expected.len() != got.len() {
+        let (n, m) = (expected.len(), got.len());
+        return Some(format!("{who}: expected {n} numbers, got {m}"));
+    }
+    let most = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+    // Not `>`, which would let a NaN pass.
+    let near = |i: &usize| (got[*i] - expected[*i]).abs() <= TOLERANCE * most;
+    let wrong = (0..got.len()).find(|i| !near(i))?;
+    let (e, g) = (expected[wrong], got[wrong]);
+    Some(format!("{who}: [{wrong}] expected {e:?}, got {g:?}"))
+}
+
+/// What the product makes of the output that `split_head` leaves.
+fn answer(answer: Answer, output: &[f32]) -> Vec<f32> {
+    #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
+    let narrow = |values: Vec<f64>| values.iter().map(|&v| v as f32).collect();
+    let wide = output.iter().copied().map(f64::from);
+    match answer {
+        Answer::Softmax => {
+            let shares: Vec<f64> = wide.map(f64::exp).collect();
+            let sum: f64 = shares.iter().sum();
+            narrow(shares.iter().map(|s| s / sum).collect())
+        }
+        Answer::Sigmoid => narrow(wide.map(|x| 1.0 / (1.0 + (-x).exp())).collect()),
+        Answer::Logits | Answer::Probabilities | Answer::Bounded(_) => output.to_vec(),
+    }
+}
+
+fn in_engine(graph: &Graph, input: &[f32], options: &Options) -> Vec<f32> {
+    let mut engine = Engine::new(graph, options).unwrap();
+    // Twice: the second run finds the arena full of the first one's values.
+    for _ in 0..2 {
+        let (id, _) = graph.inputs().next().unwrap();
+        engine.input_mut(id).copy_from_slice(input);
+        engine.run();
+    }
+    engine.output().to_vec()
+}
+
+fn compare(case: &Case, input: &[f32]) -> Vec<String> {
+    let file = &case.file;
+    let graph = match load(case) {
+        Ok(imported) => imported.graph,
+        Err(error) => return vec![format!("{file}: {error}")],
+    };
+    let photo = BTreeMap::from([("photo", input)]);
+    let mut found = Vec::new();
+    match Reference::new(&graph).run(&photo) {
+        Ok(got) => found.extend(difference(&format!("{file}, candle"), &case.output, &got)),
+        Err(error) => found.push(format!("{file}, candle: {error}")),
+    }
+    let (graph, head) = pass::split_head(graph).unwrap();
+    let graph = pass::optimize(graph).unwrap();
+    for isa in Isa::available() {
+        for threads in [1, 2] {
+            let options = Options {
+                threads,
+                isa,
+                keep: vec![],
+            };
+            let got = answer(head, &in_engine(&graph, input, &options));
+            let who = format!("{file}, {isa}, {threads} threads");
+            found.extend(difference(&who, &case.output, &got));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_operator_gives_what_onnx_runtime_gives() {
+    let golden = golden();
+    assert!(golden.cases.len() > 150);
+    let found: Vec<String> = golden
+        .cases
+        .iter()
+        .flat_map(|case| compare(case, &golden.inputs[&case.input]))
+        .collect();
+    assert!(
+        found.is_empty(),
+        "{} differences\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}
+
+/// The goldens hold every operator on the list, alone or in a structure.
+#[test]
+fn no_supported_operator_is_missing() {
+    let mut text = String::new();
+    for case in golden().cases {
+        let bytes = std::fs::read(folder().join(case.file)).unwrap();
+        text.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    let is_missing = |name: &&str| {
+        // Field 4 of a node: its tag, the length, the name.
+        let length = char::from(u8::try_from(name.len()).unwrap());
+        !text.contains(&format!("\"{length}{name}"))
+    };
+    let names = supported_ops().into_iter().filter(|op| op.format == "onnx");
+    let missing: BTreeSet<&str> = names.map(|op| op.name).filter(is_missing).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn what_is_refused_is_named() {
+    let golden = golden();
+    assert!(golden.refused.len() >= 15);
+    let mut found = Vec::new();
+    for case in &golden.refused {
+        let path = folder().join(&case.file);
+        match import(&path, &ImportOptions::default(), &mut |_| {}) {
+            Ok(_) => found.push(format!("{}: imported", case.file)),
+            Err(error) => {
+                let text = error.to_string();
+                if error.kind() != case.kind || !text.contains(&case.says) {
+                    let kind = error.kind();
+                    found.push(format!("{}: {kind}: {text}", case.file));
+                }
+                assert!(!error.hint().is_empty(), "{}", case.file);
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Maps in the file's order cost nothing at run time where a network does not look at their order.
+#[test]
+fn convolutional_networks_have_no_transposes() {
+    let golden = golden();
+    let mut seen = 0;
+    for case in &golden.cases {
+        let structure = ["x_", "d_flatten", "c_", "p_"];
+        if !structure.iter().any(|start| case.file.starts_with(start)) {
+            continue;
+        }
+        let graph = load(case).unwrap().graph;
+        let transposes = graph.nodes().iter();
+        let transposes = transposes.filter(|n| matches!(n.op, Op::Transpose { .. }));
+        // An output that is a map is given in the file's order.
+        let maps = ["c_", "p_", "x_"];
+        let allowed = usize::from(maps.iter().any(|start| case.file.starts_with(start)));
+        let names: Vec<&str> = transposes.map(|n| n.name.as_str()).collect();
+        let at_output = names.iter().filter(|n| n.contains("/output")).count();
+        assert!(names.len() <= allowed, "{}: {names:?}", case.file);
+        assert_eq!(at_output, names.len(), "{}: {names:?}", case.file);
+        seen += 1;
+    }
+    assert!(seen > 50, "{seen}");
+}
+
+/// Networks of torchvision by both of torch's exporters, and other files, where
+/// `scripts/onnx_architectures.py` has written them.
+#[test]
+fn exported_networks_give_what_onnx_runtime_gives() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/onnx");
+    if !folder.join("golden.json").exists() {
+        println!("skipped: no .cache/onnx (scripts/onnx_architectures.py)");
+        return;
+    }
+    let golden = golden_of(&folder);
+    let mut found = Vec::new();
+    for case in &golden.cases {
+        let imported = match load_from(&folder, case) {
+            Ok(imported) => imported,
+            Err(error) => {
+                println!("| {} | {error} |", case.file);
+                found.push(format!("{}: {error}", case.file));
+                continue;
+            }
+        };
+        let transposes = imported.graph.nodes().iter();
+        let transposes = transposes
+            .filter(|n| matches!(n.op, Op::Transpose { .. }))
+            .count();
+        let format = imported.source_format;
+        let (graph, head) = pass::split_head(imported.graph).unwrap();
+        let graph = pass::optimize(graph).unwrap();
+        assert_eq!(graph.inputs().next().unwrap().1.name, case.input_name);
+        let got = answer(
+            head,
+            &in_engine(&graph, &golden.inputs[&case.input], &Options::default()),
+        );
+        let most = case.output.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let pairs = got.iter().zip(&case.output);
+        let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max) / most;
+        println!(
+            "| {} | {format} | {worst:.1e} of {most:.3} | {transposes} |",
+            case.file
+        );
+        if got.len() != case.output.len() || worst.is_nan() || worst > 1e-4 {
+            found.push(format!("{}: {worst:e}", case.file));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn labels_and_pixel_range_of_the_metadata_are_used() {
+    let made = Import::new(folder().join("x_metadata.onnx"))
+        .run(&mut |_, _, _| {})
+        .unwrap();
+    let manifest = &made.model.manifest;
+    assert_eq!(manifest.labels, ["benign", "malignant"]);
+    let json = serde_json::to_string(&manifest.inputs).unwrap();
+    assert!(json.contains("\"unit\""), "{json}");
+    let origin = &manifest.provenance.source_format;
+    assert_eq!(origin, "onnx opset 17 (dermal 1)");
+    assert!(made.warnings.is_empty(), "{:?}", made.warnings);
+}
+
+#[test]
+fn an_answer_in_logarithms_is_given_as_probabilities() {
+    let made = Import::new(folder().join("x_log_softmax.onnx")).run(&mut |_, _, _| {});
+    assert_eq!(made.unwrap().model.manifest.head.option(), "softmax");
+}
+
+#[test]
+fn layers_keep_the_names_of_the_nodes() {
+    let case = golden()
+        .cases
+        .into_iter()
+        .find(|c| c.file == "x_silu_se.onnx");
+    let graph = load(&case.unwrap()).unwrap().graph;
+    let layers = graph.nodes().iter().flat_map(|node| &node.layers);
+    let convs = layers.filter(|l| l.class == "Conv" && l.name.starts_with("/Conv"));
+    assert_eq!(convs.count(), 5);
+}
