@@ -5,6 +5,14 @@
     clippy::unwrap_used,
     reason = "a failed unwrap is a failed test, also in the helpers"
 )]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "bytes of numbers, and indices below a length"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a half-written temporary file hurts nobody"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
@@ -98,16 +106,16 @@ fn number(number: u64, value: u64) -> Vec<u8> {
 
 fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
     let mut body = Vec::new();
-    inputs
-        .iter()
-        .for_each(|name| body.extend(field(1, name.as_bytes())));
-    outputs
-        .iter()
-        .for_each(|name| body.extend(field(2, name.as_bytes())));
+    for name in inputs {
+        body.extend(field(1, name.as_bytes()));
+    }
+    for name in outputs {
+        body.extend(field(2, name.as_bytes()));
+    }
     body.extend(field(4, op.as_bytes()));
-    attributes
-        .iter()
-        .for_each(|attribute| body.extend(field(5, attribute)));
+    for attribute in attributes {
+        body.extend(field(5, attribute));
+    }
     field(1, &body)
 }
 
@@ -319,7 +327,11 @@ fn graphs_that_are_none_are_named() {
         "in a circle",
     );
     let gap = node("Relu", &["nothing"], &["y"], &[]);
-    folder.refused(&model(&[gap, photo(), out()]), "config", "made by no node");
+    folder.refused(
+        &model(&[gap, photo(), out()]),
+        "config",
+        "not an input, a weight",
+    );
     let relu = node("Relu", &["x"], &["y"], &[]);
     let twice = [relu.clone(), relu.clone()].concat();
     folder.refused(&model(&[twice, photo(), out()]), "config", "is made twice");

@@ -177,7 +177,7 @@ impl<'a, 'b> Reader<'a, 'b> {
         &self.model.graph
     }
 
-    /// Inputs that are no weights: old files list those as well.
+    /// Inputs other than weights, which old files list as inputs, too.
     fn given(&self) -> Vec<&'a ValueInfo<'a>> {
         let inputs = self.graph().inputs.iter();
         inputs
@@ -353,11 +353,7 @@ impl<'a, 'b> Reader<'a, 'b> {
                 inputs,
                 attributes: Attributes::new(place.clone(), &node.attributes),
                 outputs: node.outputs.len(),
-                outputs_read: node
-                    .outputs
-                    .iter()
-                    .rposition(|name| read(name))
-                    .map_or(0, |i| i + 1),
+                outputs_read: node.outputs.iter().rposition(read).map_or(0, |i| i + 1),
                 is_answer: outputs == [first] && !reads.contains_key(first),
             };
             let before = self.importer.graph.len();
@@ -441,8 +437,8 @@ impl<'a, 'b> Reader<'a, 'b> {
 }
 
 /// The order in which the axes of an image lie in the graph: rows, columns, channels. `None` for
-/// what is no image. Channels are the second axis or the last one; which it is, their number tells,
-/// or else a transpose behind the input.
+/// what is not an image. Channels are the second axis or the last one: their number tells which, or
+/// else a transpose behind the input.
 fn order_of_image(
     dims: Option<&[Option<usize>]>,
     is_turned: impl Fn() -> bool,

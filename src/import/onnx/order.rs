@@ -77,7 +77,7 @@ fn start(
     }
     let Some(&node) = maker.get(value) else {
         let message = format!(
-            "value `{}`, which {} reads, is made by no node and is no input or weight",
+            "value `{}`, which {} reads, is not an input, a weight or the output of a node",
             shorten(value),
             shorten(reader)
         );
@@ -146,7 +146,10 @@ mod tests {
         let error = order(&[("b", "y"), ("c", "b"), ("b", "c")]).unwrap_err();
         assert!(error.contains("in a circle through value `b`"), "{error}");
         let error = order(&[("nothing", "y")]).unwrap_err();
-        assert!(error.contains("`nothing`, which Relu reads"), "{error}");
+        assert!(
+            error.contains("`nothing`, which Relu reads, is not an input"),
+            "{error}"
+        );
         let error = order(&[("x", "y"), ("x", "y")]).unwrap_err();
         assert!(error.contains("`y` is made twice"), "{error}");
         assert!(order(&[("x", "x"), ("x", "y")]).is_err());

@@ -452,10 +452,10 @@ mod tests {
             let mut out = vec![tag];
             let mut n = body.len();
             while n >= 0x80 {
-                out.push((n & 0x7f) as u8 | 0x80);
+                out.push(u8::try_from(n & 0x7f).unwrap() | 0x80);
                 n >>= 7;
             }
-            out.push(n as u8);
+            out.push(u8::try_from(n).unwrap());
             out.extend_from_slice(body);
             out
         };

@@ -16,6 +16,15 @@ struct Middle {
     order: Vec<usize>,
 }
 
+/// The order in which the axes of a value lie. Where their parts lie apart it has to be arranged
+/// anyway: images as the graph has them, all else as the file does.
+fn order_of(x: &View) -> Vec<usize> {
+    x.order().unwrap_or_else(|| match x.rank() {
+        4 => vec![0, 2, 3, 1],
+        rank => (0..rank).collect(),
+    })
+}
+
 /// Arranges a value as `[outer, axis, inner]`.
 fn middle(
     importer: &mut Importer,
@@ -23,7 +32,7 @@ fn middle(
     x: &View,
     axis: usize,
 ) -> Result<Middle, ImportError> {
-    let order = x.order().unwrap_or_else(|| (0..x.rank()).collect());
+    let order = order_of(x);
     let at = order.iter().position(|&a| a == axis).unwrap_or(0);
     let groups = [&order[..at], &order[at..=at], &order[at + 1..]];
     let id = importer.arrange(&call.site, x, &groups)?;
@@ -69,7 +78,7 @@ fn pick(
     if picked.windows(2).all(|w| w[1] == w[0] + 1) {
         return cut(importer, call, suffix, x, (axis, first, picked.len()));
     }
-    let mut order = x.order().unwrap_or_else(|| (0..x.rank()).collect());
+    let mut order = order_of(x);
     order.retain(|&a| a != axis);
     let outer: Vec<&[usize]> = if x.rank() == 4 && x.extent(0) == 1 {
         order.retain(|&a| a != 0);
@@ -265,7 +274,7 @@ pub(super) fn concat<'a>(
     let order: Vec<usize> = match rank {
         4 if single => vec![2, 3, 1],
         _ => {
-            let mut order = first.order().unwrap_or_else(|| (0..rank).collect());
+            let mut order = order_of(first);
             order.retain(|&a| a != 0 || !single);
             order
         }
