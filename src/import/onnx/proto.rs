@@ -313,7 +313,7 @@ impl<'a> Attribute<'a> {
             },
             6 => AttributeValue::Floats(floats),
             7 => AttributeValue::Ints(ints),
-            0 => match (int, float, text, tensor) {
+            0 if other.is_none() => match (int, float, text, tensor) {
                 (Some(int), None, None, None) if !list => AttributeValue::Int(int),
                 (None, Some(float), None, None) if !list => AttributeValue::Float(float),
                 (None, None, Some(text), None) if !list => AttributeValue::Text(text),
