@@ -49,7 +49,13 @@ impl Ran {
     fn refuses(&self, parts: &[&str]) {
         assert_eq!(self.code, Some(2), "{}", self.stderr);
         assert_eq!(self.stdout, "");
-        assert!(self.stderr.starts_with("error: "), "{}", self.stderr);
+        // A busy machine may be warned about first: INT8 can measure slower than f32 there.
+        let mut lines = self.stderr.lines();
+        assert!(
+            lines.any(|line| line.starts_with("error: ")),
+            "{}",
+            self.stderr
+        );
         for part in parts {
             assert!(
                 self.stderr.contains(part),

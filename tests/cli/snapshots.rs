@@ -50,6 +50,8 @@ fn filters(folder: &Path) -> Settings {
     settings.add_filter(r"\b\d+(\.\d+)? GMAC/s", "[speed]");
     settings.add_filter(r"\b\d+ threads?\b", "[threads]");
     settings.add_filter(r"dermal \d+\.\d+\.\d+", "dermal [version]");
+    // The age of a profile depends on the day.
+    settings.add_filter(r" \(old\)", "");
     settings.add_filter(r" {2,}", "  ");
     settings.add_filter(r"─{2,}", "──");
     settings.add_filter(r" +\n", "\n");
