@@ -13,7 +13,7 @@ use crate::explain::ExplainError;
 use crate::graph::{ExposeError, GraphError};
 use crate::import::head::HeadError;
 use crate::import::labels::LabelsError;
-use crate::import::{ImportError, ModelError, OutputChoice, Place};
+use crate::import::{ImportError, ModelError, OutputChoice, Place, UnsupportedOperator};
 use crate::predict::decode::Format;
 use crate::predict::selftest::{RecordError, SelfTestError};
 use crate::predict::{DecodeError, FieldError, InputError, PredictError};
@@ -358,6 +358,28 @@ pub(super) fn imports() -> Vec<Samples> {
             ImportError::Hdf5 {
                 place: text("dataset 0"),
                 message: text("it ends early"),
+            },
+            ImportError::Protobuf {
+                offset: 12,
+                message: "a field of 90 bytes, and 3 are left".into(),
+            },
+            ImportError::ExternalData {
+                location: text("m.onnx.data"),
+                message: "there is no such file".into(),
+                hint: "copy it to the model's folder".into(),
+            },
+            ImportError::UnsupportedOperators {
+                operators: vec![UnsupportedOperator {
+                    name: text("GridSample"),
+                    note: "",
+                    count: 2,
+                    example: text("/warp/GridSample"),
+                }],
+            },
+            ImportError::Unrepresentable {
+                place: place(),
+                message: "its weights are computed from the photo".into(),
+                hint: "export the model with constant weights".into(),
             },
             ImportError::NeedsConfig { path: text("m.h5") },
             ImportError::ConfigTwice { path: text("m.h5") },
