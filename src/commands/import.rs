@@ -149,7 +149,7 @@ fn summary(source: &Path, made: &Made, output: &Path, bytes: u64, started: Insta
         };
         fields.row(["input", &format!("{} {} ({what})", spec.name, node.shape)]);
     }
-    fields.row(["labels", &manifest.labels.join(", ")]);
+    fields.row(["labels", &some_labels(&manifest.labels)]);
     fields.row(["answer", &answer(manifest.head, &made.head_origin)]);
     fields.row(["parameters", &Count(stats.parameters).to_string()]);
     fields.row(["multiply-adds", &Count(stats.macs).to_string()]);
@@ -171,5 +171,15 @@ fn answer(head: Head, origin: &HeadOrigin) -> String {
         HeadOrigin::Loss(loss) => format!("{meaning}, as its loss `{loss}` of logits says"),
         HeadOrigin::Asked => format!("{meaning}, as `--head` says"),
         HeadOrigin::Assumed => format!("{meaning}, assumed"),
+    }
+}
+
+/// The labels, or the first of them if there are many: `dermal inspect --json` has all.
+fn some_labels(labels: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let shown = labels[..labels.len().min(SHOWN)].join(", ");
+    match labels.len().checked_sub(SHOWN) {
+        None | Some(0) => shown,
+        Some(more) => format!("{shown}, and {more} more"),
     }
 }
