@@ -9,6 +9,9 @@ use crate::import::builder::Site;
 use crate::import::error::{ImportError, Place};
 use crate::import::read_set::ReadSet;
 
+/// The values of a node's outputs, in their order.
+pub(super) type Outputs<'a> = Vec<Value<'a>>;
+
 /// A value of the file.
 #[derive(Clone, Debug)]
 pub(super) enum Value<'a> {

@@ -6,10 +6,9 @@
 
 use std::rc::Rc;
 
-use super::call::{Call, Value};
+use super::call::{Call, Outputs, Value};
 use super::constant::{Constant, Kind, MAX_FOLDED, kind_of, len_of, offsets, strides_of};
 use super::importer::Importer;
-use super::ops::Outputs;
 use super::ops::arithmetic::broadcast;
 use super::ops::part::{indices, parts, slices};
 use super::ops::shape::{flatten_axis, permutation, squeezed, target, unsqueezed};

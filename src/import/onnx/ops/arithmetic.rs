@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use super::super::call::{Call, Value};
+use super::super::call::{Call, Outputs, Value};
 use super::super::constant::Constant;
 use super::super::importer::Importer;
 use super::super::view::View;
-use super::Outputs;
 use super::elementwise::bounded;
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, NodeId, Op};

@@ -1,8 +1,7 @@
 //! `Conv`.
 
-use super::super::call::{Call, Value};
+use super::super::call::{Call, Outputs, Value};
 use super::super::importer::Importer;
-use super::Outputs;
 use super::window::{pair, window};
 use crate::activation::Activation;
 use crate::graph::{Conv2d, DepthwiseConv2d, Epilogue, Kernel, Op};

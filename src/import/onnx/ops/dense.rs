@@ -2,11 +2,10 @@
 
 use std::rc::Rc;
 
-use super::super::call::{Call, Value};
+use super::super::call::{Call, Outputs, Value};
 use super::super::constant::{Constant, offsets};
 use super::super::importer::Importer;
 use super::super::view::View;
-use super::Outputs;
 use crate::graph::{Dense, Epilogue, Kernel, Op};
 use crate::import::error::ImportError;
 use crate::tensor::Shape;

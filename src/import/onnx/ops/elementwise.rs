@@ -1,9 +1,8 @@
 //! Functions of one value, element by element.
 
-use super::super::call::{Call, Value};
+use super::super::call::{Call, Outputs, Value};
 use super::super::importer::{Importer, MAX_SPELLED_OUT};
 use super::super::view::View;
-use super::Outputs;
 use crate::activation::Activation;
 use crate::graph::Op;
 use crate::import::error::ImportError;

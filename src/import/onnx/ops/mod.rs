@@ -3,7 +3,7 @@
 //! [`OPERATORS`] and [`FOLDED`] are the lists: what neither names is refused by name. Every
 //! attribute of a node is read, or the node is refused.
 
-use super::call::{Call, Value};
+use super::call::{Call, Outputs};
 use super::fold::FOLDED;
 use super::importer::Importer;
 use crate::import::error::ImportError;
@@ -18,9 +18,6 @@ pub(super) mod part;
 mod pool;
 pub(super) mod shape;
 mod window;
-
-/// The values of a node's outputs, in their order.
-pub(super) type Outputs<'a> = Vec<Value<'a>>;
 
 type Emit = for<'a> fn(&mut Importer<'a, '_>, &Call<'_, 'a>) -> Result<Outputs<'a>, ImportError>;
 

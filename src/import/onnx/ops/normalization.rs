@@ -1,9 +1,8 @@
 //! `BatchNormalization` at inference.
 
-use super::super::call::{Call, Value};
+use super::super::call::{Call, Outputs, Value};
 use super::super::constant::Constant;
 use super::super::importer::Importer;
-use super::Outputs;
 use crate::import::affine::Affine;
 use crate::import::error::ImportError;
 use crate::tensor::Shape;

@@ -1,9 +1,8 @@
 //! Parts of values, and values of parts: slicing, splitting, picking, joining, padding.
 
-use super::super::call::{Call, Value};
+use super::super::call::{Call, Outputs, Value};
 use super::super::importer::Importer;
 use super::super::view::View;
-use super::Outputs;
 use crate::graph::{NodeId, Op, Padding};
 use crate::import::error::ImportError;
 use crate::import::select;

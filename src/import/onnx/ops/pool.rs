@@ -1,8 +1,7 @@
 //! Pooling by windows, and over all rows and columns.
 
-use super::super::call::{Call, Value};
+use super::super::call::{Call, Outputs, Value};
 use super::super::importer::Importer;
-use super::Outputs;
 use super::window::{pair, rounded_up, window};
 use crate::graph::{Op, Padding, PoolKind, Window};
 use crate::import::error::ImportError;

@@ -1,11 +1,10 @@
 //! Axes that move, split, join, come and go. Most of it changes how a value is seen and nothing
 //! else.
 
-use super::super::call::{Call, Value};
+use super::super::call::{Call, Outputs, Value};
 use super::super::constant::len_of;
 use super::super::importer::Importer;
 use super::super::view::View;
-use super::Outputs;
 use super::arithmetic::broadcast;
 use crate::import::error::ImportError;
 
