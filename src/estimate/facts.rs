@@ -3,7 +3,7 @@
 use super::EstimateError;
 use crate::artifact::Model;
 use crate::engine::{Engine, Plan};
-use crate::explain::{ExplainError, Target};
+use crate::explain::{self, ExplainError, Target};
 use crate::memory::estimate::ModelFacts;
 use crate::predict::PhotoInput;
 use crate::tensor::Shape;
@@ -45,7 +45,7 @@ pub(super) fn of_model(
             let behind = graph.ids().filter(|&id| id > target.node());
             let parameters: u64 = behind.map(|id| graph.stats(id).parameters).sum();
             facts.head_weight_bytes = parameters * FLOAT as u64;
-            facts.head_on_candle = !target.has_closed_form();
+            facts.head_on_candle = !explain::has_closed_form(&target);
         }
         // A model without a feature map draws no heat maps, so they cost nothing.
         Err(ExplainError::NoMap) => facts.arena_gradcam_bytes = facts.arena_bytes,

@@ -217,6 +217,13 @@ pub fn explain<'v>(
     Ok(HeatMap::new(height, width, raw))
 }
 
+/// Whether gradients have a closed form at this target: a global mean and dense layers follow. All others
+/// need candle, and its memory.
+#[must_use]
+pub fn has_closed_form(target: &Target) -> bool {
+    closed::applies(target)
+}
+
 /// The gradient of the score with respect to the target's value: in closed form if possible,
 /// otherwise by candle.
 fn gradient<'v>(

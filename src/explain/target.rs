@@ -1,6 +1,6 @@
 //! The feature map that a heat map shows, and the other values that the layers after it read.
 
-use super::{ExplainError, closed};
+use super::ExplainError;
 use crate::graph::{Graph, NodeId, Op, Stage, expose};
 use crate::text::edit_distance;
 
@@ -76,13 +76,6 @@ impl Target {
     #[must_use]
     pub fn frontier(&self) -> &[NodeId] {
         &self.frontier
-    }
-
-    /// Whether gradients have a closed form here: a global mean and dense layers follow. All others
-    /// need candle, and its memory.
-    #[must_use]
-    pub fn has_closed_form(&self) -> bool {
-        closed::applies(self)
     }
 
     /// The values that the engine must keep: the feature map and the frontier.
