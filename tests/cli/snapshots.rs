@@ -214,19 +214,6 @@ fn each_mistake_gets_a_place_and_a_next_step() {
                 &["import", "model.keras", "-o", "nowhere/out.safetensors"],
             ),
             (
-                "no_photos",
-                &[
-                    "quantize",
-                    demo,
-                    "-o",
-                    "i8.safetensors",
-                    "--to",
-                    "int8",
-                    "--calibrate",
-                    "photos",
-                ],
-            ),
-            (
                 "no_labelled_photos",
                 &["compare", demo, "--fixtures", "photos"],
             ),
