@@ -21,8 +21,7 @@
 //! let trial = compare_models(base, candidate, photos, &options, &mut |_| {})?;
 //! let comparison = trial.report().comparison.as_ref().ok_or("two models were given")?;
 //! assert_eq!(comparison.agreement.value, 1.0);
-//! Fourteen photos are too few to rule out a loss of one point: the sentence says how many would
-//! do.
+//! // Fourteen photos are too few to rule out a loss of one point: the sentence says how many do.
 //! assert!(comparison.sentence.starts_with("Cannot tell: "));
 //! # Ok(())
 //! # }
