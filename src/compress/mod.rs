@@ -27,7 +27,8 @@
 //! # }
 //! ```
 //!
-//! In: a model with f32 weights and, for integers, a [`Dataset`]. The calibration itself, from
+//! In: a model with f32 weights and, for integers, a
+//! [`Dataset`](crate::evaluate::dataset::Dataset). The calibration itself, from
 //! numbers to numbers, is in [`crate::quantize`]. Not here: files of models (`artifact`).
 
 use crate::artifact::{Model, QuantizationRecord};
