@@ -10,13 +10,16 @@
     reason = "a failed unwrap is a failed test, also in the helpers"
 )]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use common::head::answer;
 use dermal::Hint;
 use dermal::engine::{Engine, Options};
 use dermal::graph::Graph;
-use dermal::graph::pass::{self, Answer};
+use dermal::graph::pass;
 use dermal::import::facts::{self, LossKind};
 use dermal::import::{ImportError, ImportOptions, Imported, import, supported_ops};
 use dermal::kernels::Isa;
@@ -160,22 +163,6 @@ fn first_difference(branch: &Branch, got: &[f32]) -> Option<usize> {
     // Not `>`, because a NaN would pass.
     let near = |got: f32, expected: f32| (got - expected).abs() <= tolerance;
     (0..got.len()).find(|&i| !near(got[i], branch.output[i]))
-}
-
-/// The product's answer from the output that `split_head` leaves.
-fn answer(answer: Answer, output: &[f32]) -> Vec<f32> {
-    #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
-    let narrow = |values: Vec<f64>| values.iter().map(|&v| v as f32).collect();
-    let wide = output.iter().copied().map(f64::from);
-    match answer {
-        Answer::Softmax => {
-            let shares: Vec<f64> = wide.map(f64::exp).collect();
-            let sum: f64 = shares.iter().sum();
-            narrow(shares.iter().map(|s| s / sum).collect())
-        }
-        Answer::Sigmoid => narrow(wide.map(|x| 1.0 / (1.0 + (-x).exp())).collect()),
-        Answer::Logits | Answer::Probabilities | Answer::Bounded(_) => output.to_vec(),
-    }
 }
 
 fn on_candle(graph: &Graph, case: &Case) -> Vec<f32> {

@@ -10,12 +10,15 @@
     reason = "a failed unwrap is a failed test, also in the helpers"
 )]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use common::head::answer;
 use dermal::Hint;
 use dermal::engine::{Engine, Options};
-use dermal::graph::pass::{self, Answer};
+use dermal::graph::pass;
 use dermal::graph::{Graph, Op};
 use dermal::import::{Import, ImportError, ImportOptions, Imported, import, supported_ops};
 use dermal::kernels::Isa;
@@ -92,22 +95,6 @@ fn difference(who: &str, expected: &[f32], got: &[f32]) -> Option<String> {
     let wrong = (0..got.len()).find(|i| !near(i))?;
     let (e, g) = (expected[wrong], got[wrong]);
     Some(format!("{who}: [{wrong}] expected {e:?}, got {g:?}"))
-}
-
-/// What the product makes of the output that `split_head` leaves.
-fn answer(answer: Answer, output: &[f32]) -> Vec<f32> {
-    #[expect(clippy::cast_possible_truncation, reason = "probabilities are f32")]
-    let narrow = |values: Vec<f64>| values.iter().map(|&v| v as f32).collect();
-    let wide = output.iter().copied().map(f64::from);
-    match answer {
-        Answer::Softmax => {
-            let shares: Vec<f64> = wide.map(f64::exp).collect();
-            let sum: f64 = shares.iter().sum();
-            narrow(shares.iter().map(|s| s / sum).collect())
-        }
-        Answer::Sigmoid => narrow(wide.map(|x| 1.0 / (1.0 + (-x).exp())).collect()),
-        Answer::Logits | Answer::Probabilities | Answer::Bounded(_) => output.to_vec(),
-    }
 }
 
 fn in_engine(graph: &Graph, input: &[f32], options: &Options) -> Vec<f32> {

@@ -6,6 +6,7 @@
     reason = "each test file uses a part, and a failed unwrap is a failed test"
 )]
 
+pub(crate) mod head;
 pub(crate) mod real;
 
 use std::ffi::OsStr;
