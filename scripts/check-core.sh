@@ -36,7 +36,6 @@ fmt -w 100 <<<"$(tr '\n' ' ' <<<"$alone")"
 printf '`mmap`, `threads` and `gradients` bring %d more.\n' \
   "$(($(wc -l <<<"$with") - $(wc -l <<<"$alone")))"
 
-cargo check --release --lib --no-default-features
 cargo check --release --lib --no-default-features --features mmap,threads,gradients
 # The core as a program sees it: predictions, heat maps in closed form, refusals by name. The crate
 # itself is not optimized here: compiling it would take far longer than the demo model without it.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the published model that tests/real_models.rs imports: `sklesion` 0.2.2 (MIT), a Keras
+# Fetches the published model that tests/real/models.rs imports: `sklesion` 0.2.2 (MIT), a Keras
 # classifier of skin lesions, from the file in its PyPI wheel. None of the wheel's code runs.
 #
 # usage: scripts/fetch-real-models.sh      prints the folder it filled

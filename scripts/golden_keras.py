@@ -1,4 +1,4 @@
-"""Writes the layer zoo: fixtures/keras, which tests/keras_golden.rs reads.
+"""Writes the layer zoo: fixtures/keras, which tests/library/keras_golden.rs reads.
 
 Each model is a row of branches on one input, flattened and concatenated, because the importer takes
 models of one output; `golden.json` says which stretch of the output is which branch. Branches that

@@ -1,4 +1,4 @@
-"""Writes fixtures/keras/2_13, which tests/keras_golden.rs reads: files of TensorFlow 2.13.
+"""Writes fixtures/keras/2_13, which tests/library/keras_golden.rs reads: files of TensorFlow 2.13.
 
 Keras up to 2.13 counts a layer with weights twice when it names the groups of a `.keras` or
 `.weights.h5` (keras-team/keras issue 18830), and no later version can write such files.

@@ -1,5 +1,5 @@
 """Writes what transformers and ConvNeXt are made of: fixtures/keras/tokens, which
-tests/keras_golden.rs reads beside the layer zoo of scripts/golden_keras.py.
+tests/library/keras_golden.rs reads beside the layer zoo of scripts/golden_keras.py.
 
 As there, each model is a row of branches on one input, flattened and concatenated; `golden.json` says
 which stretch of the output is which branch. Weights and inputs are seeded.

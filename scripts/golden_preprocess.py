@@ -10,7 +10,7 @@ Pillow 2.7 to 12 resize columns first, then rows. Pillow 13 turns that round for
 lose much more height than width, which moves some pixels of tall pictures by one level. Models
 are trained with the older order, so the goldens are too.
 
-`tests/preprocess_golden.rs` reads the result. Two kinds of files are made:
+`tests/library/preprocess_golden.rs` reads the result. Two kinds of files are made:
 
 * `resize.json` with `resize_u8.bin` and `resize_f32.bin`: a case a line and the concatenated
   outputs. Sources are synthetic and made again by the test, by this rule for pixel byte `i` of a

@@ -4,7 +4,7 @@
     pip install scipy statsmodels scikit-learn
     python scripts/golden_statistics.py
 
-`tests/statistics_golden.rs` reads the result, `golden.json`; versions are inside. Tango's score
+`tests/library/statistics_golden.rs` reads the result, `golden.json`; versions are inside. Tango's score
 test is in none of the three: its oracle here maximises the likelihood numerically under the
 constraint and inverts the test with a root finder, and uses no closed form.
 """

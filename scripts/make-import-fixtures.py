@@ -1,4 +1,4 @@
-"""Writes the small models in fixtures/import that tests/import_structure.rs reads.
+"""Writes the small models in fixtures/import that tests/library/import_structure.rs reads.
 
 Needs Keras 3 with any backend and h5py:  python scripts/make-import-fixtures.py
 Versions used are written beside the files.

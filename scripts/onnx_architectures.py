@@ -1,5 +1,5 @@
 """Writes torchvision classifiers with random weights as ONNX, by both exporters of torch and at a
-reduced size, with what ONNX Runtime makes of them: .cache/onnx, which tests/onnx_golden.rs reads if
+reduced size, with what ONNX Runtime makes of them: .cache/onnx, which tests/library/onnx_golden.rs reads if
 it is there. Other ONNX files can be put beside them.
 
 Needs a Python of its own:

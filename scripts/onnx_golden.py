@@ -1,5 +1,5 @@
 """Writes small ONNX models and what ONNX Runtime makes of them: fixtures/import/onnx, which
-tests/onnx_golden.rs reads.
+tests/library/onnx_golden.rs reads.
 
 Each model is one node or one structure that exporters write, with seeded weights. Inputs are shared
 by shape and stored as the graph has them (rows, columns, channels).

@@ -2,7 +2,7 @@
 # Runs `dermal estimate --prove` under cgroups of version 2, in a small Linux that is booted for it
 # in QEMU. It makes proofs in a separate group, from the root group and from a group below it, one
 # that is refused and one that the kernel kills, and checks what is left behind. If this machine has
-# version 2 itself, `cargo test --test estimate_proof` as root does the same, and this script is not
+# version 2 itself, `cargo test --test real estimate_proof` as root does the same, and this script is not
 # needed.
 #
 # usage: scripts/test-cgroup-v2.sh      exit 0 passed or skipped (said loudly), 1 failed
@@ -38,9 +38,9 @@ if [ ! -s "$work/vmlinuz" ]; then
 fi
 
 echo "cgroup-v2: building the tests"
-tests=$(cargo test --release --test estimate_proof --no-run --message-format=json 2>"$work/build.log" |
-  sed -n 's/.*"executable":"\([^"]*estimate_proof-[^"]*\)".*/\1/p' | tail -n 1) || true
-[ -x "$tests" ] || { cargo test --release --test estimate_proof --no-run; exit 1; }
+tests=$(cargo test --release --test real --no-run --message-format=json 2>"$work/build.log" |
+  sed -n 's/.*"executable":"\([^"]*real-[^"]*\)".*/\1/p' | tail -n 1) || true
+[ -x "$tests" ] || { cargo test --release --test real --no-run; exit 1; }
 program=$(dirname "$(dirname "$tests")")/dermal
 
 # The initial file system: the tests and the program at the place where the tests expect it, the

@@ -212,15 +212,15 @@ const LONG: [(&str, &str); 2] = [
 /// name of a test in it.
 const NEVER: [(&str, &str); 10] = [
     (
-        "tests/import_structure.rs",
+        "tests/library/import_structure.rs",
         "what_cannot_be_reproduced_is_refused_by_name",
     ),
     (
-        "tests/import_structure.rs",
+        "tests/library/import_structure.rs",
         "what_cannot_be_reproduced_is_refused_by_name",
     ),
     (
-        "tests/malformed.rs",
+        "tests/library/malformed.rs",
         "a_zip_bomb_is_refused_before_it_is_inflated",
     ),
     ("tests/tidy.rs", "only_the_file_room_writes_files"),
@@ -231,7 +231,7 @@ const NEVER: [(&str, &str); 10] = [
         "tests/engine.rs",
         "random_networks_agree_with_the_reference_on_every_tier_and_thread_count",
     ),
-    ("tests/passes.rs", "outputs_do_not_move"),
+    ("tests/library/passes.rs", "outputs_do_not_move"),
     (
         "src/memory/measure.rs",
         "fields_are_found_by_their_whole_name",

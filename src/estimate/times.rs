@@ -52,6 +52,9 @@ const LARGE: [usize; 2] = [2560, 1920];
 /// Longest time for the repetitions of one measurement.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
+/// What takes longer than this in three runs is measured well enough by three.
+const ENOUGH: Duration = Duration::from_millis(50);
+
 impl Times {
     /// Times every part. `single` is the model's engine on one thread, which has run once.
     pub(super) fn measure(
@@ -234,7 +237,7 @@ fn median_wall_ms(run: impl FnMut()) -> f64 {
 fn median_by(clock: impl Fn() -> Duration, mut run: impl FnMut()) -> f64 {
     let began = Instant::now();
     let mut times = Vec::new();
-    while times.len() < 3 || (times.len() < 5 && began.elapsed() < PATIENCE) {
+    while times.len() < 3 || (times.len() < 5 && began.elapsed() < ENOUGH) {
         let since = clock();
         run();
         times.push(milliseconds(clock().saturating_sub(since)));

@@ -13,7 +13,7 @@
 //! kernel is high. So memory is a few input rows, and not an intermediate image.
 //!
 //! Reference: <https://pillow.readthedocs.io/en/stable/handbook/concepts.html#filters>; written
-//! from the description of the algorithm, checked against Pillow by `tests/preprocess_golden.rs`.
+//! from the description of the algorithm, checked against Pillow by `tests/library/preprocess_golden.rs`.
 
 use std::f64::consts::PI;
 

@@ -4,7 +4,7 @@
 //! pipelines train with this.
 //!
 //! Reference: <https://www.tensorflow.org/api_docs/python/tf/image/resize>; checked against
-//! TensorFlow by `tests/preprocess_golden.rs`.
+//! TensorFlow by `tests/library/preprocess_golden.rs`.
 
 use super::geometry::Axis;
 use super::source::Source;

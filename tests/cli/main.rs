@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 mod check;
+mod check_corpus;
 mod compare;
 mod dump;
 mod estimate;

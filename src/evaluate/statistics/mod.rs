@@ -1,7 +1,7 @@
 //! Intervals and tests for counts, pairs and resamples.
 //!
 //! Everything here is checked against SciPy, statsmodels or a numerical maximisation in
-//! `tests/statistics_golden.rs`. Undefined results are `None`, never NaN.
+//! `tests/library/statistics_golden.rs`. Undefined results are `None`, never NaN.
 
 pub mod binomial;
 pub mod bootstrap;

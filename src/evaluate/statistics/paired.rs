@@ -10,7 +10,7 @@
 //! 21 (2002) 231-245.
 //!
 //! Error of the first kind at a nominal 5 %: between 4.0 and 5.5 % in the scenarios of
-//! `tests/statistics_golden.rs`, which computes it exactly and simulates it. It is far lower if the
+//! `tests/library/statistics_golden.rs`, which computes it exactly and simulates it. It is far lower if the
 //! images are too few to show equivalence at all. It can reach 7 % in the corner in which all true
 //! flips are losses and only about three of them are expected.
 

@@ -13,7 +13,7 @@ use dermal::predict::{Limits, Predictor, Run, decode};
 use dermal::reference::Reference;
 
 #[allow(dead_code, reason = "shared with the examples, which use other parts")]
-#[path = "../examples/synthetic/mod.rs"]
+#[path = "../../examples/synthetic/mod.rs"]
 mod synthetic;
 
 use synthetic::{CLASSES, FIXTURES_PER_CLASS, Split};

@@ -6,13 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 #![allow(clippy::print_stderr, reason = "figures are for people")]
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::real::{cached_model, shared};
-use common::repo;
+use crate::common::real::{cached_model, shared};
+use crate::common::{self, repo};
 use serde_json::Value;
 
 /// The JSON document of a run that ends with 0 or 1.
@@ -99,7 +97,7 @@ fn sklesion_in_int8_is_a_quarter_and_keeps_its_answers() {
     ]);
     assert_eq!(seen["photos"], 193);
     let evaluation = |i: usize, what: &str| number(&seen["models"][i]["evaluation"][what]["value"]);
-    // Keras' result on the same photos; `tests/real_models.rs` has it photo by photo.
+    // Keras' result on the same photos; `tests/real/models.rs` has it photo by photo.
     assert!((evaluation(0, "top1") - 157.0 / 193.0).abs() < 1e-9);
     for what in ["top1", "balanced_accuracy"] {
         let lost = evaluation(0, what) - evaluation(1, what);

@@ -18,7 +18,7 @@ use serde_json::Value;
 const TOLERANCE: f64 = 1e-9;
 
 fn golden(part: &str) -> Value {
-    let text = include_str!("../fixtures/golden/statistics/golden.json");
+    let text = include_str!("../../fixtures/golden/statistics/golden.json");
     serde_json::from_str::<Value>(text).unwrap()[part].take()
 }
 

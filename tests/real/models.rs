@@ -13,14 +13,12 @@
     reason = "tests are configured by environment variables"
 )]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use common::real::{cached_model, shared};
-use common::repo;
+use crate::common::real::{cached_model, shared};
+use crate::common::{self, repo};
 use dermal::artifact::{
     self, FieldMapping, Filter, Head, InputKind, InputSpec, Manifest, Model, Preprocessing,
     Provenance, VectorInput,

@@ -9,13 +9,11 @@
     reason = "files of a test need no atomic writes"
 )]
 
-mod common;
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use common::{dermal, json, names, refused, repo, run, stdout};
+use crate::common::{self, dermal, json, names, refused, repo, run, stdout};
 use tempfile::TempDir;
 
 const PHOTO: &str = "fixtures/images/mel_08.jpg";

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use common::repo;
+use crate::common::repo;
 use dermal::Hint;
 use dermal::artifact::{self, Model};
 use dermal::engine::{Engine, Options};

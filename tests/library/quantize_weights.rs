@@ -3,11 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::repo;
+use crate::common::{self, repo};
 use dermal::artifact::{self, Model};
 use dermal::engine::{Engine, Options};
 use dermal::explain::{Method, Score, Target, explain};

@@ -10,12 +10,10 @@
     reason = "a failed unwrap is a failed test, also in the helpers"
 )]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use common::head::answer;
+use crate::common::head::answer;
 use dermal::Hint;
 use dermal::engine::{Engine, Options};
 use dermal::graph::pass;

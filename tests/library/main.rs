@@ -1,0 +1,17 @@
+//! The library as a program uses it: imports and operators beside their own frameworks' answers,
+//! passes, quantization, statistics, and files that are wrong.
+//!
+//! One program: each would be linked with the whole library.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod demo_model;
+mod import_structure;
+mod keras_golden;
+mod malformed;
+mod onnx_golden;
+mod passes;
+mod preprocess_golden;
+mod quantize_int8;
+mod quantize_weights;
+mod statistics_golden;
