@@ -594,14 +594,266 @@ def exporters():
              metadata={"names": "{0: 'benign', 1: 'malignant'}", "Image.NominalPixelRange": "Normalized_0_1"})
 
 
+def values_and_constants():
+    """What transformers and newer convolutional networks add."""
+    for name, kind, before in [("cos", "Cos", None), ("sin", "Sin", None), ("erf", "Erf", None),
+                               ("log", "Log", "Sigmoid"), ("sqrt", "Sqrt", "Sigmoid"),
+                               ("reciprocal", "Reciprocal", "Sigmoid")]:
+        net = Net(f"f_{name}")
+        net.done(net.op(kind, net.op(before, "photo") if before else "photo"))
+    for name, exponent in {"root": 0.5, "inverse": -1.0, "other": 1.7}.items():
+        net = Net(f"a_pow_{name}")
+        net.done(net.op("Pow", net.op("Sigmoid", "photo"), net.const(np.float32(exponent))))
+    for name, shape in {"one": (), "list": (3, 1, 1)}.items():
+        net = Net(f"a_reciprocal_{name}")
+        net.done(net.op("Div", net.positive(*shape), net.op("Sigmoid", "photo")))
+    net = Net("a_bounds_list")
+    y = net.op("Max", "photo", net.normal(3, 1, 1))
+    net.done(net.op("Min", net.positive(9), y))
+    for kind in ["Add", "Div"]:
+        net = Net(f"a_constant_stretches_{kind.lower()}")
+        x = net.op("Sigmoid", net.op("GlobalAveragePool", net.conv("photo", 3, 5)))
+        net.done(net.op(kind, net.normal(1, 5, 4, 6), x))
+    mask = np.random.default_rng(3).integers(0, 2, (3, 8, 9)).astype(bool)
+    net = Net("a_where")
+    y = net.op("Where", net.const(mask), "photo", net.const(np.float32(-2)))
+    net.done(net.op("Where", net.const(mask[:, :1, :1]), net.op("GlobalAveragePool", y), y))
+
+    # Products of two values.
+    net = Net("d_matmul_attention")
+    x = net.op("Reshape", net.conv("photo", 3, 12), net.const(np.array([1, 12, 72])))
+    x = net.op("Transpose", x, perm=[0, 2, 1])
+    qkv = net.op("Add", net.op("MatMul", x, net.normal(12, 36, scale=0.3)), net.normal(36))
+    qkv = net.op("Reshape", qkv, net.const(np.array([1, 72, 3, 2, 6])))
+    qkv = net.op("Transpose", qkv, perm=[2, 0, 3, 1, 4])
+    q, k, v = [net.op("Gather", qkv, net.const(np.array(i)), axis=0) for i in range(3)]
+    k = net.op("Transpose", k, perm=[0, 1, 3, 2])
+    a = net.op("Softmax", net.op("Mul", net.op("MatMul", q, k), net.const(np.float32(6**-0.5))), axis=-1)
+    y = net.op("Transpose", net.op("MatMul", a, v), perm=[0, 2, 1, 3])
+    y = net.op("Reshape", y, net.const(np.array([1, 72, 12])))
+    net.done(net.op("Add", x, net.op("MatMul", y, net.normal(12, 12, scale=0.3))))
+    for name, shape in {"left": (6, 8), "batched": (3, 9, 4), "batched_one": (1, 3, 9, 4), "vector": (9,)}.items():
+        net = Net(f"d_matmul_{name}")
+        w = net.normal(*shape, scale=0.3)
+        net.done(net.op("MatMul", *((w, "photo") if name == "left" else ("photo", w))))
+    net = Net("d_matmul_broadcast")
+    x = net.op("Reshape", net.conv("photo", 3, 4), net.const(np.array([1, 4, 8, 9])))
+    y = net.op("ReduceMean", net.conv("photo", 3, 4), axes=[1], keepdims=1)
+    net.done(net.op("MatMul", x, net.op("Transpose", y, perm=[0, 1, 3, 2])))
+    for name, third in {"bias": (5,), "matrix": (8, 5)}.items():
+        net = Net(f"d_gemm_of_values_{name}")
+        a = net.op("Reshape", net.conv("photo", 3, 1), net.const(np.array([8, 9])))
+        b = net.op("Reshape", net.conv("photo", 3, 5), net.const(np.array([40, 9])))
+        b = net.op("Slice", b, net.const(np.array([0])), net.const(np.array([5])), net.const(np.array([0])))
+        net.done(net.op("Gemm", a, b, net.normal(*third), transB=1, alpha=0.5, beta=2.0))
+    net = Net("d_gemm_added_value")
+    x = net.op("Flatten", net.op("GlobalAveragePool", net.conv("photo", 3, 6)))
+    y = net.op("Flatten", net.op("GlobalAveragePool", net.conv("photo", 3, 4)))
+    net.done(net.op("Gemm", x, net.normal(6, 4), y, beta=0.5))
+    for name, equation, shapes in [("turn", "nchw->nhwc", []), ("sum", "nchw->nc", []),
+                                   ("weights", "nchw,cd->ndhw", [(3, 5)]),
+                                   ("attention", "bchw,bchv->bcwv", None)]:
+        net = Net(f"d_einsum_{name}")
+        if shapes is None:
+            inputs = ["photo", net.op("Relu", "photo")]
+        else:
+            inputs = ["photo", *[net.normal(*shape) for shape in shapes]]
+        net.done(net.op("Einsum", *inputs, equation=equation))
+
+    # Normalizations.
+    for name, axis, shape, bias in [("last", -1, (9,), True), ("plain", -1, (9,), False), ("map", 2, (8, 9), True),
+                                    ("all", 1, (3, 8, 9), True)]:
+        net = Net(f"n_layer_{name}")
+        more = [net.normal(*shape)] if bias else []
+        net.done(net.op("LayerNormalization", "photo", net.positive(*shape), *more, axis=axis, epsilon=1e-6))
+    net = Net("n_layer_channels")
+    x = net.op("Transpose", net.conv("photo", 3, 6), perm=[0, 2, 3, 1])
+    x = net.op("LayerNormalization", x, net.positive(6), net.normal(6))
+    net.done(net.conv(net.op("Transpose", x, perm=[0, 3, 1, 2]), 6, 4))
+    for name, axis, steps in [("sqrt", -1, "Div"), ("twice", -1, "twice"), ("reciprocal", -1, "Reciprocal"),
+                              ("pow", -1, "Pow"), ("channels", 1, "Div")]:
+        net = Net(f"n_chain_{name}", opset=13)
+        x = net.conv("photo", 3, 6)
+        if axis == -1:
+            x = net.op("Transpose", x, perm=[0, 2, 3, 1])
+        mean = net.op("ReduceMean", x, axes=[axis], keepdims=1)
+        centred = net.op("Sub", x, mean)
+        again = net.op("Sub", x, mean) if steps == "twice" else centred
+        square = net.op("Mul", again, again) if steps == "twice" else net.op("Pow", again, net.const(np.float32(2)))
+        variance = net.op("Add", net.op("ReduceMean", square, axes=[axis], keepdims=1), net.const(np.float32(1e-6)))
+        if steps == "Pow":
+            y = net.op("Mul", centred, net.op("Pow", variance, net.const(np.float32(-0.5))))
+        elif steps == "Reciprocal":
+            y = net.op("Mul", centred, net.op("Reciprocal", net.op("Sqrt", variance)))
+        else:
+            y = net.op("Div", centred, net.op("Sqrt", variance))
+        shape = (6,) if axis == -1 else (6, 1, 1)
+        y = net.op("Add", net.op("Mul", y, net.positive(*shape)), net.normal(*shape))
+        if axis == -1:
+            y = net.op("Transpose", y, perm=[0, 3, 1, 2])
+        net.done(net.conv(y, 6, 4))
+    net = Net("n_instance")
+    net.done(net.op("InstanceNormalization", net.conv("photo", 3, 5), net.positive(5), net.normal(5), epsilon=1e-3))
+    net = Net("n_instance_as_group")
+    x = net.conv("photo", 3, 6)
+    y = net.op("Reshape", x, net.const(np.array([0, 1, -1])))
+    y = net.op("InstanceNormalization", y, net.const(np.ones(1, np.float32)), net.const(np.zeros(1, np.float32)))
+    y = net.op("Reshape", y, net.op("Shape", x))
+    net.done(net.op("Add", net.op("Mul", y, net.positive(6, 1, 1)), net.normal(6, 1, 1)))
+    for opset, n in [(18, 3), (21, 6)]:
+        net = Net(f"n_group_{opset}", opset=opset)
+        net.done(net.op("GroupNormalization", net.conv("photo", 3, 6), net.positive(n), net.normal(n), num_groups=3))
+    for name, half in {"last": 0, "side": 1, "gate": 2}.items():
+        net = Net(f"x_gelu_erf_{name}", opset=14)
+        x = net.conv("photo", 3, 6)
+        one = np.float32(0.5 if half == 2 else 1)
+        erf = net.op("Erf", net.op("Div", x, net.const(np.float32(2**0.5))))
+        gate = net.op("Add", net.op("Mul", erf, net.const(one)), net.const(one))
+        side = net.op("Mul", x, net.const(np.float32(0.5))) if half == 1 else x
+        y = net.op("Mul", side, gate)
+        net.done(net.conv(net.op("Mul", y, net.const(np.float32(0.5))) if half == 0 else y, 6, 4))
+    for name in ["pow", "mul"]:
+        net = Net(f"x_gelu_tanh_{name}", opset=14)
+        x = net.conv("photo", 3, 6)
+        cube = net.op("Pow", x, net.const(np.float32(3))) if name == "pow" else net.op("Mul", net.op("Mul", x, x), x)
+        inner = net.op("Add", x, net.op("Mul", cube, net.const(np.float32(0.044715))))
+        tanh = net.op("Tanh", net.op("Mul", inner, net.const(np.float32((2 / np.pi) ** 0.5))))
+        y = net.op("Mul", net.op("Mul", x, net.const(np.float32(0.5))), net.op("Add", tanh, net.const(np.float32(1))))
+        net.done(net.conv(y, 6, 4))
+    net = Net("x_response_normalization")
+    x = net.op("Transpose", net.conv("photo", 3, 6), perm=[0, 2, 3, 1])
+    norm = net.op("ReduceL2", x, axes=[1, 2], keepdims=1)
+    mean = net.op("ReduceMean", norm, axes=[-1], keepdims=1)
+    y = net.op("Mul", x, net.op("Div", norm, net.op("Add", mean, net.const(np.float32(1e-6)))))
+    y = net.op("Add", net.normal(6), net.op("Mul", y, net.normal(6)))
+    net.done(net.conv(net.op("Transpose", net.op("Add", x, y), perm=[0, 3, 1, 2]), 6, 4))
+
+    # Reductions.
+    for kind in ["L1", "L2", "LogSum", "LogSumExp", "Min", "SumSquare", "Max", "Mean", "Sum"]:
+        for name, axes, keep in [("channels", [1], 1), ("map", [2, 3], 0), ("all", [0, 1, 2, 3], 1)]:
+            net = Net(f"r_{kind.lower()}_{name}_18", opset=18)
+            x = net.conv("photo", 3, 5)
+            x = net.op("Sigmoid", x) if kind == "LogSum" else x
+            net.done(net.op(f"Reduce{kind}", x, net.const(np.array(axes)), keepdims=keep))
+    net = Net("r_nothing_18", opset=18)
+    net.done(net.op("ReduceSum", "photo", net.const(np.zeros(0, np.int64)), noop_with_empty_axes=1))
+
+    # Parts.
+    net = Net("s_class_token")
+    x = net.op("Reshape", net.conv("photo", 3, 6), net.const(np.array([1, 6, 72])))
+    x = net.op("Transpose", x, perm=[0, 2, 1])
+    token = net.op("Expand", net.normal(1, 1, 6), net.const(np.array([1, 1, 1])))
+    x = net.op("Add", net.op("Concat", token, x, axis=1), net.normal(1, 73, 6))
+    x = net.op("LayerNormalization", x, net.positive(6), net.normal(6))
+    net.done(net.gemm(net.op("Gather", x, net.const(np.array(0)), axis=1), 6, 4))
+    net = Net("s_concat_empty")
+    net.done(net.op("Concat", "photo", net.const(np.zeros((1, 0, 8, 9), np.float32)), net.normal(1, 2, 8, 9), axis=1))
+    for name, shape in {"rows": [1, 3, 8, 9], "front": [2, 1, 3, 8, 9]}.items():
+        net = Net(f"s_expand_{name}")
+        x = "photo" if name == "front" else net.op("ReduceMean", "photo", axes=[2], keepdims=1)
+        x = net.op("Expand", x, net.const(np.array(shape)))
+        net.done(net.op("Reshape", x, net.const(np.array([1, -1]))))
+    net = Net("s_windows_shifted")
+    x = net.op("Transpose", net.conv("photo", 3, 4, pads=[1, 1, 1, 0]), perm=[0, 2, 3, 1])
+    def part(value, start, end, axis):
+        return net.op("Slice", value, *[net.const(np.array([n])) for n in (start, end, axis)])
+    for axis in [1, 2]:
+        x = net.op("Concat", part(x, 1, 2**62, axis), part(x, 0, 1, axis), axis=axis)
+    x = net.op("Reshape", x, net.const(np.array([1, 2, 4, 2, 4, 4])))
+    x = net.op("Transpose", x, perm=[0, 1, 3, 2, 4, 5])
+    x = net.op("Reshape", x, net.const(np.array([-1, 16, 4])))
+    scores = net.op("MatMul", x, net.op("Transpose", x, perm=[0, 2, 1]))
+    scores = net.op("Add", scores, net.normal(4, 16, 16))
+    x = net.op("MatMul", net.op("Softmax", scores, axis=-1), x)
+    x = net.op("Reshape", x, net.const(np.array([1, 2, 2, 4, 4, 4])))
+    x = net.op("Transpose", x, perm=[0, 1, 3, 2, 4, 5])
+    x = net.op("Reshape", x, net.const(np.array([1, 8, 8, 4])))
+    net.done(net.op("MatMul", x, net.normal(4, 3)))
+    net = Net("s_patches_merged")
+    x = net.op("Transpose", net.conv("photo", 3, 4, pads=[1, 1, 1, 0]), perm=[0, 2, 3, 1])
+    quarters = []
+    for row, column in [(0, 0), (1, 0), (0, 1), (1, 1)]:
+        quarters.append(net.op("Slice", x, *[net.const(np.array(a)) for a in ([row, column], [2**62] * 2, [1, 2], [2, 2])]))
+    net.done(net.op("MatMul", net.op("Concat", *quarters, axis=-1), net.normal(16, 5, scale=0.3)))
+    net = Net("s_gather_rows")
+    net.done(net.op("Gather", net.conv("photo", 3, 4), net.const(np.array([[3, 0], [7, 3]])), axis=2))
+    net = Net("s_gather_nd")
+    index = np.stack(np.meshgrid([0], [2, 0, 1], indexing="ij"), -1)
+    net.done(net.op("GatherND", "photo", net.const(index)))
+    net = Net("s_gather_nd_batch")
+    net.done(net.op("GatherND", "photo", net.const(np.array([[[1, 7], [2, 0], [0, 3]]])), batch_dims=1))
+    for name, mode, pads, opset in [("edge", "edge", [0, 0, 1, 2, 0, 0, 0, 3], 13), ("reflect", "reflect", [0, 0, 3, 2, 0, 0, 1, 4], 13),
+                                    ("wrap", "wrap", [0, 0, 1, 2, 0, 0, 3, 0], 19), ("value", "constant", [0, 1, 1, 0, 0, 0, 2, 1], 13),
+                                    ("value_cut", "constant", [0, 0, -1, 1, 0, 0, 2, -2], 13)]:
+        net = Net(f"s_pad_{name}", opset=opset)
+        value = [net.const(np.float32(0.75))] if mode == "constant" else []
+        net.done(net.op("Pad", net.conv("photo", 3, 4), net.const(np.array(pads)), *value, mode=mode))
+    net = Net("s_pad_least")
+    x = net.op("Pad", net.conv("photo", 3, 4), net.const(np.array([0, 0, 0, 1, 0, 0, 1, 1])), net.const(np.float32(-np.inf)))
+    net.done(net.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2]))
+
+    # Resizing.
+    for name, mode, transformation, size, more in [
+        ("nearest_2", "nearest", "asymmetric", [16, 18], {"nearest_mode": "floor"}),
+        ("nearest_odd", "nearest", "half_pixel", [5, 13], {}),
+        ("nearest_ceil", "nearest", "half_pixel", [12, 7], {"nearest_mode": "round_prefer_ceil"}),
+        ("nearest_corners", "nearest", "align_corners", [12, 4], {"nearest_mode": "ceil"}),
+        ("linear", "linear", "half_pixel", [12, 7], {}),
+        ("linear_pytorch", "linear", "pytorch_half_pixel", [1, 18], {}),
+        ("linear_corners", "linear", "align_corners", [5, 20], {}),
+        ("linear_asymmetric", "linear", "asymmetric", [16, 9], {}),
+        ("linear_symmetric", "linear", "half_pixel_symmetric", [12, 7], {}),
+        ("cubic", "cubic", "half_pixel", [12, 7], {}),
+        ("cubic_inside", "cubic", "align_corners", [16, 12], {"exclude_outside": 1, "cubic_coeff_a": -0.5}),
+    ]:
+        net = Net(f"z_{name}", opset=19)
+        sizes = net.const(np.array([1, 4, *size]))
+        net.done(net.op("Resize", net.conv("photo", 3, 4), "", "", sizes, mode=mode,
+                        coordinate_transformation_mode=transformation, **more))
+    for name, mode, scales in [("scales", "nearest", [1, 1, 2, 2]), ("scales_odd", "linear", [1, 1, 1.3, 0.7])]:
+        net = Net(f"z_{name}", opset=13)
+        net.done(net.op("Resize", net.conv("photo", 3, 4), "", net.const(np.float32(scales)), mode=mode))
+    net = Net("z_axes", opset=18)
+    net.done(net.op("Resize", net.conv("photo", 3, 4), "", "", net.const(np.array([11, 6])), mode="linear", axes=[3, 2], antialias=0))
+    net = Net("z_resize_10", opset=10)
+    net.done(net.op("Resize", net.conv("photo", 3, 4), net.const(np.float32([1, 1, 2, 1.5])), mode="linear"))
+    net = Net("z_upsample_9", opset=9)
+    net.done(net.op("Upsample", net.conv("photo", 3, 4), net.const(np.float32([1, 1, 2, 3])), mode="nearest"))
+    net = Net("z_upsample_7", opset=7)
+    net.done(net.op("Upsample", net.conv("photo", 3, 4), scales=[1.0, 1.0, 2.0, 2.0], mode="linear"))
+
+    # Arithmetic on constants.
+    net = Net("x_weights_standardized", opset=15)
+    w = net.op("Reshape", net.normal(6, 3, 3, 3), net.const(np.array([1, 6, 27])))
+    none = [net.const(np.full(6, v, np.float32)) for v in (0, 0, 1)]
+    w = net.op("BatchNormalization", w, net.positive(6), *none, training_mode=1, n=3)[0]
+    w = net.op("Mul", net.op("Reshape", w, net.const(np.array([6, 3, 3, 3]))), net.const(np.float32(0.2)))
+    net.done(net.op("Conv", "photo", w, pads=[1] * 4))
+    net = Net("x_constant_tables", opset=20)
+    ones = net.op("CumSum", net.const(np.ones((1, 8, 9), np.float32)), net.const(np.array(1)))
+    back = net.op("CumSum", net.const(np.ones((1, 8, 9), np.float32)), net.const(np.array(2)), exclusive=1, reverse=1)
+    table = net.op("Sin", net.op("Add", ones, back))
+    index = net.const(np.array([[0, 2], [0, 5]]))
+    table = net.op("ScatterND", table, index, net.normal(2, 9))
+    table = net.op("ScatterND", table, index, net.normal(2, 9), reduction="add")
+    rows = net.op("GatherND", table, net.const(np.array([[0, 7], [0, 1]])))
+    left = net.op("Gelu", net.op("Gemm", rows, net.normal(9, 8), net.normal(8)))
+    mixed = net.op("MatMul", net.op("Transpose", left, perm=[1, 0]), rows)
+    mixed = net.op("Trilu", mixed, net.const(np.array(1)), upper=0)
+    mixed = net.op("Sub", net.op("Sigmoid", mixed), net.op("Mul", net.op("Softplus", mixed), net.op("Tanh", mixed)))
+    for kind in ["ReduceL1", "ReduceL2", "ReduceSumSquare"]:
+        mixed = net.op("Div", mixed, net.op(kind, mixed, net.const(np.array([0]))))
+    net.done(net.op("Add", "photo", net.op("Mul", net.op("Add", mixed, table), net.const(np.float32(0.1)))))
+
+
 def refusals():
     def one(name, says, kind="unrepresentable", **options):
         net = Net(f"refused_{name}", **options)
         return net, (kind, says)
 
-    net, why = one("unknown", "2 operators are not supported: `Einsum` (node `/Einsum_6`), `custom.Mystery` 2 times (node", "unsupported_operators")
+    net, why = one("unknown", "2 operators are not supported: `Hardmax` (node `/Hardmax_6`), `custom.Mystery` 2 times (node", "unsupported_operators")
     x = net.op("Mystery", "photo", domain="custom")
-    x = net.op("Einsum", net.op("Mystery", x, domain="custom"), equation="nchw->nhwc")
+    x = net.op("Hardmax", net.op("Mystery", x, domain="custom"))
     net.done(net.op("Relu", x), refused=why)
     net, why = one("control_flow", "`If` (control flow)", "unsupported_operators")
     inner = helper.make_graph([helper.make_node("Identity", ["photo"], ["z"])], "inner", [], [helper.make_tensor_value_info("z", F, None)])
@@ -616,8 +868,19 @@ def refusals():
     net.done(net.op("Conv", "photo", net.op("Relu", "photo")), refused=why)
     net, why = one("bias_length", "weight `bias`: expected [4], got [5]", "weight_shape")
     net.done(net.op("Conv", "photo", net.normal(4, 3, 1, 1), net.normal(5)), refused=why)
-    net, why = one("pad_value", "`value` is `1`, expected 0", "unsupported_value")
-    net.done(net.op("Pad", "photo", net.const(np.array([0, 0, 1, 1, 0, 0, 1, 1])), net.const(np.float32(1))), refused=why)
+    net, why = one("pad_mode", "`mode` is `mirror`, expected `constant`, `edge`", "unsupported_value")
+    net.done(net.op("Pad", "photo", net.const(np.array([0, 0, 1, 1, 0, 0, 1, 1])), mode="mirror"), refused=why)
+    net, why = one("antialias", "makes a map smaller with `antialias`", opset=18)
+    net.done(net.op("Resize", "photo", "", "", net.const(np.array([1, 3, 4, 4])), mode="linear", antialias=1), refused=why)
+    net, why = one("crop_and_resize", "`coordinate_transformation_mode` is `tf_crop_and_resize`", "unsupported_value")
+    net.done(net.op("Resize", "photo", net.const(np.float32([0] * 4 + [1] * 4)), "", net.const(np.array([1, 3, 4, 4])), coordinate_transformation_mode="tf_crop_and_resize"), refused=why)
+    net, why = one("einsum", "`equation` is `nccw->nw`, expected distinct letters", "unsupported_value")
+    net.done(net.op("Einsum", "photo", equation="nccw->nw"), refused=why)
+    net, why = one("layer_statistics", "its mean or deviation is used")
+    y, mean = net.op("LayerNormalization", "photo", net.positive(9), n=2)
+    net.done(net.op("Add", y, mean), refused=why)
+    net, why = one("gather_nd", "`axis` is `3`, expected an axis of a value with 3 axes", "unsupported_value")
+    net.done(net.op("GatherND", "photo", net.const(np.array([[0, 3]]))), refused=why)
     net, why = one("reshape", "`shape` is `[5, -1]`, expected a shape that fits", "unsupported_value")
     net.done(net.op("Reshape", "photo", net.const(np.array([5, -1]))), refused=why)
     net, why = one("open_size", "rows and columns are not known", "input_size", shape=("N", 3, "h", "w"))
@@ -637,7 +900,8 @@ def refusals():
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    for part in [functions_of_one_value, arithmetic, convolutions, pools, dense, shapes, exporters, refusals]:
+    for part in [functions_of_one_value, arithmetic, convolutions, pools, dense, shapes, exporters, values_and_constants,
+                 refusals]:
         part()
     golden = {
         "tools": {"python": platform.python_version(), "onnx": onnx.__version__,

@@ -261,7 +261,8 @@ impl Head {
 pub struct Provenance {
     /// File name (no folder) of the source.
     pub source_file: String,
-    /// Its SHA-256, in hexadecimal.
+    /// Its SHA-256, in hexadecimal. If its weights are in other files (`model.onnx.data`), of the
+    /// source and those files one after the other, in the order in which it first names them.
     pub source_sha256: String,
     /// Format and version: `keras 3.3.3 (.keras)`.
     pub source_format: String,

@@ -17,8 +17,30 @@ const CHUNK_BYTES: usize = 1 << 16;
 /// # Errors
 /// If the file cannot be read.
 pub fn sha256_of_file(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<String> {
+    sha256_of_files(&[path], progress)
+}
+
+/// The SHA-256 of some files one after the other, as of `cat a b`, in hexadecimal. Calls `progress`
+/// with the bytes done and the bytes in all.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn sha256_of_files(paths: &[&Path], progress: &mut dyn FnMut(u64, u64)) -> io::Result<String> {
+    let mut total = 0u64;
+    for path in paths {
+        total += std::fs::metadata(path)?.len();
+    }
     let mut hasher = Sha256::new();
-    each_chunk(path, progress, |chunk| hasher.update(chunk))?;
+    let mut before = 0;
+    for path in paths {
+        let mut last = 0;
+        let mut of_all = |done: u64, _: u64| {
+            last = done;
+            progress(before + done, total);
+        };
+        each_chunk(path, &mut of_all, |chunk| hasher.update(chunk))?;
+        before += last;
+    }
     let mut text = String::with_capacity(64);
     for byte in hasher.finalize() {
         // Writing to a String cannot fail.
@@ -77,6 +99,18 @@ mod tests {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(seen, [(3, 3)]);
+        let mut more = tempfile::NamedTempFile::new().unwrap();
+        more.write_all(b"dbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")
+            .unwrap();
+        let mut seen = Vec::new();
+        // The standard's second example, in two files.
+        assert_eq!(
+            sha256_of_files(&[file.path(), more.path()], &mut |done, all| seen
+                .push((done, all)))
+            .unwrap(),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"
+        );
+        assert_eq!(seen, [(3, 56), (56, 56)]);
         // BLAKE3's own `b3sum` of the same bytes.
         assert_eq!(
             blake3_of_file(file.path()).unwrap(),

@@ -6,4 +6,4 @@ mod guard;
 mod hash;
 
 pub use guard::{Guard, GuardError, Output};
-pub use hash::{blake3_of_file, sha256_of_file};
+pub use hash::{blake3_of_file, sha256_of_file, sha256_of_files};

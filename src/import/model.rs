@@ -394,7 +394,10 @@ impl Import {
         let inputs = self.inputs(&headed.graph, preset, &mut warnings)?;
         let graph = pass::optimize(headed.graph)?;
         let fields = self.field_mapping(&inputs, &graph)?;
-        let source_sha256 = file::sha256_of_file(&self.source, &mut |done, total| {
+        // Weights in other files are part of the source.
+        let also = imported.also_read.iter().map(PathBuf::as_path);
+        let files: Vec<&Path> = std::iter::once(self.source.as_path()).chain(also).collect();
+        let source_sha256 = file::sha256_of_files(&files, &mut |done, total| {
             progress(Stage::Hashing, done, total);
         })
         .map_err(|source| {

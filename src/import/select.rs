@@ -204,7 +204,10 @@ pub(super) fn pick_channels(
     for (column, &row) in channels.iter().enumerate() {
         matrix.as_mut_slice()[row * n + column] = 1.0;
     }
-    let key = format!("{}/pick", site.name);
+    let mut key = format!("{}/pick", site.name);
+    while builder.has_tensor(&key) {
+        key.push('_');
+    }
     let kernel = Kernel::plain(key.clone());
     let op = if from.rank() == 3 {
         builder.insert(&site.place, key, &[1, 1, k, n], matrix)?;

@@ -21,7 +21,7 @@ use dermal::graph::{Graph, Op};
 use dermal::import::{Import, ImportError, ImportOptions, Imported, import, supported_ops};
 use dermal::kernels::Isa;
 use dermal::reference::Reference;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -35,8 +35,6 @@ struct Case {
     file: String,
     /// Key of its input, whose values lie as the graph's do.
     input: String,
-    #[serde(default = "photo")]
-    input_name: String,
     output: Vec<f32>,
     output_name: Option<String>,
     input_size: Option<[usize; 2]>,
@@ -47,10 +45,6 @@ struct Refused {
     file: String,
     kind: String,
     says: String,
-}
-
-fn photo() -> String {
-    "photo".to_owned()
 }
 
 fn folder() -> PathBuf {
@@ -217,57 +211,196 @@ fn convolutional_networks_have_no_transposes() {
     assert!(seen > 50, "{seen}");
 }
 
-/// At 64 pixels their adaptive pool makes a map larger, which torch writes as a gather.
-const REFUSED: [&str; 2] = ["alexnet_dynamo.onnx", "vgg11_bn_dynamo.onnx"];
+/// A network that `scripts/onnx_architectures.py` has exported.
+#[derive(Deserialize)]
+struct Network {
+    file: String,
+    /// The file of its photos, which lie as the graph's input does.
+    input: String,
+    input_name: String,
+    /// What ONNX Runtime answers to each.
+    outputs: Vec<Vec<f32>>,
+    input_size: Option<[usize; 2]>,
+}
 
-/// Networks of torchvision by both of torch's exporters, and other files, if
-/// `scripts/onnx_architectures.py` has written them.
+#[derive(Deserialize)]
+struct Networks {
+    cases: Vec<Network>,
+}
+
+/// What is written for the table of docs/onnx-architectures.md.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Measured {
+    Compared {
+        file: String,
+        /// The largest difference as a part of the range of the answers.
+        difference: f32,
+        /// Photos whose first class is the same.
+        same: usize,
+        photos: usize,
+        transposes: usize,
+    },
+    Refused {
+        file: String,
+        error: String,
+    },
+}
+
+fn measure(folder: &Path, case: &Network, photos: usize) -> Result<Measured, ImportError> {
+    let options = ImportOptions {
+        input_size: case.input_size,
+        ..ImportOptions::default()
+    };
+    let graph = import(&folder.join(&case.file), &options, &mut |_| {})?.graph;
+    let nodes = graph.nodes().iter();
+    let transposes = nodes
+        .filter(|n| matches!(n.op, Op::Transpose { .. }))
+        .count();
+    let (graph, head) = pass::split_head(graph).unwrap();
+    let graph = pass::optimize(graph).unwrap();
+    let (id, input) = graph.inputs().next().unwrap();
+    assert_eq!(input.name, case.input_name);
+    let bytes = std::fs::read(folder.join(&case.input)).unwrap();
+    let numbers: Vec<f32> = bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
+    let (mut most, mut same, mut count) = (0f32, 0, 0);
+    let mut engine = Engine::new(&graph, &Options::default()).unwrap();
+    let each = input.shape.len();
+    for (photo, expected) in numbers.chunks_exact(each).zip(&case.outputs).take(photos) {
+        engine.input_mut(id).copy_from_slice(photo);
+        engine.run();
+        let got = answer(head, engine.output());
+        assert_eq!(got.len(), expected.len(), "{}", case.file);
+        for (&g, &e) in got.iter().zip(expected) {
+            (low, high) = (low.min(e), high.max(e));
+            // A NaN stays.
+            most = if (g - e).abs() <= most {
+                most
+            } else {
+                (g - e).abs()
+            };
+        }
+        let first = |list: &[f32]| (0..list.len()).max_by(|&a, &b| list[a].total_cmp(&list[b]));
+        same += usize::from(first(&got) == first(expected));
+        count += 1;
+    }
+    Ok(Measured::Compared {
+        file: case.file.clone(),
+        difference: most / (high - low),
+        same,
+        photos: count,
+        transposes,
+    })
+}
+
+/// Networks of torchvision and timm by both of torch's exporters, and other files, if
+/// `scripts/onnx_architectures.py` has written them. `DERMAL_ONNX_ONLY` chooses by a part of the
+/// name, `DERMAL_ONNX_PHOTOS` uses fewer photos; only a run of all of them writes `results.json`.
 #[test]
 fn exported_networks_give_what_onnx_runtime_gives() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/onnx");
-    if !folder.join("golden.json").exists() {
-        println!(
-            "SKIPPED: networks of torchvision: no .cache/onnx (scripts/onnx_architectures.py)"
-        );
+    let Ok(golden) = std::fs::read(folder.join("golden.json")) else {
+        println!("SKIPPED: exported networks: no .cache/onnx (scripts/onnx_architectures.py)");
         return;
-    }
-    let golden = golden_of(&folder);
+    };
+    let only = std::env::var("DERMAL_ONNX_ONLY").ok();
+    let photos = std::env::var("DERMAL_ONNX_PHOTOS").ok();
+    let golden: Networks = serde_json::from_slice(&golden).unwrap();
     let mut found = Vec::new();
+    let mut results = Vec::new();
     for case in &golden.cases {
-        let imported = match load_from(&folder, case) {
-            Ok(imported) => imported,
-            Err(error) => {
-                println!("| {} | {error} |", case.file);
-                let named = error.to_string().contains("GatherND");
-                if !(named && REFUSED.contains(&case.file.as_str())) {
-                    found.push(format!("{}: {error}", case.file));
-                }
-                continue;
-            }
-        };
-        let transposes = imported.graph.nodes().iter();
-        let transposes = transposes
-            .filter(|n| matches!(n.op, Op::Transpose { .. }))
-            .count();
-        let format = imported.source_format;
-        let (graph, head) = pass::split_head(imported.graph).unwrap();
-        let graph = pass::optimize(graph).unwrap();
-        assert_eq!(graph.inputs().next().unwrap().1.name, case.input_name);
-        let got = answer(
-            head,
-            &in_engine(&graph, &golden.inputs[&case.input], &Options::default()),
-        );
-        let most = case.output.iter().fold(0f32, |m, v| m.max(v.abs()));
-        let pairs = got.iter().zip(&case.output);
-        let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max) / most;
-        println!(
-            "| {} | {format} | {worst:.1e} of {most:.3} | {transposes} |",
-            case.file
-        );
-        if got.len() != case.output.len() || worst.is_nan() || worst > 1e-4 {
-            found.push(format!("{}: {worst:e}", case.file));
+        if only.as_ref().is_some_and(|only| !case.file.contains(only)) {
+            continue;
         }
+        let count = photos.as_ref().map_or(usize::MAX, |n| n.parse().unwrap());
+        let result = measure(&folder, case, count).unwrap_or_else(|error| Measured::Refused {
+            file: case.file.clone(),
+            error: error.to_string(),
+        });
+        println!("{}", serde_json::to_string(&result).unwrap());
+        // Not `>`, which would let a NaN pass.
+        let good = matches!(result, Measured::Compared { difference, .. } if difference <= 1e-4);
+        if !good {
+            found.push(case.file.clone());
+        }
+        results.push(result);
     }
+    if only.is_none() && photos.is_none() {
+        let text = serde_json::to_string(&results).unwrap();
+        std::fs::write(folder.join("results.json"), text).unwrap();
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// A node test of the `onnx` wheel, as `scripts/onnx_backend_test.py` wraps it.
+#[derive(Deserialize)]
+struct NodeTest {
+    file: String,
+    photo: Vec<f32>,
+    output: Vec<f32>,
+    atol: f32,
+    rtol: f32,
+}
+
+#[derive(Deserialize)]
+struct NodeTests {
+    cases: Vec<NodeTest>,
+}
+
+/// What is written for docs/onnx-node-tests.md: neither kind nor error is a pass.
+#[derive(Serialize)]
+struct NodeResult {
+    file: String,
+    kind: Option<&'static str>,
+    error: Option<String>,
+}
+
+/// A peer's own suite: what is imported is right, and what is not is refused by name.
+#[test]
+fn node_tests_of_onnx_pass_or_are_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/onnx-node");
+    let Ok(golden) = std::fs::read(folder.join("golden.json")) else {
+        println!("SKIPPED: node tests: no .cache/onnx-node (scripts/onnx_backend_test.py)");
+        return;
+    };
+    let golden: NodeTests = serde_json::from_slice(&golden).unwrap();
+    let (mut found, mut results) = (Vec::new(), Vec::new());
+    for case in &golden.cases {
+        let mut result = NodeResult {
+            file: case.file.clone(),
+            kind: None,
+            error: None,
+        };
+        let options = ImportOptions::default();
+        match import(&folder.join(&case.file), &options, &mut |_| {}) {
+            Err(error) => {
+                result.kind = Some(error.kind());
+                result.error = Some(error.to_string());
+            }
+            Ok(imported) => {
+                let (graph, head) = pass::split_head(imported.graph).unwrap();
+                let graph = pass::optimize(graph).unwrap();
+                let got = in_engine(&graph, &case.photo, &Options::default());
+                let got = answer(head, &got);
+                let near = |(g, e): (&f32, &f32)| {
+                    g == e || (g - e).abs() <= case.atol + case.rtol * e.abs()
+                };
+                let same = got.len() == case.output.len();
+                if !same || !got.iter().zip(&case.output).all(near) {
+                    let (got, expected) = (&got[..got.len().min(4)], &case.output);
+                    let expected = &expected[..expected.len().min(4)];
+                    found.push(format!("{}: {got:?}, expected {expected:?}", case.file));
+                }
+            }
+        }
+        results.push(result);
+    }
+    let text = serde_json::to_string(&results).unwrap();
+    std::fs::write(folder.join("results.json"), text).unwrap();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

@@ -4,17 +4,22 @@
 //! ([`Level`]), so that each can be inspected. Each keeps `Node::layers` correct, so a layer that
 //! was folded or fused can still be named and, through its [`super::Stage`], recovered.
 
+mod chain;
 mod draft;
 mod fold;
 mod fuse;
+mod gelu;
 mod hard_swish;
 mod head;
+mod layer_norm;
 mod pack;
 
 pub use fold::{fold_padding, fold_scale_shift};
 pub use fuse::{fuse_activation, fuse_residual};
+pub use gelu::recognize_gelu;
 pub use hard_swish::recognize_hard_swish;
 pub use head::{Answer, answer, flatten_output, split_head};
+pub use layer_norm::recognize_layer_norm;
 pub use pack::pack_weights;
 
 use super::{Graph, GraphError};
@@ -24,8 +29,8 @@ use super::{Graph, GraphError};
 pub enum Level {
     /// As the importer built it: a node for each step of each layer.
     Imported,
-    /// Ends in logits, and arithmetic on constants is done: hard swish recognised, padding moved
-    /// into windows, batch normalization multiplied into weights.
+    /// Ends in logits, and arithmetic on constants is done: functions that are written out are
+    /// recognised, padding moved into windows, batch normalization multiplied into weights.
     Folded,
     /// Activations and residual additions are part of the node before them.
     Fused,
@@ -79,6 +84,8 @@ pub fn optimize(graph: Graph) -> Result<Graph, GraphError> {
 fn optimize_to(mut graph: Graph, level: Level) -> Result<Graph, GraphError> {
     if level >= Level::Folded {
         graph = recognize_hard_swish(graph)?;
+        graph = recognize_gelu(graph)?;
+        graph = recognize_layer_norm(graph)?;
         graph = fold_padding(graph)?;
         graph = fold_scale_shift(graph)?;
     }

@@ -264,12 +264,40 @@ impl<'a> Constant<'a> {
 
     /// All elements in row-major order; `None` if there are more than arithmetic takes.
     pub(super) fn values(&self) -> Option<Vec<f64>> {
-        let len = self.len();
-        if len > MAX_FOLDED {
+        self.values_up_to(MAX_FOLDED)
+    }
+
+    /// As [`values`](Self::values), with another limit.
+    pub(super) fn values_up_to(&self, limit: usize) -> Option<Vec<f64>> {
+        if self.len() > limit {
             return None;
         }
         let offsets = offsets(&self.dims, &self.strides);
         Some(offsets.into_iter().map(|at| self.at_offset(at)).collect())
+    }
+
+    /// Writes all elements in row-major order, as f32.
+    #[expect(clippy::cast_possible_truncation, reason = "weights are f32 here")]
+    pub(super) fn write(&self, into: &mut [f32]) {
+        if self.dims.contains(&0) {
+            return;
+        }
+        let (last, step) = match (self.dims.last(), self.strides.last()) {
+            (Some(&extent), Some(&stride)) => (extent, stride),
+            _ => (1, 1),
+        };
+        let outer = self.dims.len().saturating_sub(1);
+        let starts = offsets(&self.dims[..outer], &self.strides[..outer]);
+        for (start, row) in starts.into_iter().zip(into.chunks_exact_mut(last)) {
+            for (i, to) in row.iter_mut().enumerate() {
+                *to = self.at_offset(start + i * step) as f32;
+            }
+        }
+    }
+
+    /// Whether its elements were computed at import, and do not stand in the file.
+    pub(super) fn is_computed(&self) -> bool {
+        matches!(self.data, Data::Computed(_))
     }
 
     /// All elements as whole numbers.
@@ -323,6 +351,10 @@ impl<'a> Constant<'a> {
 
 /// Offsets of all elements in row-major order.
 pub(super) fn offsets(dims: &[usize], strides: &[usize]) -> Vec<usize> {
+    // Without this, the axes in front of an empty one would be spelled out.
+    if dims.contains(&0) {
+        return Vec::new();
+    }
     let mut list = vec![0];
     for (&extent, &stride) in dims.iter().zip(strides) {
         let steps = move |from: usize| (0..extent).map(move |i| from + i * stride);

@@ -99,6 +99,11 @@ impl External {
         Ok(opened)
     }
 
+    /// The bytes of all files together.
+    pub(super) fn bytes_in_all(&self) -> u64 {
+        self.files.values().map(|map| map.len() as u64).sum()
+    }
+
     /// The bytes of a tensor, of which there must be `expected`.
     pub(super) fn bytes(
         &self,

@@ -11,14 +11,20 @@ use super::constant::{Constant, Kind, MAX_FOLDED, kind_of, len_of, offsets, stri
 use super::importer::Importer;
 use super::ops::arithmetic::broadcast;
 use super::ops::part::{indices, parts, slices};
+use super::ops::reduce;
 use super::ops::shape::{flatten_axis, permutation, squeezed, target, unsqueezed};
 use crate::import::error::ImportError;
+
+mod matrix;
+mod scatter;
+mod statistics;
 
 /// Operators that are evaluated when all of their inputs are constants.
 pub(super) const FOLDED: &[&str] = &[
     "Abs",
     "Add",
     "And",
+    "BatchNormalization",
     "Cast",
     "CastLike",
     "Ceil",
@@ -27,6 +33,7 @@ pub(super) const FOLDED: &[&str] = &[
     "Constant",
     "ConstantOfShape",
     "Cos",
+    "CumSum",
     "Div",
     "Dropout",
     "Equal",
@@ -36,12 +43,16 @@ pub(super) const FOLDED: &[&str] = &[
     "Flatten",
     "Floor",
     "Gather",
+    "GatherND",
+    "Gelu",
+    "Gemm",
     "Greater",
     "GreaterOrEqual",
     "Identity",
     "Less",
     "LessOrEqual",
     "Log",
+    "MatMul",
     "Max",
     "Min",
     "Mod",
@@ -52,25 +63,33 @@ pub(super) const FOLDED: &[&str] = &[
     "Pow",
     "Range",
     "Reciprocal",
+    "ReduceL1",
+    "ReduceL2",
     "ReduceMax",
     "ReduceMean",
     "ReduceMin",
     "ReduceProd",
     "ReduceSum",
+    "ReduceSumSquare",
     "Relu",
     "Reshape",
     "Round",
+    "ScatterND",
     "Shape",
+    "Sigmoid",
     "Sign",
     "Sin",
     "Size",
     "Slice",
+    "Softplus",
     "Split",
     "Sqrt",
     "Squeeze",
     "Sub",
+    "Tanh",
     "Tile",
     "Transpose",
+    "Trilu",
     "Unsqueeze",
     "Where",
     "Xor",
@@ -96,7 +115,8 @@ fn spend(
     elements: Option<usize>,
 ) -> Result<usize, ImportError> {
     let too_many = || call.place().invalid("its constant has too many elements");
-    let elements = elements.filter(|&n| n <= MAX_FOLDED).ok_or_else(too_many)?;
+    let largest = importer.largest;
+    let elements = elements.filter(|&n| n <= largest).ok_or_else(too_many)?;
     importer.foldable = importer
         .foldable
         .checked_sub(elements)
@@ -107,7 +127,7 @@ fn spend(
 fn array(importer: &mut Importer, call: &Call, index: usize) -> Result<Array, ImportError> {
     let constant = Rc::clone(call.constant(index, "input")?);
     spend(importer, call, Some(constant.len()))?;
-    let values = constant.values().unwrap_or_default();
+    let values = constant.values_up_to(importer.largest).unwrap_or_default();
     Ok(Array {
         dims: constant.dims().to_vec(),
         kind: constant.kind,
@@ -153,6 +173,13 @@ pub(super) fn fold<'a>(
         "Range" => range(importer, call)?,
         "Where" => choose(importer, call)?,
         "Clip" => clip(importer, call)?,
+        "MatMul" => matrix::mat_mul(importer, call)?,
+        "Gemm" => matrix::gemm(importer, call)?,
+        "ScatterND" => scatter::scatter(importer, call)?,
+        "GatherND" => scatter::gather(importer, call)?,
+        "Trilu" => scatter::triangle(importer, call)?,
+        "CumSum" => statistics::cumulative(importer, call)?,
+        "BatchNormalization" => statistics::batch_norm(importer, call)?,
         op if op.starts_with("Reduce") => reduced(importer, call)?,
         _ if call.inputs.len() == 1 && !matches!(call.op, "Max" | "Min") => unary(importer, call)?,
         _ => binary(importer, call)?,
@@ -373,6 +400,7 @@ fn concat<'a>(
     dims[axis] = parts.iter().map(|p| p.dims[axis]).sum();
     let outer: usize = dims[..axis].iter().product();
     let n = spend(importer, call, len_of(&dims))?;
+    spend(importer, call, Some(outer))?;
     let mut values = Vec::with_capacity(n);
     for i in 0..outer {
         for (part, &len) in parts.iter().zip(&lengths) {
@@ -521,11 +549,8 @@ fn reduced<'a>(
     let x = array(importer, call, 0)?;
     let rank = x.dims.len();
     let keep = call.attributes.flag("keepdims", true)?;
-    let nothing = call.attributes.flag("noop_with_empty_axes", false)?;
-    let axes = match call.list("axes", 1)? {
-        Some(axes) if !axes.is_empty() => call.axes(&axes, rank)?,
-        _ if nothing => return Ok(x.constant()),
-        _ => (0..rank).collect(),
+    let Some(axes) = reduce::axes(call, rank)? else {
+        return Ok(x.constant());
     };
     let over = |a: &usize| axes.contains(a);
     let strides = strides_of(&x.dims);
@@ -535,6 +560,9 @@ fn reduced<'a>(
         let strides: Vec<usize> = axes.iter().map(|&a| strides[a]).collect();
         offsets(&dims, &strides)
     };
+    let kept = (0..rank).filter(|a| !over(a)).map(|a| x.dims[a]);
+    let kept: Vec<usize> = kept.collect();
+    spend(importer, call, len_of(&kept))?;
     let (kept, inner) = (part(false), part(true));
     let count = inner.len() as f64;
     let values = kept.iter().map(|&from| {
@@ -544,6 +572,9 @@ fn reduced<'a>(
             "ReduceSum" => values.sum(),
             "ReduceMean" => values.sum::<f64>() / count,
             "ReduceMin" => values.fold(f64::INFINITY, f64::min),
+            "ReduceL1" => values.map(f64::abs).sum(),
+            "ReduceL2" => values.map(|v| v * v).sum::<f64>().sqrt(),
+            "ReduceSumSquare" => values.map(|v| v * v).sum(),
             _ => values.fold(f64::NEG_INFINITY, f64::max),
         }
     });
@@ -583,8 +614,19 @@ fn unary<'a>(
         "Relu" => |v| v.max(0.0),
         "Round" => f64::round_ties_even,
         "Sign" => |v| if v == 0.0 { 0.0 } else { v.signum() },
+        "Sigmoid" => |v| 1.0 / (1.0 + (-v).exp()),
         "Sin" => f64::sin,
+        "Softplus" => |v| v.max(0.0) + (-v.abs()).exp().ln_1p(),
         "Sqrt" => f64::sqrt,
+        "Tanh" => f64::tanh,
+        "Gelu"
+            if call
+                .attributes
+                .text("approximate")?
+                .is_none_or(|a| a == "none") =>
+        {
+            |v| 0.5 * v * libm::erfc(-v / std::f64::consts::SQRT_2)
+        }
         _ => return Err(call.place().unsupported()),
     };
     let values = x.values.into_iter().map(function).collect();

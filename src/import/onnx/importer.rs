@@ -1,9 +1,10 @@
 //! The graph under construction, as the operators of a file see it: views in, views out.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use super::call::{Call, Value};
-use super::constant::Constant;
+use super::constant::{Constant, MAX_FOLDED};
 use super::view::{Atom, View, merged};
 use crate::activation::Activation;
 use crate::graph::{NodeId, Op};
@@ -15,6 +16,9 @@ use crate::tensor::Shape;
 /// Numbers of an affine map or a slope that is spelled out along more than the channels, such as a
 /// position table: 64 MB.
 pub(super) const MAX_SPELLED_OUT: usize = 1 << 24;
+
+/// Elements of a computed weight that is stored once for all who read it.
+const MAX_SHARED: usize = 1 << 16;
 
 /// Extents of a constant, and the scale and the shift that each of its elements stands for.
 pub(super) type Broadcast<'c> = (
@@ -37,6 +41,8 @@ pub(super) struct Importer<'a, 'b> {
     pub(super) batch: Option<usize>,
     /// Elements that arithmetic on constants may still make.
     pub(super) foldable: usize,
+    /// Most elements of one constant in such arithmetic.
+    pub(super) largest: usize,
     names: HashSet<String>,
     arranged: HashMap<(NodeId, Vec<Atom>, Vec<usize>), NodeId>,
     /// Keys of stored weights. The constants are kept, so that no other gets their address.
@@ -44,13 +50,17 @@ pub(super) struct Importer<'a, 'b> {
 }
 
 impl<'a, 'b> Importer<'a, 'b> {
-    pub(super) fn new(graph: GraphBuilder<'b>, opset: i64) -> Self {
+    /// `elements` is about how many weights the file holds.
+    pub(super) fn new(graph: GraphBuilder<'b>, opset: i64, elements: usize) -> Self {
         Self {
             graph,
             opset,
             values: HashMap::new(),
             batch: None,
-            foldable: 1 << 22,
+            // Arithmetic on shapes is small. Networks that standardize their weights (NFNet)
+            // compute each of them in a few steps.
+            foldable: (1usize << 22).saturating_add(elements.saturating_mul(16)),
+            largest: MAX_FOLDED.max(elements / 4),
             names: HashSet::new(),
             arranged: HashMap::new(),
             weights: HashMap::new(),
@@ -281,14 +291,80 @@ impl<'a, 'b> Importer<'a, 'b> {
         if let Some((stored, _)) = self.weights.get(&key) {
             return Ok(stored.clone());
         }
-        let stored = format!("{}/{name}", call.site.constants);
+        let mut stored = format!("{}/{name}", call.site.constants);
+        while self.graph.has_tensor(&stored) {
+            stored.push('_');
+        }
         let mut buffer = self.graph.zeroed(call.place(), Shape::new(shape).len())?;
         fill(buffer.as_mut_slice());
         self.graph
             .insert(call.place(), stored.clone(), shape, buffer)?;
-        let kept = (stored.clone(), constant.clone());
-        self.weights.insert(key, kept);
+        // Large weights that are computed are not kept in memory, and are not shared.
+        if !constant.is_computed() || constant.len() <= MAX_SHARED {
+            let kept = (stored.clone(), constant.clone());
+            self.weights.insert(key, kept);
+        }
         Ok(stored)
+    }
+
+    /// A constant of the file as a value of the graph.
+    pub(super) fn stored(
+        &mut self,
+        call: &Call,
+        name: &str,
+        constant: &Constant<'a>,
+    ) -> Result<View, ImportError> {
+        let mut dims = constant.dims().to_vec();
+        if dims.is_empty() {
+            dims.push(1);
+        }
+        let shape = dims.clone();
+        let tensor = self.weight(call, name, (constant, "value"), &shape, &mut |into| {
+            constant.write(into)
+        })?;
+        let op = Op::Constant { tensor };
+        let id = self.push(call, Some(name), op, &[])?;
+        Ok(View::row_major(id, constant.dims()))
+    }
+
+    /// An input of a node as a value of the graph, also if it is a constant.
+    pub(super) fn value(&mut self, call: &Call<'_, 'a>, index: usize) -> Result<View, ImportError> {
+        match call.input(index)? {
+            Value::View(view) => Ok(view.clone()),
+            Value::Constant(constant) => {
+                let constant = Rc::clone(constant);
+                self.stored(call, &format!("input{index}"), &constant)
+            }
+            Value::Missing => Err(call.place().unsupported()),
+        }
+    }
+
+    /// The value as rows that run over the axes `over`, in any order of their elements, and how it
+    /// lies then. It is arranged only if those axes do not lie innermost.
+    pub(super) fn innermost(
+        &mut self,
+        call: &Call,
+        view: &View,
+        over: &[usize],
+    ) -> Result<(NodeId, View), ImportError> {
+        let stored = view.stored();
+        let inner = over.iter().map(|&a| view.atoms(a).len()).sum::<usize>();
+        let lies_so = stored[stored.len() - inner..]
+            .iter()
+            .all(|step| over.contains(&step.axis));
+        if lies_so {
+            let len = over.iter().map(|&a| view.extent(a)).product();
+            let id = self.last_axis(call, view, len)?;
+            return Ok((id, view.of(id)));
+        }
+        // The others stay in the order in which they lie, as far as they have one.
+        let others: Vec<usize> = match view.order() {
+            Some(order) => order.into_iter().filter(|a| !over.contains(a)).collect(),
+            None => (0..view.rank()).filter(|a| !over.contains(a)).collect(),
+        };
+        let id = self.arrange(&call.site, view, &[&others, over])?;
+        let order: Vec<usize> = others.iter().chain(over).copied().collect();
+        Ok((id, View::ordered(id, &view.dims(), &order)))
     }
 
     /// Stores a bias or another list of `len` numbers.

@@ -80,7 +80,10 @@ pub(super) fn import(
         model.graph.name
     };
     let graph = GraphBuilder::new(&shorten(name), &options.limits, &mut report);
-    let mut reader = Reader::new(&model, &external, Importer::new(graph, opset))?;
+    let weights = source_bytes.saturating_add(external.bytes_in_all()) / 4;
+    let weights = usize::try_from(weights).unwrap_or(usize::MAX);
+    let importer = Importer::new(graph, opset, weights);
+    let mut reader = Reader::new(&model, &external, importer)?;
     let outputs = reader.outputs(options.output.as_deref())?;
     reader.inputs(options)?;
     reader.nodes(&outputs)?;
@@ -294,8 +297,18 @@ impl<'a, 'b> Reader<'a, 'b> {
         for name in order.iter().flat_map(|&i| &graph.nodes[i].inputs) {
             *reads.entry(name).or_default() += 1;
         }
+        let mut left = reads.clone();
         for &index in &order {
             self.node(index, outputs, &reads)?;
+            // Constants that are computed take memory: none is kept after its last reader.
+            for name in &graph.nodes[index].inputs {
+                if let Some(left) = left.get_mut(name) {
+                    *left -= 1;
+                    if *left == 0 && !outputs.contains(name) {
+                        self.importer.values.remove(name);
+                    }
+                }
+            }
         }
         if self.unsupported.is_empty() {
             return Ok(());

@@ -4,12 +4,14 @@ use std::rc::Rc;
 
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::Constant;
-use super::super::importer::Importer;
+use super::super::importer::{Broadcast, Importer};
 use super::super::view::View;
 use super::elementwise::bounded;
+use super::shape::expanded;
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, NodeId, Op};
 use crate::import::error::ImportError;
+use crate::import::functions;
 
 /// `Add`, `Sub`, `Mul`, `Div`
 pub(super) fn binary<'a>(
@@ -88,7 +90,7 @@ pub(in crate::import::onnx) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec
 }
 
 /// Appends an operation of two values.
-fn two(
+pub(super) fn two(
     importer: &mut Importer,
     call: &Call,
     suffix: Option<&str>,
@@ -226,27 +228,29 @@ fn follow(
 }
 
 /// Appends `x op constant`, or `constant op x` if the constant is `first`.
-fn constant(
-    importer: &mut Importer,
-    call: &Call,
+fn constant<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
     suffix: Option<&str>,
     kind: BinaryOp,
     x: &View,
-    constant: &Rc<Constant>,
+    constant: &Rc<Constant<'a>>,
     first: bool,
 ) -> Result<View, ImportError> {
     let dims = broadcast(&x.dims(), constant.dims());
     let rank = constant.dims().len().max(x.rank());
     let x = x.with_rank(rank);
-    if dims.as_deref() != Some(&x.dims()[..]) {
-        return Err(call.refused(
-            format!(
-                "a constant of shape {:?} stretches a value of shape {:?}",
-                constant.dims(),
-                x.dims()
-            ),
-            "write the value with its full shape",
-        ));
+    let stretches = dims.as_deref() != Some(&x.dims()[..]);
+    let bounds = matches!(kind, BinaryOp::Max | BinaryOp::Min) && constant.len() != 1;
+    if stretches || bounds || (kind == BinaryOp::Div && first && constant.len() != 1) {
+        let name = suffix.map_or("constant".to_owned(), |s| format!("{s}/constant"));
+        let constant = importer.stored(call, &name, constant)?;
+        let (a, b) = if first {
+            (&constant, &x)
+        } else {
+            (&x, &constant)
+        };
+        return two(importer, call, suffix, kind, a, b);
     }
     let flat = constant
         .reshaped(&[constant.len()])
@@ -264,16 +268,11 @@ fn constant(
         (BinaryOp::Mul, _) => (&value, &none),
         (BinaryOp::Div, false) => (&inverse, &none),
         (BinaryOp::Div, true) => {
-            return Err(call.refused(
-                "a number is divided by values of the photo",
-                "rebuild this part of the model without a reciprocal",
-            ));
+            let y = importer.activation(call, Some("inverse"), &x, Activation::Reciprocal)?;
+            return importer.scaled(call, suffix, &y, value(0), 0.0);
         }
         (BinaryOp::Max | BinaryOp::Min, _) => {
-            let Some(bound) = flat.single() else {
-                let expected = "one number, or a value of the photo";
-                return Err(call.place().refused("bound", "a list", expected));
-            };
+            let bound = value(0);
             let (low, high) = match kind {
                 BinaryOp::Max => (Some(bound), None),
                 _ => (None, Some(bound)),
@@ -284,35 +283,59 @@ fn constant(
     importer.affine(call, suffix, &x, (constant.dims(), scale, shift))
 }
 
-/// A value to the power of a small whole number.
+/// A value to a constant power.
+#[expect(clippy::float_cmp, reason = "exponents are exact values")]
 pub(super) fn pow<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
 ) -> Result<Outputs<'a>, ImportError> {
     let x = call.view(0)?;
-    let exponent = call.constant(1, "exponent")?.single();
-    let y = match exponent {
-        Some(1.0) => x.clone(),
-        Some(2.0) => two(importer, call, None, BinaryOp::Mul, x, x)?,
-        Some(3.0) => {
-            let square = two(importer, call, Some("square"), BinaryOp::Mul, x, x)?;
-            two(importer, call, None, BinaryOp::Mul, &square, x)?
-        }
-        other => {
-            let shown = other.map_or("a list".to_owned(), |v| v.to_string());
-            return Err(call.place().refused("exponent", shown, "1, 2 or 3"));
-        }
+    let Some(exponent) = call.constant(1, "exponent")?.single() else {
+        return Err(call.place().refused("exponent", "a list", "one number"));
+    };
+    let exponent = functions::narrow(exponent);
+    let y = if exponent == 1.0 {
+        x.clone()
+    } else if exponent == 2.0 {
+        two(importer, call, None, BinaryOp::Mul, x, x)?
+    } else if exponent == 3.0 {
+        let square = two(importer, call, Some("square"), BinaryOp::Mul, x, x)?;
+        two(importer, call, None, BinaryOp::Mul, &square, x)?
+    } else {
+        let function = if exponent == 0.5 {
+            Activation::Sqrt
+        } else if exponent == -1.0 {
+            Activation::Reciprocal
+        } else {
+            Activation::Pow { exponent }
+        };
+        importer.activation(call, None, x, function)?
     };
     Ok(vec![Value::View(y)])
 }
 
-/// `|x|`, the larger of `x` and `-x`.
-pub(super) fn abs<'a>(
+/// One of two, as a constant says for each element.
+pub(super) fn choose<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
 ) -> Result<Outputs<'a>, ImportError> {
-    let x = call.view(0)?;
-    let negated = importer.scaled(call, Some("negated"), x, -1.0, 0.0)?;
-    let y = two(importer, call, None, BinaryOp::Max, x, &negated)?;
+    let condition = Rc::clone(call.constant(0, "condition")?);
+    let flags = condition
+        .values()
+        .ok_or_else(|| call.place().invalid("its condition has too many elements"))?;
+    let dims = [call.input(1)?.dims(), call.input(2)?.dims()];
+    let all = broadcast(&dims[0], &dims[1]).and_then(|both| broadcast(&both, condition.dims()));
+    let all = all.ok_or_else(|| call.place().invalid("its shapes do not go together"))?;
+    // Each side is 0 where it is not chosen, and the sum is what is chosen.
+    let mut sides = Vec::new();
+    for (index, wanted) in [(1, true), (2, false)] {
+        let side = importer.value(call, index)?;
+        let side = expanded(importer, call, &side, &all)?;
+        let scale = |at: usize| f64::from(u8::from((flags[at] != 0.0) == wanted));
+        let suffix = format!("side{index}");
+        let map: Broadcast = (condition.dims(), &scale, &|_| 0.0);
+        sides.push(importer.affine(call, Some(&suffix), &side, map)?);
+    }
+    let y = two(importer, call, None, BinaryOp::Add, &sides[0], &sides[1])?;
     Ok(vec![Value::View(y)])
 }

@@ -1,4 +1,4 @@
-//! `Gemm` and `MatMul` with a matrix of weights.
+//! `Gemm` and `MatMul`: with a matrix of weights, or of two values.
 
 use std::rc::Rc;
 
@@ -6,15 +6,20 @@ use super::super::call::{Call, Outputs, Value};
 use super::super::constant::{Constant, offsets};
 use super::super::importer::Importer;
 use super::super::view::View;
-use crate::graph::{Dense, Epilogue, Kernel, Op};
+use super::arithmetic::{self, broadcast};
+use crate::graph::{BinaryOp, Dense, Epilogue, Kernel, Op};
 use crate::import::error::ImportError;
 use crate::tensor::Shape;
 
+/// The node's own name, and what its weights are called.
+const PLAIN: (Option<&str>, &str) = (None, "kernel");
+
 /// Appends `x W` over the last axis, times `alpha`. The rows of the weights are put in the order
 /// in which that axis lies in the graph, so that a flattened map is not transposed.
-fn product<'a>(
+pub(super) fn product<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
+    (suffix, name): (Option<&str>, &str),
     x: &View,
     weights: &Constant<'a>,
     (alpha, bias): (f32, Option<String>),
@@ -34,22 +39,14 @@ fn product<'a>(
         });
     }
     // The axis must be the innermost one; in which order its own parts lie does not matter.
-    let count = x.atoms(last).len();
-    let mut x = x.clone();
-    let stored = x.stored();
-    if stored[stored.len() - count..]
-        .iter()
-        .any(|s| s.axis != last)
-    {
-        x = importer.in_file_order(&call.site, &x)?;
-    }
+    let (id, x) = importer.innermost(call, x, &[last])?;
     let stored = x.stored();
     let inner = &stored[stored.len() - x.atoms(last).len()..];
     let extents: Vec<usize> = inner.iter().map(|s| s.atom.extent).collect();
     let steps: Vec<usize> = inner.iter().map(|s| s.index).collect();
     let order = offsets(&extents, &steps);
     let form = format!("[in, out] {extents:?} {steps:?} {alpha}");
-    let kernel = importer.weight(call, "kernel", (weights, &form), &[k, n], &mut |into| {
+    let kernel = importer.weight(call, name, (weights, &form), &[k, n], &mut |into| {
         for (&row, to) in order.iter().zip(into.chunks_exact_mut(n)) {
             for (column, to) in to.iter_mut().enumerate() {
                 *to = weights.weight(&[row, column]) * alpha;
@@ -64,15 +61,54 @@ fn product<'a>(
     };
     let input = importer
         .graph
-        .reshape(&call.site, Some("rows"), x.id, shape)?;
+        .reshape(&call.site, Some("rows"), id, shape)?;
     let op = Op::Dense(Dense {
         units: n,
         kernel: Kernel::plain(kernel),
         bias,
         epilogue: Epilogue::default(),
     });
-    let id = importer.push(call, None, op, &[input])?;
+    let id = importer.push(call, suffix, op, &[input])?;
     Ok(x.with_innermost(id, last, n))
+}
+
+/// Appends the product of two values over the last axis of the first and the last but one of the
+/// second. Axes in front of those are broadcast.
+pub(super) fn product_of_values(
+    importer: &mut Importer,
+    call: &Call,
+    suffix: Option<&str>,
+    a: &View,
+    b: &View,
+) -> Result<View, ImportError> {
+    let wrong = || {
+        let message = format!(
+            "shapes {:?} and {:?} cannot be multiplied",
+            a.dims(),
+            b.dims()
+        );
+        call.place().invalid(message)
+    };
+    let rank = a.rank().max(b.rank());
+    if a.rank().min(b.rank()) < 2 {
+        return Err(wrong());
+    }
+    let (a, b) = (a.with_rank(rank), b.with_rank(rank));
+    let (of_a, of_b) = (a.dims(), b.dims());
+    let outer = rank - 2;
+    let mut dims = broadcast(&of_a[..outer], &of_b[..outer]).ok_or_else(wrong)?;
+    if of_a[rank - 1] != of_b[outer] {
+        return Err(wrong());
+    }
+    // The batch axis, and others of one element in front.
+    let first = dims.iter().take_while(|&&d| d == 1).count();
+    let axes: Vec<usize> = (first..rank).collect();
+    let groups: Vec<&[usize]> = axes.chunks(1).collect();
+    let left = importer.arrange(&call.site, &a, &groups)?;
+    let right = importer.arrange(&call.site, &b, &groups)?;
+    let id = importer.push(call, suffix, Op::MatMul, &[left, right])?;
+    dims.extend([of_a[outer], of_b[rank - 1]]);
+    Ok(View::row_major(id, &dims))
 }
 
 /// `alpha * A * B + beta * C`
@@ -80,70 +116,134 @@ pub(super) fn gemm<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
 ) -> Result<Outputs<'a>, ImportError> {
-    let mut x = call.view(0)?.clone();
-    let mut weights = Rc::clone(call.constant(1, "matrix")?);
-    if x.rank() != 2 || weights.dims().len() != 2 {
-        let shown = format!("{:?} and {:?}", x.dims(), weights.dims());
+    let (first, second) = (call.input(0)?.dims(), call.input(1)?.dims());
+    if first.len() != 2 || second.len() != 2 {
+        let shown = format!("{first:?} and {second:?}");
         return Err(call.place().refused("shapes", shown, "two matrices"));
     }
     let alpha = call.attributes.float("alpha", 1.0)?;
     let beta = call.attributes.float("beta", 1.0)?;
-    if call.attributes.flag("transA", false)? {
-        x = x.transposed(&[1, 0]);
-    }
-    if call.attributes.flag("transB", false)? {
+    let turned = |view: View, turn: bool| if turn { view.transposed(&[1, 0]) } else { view };
+    let turn_first = call.attributes.flag("transA", false)?;
+    let turn_second = call.attributes.flag("transB", false)?;
+    let (Value::View(x), Value::Constant(weights)) = (call.input(0)?, call.input(1)?) else {
+        let a = turned(importer.value(call, 0)?, turn_first);
+        let b = turned(importer.value(call, 1)?, turn_second);
+        let y = product_of_values(importer, call, Some("product"), &a, &b)?;
+        let y = importer.scaled(call, Some("alpha"), &y, f64::from(alpha), 0.0)?;
+        return added(importer, call, y, beta);
+    };
+    let x = turned(x.clone(), turn_first);
+    let mut weights = Rc::clone(weights);
+    if turn_second {
         weights = Rc::new(weights.transposed(&[1, 0]));
     }
     let n = weights.dims()[1];
-    let added = call.optional_constant(2, "bias")?.cloned();
-    let plain = added.as_ref().filter(|bias| {
-        let (long, others) = bias.dims().split_last().unwrap_or((&1, &[]));
-        *long == n && others.iter().all(|&d| d == 1)
-    });
+    let plain = match call.optional(2) {
+        Some(Value::Constant(bias)) => Some(bias).filter(|bias| {
+            let (long, others) = bias.dims().split_last().unwrap_or((&1, &[]));
+            *long == n && others.iter().all(|&d| d == 1)
+        }),
+        _ => None,
+    };
     if let Some(bias) = plain
         && beta == 1.0
     {
         let bias = importer.vector(call, "bias", bias, n)?;
-        let y = product(importer, call, &x, &weights, (alpha, Some(bias)))?;
+        let y = product(importer, call, PLAIN, &x, &weights, (alpha, Some(bias)))?;
         return Ok(vec![Value::View(y)]);
     }
-    let mut y = product(importer, call, &x, &weights, (alpha, None))?;
-    if let Some(added) = added
-        && beta != 0.0
-    {
-        let values = added.values().ok_or_else(|| {
-            call.place()
-                .invalid("its third input has too many elements")
-        })?;
-        let value = |at: usize| values[at] * f64::from(beta);
-        y = importer.affine(call, Some("bias"), &y, (added.dims(), &|_| 1.0, &value))?;
-    }
+    let y = product(importer, call, PLAIN, &x, &weights, (alpha, None))?;
+    added(importer, call, y, beta)
+}
+
+/// Appends the third input, times `beta`, to a product.
+fn added<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+    y: View,
+    beta: f32,
+) -> Result<Outputs<'a>, ImportError> {
+    let y = match call.optional(2) {
+        Some(_) if beta == 0.0 => y,
+        None => y,
+        Some(Value::Constant(bias)) => {
+            let values = bias.values().ok_or_else(|| {
+                call.place()
+                    .invalid("its third input has too many elements")
+            })?;
+            let value = |at: usize| values[at] * f64::from(beta);
+            importer.affine(call, Some("bias"), &y, (bias.dims(), &|_| 1.0, &value))?
+        }
+        Some(Value::View(bias)) => {
+            let bias = importer.scaled(call, Some("beta"), bias, f64::from(beta), 0.0)?;
+            arithmetic::two(importer, call, None, BinaryOp::Add, &y, &bias)?
+        }
+        Some(Value::Missing) => return Err(call.place().unsupported()),
+    };
     Ok(vec![Value::View(y)])
 }
 
-/// The product over the last axis of the first and the last but one of the second.
+/// Over the last axis of the first and the last but one of the second.
 pub(super) fn mat_mul<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
 ) -> Result<Outputs<'a>, ImportError> {
-    let two = || {
-        call.refused(
-            "both sides of the product are not a value and a matrix of weights",
-            "attention is not supported: use a convolutional network",
-        )
+    let y = match (call.input(0)?, call.input(1)?) {
+        (Value::View(x), Value::Constant(w)) => {
+            let (Some(w), 1..) = (matrix(w, x.rank()), x.rank()) else {
+                return of_values(importer, call);
+            };
+            product(importer, call, PLAIN, x, &w, (1.0, None))?
+        }
+        (Value::Constant(w), Value::View(x)) => {
+            let (Some(w), 2..) = (matrix(w, x.rank()), x.rank()) else {
+                return of_values(importer, call);
+            };
+            // The turned product is that of the turned factors.
+            let mut turn: Vec<usize> = (0..x.rank()).collect();
+            turn.swap(x.rank() - 1, x.rank() - 2);
+            let w = w.transposed(&[1, 0]);
+            product(importer, call, PLAIN, &x.transposed(&turn), &w, (1.0, None))?.transposed(&turn)
+        }
+        _ => return of_values(importer, call),
     };
-    let (Value::View(x), Value::Constant(weights)) = (call.input(0)?, call.input(1)?) else {
-        return Err(two());
-    };
-    // Leading axes of one element change nothing, except the rank of the result.
-    let dims = weights.dims();
-    let Some(at) = dims.len().checked_sub(2) else {
-        return Err(two());
-    };
-    if dims[..at].iter().any(|&d| d != 1) || x.rank() == 0 || dims.len() > x.rank().max(2) {
-        return Err(two());
+    Ok(vec![Value::View(y)])
+}
+
+/// A constant as a matrix, if its other axes have one element and the product gets no more axes
+/// than the value it meets has.
+fn matrix<'a>(constant: &Constant<'a>, rank: usize) -> Option<Constant<'a>> {
+    let dims = constant.dims();
+    let at = dims.len().checked_sub(2)?;
+    let single = dims[..at].iter().all(|&d| d == 1);
+    (single && dims.len() <= rank.max(2)).then(|| constant.reshaped(&dims[at..]))?
+}
+
+/// The product of two values, of which a list stands for a row or a column.
+fn of_values<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let mut a = importer.value(call, 0)?;
+    let mut b = importer.value(call, 1)?;
+    let (row, column) = (a.rank() == 1, b.rank() == 1);
+    if row {
+        a = a.with_rank(2);
     }
-    let weights = weights.reshaped(&dims[at..]).ok_or_else(two)?;
-    let y = product(importer, call, x, &weights, (1.0, None))?;
+    if column {
+        b = b.with_rank(2).transposed(&[1, 0]);
+    }
+    let mut y = product_of_values(importer, call, None, &a, &b)?;
+    if row || column {
+        let mut dims = y.dims();
+        if column {
+            dims.pop();
+        }
+        if row {
+            dims.remove(dims.len() - usize::from(!column) - 1);
+        }
+        y = importer.reshape(&call.site, &y, &dims)?;
+    }
     Ok(vec![Value::View(y)])
 }

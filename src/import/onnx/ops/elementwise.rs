@@ -30,6 +30,13 @@ pub(super) fn function<'a>(
         "Softplus" => Activation::Softplus,
         "Softsign" => Activation::Softsign,
         "Exp" => Activation::Exp,
+        "Abs" => Activation::Abs,
+        "Cos" => Activation::Cos,
+        "Erf" => Activation::Erf,
+        "Log" => Activation::Log,
+        "Reciprocal" => Activation::Reciprocal,
+        "Sin" => Activation::Sin,
+        "Sqrt" => Activation::Sqrt,
         "Mish" => Activation::Mish,
         "ThresholdedRelu" => functions::relu(None, 0.0, attributes.float("alpha", 1.0)?),
         "Gelu" => match attributes.text("approximate")?.as_deref() {
@@ -245,11 +252,12 @@ pub(super) fn softmax<'a>(
     let default = if flattens { 1 } else { -1 };
     let axis = call.attributes.int("axis", default)?;
     let rank = x.rank();
-    let (others, over): (Vec<usize>, Vec<usize>) = if flattens && axis == 1 && rank == 1 {
-        (vec![], vec![0])
+    let over: Vec<usize> = if flattens && axis == 1 && rank == 1 {
+        vec![0]
     } else {
         let axis = call.axis(axis, rank)?;
-        (0..rank).partition(|&a| if flattens { a < axis } else { a != axis })
+        let last = if flattens { rank } else { axis + 1 };
+        (axis..last).collect()
     };
     if call.op == "LogSoftmax" && !call.is_answer {
         return Err(call.refused(
@@ -257,20 +265,8 @@ pub(super) fn softmax<'a>(
             "only at the end they are supported, where they stand for the probabilities",
         ));
     }
-    let stored = x.stored();
-    let inner = over.iter().map(|&a| x.atoms(a).len()).sum::<usize>();
-    let innermost = stored[stored.len() - inner..]
-        .iter()
-        .all(|step| over.contains(&step.axis));
-    let len = over.iter().map(|&a| x.extent(a)).product();
-    let y = if innermost {
-        let id = importer.last_axis(call, &x, len)?;
-        x.of(importer.push(call, None, Op::Softmax { axis: None }, &[id])?)
-    } else {
-        let id = importer.arrange(&call.site, &x, &[&others, &over])?;
-        let id = importer.push(call, None, Op::Softmax { axis: None }, &[id])?;
-        let order: Vec<usize> = others.iter().chain(&over).copied().collect();
-        View::ordered(id, &x.dims(), &order)
-    };
+    let (id, lies) = importer.innermost(call, &x, &over)?;
+    let id = importer.push(call, None, Op::Softmax { axis: None }, &[id])?;
+    let y = lies.of(id);
     Ok(vec![Value::View(y)])
 }

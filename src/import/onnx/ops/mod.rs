@@ -12,10 +12,14 @@ use crate::import::ops::SupportedOp;
 pub(super) mod arithmetic;
 mod conv;
 mod dense;
+mod einsum;
 mod elementwise;
 mod normalization;
+mod pad;
 pub(super) mod part;
 mod pool;
+pub(super) mod reduce;
+mod resize;
 pub(super) mod shape;
 mod window;
 
@@ -49,7 +53,7 @@ const TWO_D: &str = "2-D";
 
 /// Operators on values of the photo, in alphabetical order.
 const OPERATORS: &[Operator] = &[
-    operator("Abs", "Max", "", arithmetic::abs),
+    operator("Abs", ACTIVATION, "", elementwise::function),
     operator("Add", "Add or ScaleShift", "", arithmetic::binary),
     operator("AveragePool", "AveragePool", TWO_D, pool::pool),
     operator(
@@ -61,38 +65,47 @@ const OPERATORS: &[Operator] = &[
     operator("Cast", "nothing", "between real numbers", elementwise::cast),
     operator("Celu", ACTIVATION, "", elementwise::celu),
     operator("Clip", ACTIVATION, "constant bounds", elementwise::clip),
-    operator("Concat", "Concat", "values of the photo", part::concat),
+    operator("Concat", "Concat", "", part::concat),
     operator(
         "Conv",
         "Conv or DepthwiseConv",
         "2-D, constant weights",
         conv::conv,
     ),
+    operator("Cos", ACTIVATION, "", elementwise::function),
     operator("DepthToSpace", VIEW, "", shape::depth_to_space),
-    operator(
-        "Div",
-        "Div or ScaleShift",
-        "no reciprocal",
-        arithmetic::binary,
-    ),
+    operator("Div", "Div or ScaleShift", "", arithmetic::binary),
     operator(
         "Dropout",
         "nothing (training only)",
         "",
         elementwise::dropout,
     ),
+    operator(
+        "Einsum",
+        "MatMul, Reduce or nothing",
+        "one or two values",
+        einsum::einsum,
+    ),
     operator("Elu", ACTIVATION, "", elementwise::function),
+    operator("Erf", ACTIVATION, "", elementwise::function),
     operator("Exp", ACTIVATION, "", elementwise::function),
-    operator("Expand", VIEW, "no repeating", shape::expand),
+    operator(
+        "Expand",
+        "Gather or nothing",
+        "constant shape",
+        shape::expand,
+    ),
     operator("Flatten", VIEW, "", shape::flatten),
     operator(
         "Gather",
-        "Crop, Conv or Gemm",
+        "Crop, Conv, Slice or Gather",
         "constant indices",
         part::gather,
     ),
+    operator("GatherND", "Gather", "constant indices", part::gather_nd),
     operator("Gelu", ACTIVATION, "", elementwise::function),
-    operator("Gemm", "Gemm", "constant matrix", dense::gemm),
+    operator("Gemm", "Gemm or MatMul", "", dense::gemm),
     operator(
         "GlobalAveragePool",
         "GlobalAveragePool",
@@ -100,17 +113,31 @@ const OPERATORS: &[Operator] = &[
         pool::global,
     ),
     operator("GlobalMaxPool", "GlobalMaxPool", TWO_D, pool::global),
+    operator(
+        "GroupNormalization",
+        "LayerNormalization",
+        "",
+        normalization::group,
+    ),
     operator("HardSigmoid", ACTIVATION, "", elementwise::function),
     operator("HardSwish", ACTIVATION, "", elementwise::function),
     operator("Identity", "nothing", "", elementwise::identity),
-    operator("LeakyRelu", ACTIVATION, "", elementwise::function),
-    operator("LogSoftmax", "Softmax", "at the end", elementwise::softmax),
     operator(
-        "MatMul",
-        "Gemm",
-        "a constant matrix on the right",
-        dense::mat_mul,
+        "InstanceNormalization",
+        "LayerNormalization",
+        "",
+        normalization::instance,
     ),
+    operator(
+        "LayerNormalization",
+        "LayerNormalization",
+        "constant scale",
+        normalization::layer,
+    ),
+    operator("LeakyRelu", ACTIVATION, "", elementwise::function),
+    operator("Log", ACTIVATION, "", elementwise::function),
+    operator("LogSoftmax", "Softmax", "at the end", elementwise::softmax),
+    operator("MatMul", "Gemm or MatMul", "", dense::mat_mul),
     operator("Max", "Max or Activation", "", arithmetic::variadic),
     operator("MaxPool", "MaxPool", "2-D, no indices", pool::pool),
     operator("Mean", "Add, ScaleShift", "", arithmetic::variadic),
@@ -119,23 +146,62 @@ const OPERATORS: &[Operator] = &[
     operator("Mul", "Mul or ScaleShift", "", arithmetic::binary),
     operator("Neg", "ScaleShift", "", elementwise::neg),
     operator("PRelu", "PRelu", "constant slopes", elementwise::prelu),
-    operator("Pad", "Pad or Crop", "with zeros", part::pad),
-    operator("Pow", "Mul", "exponents 1, 2, 3", arithmetic::pow),
-    operator("ReduceMax", "GlobalMaxPool or MaxPool", "", part::reduce),
+    operator(
+        "Pad",
+        "Pad, Crop, Concat or Gather",
+        "constant amounts",
+        pad::pad,
+    ),
+    operator(
+        "Pow",
+        "Mul or Activation",
+        "one constant exponent",
+        arithmetic::pow,
+    ),
+    operator("Reciprocal", ACTIVATION, "", elementwise::function),
+    operator("ReduceL1", "Activation, ReduceSum", "", reduce::reduce),
+    operator("ReduceL2", "ReduceL2", "", reduce::reduce),
+    operator("ReduceLogSum", "ReduceSum, Activation", "", reduce::reduce),
+    operator(
+        "ReduceLogSumExp",
+        "ReduceMax, ReduceSum, Activation",
+        "",
+        reduce::reduce,
+    ),
+    operator(
+        "ReduceMax",
+        "GlobalMaxPool or ReduceMax",
+        "",
+        reduce::reduce,
+    ),
     operator(
         "ReduceMean",
-        "GlobalAveragePool or AveragePool",
+        "GlobalAveragePool or ReduceMean",
         "",
-        part::reduce,
+        reduce::reduce,
     ),
-    operator("ReduceSum", "AveragePool, ScaleShift", "", part::reduce),
+    operator("ReduceMin", "ReduceMax, ScaleShift", "", reduce::reduce),
+    operator(
+        "ReduceSum",
+        "GlobalAveragePool, ScaleShift or ReduceSum",
+        "",
+        reduce::reduce,
+    ),
+    operator("ReduceSumSquare", "Mul, ReduceSum", "", reduce::reduce),
     operator("Relu", ACTIVATION, "", elementwise::function),
     operator("Reshape", VIEW, "constant shape", shape::reshape),
+    operator(
+        "Resize",
+        "Resize, Gather or Gemm",
+        "constant size",
+        resize::resize,
+    ),
     operator("Selu", ACTIVATION, "", elementwise::selu),
     operator("Sigmoid", ACTIVATION, "", elementwise::function),
+    operator("Sin", ACTIVATION, "", elementwise::function),
     operator(
         "Slice",
-        "Crop, Conv or Gemm",
+        "Crop, Conv, Slice or Gather",
         "constant bounds",
         part::slice,
     ),
@@ -144,6 +210,7 @@ const OPERATORS: &[Operator] = &[
     operator("Softsign", ACTIVATION, "", elementwise::function),
     operator("SpaceToDepth", VIEW, "", shape::space_to_depth),
     operator("Split", "Crop", "", part::split),
+    operator("Sqrt", ACTIVATION, "", elementwise::function),
     operator("Squeeze", VIEW, "", shape::squeeze),
     operator("Sub", "Sub or ScaleShift", "", arithmetic::binary),
     operator("Sum", "Add", "", arithmetic::variadic),
@@ -153,6 +220,18 @@ const OPERATORS: &[Operator] = &[
     operator("Tile", "Concat", "", part::tile),
     operator("Transpose", VIEW, "", shape::transpose),
     operator("Unsqueeze", VIEW, "", shape::unsqueeze),
+    operator(
+        "Upsample",
+        "Resize, Gather or Gemm",
+        "constant size",
+        resize::resize,
+    ),
+    operator(
+        "Where",
+        "ScaleShift, Add",
+        "constant condition",
+        arithmetic::choose,
+    ),
 ];
 
 /// The operators that can be imported, in alphabetical order.

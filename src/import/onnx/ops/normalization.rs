@@ -1,8 +1,10 @@
-//! `BatchNormalization` at inference.
+//! Normalizations: by stored statistics, and by those of the photo itself.
 
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::Constant;
 use super::super::importer::Importer;
+use super::super::view::View;
+use crate::graph::Op;
 use crate::import::affine::Affine;
 use crate::import::error::ImportError;
 use crate::tensor::Shape;
@@ -47,5 +49,163 @@ pub(super) fn batch<'a>(
     let scale = |at: usize| folded.scale[at];
     let shift = |at: usize| folded.shift[at];
     let y = importer.affine(call, None, &x, (&dims, &scale, &shift))?;
+    Ok(vec![Value::View(y)])
+}
+
+/// Appends `(x - mean) / sqrt(variance + epsilon)` with the statistics along the axes `over`.
+fn unit(
+    importer: &mut Importer,
+    call: &Call,
+    suffix: Option<&str>,
+    x: &View,
+    (over, epsilon): (&[usize], f32),
+) -> Result<View, ImportError> {
+    let (id, lies) = importer.innermost(call, x, over)?;
+    let scale = list(importer, call, "unit/scale", &[1.0])?;
+    let shift = list(importer, call, "unit/shift", &[0.0])?;
+    let op = Op::LayerNormalization {
+        scale,
+        shift,
+        epsilon,
+    };
+    Ok(lies.of(importer.push(call, suffix, op, &[id])?))
+}
+
+/// Stores a list of numbers.
+fn list(
+    importer: &mut Importer,
+    call: &Call,
+    name: &str,
+    values: &[f32],
+) -> Result<String, ImportError> {
+    let key = format!("{}/{name}", call.site.constants);
+    let mut buffer = importer.graph.zeroed(call.place(), values.len())?;
+    buffer.as_mut_slice().copy_from_slice(values);
+    importer
+        .graph
+        .insert(call.place(), key.clone(), &[values.len()], buffer)?;
+    Ok(key)
+}
+
+/// The number of a constant that meets each element of a row of `n`, which lies as `lies` says.
+fn of_row(
+    call: &Call,
+    name: &str,
+    (constant, axes): (&Constant, usize),
+    (lies, n): (&View, usize),
+) -> Result<Vec<f32>, ImportError> {
+    let positions = Some(constant)
+        .filter(|c| c.dims().len() <= axes)
+        .and_then(|c| lies.positions(c.dims(), n));
+    let flat = constant.reshaped(&[constant.len()]);
+    let (Some(positions), Some(flat)) = (positions, flat) else {
+        let shown = format!("{:?}", constant.dims());
+        let expected = format!("a shape that is broadcast to the last {axes} axes");
+        return Err(call.place().refused(name, shown, expected));
+    };
+    let values = positions.iter().cycle().map(|&at| flat.weight(&[at]));
+    Ok(values.take(n).collect())
+}
+
+/// Along the last axes, with a scale and a shift for each of their elements.
+pub(super) fn layer<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    if call.outputs_read > 1 {
+        return Err(call.refused(
+            "its mean or deviation is used",
+            "only the normalized value is supported: rebuild this part of the model",
+        ));
+    }
+    let x = call.view(0)?.clone();
+    let rank = x.rank();
+    let axis = call.axis(call.attributes.int("axis", -1)?, rank)?;
+    let epsilon = call.attributes.float("epsilon", 1e-5)?;
+    // In which precision the statistics are computed; it is f32 here.
+    call.attributes.ignore(&["stash_type"]);
+    let over: Vec<usize> = (axis..rank).collect();
+    let n = over.iter().map(|&a| x.extent(a)).product();
+    let (id, lies) = importer.innermost(call, &x, &over)?;
+    let scale = call.constant(1, "scale")?;
+    let scale = of_row(call, "scale", (scale, over.len()), (&lies, n))?;
+    let shift = match call.optional_constant(2, "bias")? {
+        Some(shift) => of_row(call, "bias", (shift, over.len()), (&lies, n))?,
+        None => vec![0.0],
+    };
+    let op = Op::LayerNormalization {
+        scale: list(importer, call, "scale", &scale)?,
+        shift: list(importer, call, "shift", &shift)?,
+        epsilon,
+    };
+    let y = lies.of(importer.push(call, None, op, &[id])?);
+    Ok(vec![Value::View(y)])
+}
+
+/// Along rows and columns, for each channel.
+pub(super) fn instance<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?.clone();
+    let epsilon = call.attributes.float("epsilon", 1e-5)?;
+    let over: Vec<usize> = (2..x.rank()).collect();
+    if over.is_empty() {
+        let shown = format!("{:?}", x.dims());
+        return Err(call.place().refused("shape", shown, "three axes or more"));
+    }
+    let y = unit(importer, call, Some("unit"), &x, (&over, epsilon))?;
+    scaled_by_channel(importer, call, &y)
+}
+
+/// Along groups of channels, with all rows and columns.
+pub(super) fn group<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?.clone();
+    let dims = x.dims();
+    let epsilon = call.attributes.float("epsilon", 1e-5)?;
+    call.attributes.ignore(&["stash_type"]);
+    let given = call.attributes.int("num_groups", 0)?;
+    let channels = x.extent(1);
+    let groups = usize::try_from(given)
+        .ok()
+        .filter(|&g| g > 0 && channels.is_multiple_of(g) && dims.len() > 1)
+        .ok_or_else(|| {
+            let expected = format!("a divisor of {channels} channels");
+            call.place().refused("num_groups", given, expected)
+        })?;
+    let rows = [dims[0], groups, x.len() / dims[0] / groups];
+    let y = importer.reshape(&call.site, &x, &rows)?;
+    let y = unit(importer, call, Some("unit"), &y, (&[2], epsilon))?;
+    let y = importer.reshape(&call.site, &y, &dims)?;
+    scaled_by_channel(importer, call, &y)
+}
+
+/// Appends the scale and the shift of each channel, or of each group of channels.
+fn scaled_by_channel<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+    x: &View,
+) -> Result<Outputs<'a>, ImportError> {
+    let channels = x.extent(1);
+    let read = |index: usize, name: &str| -> Result<Vec<f64>, ImportError> {
+        let constant = call.constant(index, name)?;
+        let n = constant.len();
+        let divides = constant.dims().len() == 1 && n > 0 && channels.is_multiple_of(n);
+        let flat = Some(constant).filter(|_| divides).ok_or_else(|| {
+            let shown = format!("{:?}", constant.dims());
+            let expected = format!("a number for each of {channels} channels");
+            call.place().refused(name, shown, expected)
+        })?;
+        Ok((0..channels)
+            .map(|c| flat.at(&[c / (channels / n)]))
+            .collect())
+    };
+    let (scale, shift) = (read(1, "scale")?, read(2, "bias")?);
+    let mut dims = vec![1; x.rank() - 1];
+    dims[0] = channels;
+    let y = importer.affine(call, None, x, (&dims, &|at| scale[at], &|at| shift[at]))?;
     Ok(vec![Value::View(y)])
 }

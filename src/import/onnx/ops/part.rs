@@ -1,23 +1,23 @@
-//! Parts of values, and values of parts: slicing, splitting, picking, joining, padding.
+//! Parts of values, and values of parts: slicing, splitting, picking, joining.
 
 use super::super::call::{Call, Outputs, Value};
+use super::super::constant::Constant;
 use super::super::importer::Importer;
 use super::super::view::View;
-use crate::graph::{NodeId, Op, Padding};
+use crate::graph::{NodeId, Op, Padding, Slice};
 use crate::import::error::ImportError;
 use crate::import::select;
-use crate::tensor::Shape;
 
 /// A value with one axis in the middle of three: what lies around it, it, and what lies inside.
-struct Middle {
-    id: NodeId,
+pub(super) struct Middle {
+    pub(super) id: NodeId,
     /// Axes of the file in the order in which they lie in the value.
-    order: Vec<usize>,
+    pub(super) order: Vec<usize>,
 }
 
 /// The order in which the axes of a value lie. Where their parts lie apart it has to be arranged
 /// anyway: images as the graph has them, all else as the file does.
-fn order_of(x: &View) -> Vec<usize> {
+pub(super) fn order_of(x: &View) -> Vec<usize> {
     x.order().unwrap_or_else(|| match x.rank() {
         4 => vec![0, 2, 3, 1],
         rank => (0..rank).collect(),
@@ -25,7 +25,7 @@ fn order_of(x: &View) -> Vec<usize> {
 }
 
 /// Arranges a value as `[outer, axis, inner]`.
-fn middle(
+pub(super) fn middle(
     importer: &mut Importer,
     call: &Call,
     x: &View,
@@ -39,7 +39,7 @@ fn middle(
 }
 
 /// Appends `len` elements of an axis from `start` on.
-fn cut(
+pub(super) fn cut(
     importer: &mut Importer,
     call: &Call,
     suffix: Option<&str>,
@@ -62,8 +62,11 @@ fn cut(
     Ok(View::ordered(id, &dims, &order))
 }
 
+/// Numbers of a matrix of zeros and ones that picks channels.
+const MAX_PICKED: usize = 1 << 16;
+
 /// Appends a choice of elements of an axis in any order.
-fn pick(
+pub(super) fn pick(
     importer: &mut Importer,
     call: &Call,
     suffix: Option<&str>,
@@ -77,20 +80,32 @@ fn pick(
     if picked.windows(2).all(|w| w[1] == w[0] + 1) {
         return cut(importer, call, suffix, x, (axis, first, picked.len()));
     }
-    let mut order = order_of(x);
-    order.retain(|&a| a != axis);
-    let outer: Vec<&[usize]> = if x.rank() == 4 && x.extent(0) == 1 {
-        order.retain(|&a| a != 0);
-        order.chunks(1).collect()
-    } else {
-        vec![&order]
-    };
-    let last = [axis];
-    let groups: Vec<&[usize]> = outer.into_iter().chain([&last[..]]).collect();
-    let id = importer.arrange(&call.site, x, &groups)?;
-    let id = select::pick_channels(&mut importer.graph, &call.site, suffix, id, picked)?;
-    order.push(axis);
     let mut dims = x.dims();
+    let size = dims[axis].saturating_mul(picked.len());
+    let mut order = order_of(x);
+    // Channels of an image are picked by a product, which has integer kernels.
+    let channels = x.rank() == 4 && dims[0] == 1 && order.last() == Some(&axis);
+    if channels && size <= MAX_PICKED {
+        order.retain(|&a| a != 0);
+        let groups: Vec<&[usize]> = order.chunks(1).collect();
+        let id = importer.arrange(&call.site, x, &groups)?;
+        let id = select::pick_channels(&mut importer.graph, &call.site, suffix, id, picked)?;
+        dims[axis] = picked.len();
+        return Ok(View::ordered(id, &dims, &order));
+    }
+    let Middle { id, order } = middle(importer, call, x, axis)?;
+    let step = picked[1].saturating_sub(first);
+    let even = step > 0 && picked.windows(2).all(|w| w[1] == w[0] + step);
+    let op = if even {
+        let last = picked[picked.len() - 1];
+        let mut slice = Slice::whole(importer.graph.shape(id)).along(1, first, last + 1);
+        slice.steps[1] = step;
+        Op::Slice(slice)
+    } else {
+        let indices = picked.to_vec();
+        Op::Gather { axis: 1, indices }
+    };
+    let id = importer.push(call, suffix, op, &[id])?;
     dims[axis] = picked.len();
     Ok(View::ordered(id, &dims, &order))
 }
@@ -243,22 +258,107 @@ pub(super) fn gather<'a>(
     Ok(vec![Value::View(y)])
 }
 
+/// Elements of several axes at once, by constant coordinates.
+pub(super) fn gather_nd<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?.clone();
+    let constant = call.constant(1, "indices")?;
+    let picks = coordinates(call, &x.dims(), constant)?;
+    let indexed: Vec<usize> = (0..picks.indexed).collect();
+    let mut rest = order_of(&x);
+    rest.retain(|axis| !indexed.contains(axis));
+    let id = importer.arrange(&call.site, &x, &[&indexed, &rest])?;
+    let op = Op::Gather {
+        axis: 0,
+        indices: picks.flat,
+    };
+    let id = importer.push(call, None, op, &[id])?;
+    // The picked elements are one axis, in front of the others as they lie.
+    let mut dims = vec![importer.graph.shape(id).dims()[0]];
+    dims.extend(&x.dims()[picks.indexed..]);
+    let order: Vec<usize> = std::iter::once(0)
+        .chain(rest.iter().map(|axis| axis - picks.indexed + 1))
+        .collect();
+    let y = View::ordered(id, &dims, &order);
+    let y = importer.reshape(&call.site, &y, &picks.dims)?;
+    Ok(vec![Value::View(y)])
+}
+
+/// What `GatherND` picks.
+pub(in crate::import::onnx) struct Coordinates {
+    /// Axes in front that are indexed, batch axes included.
+    pub(in crate::import::onnx) indexed: usize,
+    /// For each pick the position in those axes taken together.
+    pub(in crate::import::onnx) flat: Vec<usize>,
+    /// Extents of the result.
+    pub(in crate::import::onnx) dims: Vec<usize>,
+}
+
+/// The picks of `GatherND` from a value of `dims`.
+pub(in crate::import::onnx) fn coordinates(
+    call: &Call,
+    dims: &[usize],
+    indices: &Constant,
+) -> Result<Coordinates, ImportError> {
+    let batch = call.attributes.int("batch_dims", 0)?;
+    let shown = format!("{:?}", indices.dims());
+    let wrong = || {
+        let expected = format!("coordinates in {dims:?}");
+        call.place().refused("indices", shown.clone(), expected)
+    };
+    let (&width, outer) = indices.dims().split_last().ok_or_else(wrong)?;
+    let batch = usize::try_from(batch).ok().filter(|&b| b <= outer.len());
+    let batch = batch.ok_or_else(wrong)?;
+    let indexed = batch + width;
+    let fits = width > 0 && indexed <= dims.len() && outer[..batch] == dims[..batch];
+    let given = indices.ints().filter(|_| fits).ok_or_else(wrong)?;
+    let of_batch = dims[..batch].iter().product::<usize>().max(1);
+    let each = given.len() / width / of_batch;
+    let mut flat = Vec::with_capacity(given.len() / width);
+    for (i, pick) in given.chunks_exact(width).enumerate() {
+        let mut at = i / each.max(1);
+        for (&index, &extent) in pick.iter().zip(&dims[batch..]) {
+            at = at * extent + call.axis(index, extent)?;
+        }
+        flat.push(at);
+    }
+    let mut result = outer.to_vec();
+    result.extend(&dims[indexed..]);
+    Ok(Coordinates {
+        indexed,
+        flat,
+        dims: result,
+    })
+}
+
 pub(super) fn concat<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
 ) -> Result<Outputs<'a>, ImportError> {
     let mut views = Vec::new();
+    let mut of_photo = None;
     for i in 0..call.inputs.len() {
-        views.push(call.view(i)?.clone());
+        let input = call.input(i)?;
+        // An empty constant adds nothing, and no value of the graph is empty.
+        if matches!(input, Value::Constant(c) if c.len() == 0) {
+            continue;
+        }
+        if matches!(input, Value::View(_)) {
+            of_photo = of_photo.or(Some(views.len()));
+        }
+        views.push(importer.value(call, i)?);
     }
-    let Some(first) = views.first() else {
+    // A constant can be laid out in any way: a value of the photo says in which.
+    let Some(first) = of_photo.map(|at| views[at].clone()) else {
         return Err(call.place().invalid("it has no inputs"));
     };
     let rank = first.rank();
     let given = call.attributes.optional_int("axis")?;
     let axis = call.axis(given.unwrap_or(1), rank)?;
     let mut dims = first.dims();
-    for view in &views[1..] {
+    for view in &views {
         let same = |a: usize| a == axis || view.extent(a) == dims[a];
         if view.rank() != rank || !(0..rank).all(same) {
             let message = format!(
@@ -270,13 +370,12 @@ pub(super) fn concat<'a>(
         }
     }
     let single = dims[0] == 1 && axis != 0;
-    let order: Vec<usize> = match rank {
-        4 if single => vec![2, 3, 1],
-        _ => {
-            let mut order = order_of(first);
-            order.retain(|&a| a != 0 || !single);
-            order
-        }
+    let order: Vec<usize> = if rank == 4 && single && lies_as_image(&first) {
+        vec![2, 3, 1]
+    } else {
+        let mut order = order_of(&first);
+        order.retain(|&a| a != 0 || !single);
+        order
     };
     dims[axis] = views.iter().map(|view| view.extent(axis)).sum();
     let groups: Vec<&[usize]> = order.chunks(1).collect();
@@ -293,93 +392,20 @@ pub(super) fn concat<'a>(
     Ok(vec![Value::View(View::ordered(y, &dims, &order))])
 }
 
-/// Zeros before and after: attributes before opset 11, inputs since. Negative numbers cut.
-pub(super) fn pad<'a>(
-    importer: &mut Importer<'a, '_>,
-    call: &Call<'_, 'a>,
-) -> Result<Outputs<'a>, ImportError> {
-    let mut x = call.view(0)?.clone();
-    let rank = x.rank();
-    let mode = call.attributes.text("mode")?;
-    let amounts = call.list("pads", 1)?.unwrap_or_default();
-    let value = match call.attributes.optional_float("value")? {
-        Some(value) => f64::from(value),
-        None => match call.optional_constant(2, "value")? {
-            Some(constant) => constant.single().unwrap_or(0.0),
-            None => 0.0,
-        },
+/// Whether `[1, C, H, W]` of the file lies as `[H, W, C]` in the graph, or in no order of its axes
+/// at all. An axis of one element lies anywhere.
+fn lies_as_image(x: &View) -> bool {
+    let Some(order) = x.order() else {
+        return true;
     };
-    let axes = match call.list("axes", 3)? {
-        Some(axes) => axes,
-        None => (0..).take(rank).collect(),
+    let long = |axes: &[usize]| -> Vec<usize> {
+        let long = axes.iter().filter(|&&a| x.extent(a) > 1);
+        long.copied().collect()
     };
-    call.axes(&axes, rank)?;
-    if amounts.len() != axes.len() * 2 {
-        let shown = format!("{amounts:?}");
-        return Err(call
-            .place()
-            .refused("pads", shown, "two numbers for each axis"));
-    }
-    let mut border = vec![[0i64; 2]; rank];
-    for (i, &axis) in axes.iter().enumerate() {
-        border[call.axis(axis, rank)?] = [amounts[i], amounts[i + axes.len()]];
-    }
-    if border.iter().flatten().any(|&n| n > 0) {
-        match mode.as_deref() {
-            None | Some("constant") if value == 0.0 => {}
-            None | Some("constant") => return Err(call.place().refused("value", value, "0")),
-            Some(other) => return Err(call.place().refused("mode", other, "`constant`")),
-        }
-    }
-    // Rows and columns are padded together, so that a convolution can take it over.
-    if rank == 4 && x.extent(0) == 1 {
-        let amount = |n: i64| usize::try_from(n).unwrap_or(0);
-        let padding = Padding {
-            top: amount(border[2][0]),
-            left: amount(border[3][0]),
-            bottom: amount(border[2][1]),
-            right: amount(border[3][1]),
-        };
-        if !padding.is_zero() {
-            let (id, _) = importer.image(call, &x)?;
-            let alone = border[..2].iter().flatten().all(|&n| n == 0)
-                && border[2..].iter().flatten().all(|&n| n >= 0);
-            let suffix = (!alone).then_some("border");
-            let id = importer.push(call, suffix, Op::Pad(padding), &[id])?;
-            x = importer.of_image(id);
-            for amount in border[2..].iter_mut().flatten() {
-                *amount = (*amount).min(0);
-            }
-        }
-    }
-    for (axis, &[before, after]) in border.iter().enumerate() {
-        let suffix = format!("axis{axis}");
-        let [grown, cut_off] = [[before, after], [-before, -after]]
-            .map(|pair| pair.map(|n| usize::try_from(n).unwrap_or(0)));
-        if cut_off != [0, 0] {
-            let left = x
-                .extent(axis)
-                .saturating_sub(cut_off[0].saturating_add(cut_off[1]));
-            let part = (axis, cut_off[0], left);
-            x = cut(importer, call, Some(&format!("{suffix}/cut")), &x, part)?;
-        }
-        if grown != [0, 0] {
-            let Middle { id, order } = middle(importer, call, &x, axis)?;
-            let padding = Padding {
-                left: grown[0],
-                right: grown[1],
-                ..Padding::default()
-            };
-            let id = importer.push(call, Some(&suffix), Op::Pad(padding), &[id])?;
-            let mut dims = x.dims();
-            dims[axis] = importer.graph.shape(id).dims()[1];
-            x = View::ordered(id, &dims, &order);
-        }
-    }
-    Ok(vec![Value::View(x)])
+    long(&order) == long(&[2, 3, 1])
 }
 
-/// Repeats that are none.
+/// Repeats of a value along its axes.
 pub(super) fn tile<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
@@ -405,73 +431,6 @@ pub(super) fn tile<'a>(
         x = View::ordered(id, &dims, &order);
     }
     Ok(vec![Value::View(x)])
-}
-
-/// Means, maxima and sums over axes.
-pub(super) fn reduce<'a>(
-    importer: &mut Importer<'a, '_>,
-    call: &Call<'_, 'a>,
-) -> Result<Outputs<'a>, ImportError> {
-    use crate::graph::PoolKind;
-    use crate::import::reduce::reduce;
-
-    let x = call.view(0)?.clone();
-    let dims = x.dims();
-    let keep = call.attributes.flag("keepdims", true)?;
-    let nothing = call.attributes.flag("noop_with_empty_axes", false)?;
-    let axes = match call.list("axes", 1)? {
-        Some(axes) if !axes.is_empty() => call.axes(&axes, dims.len())?,
-        _ if nothing => return Ok(vec![Value::View(x)]),
-        _ => (0..dims.len()).collect(),
-    };
-    let kind = if call.op == "ReduceMax" {
-        PoolKind::Max
-    } else {
-        PoolKind::Average
-    };
-    let count: usize = axes.iter().map(|&a| dims[a]).product();
-    let mut left = dims.clone();
-    for &axis in &axes {
-        left[axis] = 1;
-    }
-    let mut y = if axes == [2, 3] && dims.len() == 4 && dims[0] == 1 {
-        // A global pool, which heat maps know.
-        let (id, _) = importer.image(call, &x)?;
-        let op = Op::GlobalPool {
-            kind,
-            keep_dims: keep,
-        };
-        let id = importer.push(call, None, op, &[id])?;
-        View::ordered(id, &left, &[1])
-    } else if count == 1 {
-        x
-    } else {
-        let stored = x.stored();
-        let extents: Vec<usize> = stored.iter().map(|s| s.atom.extent).collect();
-        let over: Vec<usize> = (0..stored.len())
-            .filter(|&i| axes.contains(&stored[i].axis))
-            .collect();
-        let mut id =
-            importer
-                .graph
-                .reshape(&call.site, Some("axes"), x.id, Shape::new(&extents))?;
-        // The whole value at once: a map of one column and one channel.
-        let keep_one = over.len() == extents.len();
-        id = reduce(&mut importer.graph, &call.site, id, (kind, &over), keep_one)?;
-        let kept = stored.iter().filter(|s| !axes.contains(&s.axis));
-        x.kept(id, kept)
-    };
-    if call.op == "ReduceSum" {
-        y = importer.scaled(call, Some("sum"), &y, count as f64, 0.0)?;
-    }
-    if !keep {
-        let rest: Vec<usize> = (0..dims.len())
-            .filter(|a| !axes.contains(a))
-            .map(|a| dims[a])
-            .collect();
-        y = importer.reshape(&call.site, &y, &rest)?;
-    }
-    Ok(vec![Value::View(y)])
 }
 
 #[cfg(test)]

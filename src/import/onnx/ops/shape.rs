@@ -6,6 +6,7 @@ use super::super::constant::len_of;
 use super::super::importer::Importer;
 use super::super::view::View;
 use super::arithmetic::broadcast;
+use super::part::pick;
 use crate::import::error::ImportError;
 
 fn one<'a>(view: View) -> Outputs<'a> {
@@ -169,23 +170,46 @@ pub(super) fn unsqueeze<'a>(
     importer.reshape(&call.site, x, &dims).map(one)
 }
 
-/// Only to the shape that a value has, but for axes of one element.
+/// Axes of one element are repeated.
 pub(super) fn expand<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
 ) -> Result<Outputs<'a>, ImportError> {
-    let x = call.view(0)?;
+    let x = call.view(0)?.clone();
     let asked = call.list("shape", 1)?.unwrap_or_default();
-    let from = x.dims();
     let sizes: Option<Vec<usize>> = asked.iter().map(|&d| d.try_into().ok()).collect();
-    let to = sizes.and_then(|sizes| broadcast(&from, &sizes));
-    match to {
-        Some(to) if len_of(&to) == len_of(&from) => importer.reshape(&call.site, x, &to).map(one),
-        _ => Err(call.refused(
-            format!("it repeats a value of shape {from:?} to {asked:?}"),
-            "rebuild this part of the model: values are stretched by arithmetic alone",
-        )),
+    let to = sizes.and_then(|sizes| broadcast(&x.dims(), &sizes));
+    let Some(to) = to else {
+        let expected = format!("one that fits {:?}", x.dims());
+        return Err(call
+            .place()
+            .refused("shape", format!("{asked:?}"), expected));
+    };
+    expanded(importer, call, &x, &to).map(one)
+}
+
+/// Most repeats of an axis of one element.
+const MAX_REPEATS: usize = 1 << 20;
+
+/// Appends a value with its axes of one element repeated to `dims`, which it is broadcast to.
+pub(super) fn expanded(
+    importer: &mut Importer,
+    call: &Call,
+    x: &View,
+    dims: &[usize],
+) -> Result<View, ImportError> {
+    let mut x = x.with_rank(dims.len());
+    for (axis, &extent) in dims.iter().enumerate() {
+        if x.extent(axis) != extent {
+            if extent > MAX_REPEATS {
+                let expected = format!("at most {MAX_REPEATS} repeats");
+                return Err(call.place().refused("shape", extent, expected));
+            }
+            let suffix = format!("axis{axis}");
+            x = pick(importer, call, Some(&suffix), &x, axis, &vec![0; extent])?;
+        }
     }
+    Ok(x)
 }
 
 /// Blocks of channels become squares of pixels.
