@@ -1,6 +1,6 @@
 """Writes classifiers of torchvision and timm with random weights as ONNX, by both exporters of torch
 and at a reduced size, with what ONNX Runtime answers to 32 images: .cache/onnx, which
-tests/onnx_golden.rs reads if it is there. That test writes its differences to
+tests/library/onnx_golden.rs reads if it is there. That test writes its differences to
 .cache/onnx/results.json, of which `--table` makes docs/onnx-architectures.md.
 
 Needs a Python of its own:
@@ -8,7 +8,7 @@ Needs a Python of its own:
     VENV/bin/pip install onnx==1.23.2 onnxruntime==1.32.0 onnxscript torch==2.15.0 \
         torchvision==0.29.2 timm==1.0.31
     VENV/bin/python scripts/onnx_architectures.py [--only NAME,...] [--keep] [FILE.onnx ...]
-    cargo test --test onnx_golden exported_networks
+    cargo test --test library exported_networks
     VENV/bin/python scripts/onnx_architectures.py --table
 
 `--keep` adds to what is there already. Files of other origin can be named, and are measured, too.
@@ -69,7 +69,7 @@ def photos(hwc):
 
     key = "x".join(map(str, hwc))
     x = noise(np.random.default_rng(7), PHOTOS, hwc).astype("<f4")
-    path = OUT / f"photos_{key}.f32"
+    path = OUT / f"blotches_{key}.f32"
     if not path.exists():
         path.write_bytes(x.tobytes())
     return path.name, x
@@ -251,27 +251,39 @@ def table():
         "",
         "Written by `scripts/onnx_architectures.py --table`; do not edit. Each network has random weights",
         "and statistics, and is exported at a reduced size by both exporters of torch. The difference is the",
-        f"largest one from ONNX Runtime's answers on {PHOTOS} images of noise, as a part of the answers' range;",
-        "the last column counts the images whose first class is the same.",
+        "largest one from ONNX Runtime's answers, as a part of their range; the last column counts the images of",
+        "noise whose first class is the same, and all that were compared.",
         "",
         f"Made with {tools}.",
         "",
         "| model | from | exporter | opset | input | operators | difference | same class |",
         "|---|---|---|--:|---|---|--:|--:|",
     ]
+    # How much ONNX Runtime's own answers to the two exports of one network differ: random weights
+    # can make a network that amplifies every rounding.
+    answers = collections.defaultdict(list)
+    for case in golden["cases"]:
+        answers[case.get("model", case["file"]), case["input"]].append([v for list_ in case["outputs"] for v in list_])
+    unsteady = {}
+    for (name, _), (first, *others) in answers.items():
+        span = max(first) - min(first)
+        own = max((abs(a - b) / span for other in others for a, b in zip(first, other)), default=0)
+        if own > 1e-4:
+            unsteady[name] = own
     worst, count = 0.0, 0
     for case in sorted(golden["cases"], key=lambda c: c["file"]):
         result = results.get(case["file"])
-        if result is None:
-            raise SystemExit(f"{case['file']} is not in results.json: run the test again")
         operators = ", ".join(f"{n} {k}" if n > 1 else k for k, n in case["operators"].items())
         name = case.get("model", case["file"])
         size = "x".join(map(str, case["size"]))
-        if "error" in result:
+        if result is None:
+            shown = "not measured | "
+        elif "error" in result:
             shown = f"not imported: {result['error']} | "
         else:
             shown = f"{result['difference']:.1e} | {result['same']}/{result['photos']}"
-            worst, count = max(worst, result["difference"]), count + 1
+            count += 1
+            worst = worst if name in unsteady else max(worst, result["difference"])
         lines.append(
             f"| {name} | {case['source']} | {case.get('exporter', case['producer'])} | {case['opset']} "
             f"| {size} | {operators} | {shown} |"
@@ -279,7 +291,11 @@ def table():
     for failed in golden["failed"]:
         lines.append(f"| {failed['model']} | {failed['source']} | {failed['exporter']} | | | "
                      f"torch itself cannot export it: {failed['why'].replace('|', '/')} | | |")
-    lines[8:8] = [f"{count} files are imported; the largest difference is {worst:.1e}.", ""]
+    lines[8:8] = [
+        "", f"{count} files are imported; the largest difference is {worst:.1e}.",
+        *[f"Not counted is {name}: ONNX Runtime's own answers to its two exports differ by {own:.1e}."
+          for name, own in sorted(unsteady.items())],
+    ]
     TABLE.write_text("\n".join(lines) + "\n")
     print(f"{TABLE}: {count} files, largest difference {worst:.1e}")
 

@@ -735,6 +735,8 @@ def values_and_constants():
             x = net.conv("photo", 3, 5)
             x = net.op("Sigmoid", x) if kind == "LogSum" else x
             net.done(net.op(f"Reduce{kind}", x, net.const(np.array(axes)), keepdims=keep))
+    net = Net("s_log_softmax_inside")
+    net.done(net.op("Neg", net.op("LogSoftmax", net.conv("photo", 3, 4), axis=1)))
     net = Net("r_nothing_18", opset=18)
     net.done(net.op("ReduceSum", "photo", net.const(np.zeros(0, np.int64)), noop_with_empty_axes=1))
 
@@ -829,6 +831,9 @@ def values_and_constants():
     w = net.op("BatchNormalization", w, net.positive(6), *none, training_mode=1, n=3)[0]
     w = net.op("Mul", net.op("Reshape", w, net.const(np.array([6, 3, 3, 3]))), net.const(np.float32(0.2)))
     net.done(net.op("Conv", "photo", w, pads=[1] * 4))
+    net = Net("v_conv_of_constants")
+    code = net.op("Conv", net.normal(1, 4, 8, 9), net.normal(5, 4, 1, 1))
+    net.done(net.op("Add", net.conv("photo", 3, 5), code))
     net = Net("x_constant_tables", opset=20)
     ones = net.op("CumSum", net.const(np.ones((1, 8, 9), np.float32)), net.const(np.array(1)))
     back = net.op("CumSum", net.const(np.ones((1, 8, 9), np.float32)), net.const(np.array(2)), exclusive=1, reverse=1)
@@ -874,6 +879,8 @@ def refusals():
     net.done(net.op("Resize", "photo", "", "", net.const(np.array([1, 3, 4, 4])), mode="linear", antialias=1), refused=why)
     net, why = one("crop_and_resize", "`coordinate_transformation_mode` is `tf_crop_and_resize`", "unsupported_value")
     net.done(net.op("Resize", "photo", net.const(np.float32([0] * 4 + [1] * 4)), "", net.const(np.array([1, 3, 4, 4])), coordinate_transformation_mode="tf_crop_and_resize"), refused=why)
+    net, why = one("align_corners", "aligns the corners of a map whose new size is not whole", opset=13)
+    net.done(net.op("Resize", "photo", "", net.const(np.float32([1, 1, 0.7, 0.7])), mode="linear", coordinate_transformation_mode="align_corners"), refused=why)
     net, why = one("einsum", "`equation` is `nccw->nw`, expected distinct letters", "unsupported_value")
     net.done(net.op("Einsum", "photo", equation="nccw->nw"), refused=why)
     net, why = one("layer_statistics", "its mean or deviation is used")
@@ -891,6 +898,8 @@ def refusals():
     net.done(net.op("QuantizeLinear", "photo", net.const(np.float32(0.1)), net.const(np.uint8(0))), refused=why)
     net, why = one("constant_output", "it does not depend on the photo", "config")
     net.done(net.op("Relu", net.normal(1, 4)), refused=why)
+    net, why = one("constant_conv", "it does not depend on the photo", "config")
+    net.done(net.op("Conv", net.normal(1, 4, 8, 9), net.normal(5, 4, 1, 1)), refused=why)
     net, why = one("sequence", "expected [1, C, H, W]", shape=("N", 3, 8))
     net.done(net.op("MaxPool", "photo", kernel_shape=[2]), refused=why)
     net, why = one("not_finite", "is NaN at element", "not_finite")

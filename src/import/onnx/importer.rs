@@ -327,6 +327,21 @@ impl<'a, 'b> Importer<'a, 'b> {
         Ok(View::row_major(id, constant.dims()))
     }
 
+    /// Whether an input of the model is among the values that a value is made of.
+    pub(super) fn reads_input(&self, id: NodeId) -> bool {
+        let mut seen = HashSet::from([id]);
+        let mut waiting = vec![id];
+        while let Some(id) = waiting.pop() {
+            let node = self.graph.node(id);
+            if matches!(node.op, Op::Input) {
+                return true;
+            }
+            let inputs = node.inputs.iter().copied();
+            waiting.extend(inputs.filter(|&input| seen.insert(input)));
+        }
+        false
+    }
+
     /// An input of a node as a value of the graph, also if it is a constant.
     pub(super) fn value(&mut self, call: &Call<'_, 'a>, index: usize) -> Result<View, ImportError> {
         match call.input(index)? {

@@ -430,8 +430,9 @@ impl<'a, 'b> Reader<'a, 'b> {
                 name: shorten(name),
                 class: "tensor".into(),
             };
-            let Value::View(view) = self.value(name)? else {
-                return Err(place.invalid("it does not depend on the photo"));
+            let view = match self.value(name)? {
+                Value::View(view) if self.importer.reads_input(view.id) => view,
+                _ => return Err(place.invalid("it does not depend on the photo")),
             };
             let own = self.importer.unique(format!("{name}/output"));
             let site = Site {

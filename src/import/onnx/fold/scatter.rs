@@ -85,7 +85,8 @@ pub(super) fn triangle<'a>(
     for (i, value) in x.values.iter_mut().enumerate() {
         let (row, column) = (i / columns % rows, i % columns);
         let beyond = column as f64 - row as f64 - diagonal;
-        if if upper { beyond < 0.0 } else { beyond > 0.0 } {
+        let is_outside = if upper { beyond < 0.0 } else { beyond > 0.0 };
+        if is_outside {
             *value = 0.0;
         }
     }

@@ -4,10 +4,9 @@ use std::rc::Rc;
 
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::Constant;
-use super::super::importer::{Broadcast, Importer};
+use super::super::importer::Importer;
 use super::super::view::View;
 use super::elementwise::bounded;
-use super::shape::expanded;
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, NodeId, Op};
 use crate::import::error::ImportError;
@@ -311,31 +310,5 @@ pub(super) fn pow<'a>(
         };
         importer.activation(call, None, x, function)?
     };
-    Ok(vec![Value::View(y)])
-}
-
-/// One of two, as a constant says for each element.
-pub(super) fn choose<'a>(
-    importer: &mut Importer<'a, '_>,
-    call: &Call<'_, 'a>,
-) -> Result<Outputs<'a>, ImportError> {
-    let condition = Rc::clone(call.constant(0, "condition")?);
-    let flags = condition
-        .values()
-        .ok_or_else(|| call.place().invalid("its condition has too many elements"))?;
-    let dims = [call.input(1)?.dims(), call.input(2)?.dims()];
-    let all = broadcast(&dims[0], &dims[1]).and_then(|both| broadcast(&both, condition.dims()));
-    let all = all.ok_or_else(|| call.place().invalid("its shapes do not go together"))?;
-    // Each side is 0 where it is not chosen, and the sum is what is chosen.
-    let mut sides = Vec::new();
-    for (index, wanted) in [(1, true), (2, false)] {
-        let side = importer.value(call, index)?;
-        let side = expanded(importer, call, &side, &all)?;
-        let scale = |at: usize| f64::from(u8::from((flags[at] != 0.0) == wanted));
-        let suffix = format!("side{index}");
-        let map: Broadcast = (condition.dims(), &scale, &|_| 0.0);
-        sides.push(importer.affine(call, Some(&suffix), &side, map)?);
-    }
-    let y = two(importer, call, None, BinaryOp::Add, &sides[0], &sides[1])?;
     Ok(vec![Value::View(y)])
 }

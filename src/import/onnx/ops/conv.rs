@@ -14,7 +14,9 @@ pub(super) fn conv<'a>(
     call: &Call<'_, 'a>,
 ) -> Result<Outputs<'a>, ImportError> {
     let weights = call.constant(1, "kernel")?.clone();
-    let (x, [h, w, c]) = importer.image(call, call.view(0)?)?;
+    // A position code that is computed from constants (EdgeNeXt) becomes a value of the graph.
+    let x = importer.value(call, 0)?;
+    let (x, [h, w, c]) = importer.image(call, &x)?;
     let &[filters, depth, kh, kw] = weights.dims() else {
         let shown = format!("{:?}", weights.dims());
         return Err(call.place().refused("kernel", shown, "four axes"));

@@ -241,32 +241,3 @@ pub(super) fn prelu<'a>(
     let id = importer.push(call, None, Op::PRelu { alpha }, &[id])?;
     Ok(vec![Value::View(x.of(id))])
 }
-
-/// Over one axis; over all from the axis on, before opset 13.
-pub(super) fn softmax<'a>(
-    importer: &mut Importer<'a, '_>,
-    call: &Call<'_, 'a>,
-) -> Result<Outputs<'a>, ImportError> {
-    let x = call.view(0)?.clone();
-    let flattens = importer.opset < 13;
-    let default = if flattens { 1 } else { -1 };
-    let axis = call.attributes.int("axis", default)?;
-    let rank = x.rank();
-    let over: Vec<usize> = if flattens && axis == 1 && rank == 1 {
-        vec![0]
-    } else {
-        let axis = call.axis(axis, rank)?;
-        let last = if flattens { rank } else { axis + 1 };
-        (axis..last).collect()
-    };
-    if call.op == "LogSoftmax" && !call.is_answer {
-        return Err(call.refused(
-            "logarithms of probabilities are used inside of the model",
-            "only at the end they are supported, where they stand for the probabilities",
-        ));
-    }
-    let (id, lies) = importer.innermost(call, &x, &over)?;
-    let id = importer.push(call, None, Op::Softmax { axis: None }, &[id])?;
-    let y = lies.of(id);
-    Ok(vec![Value::View(y)])
-}

@@ -10,6 +10,7 @@ use crate::import::error::ImportError;
 use crate::import::ops::SupportedOp;
 
 pub(super) mod arithmetic;
+mod choose;
 mod conv;
 mod dense;
 mod einsum;
@@ -21,6 +22,7 @@ mod pool;
 pub(super) mod reduce;
 mod resize;
 pub(super) mod shape;
+mod softmax;
 mod window;
 
 type Emit = for<'a> fn(&mut Importer<'a, '_>, &Call<'_, 'a>) -> Result<Outputs<'a>, ImportError>;
@@ -136,7 +138,12 @@ const OPERATORS: &[Operator] = &[
     ),
     operator("LeakyRelu", ACTIVATION, "", elementwise::function),
     operator("Log", ACTIVATION, "", elementwise::function),
-    operator("LogSoftmax", "Softmax", "at the end", elementwise::softmax),
+    operator(
+        "LogSoftmax",
+        "Softmax; Exp, Log inside of a model",
+        "",
+        softmax::softmax,
+    ),
     operator("MatMul", "Gemm or MatMul", "", dense::mat_mul),
     operator("Max", "Max or Activation", "", arithmetic::variadic),
     operator("MaxPool", "MaxPool", "2-D, no indices", pool::pool),
@@ -205,7 +212,7 @@ const OPERATORS: &[Operator] = &[
         "constant bounds",
         part::slice,
     ),
-    operator("Softmax", "Softmax", "", elementwise::softmax),
+    operator("Softmax", "Softmax", "", softmax::softmax),
     operator("Softplus", ACTIVATION, "", elementwise::function),
     operator("Softsign", ACTIVATION, "", elementwise::function),
     operator("SpaceToDepth", VIEW, "", shape::space_to_depth),
@@ -230,7 +237,7 @@ const OPERATORS: &[Operator] = &[
         "Where",
         "ScaleShift, Add",
         "constant condition",
-        arithmetic::choose,
+        choose::choose,
     ),
 ];
 

@@ -64,15 +64,7 @@ pub(super) fn reduce<'a>(
             let sum = joined(importer, call, Some("sum"), &x, &axes, kind)?;
             importer.activation(call, None, &sum, Activation::Log)?
         }
-        "ReduceLogSumExp" => {
-            // Exponents up to 0, which do not overflow.
-            let most = joined(importer, call, Some("most"), &x, &axes, ReduceKind::Max)?;
-            let less = two(importer, call, Some("less"), BinaryOp::Sub, &x, &most)?;
-            let powers = importer.activation(call, Some("powers"), &less, Activation::Exp)?;
-            let sum = joined(importer, call, Some("sum"), &powers, &axes, kind)?;
-            let log = importer.activation(call, Some("log"), &sum, Activation::Log)?;
-            two(importer, call, None, BinaryOp::Add, &log, &most)?
-        }
+        "ReduceLogSumExp" => log_sum_exp(importer, call, "joined", &x, &axes)?,
         _ => joined(importer, call, None, &x, &axes, kind)?,
     };
     if !keep {
@@ -83,6 +75,38 @@ pub(super) fn reduce<'a>(
         y = importer.reshape(&call.site, &y, &rest)?;
     }
     Ok(vec![Value::View(y)])
+}
+
+/// Appends the logarithm of the sum of `e^x`; the axes stay, with one element.
+pub(super) fn log_sum_exp(
+    importer: &mut Importer,
+    call: &Call,
+    suffix: &str,
+    x: &View,
+    axes: &[usize],
+) -> Result<View, ImportError> {
+    let name = |part: &str| format!("{suffix}/{part}");
+    // Exponents up to 0, which do not overflow.
+    let most = joined(
+        importer,
+        call,
+        Some(&name("most")),
+        x,
+        axes,
+        ReduceKind::Max,
+    )?;
+    let less = two(importer, call, Some(&name("less")), BinaryOp::Sub, x, &most)?;
+    let powers = importer.activation(call, Some(&name("powers")), &less, Activation::Exp)?;
+    let sum = joined(
+        importer,
+        call,
+        Some(&name("sum")),
+        &powers,
+        axes,
+        ReduceKind::Sum,
+    )?;
+    let log = importer.activation(call, Some(&name("log")), &sum, Activation::Log)?;
+    two(importer, call, Some(suffix), BinaryOp::Add, &log, &most)
 }
 
 /// Appends a reduction; the axes stay, with one element.

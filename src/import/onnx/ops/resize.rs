@@ -57,6 +57,13 @@ struct Axis {
     scale: f32,
 }
 
+impl Axis {
+    /// Whether the new extent is the old one times the scale, without rounding.
+    fn is_whole(self) -> bool {
+        (f64::from(self.scale) * self.from as f64 - self.to as f64).abs() < 1e-6 * self.to as f64
+    }
+}
+
 pub(super) fn resize<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
@@ -73,6 +80,13 @@ pub(super) fn resize<'a>(
         return Err(call.refused(
             "it makes a map smaller with `antialias`",
             "resize before the model, as part of the preprocessing, or without `antialias`",
+        ));
+    }
+    let whole = |axis: &Axis| axis.is_whole() || transformation != Transformation::AlignCorners;
+    if !axes.iter().all(whole) {
+        return Err(call.refused(
+            "it aligns the corners of a map whose new size is not whole",
+            "give the new size as `sizes` and not as `scales`: runtimes differ in what they compute",
         ));
     }
     let changed: Vec<usize> = (0..rank).filter(|&a| axes[a].from != axes[a].to).collect();
@@ -140,8 +154,8 @@ fn along<'a>(
 /// Whether the graph's own resize gives the same.
 fn is_own(axes: &[Axis], mode: Mode, transformation: Transformation) -> bool {
     axes.iter().all(|&axis| {
-        let Axis { from, to, scale } = axis;
-        let exact = (f64::from(scale) * from as f64 - to as f64).abs() < 1e-6;
+        let Axis { from, to, .. } = axis;
+        let exact = axis.is_whole();
         match mode {
             Mode::Nearest(_) => (0..to).all(|i| {
                 let own = (2 * i + 1) * from / (2 * to);
