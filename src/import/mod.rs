@@ -23,6 +23,7 @@ use memmap2::Mmap;
 
 mod affine;
 mod archive;
+mod arrange;
 mod axes;
 mod builder;
 mod bytes;
@@ -42,6 +43,7 @@ mod reduce;
 mod scaling;
 mod select;
 mod sniff;
+mod view;
 mod weights;
 mod window;
 

@@ -12,6 +12,7 @@ use half::{bf16, f16};
 use super::proto::{Tensor, TensorData};
 use super::wire::{Slice, damaged};
 use crate::import::error::ImportError;
+pub(super) use crate::import::view::{len_of, offsets, strides_of};
 
 /// Elements of a constant that arithmetic may make or read as a list. Position tables of vision
 /// transformers have a tenth of it.
@@ -131,20 +132,6 @@ pub(super) struct Constant<'a> {
     strides: Vec<usize>,
     pub(super) kind: Kind,
     data: Data<'a>,
-}
-
-/// Strides of `dims` in row-major order.
-pub(super) fn strides_of(dims: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1usize; dims.len()];
-    for axis in (1..dims.len()).rev() {
-        strides[axis - 1] = strides[axis].saturating_mul(dims[axis]);
-    }
-    strides
-}
-
-/// Elements of `dims`; `None` if there are more than can be counted.
-pub(super) fn len_of(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
 }
 
 impl<'a> Constant<'a> {
@@ -347,20 +334,6 @@ impl<'a> Constant<'a> {
         }
         Some(Self::new(dims.to_vec(), self.kind, self.values()?))
     }
-}
-
-/// Offsets of all elements in row-major order.
-pub(super) fn offsets(dims: &[usize], strides: &[usize]) -> Vec<usize> {
-    // Without this, the axes in front of an empty one would be spelled out.
-    if dims.contains(&0) {
-        return Vec::new();
-    }
-    let mut list = vec![0];
-    for (&extent, &stride) in dims.iter().zip(strides) {
-        let steps = move |from: usize| (0..extent).map(move |i| from + i * stride);
-        list = list.into_iter().flat_map(steps).collect();
-    }
-    list
 }
 
 /// Elements that stand in the typed fields of a tensor.

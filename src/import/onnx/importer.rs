@@ -5,27 +5,16 @@ use std::rc::Rc;
 
 use super::call::{Call, Value};
 use super::constant::{Constant, MAX_FOLDED};
-use super::view::{Atom, View, merged};
+use super::view::View;
 use crate::activation::Activation;
 use crate::graph::{NodeId, Op};
-use crate::import::affine::Affine;
+use crate::import::arrange::{self, Arranged, Broadcast};
 use crate::import::builder::{GraphBuilder, Site};
 use crate::import::error::ImportError;
 use crate::tensor::Shape;
 
-/// Numbers of an affine map or a slope that is spelled out along more than the channels, such as a
-/// position table: 64 MB.
-pub(super) const MAX_SPELLED_OUT: usize = 1 << 24;
-
 /// Elements of a computed weight that is stored once for all who read it.
 const MAX_SHARED: usize = 1 << 16;
-
-/// Extents of a constant, and the scale and the shift that each of its elements stands for.
-pub(super) type Broadcast<'c> = (
-    &'c [usize],
-    &'c dyn Fn(usize) -> f64,
-    &'c dyn Fn(usize) -> f64,
-);
 
 /// What identifies a weight in the graph: the constant, and the form in which it is stored.
 type WeightKey = (usize, Vec<usize>, Vec<usize>, String);
@@ -44,7 +33,7 @@ pub(super) struct Importer<'a, 'b> {
     /// Most elements of one constant in such arithmetic.
     pub(super) largest: usize,
     names: HashSet<String>,
-    arranged: HashMap<(NodeId, Vec<Atom>, Vec<usize>), NodeId>,
+    arranged: Arranged,
     /// Keys of stored weights. The constants are kept, so that no other gets their address.
     weights: HashMap<WeightKey, (String, Constant<'a>)>,
 }
@@ -62,7 +51,7 @@ impl<'a, 'b> Importer<'a, 'b> {
             foldable: (1usize << 22).saturating_add(elements.saturating_mul(16)),
             largest: MAX_FOLDED.max(elements / 4),
             names: HashSet::new(),
-            arranged: HashMap::new(),
+            arranged: Arranged::default(),
             weights: HashMap::new(),
         }
     }
@@ -87,70 +76,29 @@ impl<'a, 'b> Importer<'a, 'b> {
         self.graph.push(&call.site, suffix, op, inputs)
     }
 
-    /// A value of the graph whose axes are the groups of the view's axes, each in the order of the
-    /// file. It is the view's own where that lies so; otherwise one transpose is appended, once
-    /// for all who ask.
+    /// See [`Arranged::arrange`].
     pub(super) fn arrange(
         &mut self,
         site: &Site,
         view: &View,
         groups: &[&[usize]],
     ) -> Result<NodeId, ImportError> {
-        let atoms = groups.iter().copied().flatten();
-        let atoms = merged(atoms.flat_map(|&axis| view.atoms(axis).iter().copied()));
-        let extent = |group: &&[usize]| group.iter().map(|&a| view.extent(a)).product();
-        let target: Vec<usize> = groups.iter().map(extent).collect();
-        let key = (view.id, atoms, target);
-        if let Some(&id) = self.arranged.get(&key) {
-            return Ok(id);
-        }
-        let (_, atoms, target) = &key;
-        let mut id = view.id;
-        if atoms.len() > 1 {
-            let mut stored: Vec<Atom> = atoms.clone();
-            stored.sort_by_key(|atom| std::cmp::Reverse(atom.stride));
-            let extents: Vec<usize> = stored.iter().map(|atom| atom.extent).collect();
-            id = self
-                .graph
-                .reshape(site, Some("axes"), id, Shape::new(&extents))?;
-            let permutation = atoms
-                .iter()
-                .filter_map(|atom| stored.iter().position(|s| s == atom))
-                .collect();
-            let op = Op::Transpose { permutation };
-            id = self.graph.push(site, Some("transpose"), op, &[id])?;
-        }
-        let id = self
-            .graph
-            .reshape(site, Some("shape"), id, Shape::new(target))?;
-        self.arranged.insert(key, id);
-        Ok(id)
+        self.arranged.arrange(&mut self.graph, site, view, groups)
     }
 
-    /// The value with all its elements in the order of the file.
+    /// See [`Arranged::in_file_order`].
     pub(super) fn in_file_order(&mut self, site: &Site, view: &View) -> Result<View, ImportError> {
-        let dims = view.dims();
-        let axes: Vec<usize> = (0..dims.len()).collect();
-        let groups: Vec<&[usize]> = axes.chunks(1).collect();
-        let id = self.arrange(site, view, &groups)?;
-        Ok(View::row_major(id, &dims))
+        self.arranged.in_file_order(&mut self.graph, site, view)
     }
 
-    /// The value with other axes for the same elements in the order of the file.
+    /// See [`Arranged::reshape`].
     pub(super) fn reshape(
         &mut self,
         site: &Site,
         view: &View,
         dims: &[usize],
     ) -> Result<View, ImportError> {
-        if let Some(reshaped) = view.reshaped(dims) {
-            return Ok(reshaped);
-        }
-        let ordered = self.in_file_order(site, view)?;
-        ordered.reshaped(dims).ok_or_else(|| {
-            let message = format!("shape {:?} cannot become {dims:?}", view.dims());
-            site.place.invalid(message)
-        })
+        self.arranged.reshape(&mut self.graph, site, view, dims)
     }
 
     /// An image `[1, C, H, W]` of the file as `[H, W, C]` of the graph.
@@ -194,37 +142,24 @@ impl<'a, 'b> Importer<'a, 'b> {
         Ok(view.of(id))
     }
 
-    /// The value with a last axis of `len`, or as it is if that is 1.
+    /// See [`arrange::rows`].
     pub(super) fn rows(
         &mut self,
         call: &Call,
         view: &View,
         len: usize,
     ) -> Result<NodeId, ImportError> {
-        if len == 1 {
-            return Ok(view.id);
-        }
-        self.last_axis(call, view, len)
+        arrange::rows(&mut self.graph, &call.site, view, len)
     }
 
-    /// The value with a last axis of `len`, which divides it.
+    /// See [`arrange::last_axis`].
     pub(super) fn last_axis(
         &mut self,
         call: &Call,
         view: &View,
         len: usize,
     ) -> Result<NodeId, ImportError> {
-        let shape = self.graph.shape(view.id);
-        if shape.channels() == len {
-            return Ok(view.id);
-        }
-        let rows = shape.len() / len;
-        let shape = if rows == 1 {
-            Shape::new(&[len])
-        } else {
-            Shape::new(&[rows, len])
-        };
-        self.graph.reshape(&call.site, Some("rows"), view.id, shape)
+        arrange::last_axis(&mut self.graph, &call.site, view, len)
     }
 
     /// Appends `x * scale + shift` with constants of the file, which are broadcast to the value.
@@ -233,9 +168,10 @@ impl<'a, 'b> Importer<'a, 'b> {
         call: &Call,
         suffix: Option<&str>,
         view: &View,
-        (dims, scale, shift): Broadcast<'_>,
+        broadcast: Broadcast<'_>,
     ) -> Result<View, ImportError> {
-        let positions = view.positions(dims, MAX_SPELLED_OUT).ok_or_else(|| {
+        let dims = broadcast.0;
+        arrange::affine(&mut self.graph, &call.site, suffix, view, broadcast)?.ok_or_else(|| {
             call.refused(
                 format!(
                     "shape {dims:?} of a constant is not broadcast to {:?}",
@@ -243,26 +179,7 @@ impl<'a, 'b> Importer<'a, 'b> {
                 ),
                 "write the constant with the shape of a channel, or of the value it meets",
             )
-        })?;
-        let list = |value: &dyn Fn(usize) -> f64| {
-            let first = positions.first().map_or(0.0, |&at| value(at));
-            if positions.iter().all(|&at| value(at) == first) {
-                vec![first]
-            } else {
-                positions.iter().map(|&at| value(at)).collect()
-            }
-        };
-        let affine = Affine {
-            scale: list(scale),
-            shift: list(shift),
-        };
-        if affine.scale == [1.0] && affine.shift == [0.0] {
-            return Ok(view.clone());
-        }
-        let len = affine.scale.len().max(affine.shift.len());
-        let id = self.rows(call, view, len)?;
-        let id = self.graph.affine(&call.site, suffix, id, &affine)?;
-        Ok(view.of(id))
+        })
     }
 
     /// As [`affine`](Self::affine), with one number for all elements.

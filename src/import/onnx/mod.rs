@@ -5,7 +5,6 @@
 //! | `wire`, `proto` | the file's messages, read in place and bounded |
 //! | `external` | weights in files beside the model |
 //! | `constant`, `fold` | numbers known at import, and arithmetic on them |
-//! | `view` | how a tensor of the file (NCHW) lies in a value of the graph (HWC) |
 //! | `importer`, `call` | the graph under construction; one node with inputs and attributes |
 //! | `ops` | what each operator becomes |
 //! | `metadata` | class names, pixel range, exporter |
@@ -23,6 +22,7 @@ use super::builder::{GraphBuilder, Site, only_what_is_read};
 use super::error::{ImportError, Place, UnsupportedOperator, invalid};
 use super::input_size::InputSizes;
 use super::options::{ImportOptions, Imported, Progress};
+use super::view::{self, View};
 use crate::graph::NodeId;
 use crate::text::shorten;
 
@@ -35,7 +35,6 @@ mod metadata;
 mod ops;
 mod order;
 mod proto;
-mod view;
 mod wire;
 
 pub(super) use ops::supported_ops;
@@ -45,7 +44,6 @@ use constant::Constant;
 use external::External;
 use importer::Importer;
 use proto::{Graph, Model, Node, Tensor, ValueInfo};
-use view::View;
 
 /// Versions of the default operators that are read. Before 7 broadcasting was another.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=25;

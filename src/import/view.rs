@@ -5,12 +5,11 @@
 //! do. Transposing, squeezing and most reshapes are then changes of the view and cost nothing at
 //! run time: the flattening of a map, the channel shuffle of ShuffleNet, the heads of an attention.
 //! An operator says in which order it wants the axes, and only where the value lies in another one
-//! is a `Transpose` put into the graph (`Importer::arrange`).
+//! is a `Transpose` put into the graph (`arrange`).
 //!
 //! An axis of one element has no steps; an axis that a reshape has made of others has several
 //! ([`Atom`]s, the outermost first). All atoms together run through every element once.
 
-use super::constant::{offsets, strides_of};
 use crate::graph::NodeId;
 
 /// A part of an axis: `extent` elements that are `stride` apart.
@@ -51,6 +50,34 @@ pub(super) fn merged(atoms: impl IntoIterator<Item = Atom>) -> Vec<Atom> {
             }
             _ => list.push(atom),
         }
+    }
+    list
+}
+
+/// Strides of `dims` in row-major order.
+pub(super) fn strides_of(dims: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1usize; dims.len()];
+    for axis in (1..dims.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(dims[axis]);
+    }
+    strides
+}
+
+/// Elements of `dims`; `None` if there are more than can be counted.
+pub(super) fn len_of(dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+}
+
+/// Offsets of all elements in row-major order.
+pub(super) fn offsets(dims: &[usize], strides: &[usize]) -> Vec<usize> {
+    // Without this, the axes in front of an empty one would be spelled out.
+    if dims.contains(&0) {
+        return Vec::new();
+    }
+    let mut list = vec![0];
+    for (&extent, &stride) in dims.iter().zip(strides) {
+        let steps = move |from: usize| (0..extent).map(move |i| from + i * stride);
+        list = list.into_iter().flat_map(steps).collect();
     }
     list
 }
