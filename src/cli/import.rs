@@ -19,6 +19,7 @@ Examples:
   dermal import weights.h5 --config model.json -o model.safetensors --labels labels.txt
   dermal import model.keras -o m.safetensors --preprocess recipe.yaml --input-default patient=0,1,0.5
   dermal import model.onnx -o model.safetensors --labels a,b --preprocess imagenet-torchvision
+  dermal import converted_tflite.zip -o model.safetensors
   dermal import logits.keras -o m.safetensors --labels benign,malignant --head sigmoid
   dermal import --list-ops
 
@@ -26,7 +27,7 @@ Importing needs no Python and runs no code of the model: `Lambda` and custom lay
 name. An existing OUT is replaced as a whole, once everything has succeeded; an error leaves it as it
 was. OUT cannot be a file that the import reads.")]
 pub struct ImportArgs {
-    /// The model: `.keras`, `.h5` with or without its architecture, or `.onnx`
+    /// The model: `.keras`, `.h5` with or without its architecture, `.onnx`, or `.tflite`
     #[arg(required_unless_present = "list_ops", value_hint = ValueHint::FilePath)]
     pub source: Option<PathBuf>,
     /// Where to write the artifact (`.safetensors`)

@@ -51,7 +51,7 @@ fn guard(args: &ImportArgs, source: &Path, output: &Path, beside: &[PathBuf]) ->
     let mut guard = Guard::new();
     guard.reads("the model", source)?;
     for path in beside {
-        guard.reads("the weights", path)?;
+        guard.reads("a file beside the model", path)?;
     }
     guard.may_read("the labels", args.labels.as_ref())?;
     guard.may_read("the recipe", args.preprocess.as_ref())?;

@@ -149,6 +149,14 @@ impl<'a> GraphBuilder<'a> {
         self.graph.tensors.contains_key(key)
     }
 
+    /// The number in a tensor that has only one.
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        match self.graph.tensors.get(key)?.as_f32()? {
+            &[value] => Some(f64::from(value)),
+            _ => None,
+        }
+    }
+
     /// Stores a tensor of finite numbers.
     pub(super) fn insert(
         &mut self,

@@ -134,6 +134,14 @@ pub enum ImportError {
         /// What is wrong there.
         message: Box<str>,
     },
+    /// The FlatBuffer of a TFLite file is damaged, or larger than any model's.
+    #[error("byte {offset}: {message}")]
+    FlatBuffer {
+        /// From the start of the file, or of its metadata.
+        offset: usize,
+        /// What is wrong there.
+        message: Box<str>,
+    },
     /// Weights that stand in a file beside the model cannot be read.
     #[error("weights are in `{location}`: {message}")]
     ExternalData {
@@ -353,6 +361,7 @@ impl Hint for ImportError {
             Self::Archive { .. } => "archive",
             Self::Hdf5 { .. } => "hdf5",
             Self::Protobuf { .. } => "protobuf",
+            Self::FlatBuffer { .. } => "flatbuffer",
             Self::ExternalData { .. } => "external_data",
             Self::UnsupportedOperators { .. } => "unsupported_operators",
             Self::Unrepresentable { .. } => "unrepresentable",
@@ -389,7 +398,10 @@ impl Hint for ImportError {
             Self::TooLarge { .. } => {
                 "if the file is trustworthy, raise the limit; otherwise do not import it"
             }
-            Self::Archive { .. } | Self::Hdf5 { .. } | Self::Protobuf { .. } => {
+            Self::Archive { .. }
+            | Self::Hdf5 { .. }
+            | Self::Protobuf { .. }
+            | Self::FlatBuffer { .. } => {
                 "the file looks damaged or truncated: copy it again, or save the model again"
             }
             Self::NeedsConfig { .. } => {
@@ -433,7 +445,9 @@ impl Hint for ImportError {
             Self::Archive { place, message }
             | Self::Hdf5 { place, message }
             | Self::Config { place, message } => named!(place, message),
-            Self::Protobuf { offset, message } => named!(offset, message),
+            Self::Protobuf { offset, message } | Self::FlatBuffer { offset, message } => {
+                named!(offset, message)
+            }
             Self::ExternalData {
                 location, message, ..
             } => named!(location, message),

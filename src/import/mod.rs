@@ -43,6 +43,7 @@ mod reduce;
 mod scaling;
 mod select;
 mod sniff;
+mod tflite;
 mod view;
 mod weights;
 mod window;
@@ -61,6 +62,7 @@ use sniff::Format;
 pub fn supported_ops() -> Vec<SupportedOp> {
     let mut ops = keras::supported_ops();
     ops.extend(onnx::supported_ops());
+    ops.extend(tflite::supported_ops());
     ops
 }
 
@@ -84,7 +86,7 @@ pub fn import(
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
-        let hint = "give the path of a `.keras`, `.h5` or `.onnx` file";
+        let hint = "give the path of a `.keras`, `.h5`, `.onnx` or `.tflite` file";
         return Err(sniff::format(&shown, "not a regular file", hint));
     }
     let source_bytes = metadata.len();
@@ -102,8 +104,11 @@ pub fn import(
     let bytes = SourceBytes::whole(map(&file).map_err(io)?);
     match sniff::sniff(&bytes, &shown)? {
         Format::Keras(container) => keras::import(container, &bytes, &shown, options, progress),
-        Format::Onnx if options.config.is_some() => Err(ImportError::ConfigTwice { path: shown }),
+        Format::Onnx | Format::Tflite(_) if options.config.is_some() => {
+            Err(ImportError::ConfigTwice { path: shown })
+        }
         Format::Onnx => onnx::import(bytes.as_ref(), path, options, progress),
+        Format::Tflite(file) => tflite::import(file, &bytes, path, options, progress),
     }
 }
 

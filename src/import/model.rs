@@ -89,6 +89,11 @@ pub enum Warning {
     },
     /// Pixels go in unchanged, and nothing shows that the model expects that.
     NoPreprocessing,
+    /// Pixels are scaled as most files of this format expect it, and nothing shows that this one does.
+    AssumedPreprocessing {
+        /// How.
+        preset: &'static str,
+    },
     /// Pixels go in unchanged, and the model's own scaling turns them into large numbers.
     NotScaled {
         /// The least value after the model's own scaling.
@@ -125,6 +130,11 @@ impl fmt::Display for Warning {
             Self::NoPreprocessing => f.write_str(
                 "no preprocessing given: pixels go in as 0..255 (`raw`), and the model does not \
                  scale them itself",
+            ),
+            Self::AssumedPreprocessing { preset } => write!(
+                f,
+                "the file does not say how pixels are scaled: `{preset}` (-1..1) is assumed, a guess \
+                 that fits most such files"
             ),
             Self::NotScaled { low, high } => write!(
                 f,
@@ -165,6 +175,7 @@ impl Warning {
         match self {
             Self::NoLabels { .. } => "no_labels",
             Self::NoPreprocessing => "no_preprocessing",
+            Self::AssumedPreprocessing { .. } => "assumed_preprocessing",
             Self::NotScaled { .. } => "not_scaled",
             Self::ScaledTwice { .. } => "scaled_twice",
             Self::AssumedSoftmax => "assumed_softmax",
@@ -182,6 +193,11 @@ impl Warning {
             Self::NoPreprocessing => {
                 "if it was trained on scaled pixels its answers are now wrong: import again with \
                  `--preprocess unit`, `keras-mobilenet-v2`, ... (docs/preprocessing.md)"
+            }
+            Self::AssumedPreprocessing { .. } => {
+                "if it was trained on other pixels its answers are now wrong: import again with \
+                 `--preprocess unit` (0..1) or `raw` (0..255), as the training code says \
+                 (docs/preprocessing.md)"
             }
             Self::NotScaled { .. } => {
                 "if it was trained on pixels of 0..1, import again with `--preprocess unit` \
@@ -390,8 +406,12 @@ impl Import {
         }
         let found = imported.labels.as_ref();
         let (headed, labels) = self.labelled(headed, found, &mut warnings)?;
-        let preset = imported.preset;
-        let inputs = self.inputs(&headed.graph, preset, &mut warnings)?;
+        let said = Said {
+            preset: imported.preset,
+            recipe: imported.recipe.as_deref(),
+            likely_preset: imported.likely_preset,
+        };
+        let inputs = self.inputs(&headed.graph, &said, &mut warnings)?;
         let graph = pass::optimize(headed.graph)?;
         let fields = self.field_mapping(&inputs, &graph)?;
         // Weights in other files are part of the source.
@@ -475,7 +495,7 @@ impl Import {
     fn inputs(
         &self,
         graph: &Graph,
-        preset: Option<&'static str>,
+        said: &Said,
         warnings: &mut Vec<Warning>,
     ) -> Result<Vec<InputSpec>, ModelError> {
         let wrong = |problem: String, hint: String| Err(ModelError::Inputs { problem, hint });
@@ -498,9 +518,8 @@ impl Import {
                 }
                 (Some(shape), None) => {
                     photos += 1;
-                    let given = self.preprocess.as_deref().or(preset.map(OsStr::new));
-                    let preprocessing = recipe(given, shape)?;
-                    judge(graph, given, &preprocessing, warnings);
+                    let given = self.preprocess.as_deref();
+                    let preprocessing = said.recipe(graph, given, shape, warnings)?;
                     InputKind::Image { preprocessing }
                 }
                 (None, given) => InputKind::Vector {
@@ -581,6 +600,44 @@ impl Import {
             options.push(format!("--input-size {height}x{width}"));
         }
         options
+    }
+}
+
+/// What a file says about its pixels.
+struct Said<'a> {
+    preset: Option<&'static str>,
+    recipe: Option<&'a str>,
+    likely_preset: Option<&'static str>,
+}
+
+impl Said<'_> {
+    /// The recipe of the photo: the user's, the file's, or a guess.
+    fn recipe(
+        &self,
+        graph: &Graph,
+        given: Option<&OsStr>,
+        shape: [usize; 3],
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Preprocessing, ModelError> {
+        if let (None, Some(text)) = (given, self.recipe) {
+            let made = Preprocessing::from_yaml(text, shape);
+            let made = made.map_err(|source| ModelError::Preprocessing {
+                recipe: "metadata".to_owned(),
+                source,
+            })?;
+            judge(graph, Some(OsStr::new("metadata")), &made, warnings);
+            return Ok(made);
+        }
+        let given = given.or(self.preset.map(OsStr::new));
+        let made = recipe(given, shape)?;
+        if let (None, Some(preset)) = (given, self.likely_preset)
+            && scaling::judge(graph, &made) == Fit::NotScaled
+        {
+            warnings.push(Warning::AssumedPreprocessing { preset });
+            return recipe(Some(OsStr::new(preset)), shape);
+        }
+        judge(graph, given, &made, warnings);
+        Ok(made)
     }
 }
 

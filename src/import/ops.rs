@@ -3,7 +3,7 @@
 /// A layer, operator or function of a format that can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupportedOp {
-    /// The format: `keras`, `onnx`.
+    /// The format: `keras`, `onnx`, `tflite`.
     pub format: &'static str,
     /// Its name there: a class of layers, a function called on tensors, or an operator.
     pub name: &'static str,

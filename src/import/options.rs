@@ -65,6 +65,11 @@ pub struct Imported {
     pub labels: Option<LabelsFile>,
     /// The preset of preprocessing that the file's metadata describes.
     pub preset: Option<&'static str>,
+    /// The recipe of preprocessing that the file's metadata describes, in YAML, if no preset has its
+    /// numbers.
+    pub recipe: Option<String>,
+    /// The preset that most files of this format expect. It is a guess, for a file that says nothing.
+    pub likely_preset: Option<&'static str>,
     /// Files beside the source that were read as well.
     pub also_read: Vec<PathBuf>,
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::archive::Archive;
 use super::bytes::SourceBytes;
 use super::error::ImportError;
+use super::tflite::TfliteFile;
 
 /// A format that can be imported, with its container opened.
 pub(super) enum Format {
@@ -13,6 +14,8 @@ pub(super) enum Format {
     Keras(KerasFile),
     /// ONNX.
     Onnx,
+    /// TFLite.
+    Tflite(TfliteFile),
 }
 
 /// The containers of Keras.
@@ -29,11 +32,10 @@ pub(super) enum KerasFile {
     },
 }
 
-const GET_A_MODEL_FILE: &str = "give a `.keras` or `.h5` file saved by Keras, or an `.onnx` file";
+const GET_A_MODEL_FILE: &str =
+    "give a `.keras` or `.h5` file saved by Keras, or an `.onnx` or `.tflite` file";
 const SAVED_MODEL: &str = "it holds compiled graphs, not layers: load it where it was trained and \
     save it with `model.save('model.keras')`";
-const TFLITE: &str =
-    "TensorFlow Lite files are not supported: import the Keras model it was made from";
 const TFJS: &str = "import the Keras model it was made from, or convert it back: \
     `tensorflowjs_converter --input_format=tfjs_layers_model --output_format=keras model.json \
     model.h5` (Teachable Machine: export again as Tensorflow > Keras)";
@@ -45,7 +47,10 @@ const HDF5_MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
 pub(super) fn sniff(bytes: &SourceBytes, path: &str) -> Result<Format, ImportError> {
     let content = bytes.as_ref();
     if content.starts_with(b"PK\x03\x04") || content.starts_with(b"PK\x05\x06") {
-        return archive(Archive::open(bytes)?, path).map(Format::Keras);
+        return archive(Archive::open(bytes)?, path);
+    }
+    if content.get(4..8) == Some(b"TFL3") {
+        return Ok(Format::Tflite(TfliteFile::Whole));
     }
     if content.starts_with(HDF5_MAGIC) {
         return Ok(Format::Keras(KerasFile::Hdf5));
@@ -74,8 +79,6 @@ fn foreign(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
             "a web page",
             "the download gave an error or login page: open the link in a browser and save the file again",
         )
-    } else if bytes.get(4..8) == Some(b"TFL3") {
-        ("a TensorFlow Lite model", TFLITE)
     } else if bytes.starts_with(b"\x80\x02") || bytes.starts_with(b"\x80\x04") {
         (
             "a Python pickle",
@@ -118,10 +121,10 @@ fn foreign(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
 }
 
 /// The content of a zip.
-fn archive(archive: Archive, path: &str) -> Result<KerasFile, ImportError> {
+fn archive(archive: Archive, path: &str) -> Result<Format, ImportError> {
     // With these two entries it is a `.keras`, whatever else it contains.
     if archive.has("config.json") {
-        return Ok(KerasFile::Archive(archive));
+        return Ok(Format::Keras(KerasFile::Archive(archive)));
     }
     let mut names: Vec<&str> = archive.names().collect();
     names.sort_unstable_by_key(|name| (name.matches('/').count(), *name));
@@ -140,22 +143,34 @@ fn archive(archive: Archive, path: &str) -> Result<KerasFile, ImportError> {
     let hdf5 = ends(&[".h5", ".hdf5"]);
     let keras = ends(&[".keras"]);
     let weights = named("model.weights.h5");
-    if let [model] = hdf5.as_slice()
-        && keras.is_empty()
-        && weights.is_none()
-    {
+    let tflite = ends(&[".tflite"]);
+    let beside = |model: &str| {
         let beside = sibling(model, "labels.txt");
-        let labels = if archive.has(&beside) {
+        if archive.has(&beside) {
             Some(beside)
         } else {
             named("labels.txt").map(str::to_owned)
-        };
-        let model = (*model).to_owned();
-        return Ok(KerasFile::Packed {
-            archive,
-            model,
-            labels,
-        });
+        }
+    };
+    let is_keras = !keras.is_empty() || weights.is_some();
+    match (hdf5.as_slice(), tflite.as_slice()) {
+        ([model], _) if !is_keras => {
+            let (labels, model) = (beside(model), (*model).to_owned());
+            return Ok(Format::Keras(KerasFile::Packed {
+                archive,
+                model,
+                labels,
+            }));
+        }
+        ([], [model]) if !is_keras => {
+            let (labels, model) = (beside(model), (*model).to_owned());
+            return Ok(Format::Tflite(TfliteFile::Packed {
+                archive,
+                model,
+                labels,
+            }));
+        }
+        _ => {}
     }
     let holds = |what: &str, name: &str| format!("a zip archive that holds {what}, `{name}`");
     let (found, hint): (String, String) = if let [first, rest @ ..] = keras.as_slice() {
@@ -186,8 +201,14 @@ fn archive(archive: Archive, path: &str) -> Result<KerasFile, ImportError> {
         (holds("a TensorFlow SavedModel", name), SAVED_MODEL.into())
     } else if named("data.pkl").is_some() {
         ("a PyTorch checkpoint".into(), PYTORCH.into())
-    } else if let [first, ..] = ends(&[".tflite"]).as_slice() {
-        (holds("a TensorFlow Lite model", first), TFLITE.into())
+    } else if let [first, _, ..] = tflite.as_slice() {
+        (
+            format!(
+                "a zip archive that holds {} TensorFlow Lite models, `{first}` first",
+                tflite.len()
+            ),
+            "unzip it, and import the one that you want".into(),
+        )
     } else if let Some(name) = named("model.json") {
         (holds("a TensorFlow.js model", name), TFJS.into())
     } else if let [first, ..] = ends(&[".onnx"]).as_slice() {
@@ -345,7 +366,6 @@ mod tests {
             ),
             (b"\n <!DOCTYPE html><html>", "a web page"),
             (b"<html lang=en>", "a web page"),
-            (b"\x1c\0\0\0TFL3\0\0", "a TensorFlow Lite model"),
             (b"\x80\x02}q\0.", "a Python pickle"),
             (b"\x02\0\0\0\0\0\0\0{}", "a safetensors file"),
             (
@@ -366,6 +386,10 @@ mod tests {
         for onnx in [&b"\x08\x07\x12\x07pytorch"[..], b"\x08\x01\x12\x07pytorch"] {
             assert!(matches!(sniff(&whole(onnx), "f"), Ok(Format::Onnx)));
         }
+        assert!(matches!(
+            sniff(&whole(b"\x1c\0\0\0TFL3\0\0"), "f").unwrap(),
+            Format::Tflite(TfliteFile::Whole)
+        ));
         assert!(matches!(
             sniff(&whole(HDF5_MAGIC), "f").unwrap(),
             Format::Keras(KerasFile::Hdf5)
@@ -411,9 +435,9 @@ mod tests {
                 "Teachable Machine",
             ),
             (
-                &["model_unquant.tflite", "labels.txt"],
-                "a TensorFlow Lite model, `model_unquant.tflite`",
-                "TensorFlow Lite",
+                &["a.tflite", "b.tflite"],
+                "2 TensorFlow Lite models, `a.tflite` first",
+                "unzip it",
             ),
             (&["net/data.pkl", "net/data/0"], "a PyTorch checkpoint", ""),
             (
@@ -449,9 +473,16 @@ mod tests {
             ),
             (&["deep/model.hdf5", "labels.txt"], "deep/model.hdf5", true),
             (&["model.h5", "notes.txt"], "model.h5", false),
+            (
+                &["model_unquant.tflite", "labels.txt"],
+                "model_unquant.tflite",
+                true,
+            ),
+            (&["m/model.tflite"], "m/model.tflite", false),
         ] {
             match sniff(&whole(&zip_of(names)), "f").unwrap() {
-                Format::Keras(KerasFile::Packed { model, labels, .. }) => {
+                Format::Keras(KerasFile::Packed { model, labels, .. })
+                | Format::Tflite(TfliteFile::Packed { model, labels, .. }) => {
                     assert_eq!(model, expected);
                     assert_eq!(labels.is_some(), with_labels, "{names:?}");
                 }

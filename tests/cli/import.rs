@@ -120,7 +120,7 @@ fn supported_layers_are_listed() {
     ] {
         assert!(ran.stdout.contains(layer), "{layer}");
     }
-    for format in ["keras", "onnx"] {
+    for format in ["keras", "onnx", "tflite"] {
         let rows = ran
             .stdout
             .lines()

@@ -785,7 +785,6 @@ fn files_of_other_kinds_are_told_apart() {
         ("broken/lfs_pointer_skin_cancer_model.keras", "git-LFS"),
         ("broken/notmodel1652_skin_cancer_cnn.h5", "web page"),
         ("broken/junk1343_best_model.pth", "PyTorch"),
-        ("models/ham7_cnn28_fp32.tflite", "TensorFlow Lite"),
         ("models/skin9_squeezenet1_1.pth", "PyTorch"),
     ] {
         let Some(path) = shared(name) else { continue };

@@ -15,3 +15,4 @@ mod preprocess_golden;
 mod quantize_int8;
 mod quantize_weights;
 mod statistics_golden;
+mod tflite_golden;

@@ -106,6 +106,8 @@ pub(super) fn import(
         source_bytes: file_bytes,
         labels: parts.labels,
         preset: None,
+        recipe: None,
+        likely_preset: None,
         also_read: Vec::new(),
     })
 }

@@ -8,7 +8,8 @@ use super::constant::{Constant, MAX_FOLDED};
 use super::view::View;
 use crate::activation::Activation;
 use crate::graph::{NodeId, Op};
-use crate::import::arrange::{self, Arranged, Broadcast};
+use crate::import::arrange::{self, Arranged};
+pub(super) use crate::import::arrange::{Broadcast, MAX_SPELLED_OUT};
 use crate::import::builder::{GraphBuilder, Site};
 use crate::import::error::ImportError;
 use crate::tensor::Shape;
@@ -84,11 +85,6 @@ impl<'a, 'b> Importer<'a, 'b> {
         groups: &[&[usize]],
     ) -> Result<NodeId, ImportError> {
         self.arranged.arrange(&mut self.graph, site, view, groups)
-    }
-
-    /// See [`Arranged::in_file_order`].
-    pub(super) fn in_file_order(&mut self, site: &Site, view: &View) -> Result<View, ImportError> {
-        self.arranged.in_file_order(&mut self.graph, site, view)
     }
 
     /// See [`Arranged::reshape`].

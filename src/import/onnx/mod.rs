@@ -99,6 +99,8 @@ pub(super) fn import(
         loss: None,
         labels: metadata::labels(&model),
         preset: metadata::preset(&model),
+        recipe: None,
+        likely_preset: None,
         also_read: external.paths,
     })
 }

@@ -1,11 +1,10 @@
 //! Functions of one value, element by element.
 
 use super::super::call::{Call, Outputs, Value};
-use super::super::importer::Importer;
+use super::super::importer::{Importer, MAX_SPELLED_OUT};
 use super::super::view::View;
 use crate::activation::Activation;
 use crate::graph::Op;
-use crate::import::arrange::MAX_SPELLED_OUT;
 use crate::import::error::ImportError;
 use crate::import::functions;
 

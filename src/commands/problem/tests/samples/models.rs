@@ -363,6 +363,10 @@ pub(super) fn imports() -> Vec<Samples> {
                 offset: 12,
                 message: "a field of 90 bytes, and 3 are left".into(),
             },
+            ImportError::FlatBuffer {
+                offset: 12,
+                message: "an offset leads out of the file".into(),
+            },
             ImportError::ExternalData {
                 location: text("m.onnx.data"),
                 message: "there is no such file".into(),
