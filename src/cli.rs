@@ -13,7 +13,9 @@ use crate::explain::{Colormap, Method};
 use crate::predict::ExtraInput;
 
 mod compare;
+mod diff;
 pub(crate) mod environment;
+mod export;
 mod import;
 mod serve;
 mod size;
@@ -22,6 +24,8 @@ mod worker;
 use size::{parse_bytes, parse_estimated_pixels, parse_pixels};
 
 pub use compare::CompareArgs;
+pub use diff::DiffArgs;
+pub use export::ExportArgs;
 pub use import::ImportArgs;
 pub use serve::{BindAddress, LogArgs, LogFormat, LogLevel, ProbeArgs, ServeArgs};
 pub use worker::WorkerArgs;
@@ -55,6 +59,10 @@ pub enum Command {
     Compare(Box<CompareArgs>),
     /// Classify photos; `--gradcam OUT.png` shows where the model looked
     Predict(Box<PredictArgs>),
+    /// Show in what two models differ: graph, weights by layer, preprocessing, labels
+    Diff(DiffArgs),
+    /// Write a model as an ONNX file, for other runtimes
+    Export(ExportArgs),
     /// Show what is in an artifact: inputs, labels, preprocessing, sizes, layers, origin
     Inspect(InspectArgs),
     /// Measure latency, memory and the time of each layer on this machine

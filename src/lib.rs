@@ -85,7 +85,7 @@
 //! | `mmap` | artifact files are mapped, not read into memory ([`storage`]) |
 //! | `threads` | several threads share the work of one photo ([`kernels::Threads`]) |
 //! | `gradients` | heat maps of models that do not end in a global mean and dense layers (`reference`, `layer_check`) |
-//! | `import` | Keras files (`import`) |
+//! | `import` | files of frameworks in (`import`), ONNX files out (`export`) |
 //! | `quantize`, `compress` | FP16, BF16 and INT8 weights; smaller models within a margin of accuracy |
 //! | `evaluate` | labelled photos, metrics, the verdict on two models |
 //! | `estimate` | the kernel's counters and limits; how much memory a model will take (`memory`) |
@@ -106,12 +106,15 @@ pub mod cli;
 pub mod commands;
 #[cfg(feature = "compress")]
 pub mod compress;
+pub mod diff;
 pub mod engine;
 #[cfg(feature = "prove")]
 pub mod estimate;
 #[cfg(feature = "evaluate")]
 pub mod evaluate;
 pub mod explain;
+#[cfg(feature = "import")]
+pub mod export;
 pub mod file;
 pub mod graph;
 pub mod hint;

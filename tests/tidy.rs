@@ -51,6 +51,18 @@ const ROOMS: &[(&str, &[&str])] = &[
             "text",
         ],
     ),
+    ("diff", &["artifact", "graph", "tensor"]),
+    (
+        "export",
+        &[
+            "artifact",
+            "graph",
+            "tensor",
+            "activation",
+            "quantization",
+            "file",
+        ],
+    ),
     ("artifact", &["graph", "storage", "tensor", "text", "file"]),
     ("memory", &[]),
     (
@@ -531,7 +543,8 @@ fn arrows_between_rooms_point_down() {
 #[test]
 fn no_command_asks_another() {
     // Parts of commands that are not subcommands.
-    const SHARED: [&str; 9] = [
+    const SHARED: [&str; 10] = [
+        "dry_run",
         "dump",
         "fields",
         "layers",

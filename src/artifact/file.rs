@@ -62,6 +62,17 @@ pub fn write_with_progress(
     Ok(total as u64)
 }
 
+/// The size that the file of `model` would have.
+///
+/// # Errors
+/// [`ArtifactError`] if the manifest does not fit the graph.
+pub fn encoded_bytes(model: &Model) -> Result<u64, ArtifactError> {
+    model.validate()?;
+    let (header, pieces) = header::encode(model)?;
+    let total = header.len() + pieces.iter().map(Piece::bytes).sum::<usize>();
+    Ok(total as u64)
+}
+
 /// Opens an artifact. The file is mapped (see [`FileBytes`]), and its weights are used in place.
 ///
 /// The file must not be shortened or overwritten in place while the model is in use; replacing it

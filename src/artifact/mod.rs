@@ -25,7 +25,7 @@ mod tests;
 pub use embedded::{embedded, embedded_bytes};
 pub use error::{ArtifactError, ByteCount};
 pub use fields::{FieldMapping, FieldMappingError, FieldPart, VectorInput};
-pub use file::{load, load_bytes, load_static, write, write_with_progress};
+pub use file::{encoded_bytes, load, load_bytes, load_static, write, write_with_progress};
 pub use foreign::Foreign;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 pub use model::{

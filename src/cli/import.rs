@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueHint};
+use clap::{ArgGroup, Args, ValueHint};
 
 use super::InputSize;
 use crate::artifact::Head;
@@ -21,17 +21,19 @@ Examples:
   dermal import model.onnx -o model.safetensors --labels a,b --preprocess imagenet-torchvision
   dermal import converted_tflite.zip -o model.safetensors
   dermal import logits.keras -o m.safetensors --labels benign,malignant --head sigmoid
+  dermal import model.onnx --dry-run
   dermal import --list-ops
 
 Importing needs no Python and runs no code of the model: `Lambda` and custom layers are refused by
 name. An existing OUT is replaced as a whole, once everything has succeeded; an error leaves it as it
 was. OUT cannot be a file that the import reads.")]
+#[command(group(ArgGroup::new("shown").args(["dump", "dry_run"])))]
 pub struct ImportArgs {
     /// The model: `.keras`, `.h5` with or without its architecture, `.onnx`, or `.tflite`
     #[arg(required_unless_present = "list_ops", value_hint = ValueHint::FilePath)]
     pub source: Option<PathBuf>,
     /// Where to write the artifact (`.safetensors`)
-    #[arg(short, long = "output", value_name = "OUT", required_unless_present_any = ["list_ops", "dump"],
+    #[arg(short, long = "output", value_name = "OUT", required_unless_present_any = ["list_ops", "dump", "dry_run"],
           value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
     /// Class names in the order of the outputs: `a,b,c`, or a file with one name a line
@@ -81,10 +83,17 @@ pub struct ImportArgs {
     #[arg(long, value_name = "STAGE", value_parser = level_parser(),
           conflicts_with_all = ["output", "labels", "preprocess", "head", "input_default", "fields"])]
     pub dump: Option<Level>,
-    /// Print one JSON document
+    /// Say what is in the file and whether it can be imported, and write nothing
+    ///
+    /// Shows inputs, labels, head and recipe as the import would take them, and size and arena of the
+    /// result; or every operator that is not supported, with its count. The exit status is 0 if the
+    /// file can be imported and 1 if not.
+    #[arg(long, conflicts_with_all = ["output", "dump"])]
+    pub dry_run: bool,
+    /// Print one JSON document, with `--dump` or `--dry-run`
     // Without this conflict, clap would demand `--dump` beside `--output`, and the two exclude each
     // other.
-    #[arg(long, requires = "dump", conflicts_with = "output")]
+    #[arg(long, requires = "shown", conflicts_with = "output")]
     pub json: bool,
     /// List the layers and operators that `import` supports, and stop
     #[arg(long, exclusive = true)]

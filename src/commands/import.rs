@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Context, Result};
-
-use super::CommandError;
-use super::dump;
+use super::{CommandError, Context, Outcome, Result};
+use super::{dry_run, dump};
 use crate::artifact::{self, Head, InputKind, Model};
 use crate::cli::ImportArgs;
 use crate::file::{Guard, Output};
@@ -16,7 +14,14 @@ use crate::memory::measure;
 use crate::report::{self, Align, Progress, Table};
 use crate::units::{Bytes, Count, Millis};
 
-pub(super) fn run(args: &ImportArgs) -> Result<()> {
+pub(super) fn run(args: &ImportArgs) -> Result<Outcome> {
+    match &args.source {
+        Some(source) if args.dry_run => dry_run::run(args, source),
+        _ => write(args).map(|()| Outcome::Yes),
+    }
+}
+
+fn write(args: &ImportArgs) -> Result<()> {
     if args.list_ops {
         return list_ops();
     }
@@ -82,7 +87,7 @@ pub(super) fn read(args: &ImportArgs, source: &Path) -> Result<Imported> {
     .with_context(|| format!("cannot import `{}`", source.display()))
 }
 
-fn options(args: &ImportArgs) -> ImportOptions {
+pub(super) fn options(args: &ImportArgs) -> ImportOptions {
     ImportOptions {
         config: args.config.clone(),
         output: args.output_name.clone(),
@@ -91,7 +96,7 @@ fn options(args: &ImportArgs) -> ImportOptions {
     }
 }
 
-fn made(args: &ImportArgs, source: &Path) -> Result<Made> {
+pub(super) fn made(args: &ImportArgs, source: &Path) -> Result<Made> {
     let mut import = Import::new(source).options(options(args));
     if let Some(labels) = &args.labels {
         import = import.labels(labels);
@@ -164,18 +169,19 @@ fn summary(source: &Path, made: &Made, output: &Path, bytes: u64, started: Insta
 }
 
 /// What the answer is, and why.
-fn answer(head: Head, origin: &HeadOrigin) -> String {
+pub(super) fn answer(head: Head, origin: &HeadOrigin) -> String {
     let meaning = head.meaning();
     match origin {
         HeadOrigin::Graph => meaning.to_owned(),
         HeadOrigin::Loss(loss) => format!("{meaning}, as its loss `{loss}` of logits says"),
         HeadOrigin::Asked => format!("{meaning}, as `--head` says"),
+        HeadOrigin::Stated => format!("{meaning}, as the file's metadata says"),
         HeadOrigin::Assumed => format!("{meaning}, assumed"),
     }
 }
 
 /// The labels, or the first of them if there are many: `dermal inspect --json` has all.
-fn some_labels(labels: &[String]) -> String {
+pub(super) fn some_labels(labels: &[String]) -> String {
     const SHOWN: usize = 12;
     let shown = labels[..labels.len().min(SHOWN)].join(", ");
     match labels.len().checked_sub(SHOWN) {

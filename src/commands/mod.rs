@@ -22,9 +22,12 @@ use problem::{Context, Result};
 mod bench;
 mod check;
 mod compare;
+mod diff;
+mod dry_run;
 mod dump;
 mod error;
 mod estimate;
+mod export;
 mod fields;
 mod import;
 mod inspect;
@@ -123,7 +126,8 @@ fn command() -> clap::Command {
 /// Whatever stands in its way, with the next step.
 pub fn run(command: &Command) -> Result<Outcome> {
     match command {
-        Command::Import(args) => import::run(args),
+        Command::Import(args) => return import::run(args),
+        Command::Diff(args) => return diff::run(args),
         Command::Compare(args) => return compare::run(args),
         Command::Quantize(args) => return quantize::run(args),
         Command::Check(args) => return check::run(args),
@@ -131,6 +135,7 @@ pub fn run(command: &Command) -> Result<Outcome> {
         Command::ProofPart(args) => estimate::run_part(&args.part).map_err(Problem::from),
         Command::Predict(args) => predict::run(args),
         Command::Probe(args) => return probe::run(args),
+        Command::Export(args) => export::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Serve(args) => serve::run(args),

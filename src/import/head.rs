@@ -30,6 +30,8 @@ pub enum HeadOrigin {
     Loss(String),
     /// The user said so.
     Asked,
+    /// The metadata of a file that this program exported says so.
+    Stated,
     /// Nothing says it: the usual head is taken.
     Assumed,
 }

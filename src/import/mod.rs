@@ -51,7 +51,7 @@ mod window;
 pub use error::{ImportError, OutputChoice, Place, UnsupportedOperator};
 pub use model::{Import, Made, ModelError, Stage, Warning};
 pub use ops::SupportedOp;
-pub use options::{ImportOptions, Imported, LabelsFile, Limits, Progress};
+pub use options::{ImportOptions, Imported, LabelsFile, Limits, Progress, Stated};
 
 use bytes::SourceBytes;
 use sniff::Format;
@@ -75,6 +75,58 @@ pub fn import(
     options: &ImportOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported, ImportError> {
+    let shown = path.display().to_string();
+    let (format, bytes) = open(path, options)?;
+    match format {
+        Format::Keras(container) => keras::import(container, &bytes, &shown, options, progress),
+        Format::Onnx | Format::Tflite(_) if options.config.is_some() => {
+            Err(ImportError::ConfigTwice { path: shown })
+        }
+        Format::Onnx => onnx::import(bytes.as_ref(), path, options, progress),
+        Format::Tflite(file) => tflite::import(file, &bytes, path, options, progress),
+    }
+}
+
+/// All operators or layers of a file that are not supported: empty if another reason, or none,
+/// prevents the import.
+///
+/// # Errors
+/// [`ImportError`] if the file cannot be read.
+pub fn unsupported(
+    path: &Path,
+    options: &ImportOptions,
+) -> Result<Vec<UnsupportedOperator>, ImportError> {
+    let (format, bytes) = open(path, options)?;
+    match format {
+        Format::Keras(container) => {
+            keras::unsupported(container, &bytes, &path.display().to_string(), options)
+        }
+        Format::Onnx => Ok(operators_of(onnx::import(
+            bytes.as_ref(),
+            path,
+            options,
+            &mut |_| {},
+        ))),
+        Format::Tflite(file) => Ok(operators_of(tflite::import(
+            file,
+            &bytes,
+            path,
+            options,
+            &mut |_| {},
+        ))),
+    }
+}
+
+/// The operators that prevented an import.
+fn operators_of(result: Result<Imported, ImportError>) -> Vec<UnsupportedOperator> {
+    match result {
+        Err(ImportError::UnsupportedOperators { operators }) => operators,
+        _ => Vec::new(),
+    }
+}
+
+/// The format of a file, and its bytes.
+fn open(path: &Path, options: &ImportOptions) -> Result<(Format, SourceBytes), ImportError> {
     let shown = path.display().to_string();
     let io = |source| ImportError::Io {
         path: shown.clone(),
@@ -102,14 +154,7 @@ pub fn import(
         });
     }
     let bytes = SourceBytes::whole(map(&file).map_err(io)?);
-    match sniff::sniff(&bytes, &shown)? {
-        Format::Keras(container) => keras::import(container, &bytes, &shown, options, progress),
-        Format::Onnx | Format::Tflite(_) if options.config.is_some() => {
-            Err(ImportError::ConfigTwice { path: shown })
-        }
-        Format::Onnx => onnx::import(bytes.as_ref(), path, options, progress),
-        Format::Tflite(file) => tflite::import(file, &bytes, path, options, progress),
-    }
+    Ok((sniff::sniff(&bytes, &shown)?, bytes))
 }
 
 /// A file's bytes, read when they are used.

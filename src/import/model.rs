@@ -5,6 +5,7 @@
 //! that users have. Out: a [`Model`] for `artifact::write`, and [`Warning`]s about facts that were
 //! not given. [`super::import`] knows the formats; this file joins them with the rest.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::head::{self, HeadError, HeadOrigin, Headed};
 use super::labels::{self, LabelsError};
 use super::scaling::{self, Fit};
-use super::{ImportError, ImportOptions, LabelsFile, import};
+use super::{ImportError, ImportOptions, LabelsFile, Stated, import};
 use crate::artifact::{
     self, FieldMapping, FieldMappingError, Head, ImportWarning, InputKind, InputSpec, Manifest,
     Model, Preprocessing, PreprocessingError, Provenance,
@@ -63,6 +64,8 @@ pub struct Made {
     pub model: Model,
     /// How its head was determined.
     pub head_origin: HeadOrigin,
+    /// Whether the user or the file says how photos are prepared; if not, pixels go in as they are.
+    pub found_recipe: bool,
     /// Files beside the source that were read as well.
     pub also_read: Vec<PathBuf>,
     /// Warnings for the user.
@@ -400,7 +403,14 @@ impl Import {
         })?;
         let mut warnings = Vec::new();
         let loss = imported.loss.as_ref();
-        let headed = head::find(imported.graph, loss, self.head)?;
+        let stated = &imported.stated;
+        // Other heads are at the end of the graph.
+        let is_last = stated.head.as_deref() == Some(Head::Probabilities.option());
+        let asked = self.head.or(is_last.then_some(Head::Probabilities));
+        let mut headed = head::find(imported.graph, loss, asked)?;
+        if self.head.is_none() && headed.origin == HeadOrigin::Asked {
+            headed.origin = HeadOrigin::Stated;
+        }
         if headed.origin == HeadOrigin::Assumed {
             warnings.push(Warning::AssumedSoftmax);
         }
@@ -411,9 +421,9 @@ impl Import {
             recipe: imported.recipe.as_deref(),
             likely_preset: imported.likely_preset,
         };
-        let inputs = self.inputs(&headed.graph, &said, &mut warnings)?;
+        let inputs = self.inputs(&headed.graph, &said, stated, &mut warnings)?;
         let graph = pass::optimize(headed.graph)?;
-        let fields = self.field_mapping(&inputs, &graph)?;
+        let fields = self.field_mapping(&inputs, stated, &graph)?;
         // Weights in other files are part of the source.
         let also = imported.also_read.iter().map(PathBuf::as_path);
         let files: Vec<&Path> = std::iter::once(self.source.as_path()).chain(also).collect();
@@ -447,6 +457,9 @@ impl Import {
         Ok(Made {
             model,
             head_origin: headed.origin,
+            found_recipe: self.preprocess.is_some()
+                || imported.preset.is_some()
+                || imported.recipe.is_some(),
             also_read: imported.also_read,
             warnings,
         })
@@ -496,6 +509,7 @@ impl Import {
         &self,
         graph: &Graph,
         said: &Said,
+        stated: &Stated,
         warnings: &mut Vec<Warning>,
     ) -> Result<Vec<InputSpec>, ModelError> {
         let wrong = |problem: String, hint: String| Err(ModelError::Inputs { problem, hint });
@@ -504,6 +518,7 @@ impl Import {
             .inputs()
             .map(|(_, node)| format!("`{}`", node.name))
             .collect();
+        let stated_defaults = stated_defaults(stated);
         let mut specs = Vec::new();
         let mut photos = 0;
         for (_, node) in graph.inputs() {
@@ -522,9 +537,12 @@ impl Import {
                     let preprocessing = said.recipe(graph, given, shape, warnings)?;
                     InputKind::Image { preprocessing }
                 }
-                (None, given) => InputKind::Vector {
-                    default: default_values(node, given)?,
-                },
+                (None, given) => {
+                    let given = given.or_else(|| stated_defaults.iter().find(|d| d.0 == node.name));
+                    InputKind::Vector {
+                        default: default_values(node, given)?,
+                    }
+                }
             };
             specs.push(InputSpec {
                 name: node.name.clone(),
@@ -554,10 +572,18 @@ impl Import {
     fn field_mapping(
         &self,
         inputs: &[InputSpec],
+        stated: &Stated,
         graph: &Graph,
     ) -> Result<Option<FieldMapping>, ModelError> {
         let Some(path) = &self.fields else {
-            return Ok(None);
+            // A mapping of metadata that does not fit is left out: it is not needed to use the model.
+            let mapping: Option<FieldMapping> = stated
+                .fields
+                .as_deref()
+                .filter(|text| text.len() as u64 <= MAX_SETTINGS_BYTES)
+                .and_then(|text| serde_json::from_str(text).ok());
+            let inputs = artifact::vector_inputs(inputs, graph);
+            return Ok(mapping.filter(|mapping| mapping.validate(&inputs).is_ok()));
         };
         let text = text::read(path, MAX_SETTINGS_BYTES)?;
         FieldMapping::from_yaml(&text, &artifact::vector_inputs(inputs, graph))
@@ -659,6 +685,13 @@ fn recipe(given: Option<&OsStr>, shape: [usize; 3]) -> Result<Preprocessing, Mod
         Preprocessing::preset(&recipe, shape)
     };
     named.map_err(|source| ModelError::Preprocessing { recipe, source })
+}
+
+/// Defaults of a file that this program exported; none if they are not such a map.
+fn stated_defaults(stated: &Stated) -> Vec<(String, Vec<f32>)> {
+    let text = stated.inputs.as_deref().unwrap_or_default();
+    let map: Option<BTreeMap<String, Vec<f32>>> = serde_json::from_str(text).ok();
+    map.unwrap_or_default().into_iter().collect()
 }
 
 /// Warns if recipe and model together make pixels with which no model is trained.

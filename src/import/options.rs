@@ -70,8 +70,22 @@ pub struct Imported {
     pub recipe: Option<String>,
     /// The preset that most files of this format expect. It is a guess, for a file that says nothing.
     pub likely_preset: Option<&'static str>,
+    /// Facts that a file has because this program wrote it.
+    pub stated: Stated,
     /// Files beside the source that were read as well.
     pub also_read: Vec<PathBuf>,
+}
+
+/// What `export` writes beside the graph, in the forms of the metadata. An import uses it for what
+/// the user does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stated {
+    /// The head, by its name for `--head`.
+    pub head: Option<String>,
+    /// Default values of other inputs: a JSON map from names to lists.
+    pub inputs: Option<String>,
+    /// How named fields become inputs, as JSON.
+    pub fields: Option<String>,
 }
 
 /// Class names, as they were found.

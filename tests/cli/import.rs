@@ -652,3 +652,50 @@ fn a_recipe_that_is_no_file_is_named_and_a_fraction_is_a_number() {
     assert_eq!(recipe["mean"], serde_json::json!([0.5, 0.5, 0.5]));
     assert_eq!(recipe["std"], serde_json::json!([0.25, 0.25, 0.25]));
 }
+
+#[test]
+fn a_dry_run_says_what_is_in_a_file_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dry = |source: &std::path::Path| {
+        let output = super::command()
+            .args(["import".as_ref(), source.as_os_str()])
+            .args(["--dry-run", "--json"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        super::Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    };
+    let keras = fixture("import/nested.keras");
+    let ran = dry(&keras);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let report = ran.json();
+    assert_eq!(report["importable"], true);
+    assert_eq!(report["warnings"][0]["kind"], "no_labels");
+    // The size is that of the file that would be written.
+    let out = folder.path().join("made.safetensors");
+    let (source, made) = (keras.to_str().unwrap(), out.to_str().unwrap());
+    assert_eq!(dermal(["import", source, "-o", made]).code, Some(0));
+    let bytes = out.metadata().unwrap().len();
+    assert_eq!(report["model"]["artifact_bytes"], bytes);
+    std::fs::remove_file(&out).unwrap();
+
+    let ran = dry(&fixture("import/onnx/refused_unknown.onnx"));
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let report = ran.json();
+    assert_eq!(report["importable"], false);
+    assert_eq!(report["problem"]["kind"], "unsupported_operators");
+    let listed = report["unsupported"].as_array().unwrap();
+    let counts: Vec<_> = listed.iter().map(|o| (&o["name"], &o["count"])).collect();
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    assert_eq!(
+        (counts[1].0, counts[1].1),
+        (&"custom.Mystery".into(), &2.into())
+    );
+
+    dry(&fixture("README.md")).refuses(&["README.md", "hint: "]);
+    assert_eq!(super::listing(folder.path()), Vec::<String>::new());
+}

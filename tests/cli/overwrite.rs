@@ -18,7 +18,7 @@ pub(super) enum Role {
 }
 
 /// Every option and argument of every command that takes a path, by its id.
-pub(super) const PATHS: [(&str, &str, Role); 33] = [
+pub(super) const PATHS: [(&str, &str, Role); 37] = [
     ("import", "source", Role::Reads),
     ("import", "output", Role::Writes),
     ("import", "labels", Role::Reads),
@@ -40,6 +40,10 @@ pub(super) const PATHS: [(&str, &str, Role); 33] = [
     ("compare", "fixtures", Role::Reads),
     ("compare", "fields", Role::Reads),
     ("compare", "report", Role::Writes),
+    ("diff", "first", Role::Reads),
+    ("diff", "second", Role::Reads),
+    ("export", "model", Role::Reads),
+    ("export", "output", Role::Writes),
     ("inspect", "model", Role::Reads),
     ("inspect", "check_layers", Role::Reads),
     ("bench", "model", Role::Reads),
@@ -163,6 +167,7 @@ fn line(
     let mut line = vec![command.to_owned()];
     match command {
         "import" => line.push(or("source", "model.keras")),
+        "export" => line.push(or("model", "model.safetensors")),
         "quantize" => {
             line.push(or("model", "model.safetensors"));
             line.extend(["--to".into(), "int8".into()]);

@@ -48,7 +48,7 @@ fn every_command_has_help_and_a_manual_page() {
         .filter_map(|line| line.split_whitespace().next())
         .filter(|&name| name != "help")
         .collect();
-    assert_eq!(commands.len(), 13, "{commands:?}");
+    assert_eq!(commands.len(), 15, "{commands:?}");
     for name in commands {
         let help = dermal([name, "--help"]);
         assert_eq!(help.code, Some(0));

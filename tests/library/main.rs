@@ -9,6 +9,8 @@ mod demo_model;
 mod import_structure;
 mod keras_golden;
 mod malformed;
+mod model_diff;
+mod onnx_export;
 mod onnx_golden;
 mod passes;
 mod preprocess_golden;

@@ -1,5 +1,6 @@
 //! Keras files: `.keras`, `.h5` with configuration, `.h5` of weights with a JSON beside it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::archive::{self, Archive};
 use super::builder::GraphBuilder;
 use super::bytes::SourceBytes;
-use super::error::{ImportError, invalid};
+use super::error::{ImportError, UnsupportedOperator, invalid};
 use super::input_size::InputSizes;
 use super::options::{ImportOptions, Imported, LabelsFile, Progress};
 use super::sniff::KerasFile;
@@ -66,15 +67,7 @@ pub(super) fn import(
             total_bytes,
         });
     };
-    let parts = match container {
-        KerasFile::Archive(archive) => from_archive(archive, path, options, &mut report)?,
-        KerasFile::Hdf5 => from_hdf5(bytes.clone(), path, options)?,
-        KerasFile::Packed {
-            archive,
-            model,
-            labels,
-        } => from_packed(archive, &model, labels, options, &mut report)?,
-    };
+    let parts = parts_of(container, bytes, path, options, &mut report)?;
     check_layers(&parts.root.model)?;
     let weights = weights::resolve(&parts.root.model, &parts.source, parts.layout)?;
     let keras2 = match major(parts.version.as_deref()) {
@@ -108,6 +101,7 @@ pub(super) fn import(
         preset: None,
         recipe: None,
         likely_preset: None,
+        stated: super::options::Stated::default(),
         also_read: Vec::new(),
     })
 }
@@ -288,6 +282,68 @@ fn check_layers(model: &ModelConfig) -> Result<(), ImportError> {
         }
     }
     Ok(())
+}
+
+/// All layers of a file that are not supported, by class.
+pub(super) fn unsupported(
+    container: KerasFile,
+    bytes: &SourceBytes,
+    path: &str,
+    options: &ImportOptions,
+) -> Result<Vec<UnsupportedOperator>, ImportError> {
+    let parts = match parts_of(container, bytes, path, options, &mut |_| {}) {
+        Ok(parts) => parts,
+        // A class from outside of Keras ends the reading of the layers.
+        Err(ImportError::UnsupportedLayer { place }) => {
+            return Ok(vec![UnsupportedOperator {
+                name: place.class,
+                note: "not a layer of Keras",
+                count: 1,
+                example: place.name,
+            }]);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut found = BTreeMap::new();
+    collect_unsupported(&parts.root.model, &mut found);
+    Ok(found.into_values().collect())
+}
+
+fn collect_unsupported(model: &ModelConfig, found: &mut BTreeMap<String, UnsupportedOperator>) {
+    for layer in &model.layers {
+        if let Err(ImportError::UnsupportedLayer { place }) = layers::check_class(layer) {
+            let entry = found.entry(place.class.clone());
+            let operator = entry.or_insert(UnsupportedOperator {
+                name: place.class,
+                note: "",
+                count: 0,
+                example: place.name,
+            });
+            operator.count += 1;
+        }
+        if let Some(model) = &layer.model {
+            collect_unsupported(model, found);
+        }
+    }
+}
+
+/// Layers, weights and labels of a file.
+fn parts_of(
+    container: KerasFile,
+    bytes: &SourceBytes,
+    path: &str,
+    options: &ImportOptions,
+    report: &mut dyn FnMut(u64),
+) -> Result<Parts, ImportError> {
+    match container {
+        KerasFile::Archive(archive) => from_archive(archive, path, options, report),
+        KerasFile::Hdf5 => from_hdf5(bytes.clone(), path, options),
+        KerasFile::Packed {
+            archive,
+            model,
+            labels,
+        } => from_packed(archive, &model, labels, options, report),
+    }
 }
 
 /// Builds the graph, and returns its outputs, each with a unique name.

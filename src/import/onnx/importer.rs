@@ -233,7 +233,7 @@ impl<'a, 'b> Importer<'a, 'b> {
         }
         let shape = dims.clone();
         let tensor = self.weight(call, name, (constant, "value"), &shape, &mut |into| {
-            constant.write(into)
+            constant.write(into);
         })?;
         let op = Op::Constant { tensor };
         let id = self.push(call, Some(name), op, &[])?;

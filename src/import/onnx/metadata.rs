@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::proto::Model;
 use crate::import::labels;
-use crate::import::options::LabelsFile;
+use crate::import::options::{LabelsFile, Stated};
 
 /// Keys under which exporters store class names: ultralytics writes `names`, Hugging Face
 /// `id2label`, PaddleOCR `character`.
@@ -55,6 +55,27 @@ pub(super) fn preset(model: &Model) -> Option<&'static str> {
         "Normalized_0_1" => Some("unit"),
         "Normalized_1_1" => Some("keras-mobilenet-v2"),
         _ => None,
+    }
+}
+
+fn value(model: &Model, wanted: &str) -> Option<String> {
+    let mut entries = model.metadata.iter();
+    let found = entries.find(|(key, _)| *key == wanted);
+    found.map(|(_, value)| (*value).to_owned())
+}
+
+/// The recipe that `dermal export` writes, in YAML.
+pub(super) fn recipe(model: &Model) -> Option<String> {
+    value(model, "dermal.preprocessing")
+}
+
+/// The other facts that `dermal export` writes.
+pub(super) fn stated(model: &Model) -> Stated {
+    let value = |wanted| value(model, wanted);
+    Stated {
+        head: value("dermal.head"),
+        inputs: value("dermal.inputs"),
+        fields: value("dermal.fields"),
     }
 }
 

@@ -99,8 +99,9 @@ pub(super) fn import(
         loss: None,
         labels: metadata::labels(&model),
         preset: metadata::preset(&model),
-        recipe: None,
+        recipe: metadata::recipe(&model),
         likely_preset: None,
+        stated: metadata::stated(&model),
         also_read: external.paths,
     })
 }

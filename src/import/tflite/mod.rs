@@ -138,6 +138,7 @@ pub(super) fn import(
         preset: described.preset(),
         recipe: described.recipe(),
         likely_preset: Some(metadata::LIKELY_PRESET),
+        stated: crate::import::options::Stated::default(),
         also_read,
     })
 }

@@ -329,7 +329,7 @@ mod tests {
             assert!(started.elapsed() >= FAST.grace);
 
             // Ten times the least rate, for far longer than the grace: also a busy machine keeps up.
-            let phone = drip(&[7; 20_000], Duration::from_millis(10), 50);
+            let phone = drip(&[7; 10_000], Duration::from_millis(5), 100);
             let (body, errors) = LimitedBody::with_pace(phone, 1 << 20, FAST);
             let whole = collect(body, &errors, None).await.unwrap();
             assert_eq!(whole.len(), 1_000_000);

@@ -10,6 +10,7 @@ use super::{
 use crate::artifact::{self, ArtifactError, ByteCount, FieldMappingError, PreprocessingError};
 use crate::classifier::ClassifierError;
 use crate::explain::ExplainError;
+use crate::export::ExportError;
 use crate::graph::{ExposeError, GraphError};
 use crate::import::head::HeadError;
 use crate::import::labels::LabelsError;
@@ -507,6 +508,23 @@ pub(super) fn imports() -> Vec<Samples> {
                 hint: text("cut one off"),
             },
             ModelError::NotProbability(not_finite()),
+        ]),
+        Samples::of(vec![
+            ExportError::Node {
+                node: text("pool"),
+                op: "AveragePool",
+                reason: text("opset 17 has no dilations for it"),
+            },
+            weight().into(),
+            ExportError::Preprocessing {
+                recipe: text("keras-xception"),
+                reason: text("its filter averages in fixed point"),
+            },
+            ExportError::TooLarge {
+                bytes: 3_000_000_000,
+                limit: 2_147_483_647,
+            },
+            busy().into(),
         ]),
     ]
 }

@@ -1,0 +1,416 @@
+//! Models as ONNX files and back: the same graph, the same weights, the same answers, without
+//! Python. `scripts/onnx_export_check.py` asks other runtimes.
+//!
+//! Every model of `fixtures/import/onnx` and `fixtures/keras` that can be imported, and the demo
+//! model in each type of weights.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stderr, reason = "what is left out is for people")]
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use dermal::Hint;
+use dermal::artifact::{
+    self, Head, InputKind, InputSpec, Manifest, Model, Preprocessing, Provenance,
+};
+use dermal::compress::{WeightSettings, weights_only};
+use dermal::engine::{Engine, Options};
+use dermal::export;
+use dermal::graph::pass::{self, Answer};
+use dermal::graph::{Conv2d, Dense, DepthwiseConv2d, Graph, Node, NodeId, Op};
+use dermal::import::{Import, ImportOptions, import};
+use dermal::kernels::Isa;
+use dermal::quantize::weights::WeightType;
+
+use super::common::{self, repo};
+
+fn plain() -> export::Options {
+    export::Options::default()
+}
+
+/// A model of an importer's graph, whatever its input is.
+fn model(imported: Graph) -> Model {
+    let (graph, answer) = pass::split_head(imported).unwrap();
+    let graph = pass::flatten_output(graph).unwrap();
+    let n = graph.node(graph.output()).shape.len();
+    let head = match answer {
+        Answer::Softmax => Head::Softmax,
+        Answer::Sigmoid if n == 1 => Head::BinarySigmoid,
+        Answer::Sigmoid => Head::MultiLabelSigmoid,
+        _ => Head::Probabilities,
+    };
+    let graph = pass::optimize(graph).unwrap();
+    let spec = |node: &Node| InputSpec {
+        name: node.name.clone(),
+        kind: match node.shape.hwc() {
+            Some(shape @ [_, _, 1 | 3]) => InputKind::Image {
+                preprocessing: Preprocessing::preset("raw", shape).unwrap(),
+            },
+            _ => InputKind::Vector { default: None },
+        },
+    };
+    let inputs = graph.inputs().map(|(_, node)| spec(node)).collect();
+    let labels = (0..n).map(|i| format!("class {i}")).collect();
+    let manifest = Manifest::new(inputs, labels, head, Provenance::default());
+    Model { graph, manifest }
+}
+
+/// The model as an ONNX file, and that file as a model.
+fn there_and_back(folder: &Path, before: &Model) -> Result<Model, String> {
+    let path = folder.join("model.onnx");
+    let file = export::onnx(before, plain()).map_err(|e| format!("{}: {e}", e.kind()))?;
+    file.write(&path, &mut |_, _| {}).unwrap();
+    assert_eq!(path.metadata().unwrap().len(), file.bytes());
+    let imported = import(&path, &ImportOptions::default(), &mut |_| {});
+    let imported = imported.map_err(|e| format!("imported again: {e}"))?;
+    assert_eq!(
+        imported.stated.head.as_deref(),
+        Some(before.manifest.head.option())
+    );
+    Ok(model(imported.graph))
+}
+
+/// A node without the names of its weights.
+fn nameless(op: &Op) -> Op {
+    let mut op = op.clone();
+    if let Some(kernel) = op.kernel_mut() {
+        kernel.tensor = String::new();
+        kernel.scale = kernel.scale.take().map(|_| String::new());
+    }
+    match &mut op {
+        Op::Conv2d(Conv2d { bias, .. })
+        | Op::DepthwiseConv2d(DepthwiseConv2d { bias, .. })
+        | Op::Dense(Dense { bias, .. }) => *bias = bias.take().map(|_| String::new()),
+        Op::ScaleShift { scale, shift } | Op::LayerNormalization { scale, shift, .. } => {
+            (*scale, *shift) = Default::default();
+        }
+        Op::Constant { tensor: key } | Op::PRelu { alpha: key } => *key = String::new(),
+        _ => {}
+    }
+    op
+}
+
+/// What a node computes from the inputs: operators, shapes and the bytes of all weights that lead
+/// to it. Names do not count, nor does the order of nodes.
+fn fingerprint(graph: &Graph, id: NodeId, known: &mut HashMap<NodeId, u64>) -> u64 {
+    if let Some(&found) = known.get(&id) {
+        return found;
+    }
+    let node = graph.node(id);
+    // Reshapes that follow each other are one, and one to the same shape is none: a file says where
+    // elements are, and not in how many steps.
+    if matches!(node.op, Op::Reshape { .. }) {
+        let mut from = node.inputs[0];
+        while matches!(graph.node(from).op, Op::Reshape { .. }) {
+            from = graph.node(from).inputs[0];
+        }
+        let before = fingerprint(graph, from, known);
+        if graph.node(from).shape == node.shape {
+            return before;
+        }
+        let mut hasher = DefaultHasher::new();
+        (before, format!("{:?}", node.shape)).hash(&mut hasher);
+        return hasher.finish();
+    }
+    let mut hasher = DefaultHasher::new();
+    format!(
+        "{:?} {:?} {:?}",
+        nameless(&node.op),
+        node.shape,
+        node.quantization
+    )
+    .hash(&mut hasher);
+    if matches!(node.op, Op::Input) {
+        node.name.hash(&mut hasher);
+    }
+    for key in node.op.tensors() {
+        let tensor = &graph.tensors[key];
+        format!("{:?} {:?}", tensor.dtype(), tensor.shape()).hash(&mut hasher);
+        tensor.bytes().hash(&mut hasher);
+    }
+    for &input in &node.inputs {
+        fingerprint(graph, input, known).hash(&mut hasher);
+    }
+    let found = hasher.finish();
+    known.insert(id, found);
+    found
+}
+
+fn same(a: &Graph, b: &Graph) -> bool {
+    let of = |graph: &Graph| fingerprint(graph, graph.output(), &mut HashMap::new());
+    let count = |graph: &Graph| {
+        let mut census = census(graph);
+        census.remove("Reshape");
+        census
+    };
+    of(a) == of(b) && count(a) == count(b)
+}
+
+/// Operators and their number.
+fn census(graph: &Graph) -> BTreeMap<&'static str, usize> {
+    let mut census = BTreeMap::new();
+    for node in graph.nodes() {
+        *census.entry(node.op.name()).or_default() += 1;
+    }
+    census
+}
+
+fn outputs(graph: &Graph) -> Vec<f32> {
+    let options = Options {
+        threads: 1,
+        isa: Isa::detect(),
+        keep: vec![],
+    };
+    let mut engine = Engine::new(graph, &options).unwrap();
+    let inputs: Vec<NodeId> = graph.inputs().map(|(id, _)| id).collect();
+    for id in inputs {
+        let values = engine.input_mut(id);
+        for (i, value) in values.iter_mut().enumerate() {
+            // A fixed pattern without symmetry, 0.02 to 1.
+            *value = ((i * 7919 + i * i * 31) % 1000) as f32 / 1000.0 + 0.02;
+        }
+    }
+    engine.run();
+    engine.output().to_vec()
+}
+
+/// The largest distance of two answers, as a share of the largest number.
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let most = a.iter().fold(0f32, |m, v| m.max(v.abs())).max(1e-6);
+    let pairs = a.iter().zip(b);
+    pairs.fold(0f32, |m, (x, y)| m.max((x - y).abs() / most))
+}
+
+fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, endings));
+        } else if path
+            .extension()
+            .is_some_and(|e| endings.iter().any(|w| e == *w))
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Exports and imports every file twice. `first` says whether the first way back must already give
+/// the same graph; the second one must, too. The graphs of `but` may differ; their answers must not.
+fn all_come_back(folder: &str, endings: &[&str], first: bool, but: &[&str]) {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
+    let mut refused = BTreeSet::new();
+    let mut done = 0;
+    for path in files(&repo(folder), endings) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        // Files that are there to be refused, or that need options.
+        let Ok(imported) = import(&path, &ImportOptions::default(), &mut |_| {}) else {
+            continue;
+        };
+        let once = model(imported.graph);
+        let twice = match there_and_back(temporary.path(), &once) {
+            Ok(model) => model,
+            // What only files of Keras have: no ONNX file could bring it here.
+            Err(error)
+                if error.contains("not supported")
+                    || error.contains("(Pow)")
+                    || error.contains("(MatMul)")
+                    || error.starts_with("not_in_onnx") =>
+            {
+                refused.insert(format!("{name}: {error}"));
+                continue;
+            }
+            Err(error) => {
+                wrong.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        done += 1;
+        if first && !but.contains(&name.as_str()) && !same(&once.graph, &twice.graph) {
+            let (a, b) = (census(&once.graph), census(&twice.graph));
+            wrong.push(format!("{name}: another graph: {a:?}, then {b:?}"));
+        }
+        let apart = distance(&outputs(&once.graph), &outputs(&twice.graph));
+        // Sums of up to a few hundred terms in another order.
+        if apart.is_nan() || apart > 1e-5 {
+            wrong.push(format!("{name}: the answers are {apart} apart"));
+        }
+        match there_and_back(temporary.path(), &twice) {
+            Ok(thrice) if same(&twice.graph, &thrice.graph) => {}
+            Ok(_) if but.contains(&name.as_str()) => {}
+            Ok(thrice) => {
+                let (a, b) = (census(&twice.graph), census(&thrice.graph));
+                wrong.push(format!("{name}: the second way: {a:?}, then {b:?}"));
+            }
+            Err(error) => wrong.push(format!("{name}: the second way: {error}")),
+        }
+    }
+    eprintln!("{folder}: {done} models came back");
+    for line in &refused {
+        eprintln!("refused: {line}");
+    }
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    assert!(done > 30, "models not found");
+    assert!(refused.len() <= 12, "{refused:#?}");
+}
+
+#[test]
+fn every_onnx_fixture_comes_back_as_it_was() {
+    let others = [
+        // A map of scales and shifts becomes `Mul` and `Add`: no operator of ONNX does both.
+        "a_constant_all.onnx",
+        "a_constant_map.onnx",
+        "a_constant_rows.onnx",
+        "a_constant_width.onnx",
+        // Spelled out, since opset 17 does not have them.
+        "f_gelu.onnx",
+        "f_gelu_tanh.onnx",
+        "f_mish.onnx",
+        // The import folds an affine map into the convolution in front of it, one each time.
+        "x_bn_taken_apart.onnx",
+        // Axes that no network of convolutions has: they are moved at another place.
+        "a_broadcast_both.onnx",
+        "a_broadcast_columns.onnx",
+        "a_broadcast_rows.onnx",
+        "a_order_differs.onnx",
+        "r_sum_11.onnx",
+        "s_reshape_mixes.onnx",
+        "s_split_rows.onnx",
+        "s_tile.onnx",
+    ];
+    all_come_back("fixtures/import/onnx", &["onnx"], true, &others);
+}
+
+#[test]
+fn every_keras_fixture_comes_back_as_it_was_from_then_on() {
+    all_come_back("fixtures/keras", &["keras", "h5"], false, &["merges.keras"]);
+}
+
+#[test]
+fn the_demo_model_comes_back_with_labels_recipe_and_weights() {
+    let demo = artifact::embedded().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("demo.onnx");
+    let file = export::onnx(&demo, plain()).unwrap();
+    assert_eq!(file.transposes(), 0);
+    file.write(&path, &mut |_, _| {}).unwrap();
+    let made = Import::new(&path).run(&mut |_, _, _| {}).unwrap();
+    assert!(made.warnings.is_empty(), "{:?}", made.warnings);
+    let back = &made.model.manifest;
+    assert_eq!(back.labels, demo.manifest.labels);
+    // The preset's name only informs people; its numbers are the recipe.
+    let recipe = |manifest: &Manifest| {
+        let mut inputs = manifest.inputs.clone();
+        for spec in &mut inputs {
+            if let InputKind::Image { preprocessing } = &mut spec.kind {
+                preprocessing.preset = None;
+            }
+        }
+        inputs
+    };
+    assert_eq!(recipe(back), recipe(&demo.manifest));
+    assert_eq!(back.head, demo.manifest.head);
+    assert!(same(&demo.graph, &made.model.graph));
+    let names = |graph: &Graph| -> BTreeSet<String> {
+        let weighted = graph.nodes().iter().filter(|n| n.op.kernel().is_some());
+        weighted.map(|node| node.name.clone()).collect()
+    };
+    assert_eq!(names(&demo.graph), names(&made.model.graph));
+    // The layer of the heat map is still there under its name.
+    assert!(!made.model.graph.find_layer("top_activation").is_empty());
+}
+
+#[test]
+fn sixteen_bits_stay_sixteen_bits_in_the_file() {
+    let demo = artifact::embedded().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let single = export::onnx(&demo, plain()).unwrap().bytes();
+    for weight_type in [WeightType::F16, WeightType::BF16] {
+        let halves = weights_only(&demo, weight_type, &WeightSettings::default()).unwrap();
+        let file = export::onnx(&halves.model, plain()).unwrap();
+        assert!(
+            file.bytes() < single * 6 / 10,
+            "{} of {single}",
+            file.bytes()
+        );
+        assert_eq!(file.rounded().is_empty(), weight_type == WeightType::F16);
+        let back = there_and_back(folder.path(), &halves.model).unwrap();
+        let apart = distance(&outputs(&halves.model.graph), &outputs(&back.graph));
+        assert!(apart < 1e-5, "{weight_type:?}: {apart}");
+    }
+}
+
+#[test]
+fn a_file_never_replaces_the_model_it_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let demo = artifact::embedded().unwrap();
+    artifact::write(&path, &demo).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let text = common::refused([
+        "export".as_ref(),
+        path.as_os_str(),
+        "-o".as_ref(),
+        path.as_os_str(),
+    ]);
+    assert!(text.contains("would replace the model"), "{text}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    let output = folder.path().join("model.onnx");
+    let args = [
+        "export".as_ref(),
+        path.as_os_str(),
+        "-o".as_ref(),
+        output.as_os_str(),
+        "--json".as_ref(),
+    ];
+    let document = common::json(args);
+    assert_eq!(document["bytes"], output.metadata().unwrap().len());
+    assert_eq!(document["opset"], export::OPSET);
+    assert_eq!(document["outputs"][0]["shape"], serde_json::json!([1, 7]));
+    assert_eq!(document["inputs"][0]["type"], "float32");
+}
+
+#[test]
+fn recipes_that_onnx_cannot_say_are_refused_by_name() {
+    let demo = artifact::embedded().unwrap();
+    let size = demo.graph.inputs().next().unwrap().1.shape.hwc().unwrap();
+    let options = export::Options {
+        with_preprocessing: true,
+    };
+    for (text, refused) in [
+        ("filter: pillow_bilinear", true),
+        ("filter: pillow_lanczos\nresize: fit", true),
+        ("filter: pillow_nearest", true),
+        ("filter: tensorflow_bilinear\nscale: 1/255", false),
+        (
+            "filter: tensorflow_nearest\nresize: crop_to_aspect\nchannels: bgr",
+            false,
+        ),
+        ("filter: tensorflow_bilinear\nshort_side: 300", false),
+    ] {
+        let mut model = demo.clone();
+        model.manifest.inputs[0].kind = InputKind::Image {
+            preprocessing: Preprocessing::from_yaml(text, size).unwrap(),
+        };
+        match export::onnx(&model, options) {
+            Ok(file) => {
+                assert!(!refused, "{text}");
+                let input = file.inputs()[0].to_string();
+                assert_eq!(input, "photo [1, height, width, 3] uint8");
+            }
+            Err(error) => {
+                assert!(refused, "{text}: {error}");
+                assert_eq!(error.kind(), "preprocessing_not_in_onnx");
+                assert!(error.to_string().contains("filter"), "{error}");
+            }
+        }
+    }
+}
