@@ -91,6 +91,12 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Whether it only bounds its argument by 0 and 6, so that integer kernels clamp their sums.
+    #[must_use]
+    pub fn is_clamp(self) -> bool {
+        matches!(self, Self::Linear | Self::Relu | Self::Relu6)
+    }
+
     /// Its name, as artifacts write it.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -21,9 +21,29 @@ pub fn pack(plain: &[f32], groups: usize, k: usize, n: usize) -> AlignedF32 {
         k * groups * n,
         "a [{k}, {groups} * {n}] matrix"
     );
+    let mut packed = AlignedF32::zeroed(groups * n.div_ceil(PANEL) * k * PANEL);
+    pack_into(packed.as_mut_slice(), plain, groups, k, n);
+    packed
+}
+
+/// As [`pack`], for weights of any type, whose default is zero.
+///
+/// # Panics
+/// If `plain` does not have `k * groups * n` elements.
+#[must_use]
+pub fn pack_elements<T: Copy + Default>(plain: &[T], groups: usize, k: usize, n: usize) -> Vec<T> {
+    assert_eq!(
+        plain.len(),
+        k * groups * n,
+        "a [{k}, {groups} * {n}] matrix"
+    );
+    let mut packed = vec![T::default(); groups * n.div_ceil(PANEL) * k * PANEL];
+    pack_into(&mut packed, plain, groups, k, n);
+    packed
+}
+
+fn pack_into<T: Copy>(out: &mut [T], plain: &[T], groups: usize, k: usize, n: usize) {
     let panels = n.div_ceil(PANEL);
-    let mut packed = AlignedF32::zeroed(groups * panels * k * PANEL);
-    let out = packed.as_mut_slice();
     for (index, row) in out.chunks_exact_mut(PANEL).enumerate() {
         let (block, k_index) = (index / k, index % k);
         let (group, panel) = (block / panels, block % panels);
@@ -32,7 +52,6 @@ pub fn pack(plain: &[f32], groups: usize, k: usize, n: usize) -> AlignedF32 {
         let start = k_index * groups * n + group * n + first;
         row[..lanes].copy_from_slice(&plain[start..start + lanes]);
     }
-    packed
 }
 
 /// The inverse of [`pack`].

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hint::{Arguments, Hint, named};
 use crate::quantization::Quantization;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{DType, Shape, Tensor};
 
 mod dump;
 mod expose;
@@ -473,6 +473,20 @@ impl Graph {
     #[must_use]
     pub fn is_quantized(&self) -> bool {
         self.nodes.iter().any(|node| node.quantization.is_some())
+    }
+
+    /// The narrowest type of its weights, as `dermal quantize --to` names it, or `f32`.
+    #[must_use]
+    pub fn precision(&self) -> &'static str {
+        let kernels = self.nodes.iter().filter_map(|node| node.op.kernel());
+        let types = kernels.filter_map(|kernel| Some(self.tensors.get(&kernel.tensor)?.dtype()));
+        let narrow = types.min_by_key(|dtype| dtype.bytes());
+        match narrow {
+            Some(DType::I8) => "int8",
+            Some(DType::F16) => "fp16",
+            Some(DType::BF16) => "bf16",
+            Some(DType::F32 | DType::I32) | None => "f32",
+        }
     }
 
     /// For each node, the nodes that read it.

@@ -88,8 +88,8 @@ pub struct Kernel {
     /// Its storage.
     #[serde(default)]
     pub layout: KernelLayout,
-    /// For i8 weights: key of their f32 scales, one for each output channel, padded with zeros to a
-    /// multiple of 16. A weight is its scale times the stored integer. In the layout for integer
+    /// For i8 weights: key of their f32 scales, one for each output channel, once packed padded with
+    /// zeros to a multiple of 16. A weight is its scale times the stored integer. In the layout for integer
     /// inputs (`Panel16x4`) the bias is then i32, in units of input scale times weight scale, minus
     /// the input's zero point times the channel's sum of weights. In `Panel16` the bias stays f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]

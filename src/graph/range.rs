@@ -7,6 +7,7 @@
 
 use super::{BinaryOp, Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, NodeId, Op, ReduceKind};
 use crate::activation::Activation;
+use crate::quantization::Quantization;
 use crate::tensor::Tensor;
 
 /// Inclusive bounds; infinite if there is none.
@@ -41,7 +42,10 @@ impl Range {
         let mut ranges: Vec<Self> = Vec::with_capacity(id.0 + 1);
         for node in &graph.nodes()[..=id.0] {
             let inputs: Vec<Self> = node.inputs.iter().map(|&NodeId(i)| ranges[i]).collect();
-            ranges.push(of_op(graph, &node.op, &inputs));
+            ranges.push(match (&node.op, node.quantization) {
+                (Op::Quantize, Some(map)) => of_bytes(inputs[0], map),
+                _ => of_op(graph, &node.op, &inputs),
+            });
         }
         ranges[id.0]
     }
@@ -111,9 +115,9 @@ fn of_op(graph: &Graph, op: &Op, inputs: &[Range]) -> Range {
         }
         Op::Activation(activation) => of_activation(*activation, first),
         Op::PRelu { .. } if first.low >= 0.0 => first,
+        Op::Dequantize => first,
         Op::Input
         | Op::Quantize
-        | Op::Dequantize
         | Op::PRelu { .. }
         | Op::MatMul
         | Op::LayerNormalization { .. } => Range::ALL,
@@ -144,6 +148,20 @@ fn of_op(graph: &Graph, op: &Op, inputs: &[Range]) -> Range {
         | Op::Gather { .. }
         | Op::Resize { .. } => first,
     }
+}
+
+/// The bounds after rounding to bytes. They bound any number, but that is their own doing: without
+/// other bounds it is none.
+fn of_bytes(x: Range, map: Quantization) -> Range {
+    if x.is_unbounded() {
+        return x;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "values are f32; infinities stay infinite"
+    )]
+    let at = |v: f64| f64::from(map.dequantize(map.quantize(v as f32)));
+    Range::new(at(x.low), at(x.high))
 }
 
 fn of_constant(graph: &Graph, key: &str) -> Range {

@@ -334,7 +334,10 @@ impl<'a> Context<'a> {
         [groups, k, n]: [usize; 3],
     ) -> Result<(), ShapeError> {
         match kernel.layout {
-            KernelLayout::Plain => self.expect_tensor(&kernel.tensor, plain),
+            KernelLayout::Plain => {
+                self.expect_tensor(&kernel.tensor, plain)?;
+                self.plain_scale(kernel, groups * n)
+            }
             KernelLayout::Panel16 => {
                 self.expect_tensor(&kernel.tensor, &[groups * n.div_ceil(PANEL), k, PANEL])?;
                 match kernel.scale {
@@ -357,6 +360,14 @@ impl<'a> Context<'a> {
                 "{} scales",
                 kernel.tensor
             ))),
+        }
+    }
+
+    /// The scales of integer weights that are not packed yet.
+    fn plain_scale(&self, kernel: &Kernel, n: usize) -> Result<(), ShapeError> {
+        match &kernel.scale {
+            Some(scale) => self.expect_tensor(scale, &[n]),
+            None => Ok(()),
         }
     }
 
@@ -411,8 +422,10 @@ impl<'a> Context<'a> {
                 n.div_ceil(PANEL).saturating_mul(PANEL)
             }
         };
-        if conv.kernel.layout == KernelLayout::Panel16x4 {
-            self.kernel_scale(&conv.kernel, n)?;
+        match conv.kernel.layout {
+            KernelLayout::Plain => self.plain_scale(&conv.kernel, n)?,
+            KernelLayout::Panel16 => {}
+            KernelLayout::Panel16x4 => self.kernel_scale(&conv.kernel, n)?,
         }
         self.expect_tensor(&conv.kernel.tensor, &[kh, kw, stored])?;
         self.bias(conv.bias.as_ref(), n, conv.kernel.layout)?;

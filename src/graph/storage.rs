@@ -146,8 +146,8 @@ pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), StorageError> {
     }
 }
 
-/// Integer layouts have i8 with i32 biases. The others have floats, or in packed matrices i8 with a
-/// scale for each channel; their biases are floats.
+/// Integer layouts have i8 with i32 biases. The others have floats, or i8 with a scale for each
+/// channel, except in packed depthwise kernels; their biases are floats.
 fn tensors(graph: &Graph, node: &Node) -> Result<(), StorageError> {
     if matches!(node.op, Op::Constant { .. } | Op::LayerNormalization { .. }) {
         let stored = node.op.tensors().into_iter();
@@ -177,7 +177,7 @@ fn tensors(graph: &Graph, node: &Node) -> Result<(), StorageError> {
             (true, false, 0) => (dtype == DType::I8, "i8"),
             (true, false, _) => (dtype == DType::I32, "i32"),
             (false, false, 0) if kernel.scale.is_some() => (
-                dtype == DType::I8 && kernel.layout == KernelLayout::Panel16 && is_matrix,
+                dtype == DType::I8 && (is_matrix || kernel.layout == KernelLayout::Plain),
                 "i8 in a packed matrix, as there is a scale",
             ),
             (false, ..) => (

@@ -90,7 +90,15 @@ impl<'a> Weights<'a> {
         bias: Option<&String>,
     ) -> Result<PlainKernel, WeightError> {
         let weights = match (kernel.layout, &kernel.scale) {
-            (KernelLayout::Plain, _) => self.floats(&kernel.tensor)?,
+            (KernelLayout::Plain, None) => self.floats(&kernel.tensor)?,
+            (KernelLayout::Plain, Some(scale)) => {
+                let stored = self.integers(&kernel.tensor)?;
+                self.times(
+                    stored.iter().map(|&w| f32::from(w)).collect(),
+                    scale,
+                    groups * n,
+                )?
+            }
             (KernelLayout::Panel16, None) => {
                 panel::unpack(&self.floats(&kernel.tensor)?, groups, k, n)
             }
@@ -118,7 +126,13 @@ impl<'a> Weights<'a> {
         bias: Option<&String>,
     ) -> Result<PlainKernel, WeightError> {
         if kernel.layout != KernelLayout::Panel16x4 {
-            let stored = self.floats(&kernel.tensor)?;
+            let stored = match &kernel.scale {
+                None => self.floats(&kernel.tensor)?,
+                Some(scale) => {
+                    let stored = self.integers(&kernel.tensor)?;
+                    self.times(stored.iter().map(|&w| f32::from(w)).collect(), scale, n)?
+                }
+            };
             let weights = cut(&stored, rows, n).ok_or_else(|| self.missing(&kernel.tensor))?;
             let bias = self.optional(bias, n)?;
             return Ok(PlainKernel { weights, bias });
@@ -137,14 +151,18 @@ impl<'a> Weights<'a> {
     ) -> Result<Vec<f32>, WeightError> {
         let stored = self.integers(key)?;
         let stored: Vec<f32> = stored.iter().map(|&w| f32::from(w)).collect();
+        self.times(panel::unpack(&stored, groups, k, n), scale, groups * n)
+    }
+
+    /// Rows of `n` integers times the scales of their channels.
+    fn times(&self, mut rows: Vec<f32>, scale: &str, n: usize) -> Result<Vec<f32>, WeightError> {
         let scales = self.floats(scale)?;
-        let mut plain = panel::unpack(&stored, groups, k, n);
-        for row in plain.chunks_exact_mut(groups * n) {
+        for row in rows.chunks_exact_mut(n) {
             for (weight, scale) in row.iter_mut().zip(&scales) {
                 *weight *= scale;
             }
         }
-        Ok(plain)
+        Ok(rows)
     }
 
     fn integers(&self, key: &str) -> Result<&'a [i8], WeightError> {

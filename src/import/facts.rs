@@ -97,7 +97,9 @@ fn step(graph: &Graph, reader: NodeId, x: &InputScaling) -> Option<InputScaling>
                 shift: picked(&x.shift)?,
             })
         }
-        Op::Pad(_) | Op::Crop(_) | Op::Resize { .. } => Some(x.clone()),
+        Op::Pad(_) | Op::Crop(_) | Op::Resize { .. } | Op::Quantize | Op::Dequantize => {
+            Some(x.clone())
+        }
         _ => None,
     }
 }

@@ -10,7 +10,6 @@
 //! al. 2023 (arXiv:2211.10438) do for transformers.
 
 use super::Calibration;
-use super::separate::is_clamp;
 use crate::activation::Activation;
 use crate::graph::{Epilogue, Graph, GraphError, KernelLayout, Node, NodeId, Op, Stage};
 use crate::tensor::{AlignedF32, DType, PANEL, Tensor};
@@ -42,7 +41,7 @@ pub fn equalize(calibration: &Calibration, strength: f64) -> Result<Graph, Graph
         };
         let passes = epilogue.residual.is_none()
             && matches!(epilogue.activation, Activation::Linear | Activation::Relu)
-            && is_clamp(epilogue.activation)
+            && epilogue.activation.is_clamp()
             && id != graph.output();
         let next = graph.node(*user);
         let Some(kernel) = node.op.kernel() else {

@@ -7,18 +7,10 @@
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, Epilogue, Graph, GraphError, Node, NodeId, Op, SourceLayer, Stage};
 
-/// Whether an integer kernel clamps it.
-pub(super) fn is_clamp(activation: Activation) -> bool {
-    matches!(
-        activation,
-        Activation::Linear | Activation::Relu | Activation::Relu6
-    )
-}
-
 /// Whether the integer kernel of `op` computes it on its own sums.
 fn is_fused(op: &Op, activation: Activation) -> bool {
     let weighted = op.kernel().is_some();
-    is_clamp(activation) || (weighted && activation.is_curve())
+    activation.is_clamp() || (weighted && activation.is_curve())
 }
 
 /// The same function with every activation that becomes a table as a separate node, and every
@@ -39,7 +31,7 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
             residual: post,
         } = epilogue(&node.op);
         let whole = match post {
-            Some(post) => is_clamp(activation) && is_clamp(post),
+            Some(post) => activation.is_clamp() && post.is_clamp(),
             None => is_fused(&node.op, activation),
         };
         if whole {
@@ -54,7 +46,7 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
             nodes: &mut nodes,
         };
         let residual = match (post, node.inputs.last()) {
-            (Some(_), Some(&last)) if !is_clamp(activation) => {
+            (Some(_), Some(&last)) if !activation.is_clamp() => {
                 node.inputs.pop();
                 Some(last)
             }
@@ -70,7 +62,7 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
             activation,
             residual,
         };
-        if is_clamp(activation) {
+        if activation.is_clamp() {
             // A residual after a clamp stays fused; what follows it does not.
             let epilogue = fused(activation, Some(Activation::Linear));
             let op = with_epilogue(node.op, epilogue);
@@ -85,7 +77,7 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
         }
         let post = post.unwrap_or_default();
         if let Some(residual) = residual {
-            let (activation, stage) = if is_clamp(post) {
+            let (activation, stage) = if post.is_clamp() {
                 (post, Stage::Output)
             } else {
                 (Activation::Linear, Stage::BeforePostActivation)
@@ -95,7 +87,7 @@ pub fn separate_tables(graph: &Graph) -> Result<Graph, GraphError> {
             let add = Op::Binary { kind, activation };
             parts.push("add", add, &[sum, residual], &stage);
         }
-        if !is_clamp(post) {
+        if !post.is_clamp() {
             parts.then("post", Op::Activation(post), &Stage::Output);
         }
         parts.finish();

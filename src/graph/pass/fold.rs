@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use crate::activation::Activation;
 use crate::graph::{
-    Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, GraphError, KernelLayout, NodeId, Op,
+    Conv2d, Dense, DepthwiseConv2d, Epilogue, Graph, GraphError, Kernel, KernelLayout, NodeId, Op,
     PoolKind, Stage,
 };
 use crate::tensor::{AlignedF32, Tensor};
@@ -93,13 +93,13 @@ pub fn fold_scale_shift(graph: Graph) -> Result<Graph, GraphError> {
             continue;
         };
         // A second affine map on top of a folded one would make the stages of the inner layers
-        // wrong.
+        // wrong, so these are composed. Sums of integers are scaled, then moved by a bias.
         let folded_before = draft
             .node(producer)
             .layers
             .iter()
             .any(|layer| matches!(layer.stage, Stage::BeforeAffine { .. }));
-        if folded_before {
+        if folded_before && kernel.scale.is_none() {
             continue;
         }
         let name = draft.node(producer).name.clone();
@@ -107,7 +107,12 @@ pub fn fold_scale_shift(graph: Graph) -> Result<Graph, GraphError> {
         else {
             continue;
         };
-        let kernel = draft.store(producer, &format!("{name}.kernel"), new_kernel);
+        // Integers stay as they are: their scales are multiplied.
+        let what = match kernel.scale {
+            Some(_) => "scale",
+            None => "kernel",
+        };
+        let stored = draft.store(producer, &format!("{name}.{what}"), new_kernel);
         let bias = draft.store(producer, &format!("{name}.bias"), new_bias);
         match &mut draft.node_mut(producer).op {
             Op::Conv2d(Conv2d {
@@ -119,11 +124,15 @@ pub fn fold_scale_shift(graph: Graph) -> Result<Graph, GraphError> {
             | Op::Dense(Dense {
                 kernel: k, bias: b, ..
             }) => {
-                k.tensor = kernel;
+                match &mut k.scale {
+                    Some(scale) => *scale = stored,
+                    None => k.tensor = stored,
+                }
                 *b = Some(bias);
             }
             _ => {}
         }
+        compose(&mut draft, producer, &scale, &shift);
         let stage = Stage::BeforeAffine {
             scale: scale_key,
             shift: shift_key,
@@ -135,8 +144,36 @@ pub fn fold_scale_shift(graph: Graph) -> Result<Graph, GraphError> {
     draft.finish()
 }
 
-/// Kernel and bias keys of a node that stores the biased sum and nothing else.
-fn plain_weights(draft: &Draft, id: NodeId) -> Option<(String, Option<String>)> {
+/// Lets the layers of `id` that come before a folded affine map come before that map and another
+/// one that follows it.
+fn compose(draft: &mut Draft, id: NodeId, scale: &[f32], shift: &[f32]) {
+    let n = scale.len();
+    for index in 0..draft.node(id).layers.len() {
+        let layer = &draft.node(id).layers[index];
+        let Stage::BeforeAffine { scale: s, shift: t } = &layer.stage else {
+            continue;
+        };
+        let (key, name) = (layer.name.clone(), draft.node(id).name.clone());
+        let (Some(s), Some(t)) = (channel_values(draft, s, n), channel_values(draft, t, n)) else {
+            continue;
+        };
+        let both = |x: f32, c: usize| f64::from(x) * f64::from(scale[c]);
+        let s: Vec<f32> = (0..n).map(|c| round(both(s[c], c))).collect();
+        let t: Vec<f32> = (0..n)
+            .map(|c| round(both(t[c], c) + f64::from(shift[c])))
+            .collect();
+        let [s, t] = [("scale", s), ("shift", t)].map(|(what, values)| {
+            let tensor = Tensor::from_f32([n], &values).ok()?;
+            Some(draft.store(id, &format!("{name}/{key}/{what}"), tensor))
+        });
+        if let (Some(scale), Some(shift)) = (s, t) {
+            draft.node_mut(id).layers[index].stage = Stage::BeforeAffine { scale, shift };
+        }
+    }
+}
+
+/// Kernel and key of the bias of a node that stores the biased sum and nothing else.
+fn plain_weights(draft: &Draft, id: NodeId) -> Option<(Kernel, Option<String>)> {
     let bare = Epilogue::default();
     let (kernel, bias) = match &draft.node(id).op {
         Op::Conv2d(conv) if conv.epilogue == bare => (&conv.kernel, &conv.bias),
@@ -146,7 +183,7 @@ fn plain_weights(draft: &Draft, id: NodeId) -> Option<(String, Option<String>)> 
         }
         _ => return None,
     };
-    (kernel.layout == KernelLayout::Plain).then(|| (kernel.tensor.clone(), bias.clone()))
+    (kernel.layout == KernelLayout::Plain).then(|| (kernel.clone(), bias.clone()))
 }
 
 fn channel_values(draft: &Draft, key: &str, n: usize) -> Option<Vec<f32>> {
@@ -158,16 +195,22 @@ fn channel_values(draft: &Draft, key: &str, n: usize) -> Option<Vec<f32>> {
     }
 }
 
-/// `kernel * scale` and `bias * scale + shift`; the output channel is the kernel's last axis.
+/// `kernel * scale` and `bias * scale + shift`; the output channel is the kernel's last axis. Of
+/// integer weights it is their scales that are multiplied, if they stay positive. Weights of 16 bits
+/// would be rounded again, so they are left alone.
 fn scaled(
     draft: &Draft,
-    kernel: &str,
+    kernel: &Kernel,
     bias: Option<&str>,
     scale: &[f32],
     shift: &[f32],
 ) -> Option<(Tensor, Tensor)> {
     let n = scale.len();
-    let tensor = draft.tensors.get(kernel)?;
+    if kernel.scale.is_some() && scale.iter().any(|s| !(s.is_normal() && *s > 0.0)) {
+        return None;
+    }
+    let key = kernel.scale.as_ref().unwrap_or(&kernel.tensor);
+    let tensor = draft.tensors.get(key)?;
     let mut weights = AlignedF32::zeroed(tensor.shape().len());
     let rows = weights.as_mut_slice().chunks_exact_mut(n);
     for (to, from) in rows.zip(tensor.as_f32()?.chunks_exact(n)) {

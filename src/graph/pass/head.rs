@@ -20,10 +20,10 @@ pub enum Answer {
     Bounded(Range),
 }
 
-/// The kind of the graph's output, seen through reshapes.
+/// The kind of the graph's output, seen through reshapes and through rounding to bytes.
 #[must_use]
 pub fn answer(graph: &Graph) -> Answer {
-    let last = graph.node(below_reshapes(graph.nodes(), graph.output()));
+    let last = graph.node(below_formatting(graph.nodes(), graph.output()));
     let range = Range::of(graph, graph.output());
     match last.op {
         // With other axes beside its own there are several groups.
@@ -43,16 +43,21 @@ fn extent(shape: &Shape, axis: Option<usize>) -> usize {
     }
 }
 
-fn below_reshapes(nodes: &[Node], from: NodeId) -> NodeId {
+/// The last value that is not another one in other axes, or rounded to bytes.
+fn below_formatting(nodes: &[Node], from: NodeId) -> NodeId {
     let mut last = from;
-    while matches!(nodes[last.0].op, Op::Reshape { .. }) {
+    while matches!(
+        nodes[last.0].op,
+        Op::Reshape { .. } | Op::Quantize | Op::Dequantize
+    ) {
         last = nodes[last.0].inputs[0];
     }
     last
 }
 
 /// Makes the graph end in logits: removes a final softmax or sigmoid (also below reshapes), and
-/// flattens the output to `[classes]`. The removed layer's name stays, on the logits.
+/// flattens the output to `[classes]`. The removed layer's name stays, on the logits. If a file
+/// rounds its probabilities to bytes, that is removed as well: its steps are not those of logits.
 ///
 /// # Errors
 /// [`GraphError`] if the rewritten graph is not valid.
@@ -60,7 +65,15 @@ pub fn split_head(graph: Graph) -> Result<(Graph, Answer), GraphError> {
     let answer = answer(&graph);
     let mut draft = Draft::new(graph);
     if matches!(answer, Answer::Softmax | Answer::Sigmoid) {
-        let last = below_reshapes(&draft.nodes, draft.output);
+        let last = below_formatting(&draft.nodes, draft.output);
+        let mut id = draft.output;
+        while id != last {
+            let below = draft.node(id).inputs[0];
+            if matches!(draft.node(id).op, Op::Quantize | Op::Dequantize) {
+                draft.redirect(id, below);
+            }
+            id = below;
+        }
         let logits = draft.node(last).inputs[0];
         draft.append_layers(last, logits);
         draft.redirect(last, logits);

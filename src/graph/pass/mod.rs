@@ -11,6 +11,7 @@ mod fuse;
 mod gelu;
 mod hard_swish;
 mod head;
+mod integers;
 mod layer_norm;
 mod pack;
 
@@ -19,6 +20,7 @@ pub use fuse::{fuse_activation, fuse_residual};
 pub use gelu::recognize_gelu;
 pub use hard_swish::recognize_hard_swish;
 pub use head::{Answer, answer, flatten_output, split_head};
+pub use integers::compute_integers;
 pub use layer_norm::recognize_layer_norm;
 pub use pack::pack_weights;
 
@@ -34,7 +36,8 @@ pub enum Level {
     Folded,
     /// Activations and residual additions are part of the node before them.
     Fused,
-    /// Weights are in the kernels' layout: the content of the artifact.
+    /// What a quantized source computes in integers does so here, and weights are in the kernels'
+    /// layout: the content of the artifact.
     Packed,
 }
 
@@ -73,7 +76,8 @@ pub fn rewrite(imported: Graph, level: Level) -> Result<Graph, GraphError> {
 
 /// All passes on a graph that ends in logits (see [`split_head`]), in their order: patterns come
 /// before folding, which would break them up; folding comes before fusing, since a fused activation
-/// would stand between a convolution and its batch normalization; packing comes last.
+/// would stand between a convolution and its batch normalization; packing comes last, and before it
+/// what a quantized file computes in integers gets its integer form.
 ///
 /// # Errors
 /// [`GraphError`] if a pass makes an invalid graph, which is a bug in the pass.
@@ -94,6 +98,7 @@ fn optimize_to(mut graph: Graph, level: Level) -> Result<Graph, GraphError> {
         graph = fuse_residual(graph)?;
     }
     if level >= Level::Packed {
+        graph = compute_integers(graph)?;
         graph = pack_weights(graph)?;
     }
     Ok(graph)

@@ -3,16 +3,20 @@
 use std::collections::BTreeSet;
 
 use super::draft::Draft;
-use crate::graph::{Conv2d, Dense, DepthwiseConv2d, Graph, GraphError, KernelLayout, NodeId, Op};
+use crate::graph::{
+    Conv2d, Dense, DepthwiseConv2d, Graph, GraphError, Kernel, KernelLayout, NodeId, Op, Weights,
+};
 use crate::panel;
-use crate::tensor::{PANEL, Tensor};
+use crate::tensor::{DType, PANEL, Tensor};
 
-/// Packs every f32 kernel to [`KernelLayout::Panel16`] and fills channel vectors up to a multiple
-/// of 16. Tensors that two nodes share stay shared.
+/// Packs every plain kernel to [`KernelLayout::Panel16`] and fills channel vectors up to a multiple
+/// of 16. Matrices keep their element type: floats of 32 or 16 bits, or i8 with scales. Depthwise
+/// kernels, which are small, become f32. Tensors that two nodes share stay shared.
 ///
 /// # Errors
 /// [`GraphError`] if the rewritten graph is not valid.
-pub fn pack_weights(graph: Graph) -> Result<Graph, GraphError> {
+pub fn pack_weights(mut graph: Graph) -> Result<Graph, GraphError> {
+    widen_depthwise(&mut graph);
     let mut draft = Draft::new(graph);
     separate_unpacked(&mut draft);
     let mut done = BTreeSet::new();
@@ -34,6 +38,7 @@ pub fn pack_weights(graph: Graph) -> Result<Graph, GraphError> {
                     &kernel.tensor,
                     [groups, k, filters / groups],
                 );
+                pad_scale(&mut draft, &mut done, &kernel, filters);
                 finish_node(&mut draft, &mut done, id, bias.as_deref(), filters);
             }
             Op::Dense(Dense {
@@ -44,6 +49,7 @@ pub fn pack_weights(graph: Graph) -> Result<Graph, GraphError> {
             }) if kernel.layout == KernelLayout::Plain => {
                 let k = draft.node(draft.node(id).inputs[0]).shape.channels();
                 pack_matrix(&mut draft, &mut done, &kernel.tensor, [1, k, units]);
+                pad_scale(&mut draft, &mut done, &kernel, units);
                 finish_node(&mut draft, &mut done, id, bias.as_deref(), units);
             }
             Op::DepthwiseConv2d(DepthwiseConv2d { kernel, bias, .. })
@@ -123,16 +129,55 @@ fn pack_matrix(
     if !done.insert(key.to_owned()) {
         return;
     }
-    let packed = draft
-        .tensors
-        .get(key)
-        .and_then(Tensor::as_f32)
-        .and_then(|plain| {
-            let buffer = panel::pack(plain, groups, k, n);
-            Tensor::from_aligned([groups * n.div_ceil(PANEL), k, PANEL], buffer).ok()
-        });
+    let packed = draft.tensors.get(key).and_then(|stored| {
+        let shape = [groups * n.div_ceil(PANEL), k, PANEL];
+        let bytes = match stored.dtype() {
+            DType::F32 => {
+                let buffer = panel::pack(stored.as_f32()?, groups, k, n);
+                return Tensor::from_aligned(shape, buffer).ok();
+            }
+            DType::F16 | DType::BF16 => {
+                let plain = stored.bytes().as_chunks::<2>().0;
+                panel::pack_elements(plain, groups, k, n).into_flattened()
+            }
+            DType::I8 => panel::pack_elements(stored.bytes(), groups, k, n),
+            DType::I32 => return None,
+        };
+        Tensor::from_bytes(stored.dtype(), shape, bytes).ok()
+    });
     if let Some(packed) = packed {
         draft.tensors.insert(key.to_owned(), packed);
+    }
+}
+
+fn pad_scale(draft: &mut Draft, done: &mut BTreeSet<String>, kernel: &Kernel, n: usize) {
+    if let Some(scale) = &kernel.scale {
+        pad_tensor(draft, done, scale, n);
+    }
+}
+
+/// Makes the weights of depthwise convolutions f32.
+fn widen_depthwise(graph: &mut Graph) {
+    for index in 0..graph.nodes.len() {
+        let node = &graph.nodes[index];
+        let Op::DepthwiseConv2d(DepthwiseConv2d { kernel, .. }) = &node.op else {
+            continue;
+        };
+        let Some(stored) = graph.tensors.get(&kernel.tensor) else {
+            continue;
+        };
+        if kernel.layout != KernelLayout::Plain || stored.dtype() == DType::F32 {
+            continue;
+        }
+        let n = node.shape.channels();
+        let (shape, key) = (stored.shape().clone(), kernel.tensor.clone());
+        let rows = [shape.len() / n.max(1), n];
+        let wide = Weights::of(graph, node).rows(kernel, rows, None).ok();
+        let wide = wide.and_then(|wide| Tensor::from_f32(shape, &wide.weights).ok());
+        if let (Some(wide), Some(kernel)) = (wide, graph.nodes[index].op.kernel_mut()) {
+            kernel.scale = None;
+            graph.tensors.insert(key, wide);
+        }
     }
 }
 
