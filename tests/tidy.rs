@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "graph",
             "tensor",
             "activation",
+            "quantization",
             "artifact",
             "predict",
             "file",

@@ -115,7 +115,6 @@ fn of_op(graph: &Graph, op: &Op, inputs: &[Range]) -> Range {
         }
         Op::Activation(activation) => of_activation(*activation, first),
         Op::PRelu { .. } if first.low >= 0.0 => first,
-        Op::Dequantize => first,
         Op::Input
         | Op::Quantize
         | Op::PRelu { .. }
@@ -146,6 +145,7 @@ fn of_op(graph: &Graph, op: &Op, inputs: &[Range]) -> Range {
         | Op::Transpose { .. }
         | Op::Slice(_)
         | Op::Gather { .. }
+        | Op::Dequantize
         | Op::Resize { .. } => first,
     }
 }

@@ -1,14 +1,15 @@
 //! Builds a graph from a file: names are unique, sizes are bounded, weights are finite numbers, and
 //! errors name the layer.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::affine::Affine;
 use super::error::{ImportError, OutputChoice, Place};
 use super::options::Limits;
 use super::weights::{Element, WeightSource};
 use crate::graph::{Graph, Node, NodeId, Op, SourceLayer, Stage};
-use crate::tensor::{AlignedF32, Shape, Tensor};
+use crate::quantization::Quantization;
+use crate::tensor::{AlignedF32, DType, Shape, Tensor};
 
 /// Most nodes of a graph: nested models that are called twice grow exponentially.
 pub(super) const MAX_NODES: usize = 20_000;
@@ -29,6 +30,8 @@ pub(super) struct GraphBuilder<'a> {
     graph: Graph,
     limits: &'a Limits,
     names: HashSet<String>,
+    /// The real numbers of values in bytes.
+    dequantized: HashMap<NodeId, NodeId>,
     loaded_bytes: u64,
     progress: &'a mut dyn FnMut(u64),
 }
@@ -40,6 +43,7 @@ impl<'a> GraphBuilder<'a> {
             graph: Graph::new(name),
             limits,
             names: HashSet::new(),
+            dequantized: HashMap::new(),
             loaded_bytes: 0,
             progress,
         }
@@ -87,18 +91,68 @@ impl<'a> GraphBuilder<'a> {
         op: Op,
         inputs: &[NodeId],
     ) -> Result<NodeId, ImportError> {
+        let name = self.name_of_node(site, suffix)?;
+        self.graph
+            .push(name, op, inputs)
+            .map_err(|source| site.place.graph(source))
+    }
+
+    /// Rounds a value to bytes. What was made of bytes of this map is those bytes again.
+    pub(super) fn quantize(
+        &mut self,
+        site: &Site,
+        suffix: Option<&str>,
+        input: NodeId,
+        map: Quantization,
+    ) -> Result<NodeId, ImportError> {
+        let source = self.graph.node(input);
+        if matches!(source.op, Op::Dequantize)
+            && self.graph.node(source.inputs[0]).quantization == Some(map)
+        {
+            return Ok(source.inputs[0]);
+        }
+        let node = Node {
+            op: Op::Quantize,
+            inputs: vec![input],
+            shape: source.shape.clone(),
+            quantization: Some(map),
+            layers: Vec::new(),
+            name: self.name_of_node(site, suffix)?,
+        };
+        self.graph
+            .push_node(node)
+            .map_err(|source| site.place.graph(source))
+    }
+
+    /// The real numbers of a value, if it is stored in bytes; one node for all that ask.
+    pub(super) fn dequantize(
+        &mut self,
+        site: &Site,
+        suffix: Option<&str>,
+        input: NodeId,
+    ) -> Result<NodeId, ImportError> {
+        if self.graph.node(input).quantization.is_none() {
+            return Ok(input);
+        }
+        if let Some(&real) = self.dequantized.get(&input) {
+            return Ok(real);
+        }
+        let real = self.push(site, suffix, Op::Dequantize, &[input])?;
+        self.dequantized.insert(input, real);
+        Ok(real)
+    }
+
+    /// A free name for a node of a site.
+    fn name_of_node(&mut self, site: &Site, suffix: Option<&str>) -> Result<String, ImportError> {
         if self.graph.nodes().len() >= MAX_NODES {
             return Err(site
                 .place
                 .invalid(format!("the graph would have more than {MAX_NODES} nodes")));
         }
-        let name = match suffix {
+        Ok(match suffix {
             None => self.unique(&site.name),
             Some(suffix) => self.unique(&format!("{}/{suffix}", site.name)),
-        };
-        self.graph
-            .push(name, op, inputs)
-            .map_err(|source| site.place.graph(source))
+        })
     }
 
     /// Appends a reshape, unless the shape is the same already.
@@ -144,6 +198,12 @@ impl<'a> GraphBuilder<'a> {
         self.push(site, suffix, Op::ScaleShift { scale, shift }, &[input])
     }
 
+    /// The tensors stored so far.
+    #[cfg(test)]
+    pub(super) fn tensors(&self) -> &std::collections::BTreeMap<String, Tensor> {
+        &self.graph.tensors
+    }
+
     /// Whether a tensor has been stored.
     pub(super) fn has_tensor(&self, key: &str) -> bool {
         self.graph.tensors.contains_key(key)
@@ -167,6 +227,22 @@ impl<'a> GraphBuilder<'a> {
     ) -> Result<(), ImportError> {
         check_finite(place, buffer.as_slice(), || format!("`{key}`"))?;
         let tensor = Tensor::from_aligned(Shape::new(shape), buffer)
+            .map_err(|e| place.invalid(e.to_string()))?;
+        self.graph.tensors.insert(key, tensor);
+        Ok(())
+    }
+
+    /// Stores a tensor of another element type than f32; its elements are `bytes`, little endian.
+    /// They count against the limit of all weights.
+    pub(super) fn insert_bytes(
+        &mut self,
+        place: &Place,
+        key: String,
+        (dtype, shape): (DType, &[usize]),
+        bytes: Vec<u8>,
+    ) -> Result<(), ImportError> {
+        self.count(place, bytes.len() as u64)?;
+        let tensor = Tensor::from_bytes(dtype, Shape::new(shape), bytes)
             .map_err(|e| place.invalid(e.to_string()))?;
         self.graph.tensors.insert(key, tensor);
         Ok(())
@@ -208,7 +284,11 @@ impl<'a> GraphBuilder<'a> {
 
     /// Room for a weight of `len` numbers, which counts against the limit of all weights.
     pub(super) fn zeroed(&mut self, place: &Place, len: usize) -> Result<AlignedF32, ImportError> {
-        let bytes = (len as u64).saturating_mul(4);
+        self.count(place, (len as u64).saturating_mul(4))?;
+        Ok(AlignedF32::zeroed(len))
+    }
+
+    fn count(&mut self, place: &Place, bytes: u64) -> Result<(), ImportError> {
         self.loaded_bytes = self.loaded_bytes.saturating_add(bytes);
         if self.loaded_bytes > self.limits.max_weight_bytes {
             return Err(ImportError::TooLarge {
@@ -217,7 +297,7 @@ impl<'a> GraphBuilder<'a> {
                 limit: self.limits.max_weight_bytes,
             });
         }
-        Ok(AlignedF32::zeroed(len))
+        Ok(())
     }
 
     /// How many nodes there are.

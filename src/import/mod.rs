@@ -8,9 +8,10 @@
 //!
 //! The format is found from the content, never from the extension (`sniff`). Each format has its
 //! own folder, which turns its layers into calls of the parts that all formats share: a bounded zip
-//! (`archive`), sources of weights (`weights`), the graph's builder (`builder`), and the arithmetic
-//! of axes, paddings, slices, reductions, folded affine maps and constants. A format refuses
-//! features that it does not implement; `read_set` finds attributes that nobody read.
+//! (`archive`), sources of weights (`weights`), the graph's builder (`builder`), integers with scales
+//! (`quantized`), and the arithmetic of axes, paddings, slices, reductions, folded affine maps and
+//! constants. A format refuses features that it does not implement; `read_set` finds attributes that
+//! nobody read.
 //!
 //! [`Import`] joins a graph with labels, recipe and head into a model that runs; the readers of
 //! formats only know the graph. Not here: writing (`artifact`).
@@ -38,6 +39,7 @@ mod model;
 mod onnx;
 mod ops;
 mod options;
+mod quantized;
 mod read_set;
 mod reduce;
 mod scaling;

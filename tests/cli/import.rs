@@ -699,3 +699,55 @@ fn a_dry_run_says_what_is_in_a_file_and_writes_nothing() {
     dry(&fixture("README.md")).refuses(&["README.md", "hint: "]);
     assert_eq!(super::listing(folder.path()), Vec::<String>::new());
 }
+
+/// Each way in which a model can be quantized already, and what the other commands make of it.
+#[test]
+fn a_quantized_model_works_with_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let photo = photo("nv_00.jpg");
+    for (way, source_says) in [
+        ("qdq_channel", ", int8"),
+        ("op", ", int8"),
+        ("dynamic_i8", ", int8 weights; values are not rounded"),
+    ] {
+        let source = fixture(&format!("import/onnx_quantized/classifier_{way}.onnx"));
+        let model = at(&format!("{way}.safetensors"));
+        let labels = "a,b,c,d,e,f,g";
+        let ran = dermal([
+            "import",
+            source.to_str().unwrap(),
+            "-o",
+            &model,
+            "--labels",
+            labels,
+            "--preprocess",
+            "imagenet-torchvision",
+            "--head",
+            "softmax",
+        ]);
+        assert_eq!(ran.code, Some(0), "{way}: {}", ran.stderr);
+        assert!(ran.stdout.contains(source_says), "{way}: {}", ran.stdout);
+        let report = dermal(["inspect", &model, "--json"]).json();
+        let text = report.to_string();
+        assert!(text.contains(source_says), "{way}: {text}");
+        let map = at("map.png");
+        let report = dermal(["predict", &model, &photo, "--gradcam", &map, "--json"]).json();
+        let classes = report["images"][0]["predictions"].as_array().unwrap();
+        assert_eq!(classes.len(), 7, "{way}");
+        assert!(fs::metadata(&map).unwrap().len() > 100, "{way}");
+        assert_eq!(
+            dermal(["estimate", &model, "--json"]).code,
+            Some(0),
+            "{way}"
+        );
+        let again = at("again.safetensors");
+        let ran = dermal(["quantize", &model, "-o", &again, "--to", "fp16"]);
+        assert_eq!(ran.code, Some(2), "{way}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("the model is INT8 already"),
+            "{way}: {}",
+            ran.stderr
+        );
+    }
+}

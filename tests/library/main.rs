@@ -12,6 +12,7 @@ mod malformed;
 mod model_diff;
 mod onnx_export;
 mod onnx_golden;
+mod onnx_quantized;
 mod passes;
 mod preprocess_golden;
 mod quantize_int8;

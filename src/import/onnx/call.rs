@@ -62,7 +62,20 @@ pub(super) struct Call<'n, 'a> {
     pub(super) is_answer: bool,
 }
 
-impl<'a> Call<'_, 'a> {
+impl<'n, 'a> Call<'n, 'a> {
+    /// The same node, taken as another operator with other inputs.
+    pub(super) fn taken_as(&self, op: &'a str, inputs: Vec<Option<Value<'a>>>) -> Call<'n, 'a> {
+        Call {
+            site: self.site.clone(),
+            op,
+            inputs,
+            attributes: self.attributes.clone(),
+            outputs: 1,
+            outputs_read: 1,
+            is_answer: false,
+        }
+    }
+
     pub(super) fn place(&self) -> &Place {
         &self.site.place
     }
@@ -182,10 +195,12 @@ impl<'a> Call<'_, 'a> {
 }
 
 /// The attributes of a node, all of which must be read.
+#[derive(Clone)]
 pub(super) struct Attributes<'n, 'a> {
     place: Place,
     list: &'n [Attribute<'a>],
-    read: ReadSet<String>,
+    /// Shared by all calls of one node.
+    read: Rc<ReadSet<String>>,
 }
 
 impl<'n, 'a> Attributes<'n, 'a> {
@@ -193,7 +208,7 @@ impl<'n, 'a> Attributes<'n, 'a> {
         Self {
             place,
             list,
-            read: ReadSet::default(),
+            read: Rc::default(),
         }
     }
 

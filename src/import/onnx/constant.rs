@@ -3,7 +3,8 @@
 //!
 //! A [`Constant`] is a view: transposing and reshaping a weight copies nothing. What folding
 //! computes is held as f64, which keeps every f32 and every whole number up to 2^53; the sentinels
-//! beyond (`INT64_MAX` for "to the end") are only ever compared.
+//! beyond (`INT64_MAX` for "to the end") are only ever compared. Integers with scales stay integers
+//! ([`Constant::dequantized`]), and 16-bit weights 16 bits.
 
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use super::proto::{Tensor, TensorData};
 use super::wire::{Slice, damaged};
 use crate::import::error::ImportError;
 pub(super) use crate::import::view::{len_of, offsets, strides_of};
+use crate::tensor::DType;
 
 /// Elements of a constant that arithmetic may make or read as a list. Position tables of vision
 /// transformers have a tenth of it.
@@ -36,7 +38,7 @@ pub(super) enum Kind {
 
 /// How an element is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     F16,
     BF16,
     F32,
@@ -122,6 +124,55 @@ pub(super) fn kind_of(element: i64) -> Option<Kind> {
 enum Data<'a> {
     Stored(&'a [u8], Form),
     Computed(Rc<[f64]>),
+    Scaled(Rc<Scaled<'a>>),
+}
+
+/// Integers that stand for real numbers, as `DequantizeLinear` defines it.
+#[derive(Debug)]
+struct Scaled<'a> {
+    integers: Data<'a>,
+    /// A scale and a zero point for all of them, or for each index of an axis.
+    maps: Vec<(f64, f64)>,
+    /// Elements from one index of that axis to the next.
+    stride: usize,
+}
+
+impl Scaled<'_> {
+    fn map(&self, offset: usize) -> (f64, f64) {
+        let index = offset / self.stride.max(1) % self.maps.len().max(1);
+        self.maps.get(index).copied().unwrap_or((1.0, 0.0))
+    }
+
+    /// The integer minus its zero point.
+    fn steps(&self, offset: usize) -> f64 {
+        self.integers.at(offset) - self.map(offset).1
+    }
+}
+
+impl Data<'_> {
+    fn at(&self, offset: usize) -> f64 {
+        match self {
+            Data::Stored(bytes, form) => {
+                let start = offset.saturating_mul(form.bytes()).min(bytes.len());
+                form.read(&bytes[start..])
+            }
+            Data::Computed(values) => values.get(offset).copied().unwrap_or(0.0),
+            Data::Scaled(scaled) => scaled.steps(offset) * scaled.map(offset).0,
+        }
+    }
+}
+
+/// How weights go into the graph.
+pub(super) enum Weights {
+    /// f32 of any numbers.
+    Real,
+    /// 16 bits, as they are in the file.
+    Half(DType),
+    /// Integers minus their zero points.
+    Integers {
+        /// For each output channel.
+        scales: Vec<f32>,
+    },
 }
 
 /// An array of numbers, and how its axes run through them.
@@ -131,6 +182,9 @@ pub(super) struct Constant<'a> {
     /// Elements from one index of an axis to the next.
     strides: Vec<usize>,
     pub(super) kind: Kind,
+    /// The type of its elements, if the file says so.
+    pub(super) form: Option<Form>,
+    is_dynamic: bool,
     data: Data<'a>,
 }
 
@@ -142,6 +196,8 @@ impl<'a> Constant<'a> {
             strides: strides_of(&dims),
             dims,
             kind,
+            form: None,
+            is_dynamic: false,
             data: Data::Computed(values.into()),
         }
     }
@@ -149,6 +205,19 @@ impl<'a> Constant<'a> {
     /// One number.
     pub(super) fn scalar(kind: Kind, value: f64) -> Self {
         Self::new(vec![], kind, vec![value])
+    }
+
+    /// A number that stands for one that depends on the photo (`dynamic`).
+    pub(super) fn dynamic(kind: Kind, value: f64) -> Self {
+        Self {
+            is_dynamic: true,
+            ..Self::scalar(kind, value)
+        }
+    }
+
+    /// Whether it is such a number.
+    pub(super) fn is_dynamic(&self) -> bool {
+        self.is_dynamic
     }
 
     /// Whole numbers, such as a shape.
@@ -197,6 +266,8 @@ impl<'a> Constant<'a> {
             strides: strides_of(&dims),
             dims,
             kind: form.kind(),
+            form: Some(form),
+            is_dynamic: false,
             data,
         })
     }
@@ -205,6 +276,7 @@ impl<'a> Constant<'a> {
     pub(super) fn as_kind(&self, kind: Kind) -> Self {
         Self {
             kind,
+            form: self.form.filter(|form| form.kind() == kind),
             ..self.clone()
         }
     }
@@ -223,6 +295,7 @@ impl<'a> Constant<'a> {
         let address = match &self.data {
             Data::Stored(bytes, _) => bytes.as_ptr() as usize,
             Data::Computed(values) => values.as_ptr() as usize,
+            Data::Scaled(scaled) => Rc::as_ptr(scaled) as usize,
         };
         (address, &self.dims, &self.strides)
     }
@@ -234,12 +307,139 @@ impl<'a> Constant<'a> {
     }
 
     fn at_offset(&self, offset: usize) -> f64 {
+        self.data.at(offset)
+    }
+
+    /// The real numbers that integers stand for: `(q - zero_point) * scale`, with one of each or one
+    /// for each index of `axis`. `None` if there are neither one nor as many as that.
+    pub(super) fn dequantized(
+        &self,
+        scale: &Constant,
+        zero_point: Option<&Constant>,
+        axis: usize,
+    ) -> Option<Self> {
+        let scales = scale.values()?;
+        let zeros = match zero_point {
+            Some(zero) => zero.values()?,
+            None => vec![0.0],
+        };
+        let n = scales.len().max(zeros.len());
+        let extent = *self.dims.get(axis).unwrap_or(&1);
+        if (n != 1 && n != extent) || scales.is_empty() || zeros.is_empty() {
+            return None;
+        }
+        let fits = |list: &[f64]| list.len() == 1 || list.len() == n;
+        if !fits(&scales) || !fits(&zeros) {
+            return None;
+        }
+        let at = |list: &[f64], i: usize| list[if list.len() == 1 { 0 } else { i }];
+        let maps = (0..n).map(|i| (at(&scales, i), at(&zeros, i))).collect();
+        // Offsets tell the index on the axis only if the elements lie in their own order.
+        let plain = self.strides == strides_of(&self.dims);
+        let whole = if plain || n == 1 {
+            self.clone()
+        } else {
+            Self::new(self.dims.clone(), self.kind, self.values()?)
+        };
+        let stride = whole.strides.get(axis).copied().unwrap_or(1);
+        let scaled = Scaled {
+            integers: whole.data,
+            maps,
+            stride,
+        };
+        Some(Self {
+            dims: whole.dims,
+            strides: whole.strides,
+            kind: Kind::Float,
+            form: None,
+            is_dynamic: false,
+            data: Data::Scaled(Rc::new(scaled)),
+        })
+    }
+
+    /// How these weights, whose last axis is the output channel, go into the graph.
+    #[expect(clippy::cast_possible_truncation, reason = "scales are f32")]
+    pub(super) fn weights(&self) -> Weights {
         match &self.data {
-            Data::Stored(bytes, form) => {
-                let start = offset.saturating_mul(form.bytes()).min(bytes.len());
-                form.read(&bytes[start..])
+            Data::Stored(_, Form::F16) => Weights::Half(DType::F16),
+            Data::Stored(_, Form::BF16) => Weights::Half(DType::BF16),
+            Data::Scaled(scaled) => {
+                let n = self.dims.last().copied().unwrap_or(1);
+                let along = self.strides.last() == Some(&scaled.stride);
+                let scales: Vec<f32> = match scaled.maps.as_slice() {
+                    [(scale, _)] => vec![*scale as f32; n],
+                    maps if along && maps.len() == n => {
+                        maps.iter().map(|(scale, _)| *scale as f32).collect()
+                    }
+                    _ => return Weights::Real,
+                };
+                // 8 bits minus a zero point of 8 bits.
+                let small = scaled.maps.iter().all(|(_, zero)| zero.abs() <= 255.0);
+                match self.form_of_integers() {
+                    Some(Form::U8 | Form::I8) if small => Weights::Integers { scales },
+                    _ => Weights::Real,
+                }
             }
-            Data::Computed(values) => values.get(offset).copied().unwrap_or(0.0),
+            _ => Weights::Real,
+        }
+    }
+
+    /// The type of the integers of a dequantized constant.
+    fn form_of_integers(&self) -> Option<Form> {
+        let Data::Scaled(scaled) = &self.data else {
+            return None;
+        };
+        match &scaled.integers {
+            Data::Stored(_, form) => Some(*form),
+            Data::Computed(values) => {
+                let in_range = |v: &f64| (-128.0..=255.0).contains(v) && v.fract() == 0.0;
+                values.iter().all(in_range).then_some(Form::I8)
+            }
+            Data::Scaled(_) => None,
+        }
+    }
+
+    /// The rows of a matrix of weights, whose columns are the last axis, in the given order or in
+    /// their own; `read` gets the offset of each element.
+    pub(super) fn each_weight(&self, order: Option<&[usize]>, mut read: impl FnMut(usize)) {
+        let (Some((&n, leading)), Some((&step, strides))) =
+            (self.dims.split_last(), self.strides.split_last())
+        else {
+            return;
+        };
+        let starts = offsets(leading, strides);
+        let count = order.map_or(starts.len(), <[usize]>::len);
+        for i in 0..count {
+            let start = starts[order.map_or(i, |order| order[i])];
+            for column in 0..n {
+                read(start + column * step);
+            }
+        }
+    }
+
+    /// The element at an offset of [`each_weight`](Self::each_weight), as f32.
+    #[expect(clippy::cast_possible_truncation, reason = "weights are f32 here")]
+    pub(super) fn real_at(&self, offset: usize) -> f32 {
+        self.at_offset(offset) as f32
+    }
+
+    /// The integer minus its zero point at such an offset.
+    #[expect(clippy::cast_possible_truncation, reason = "8 bits minus 8 bits")]
+    pub(super) fn steps_at(&self, offset: usize) -> i16 {
+        match &self.data {
+            Data::Scaled(scaled) => scaled.steps(offset) as i16,
+            data => data.at(offset) as i16,
+        }
+    }
+
+    /// The stored bytes of the 16-bit element at such an offset.
+    pub(super) fn half_at(&self, offset: usize) -> [u8; 2] {
+        match &self.data {
+            Data::Stored(bytes, form) if form.bytes() == 2 => {
+                let start = offset.saturating_mul(2).min(bytes.len());
+                bytes[start..].first_chunk().copied().unwrap_or_default()
+            }
+            _ => [0; 2],
         }
     }
 
@@ -471,6 +671,36 @@ mod tests {
         let flat = turned.reshaped(&[6]).unwrap();
         assert_eq!(flat.values().unwrap(), turned.values().unwrap());
         assert!(six().reshaped(&[4]).is_none());
+    }
+
+    #[test]
+    fn integers_with_scales_stay_integers_wherever_their_axes_go() {
+        let bytes: Vec<u8> = (0..6).collect();
+        let integers = Constant {
+            dims: vec![2, 3],
+            strides: vec![3, 1],
+            kind: Kind::Int,
+            form: Some(Form::U8),
+            is_dynamic: false,
+            data: Data::Stored(&bytes, Form::U8),
+        };
+        let scale = Constant::new(vec![2], Kind::Float, vec![0.5, 2.0]);
+        let zero = Constant::scalar(Kind::Int, 1.0);
+        let real = integers.dequantized(&scale, Some(&zero), 0).unwrap();
+        assert_eq!(real.values().unwrap(), [-0.5, 0.0, 0.5, 4.0, 6.0, 8.0]);
+        // The axis of the scales is the last one, as a dense layer has it.
+        let turned = real.transposed(&[1, 0]);
+        assert_eq!(turned.values().unwrap(), [-0.5, 4.0, 0.0, 6.0, 0.5, 8.0]);
+        let Weights::Integers { scales } = turned.weights() else {
+            panic!("not integers");
+        };
+        assert_eq!(scales, [0.5, 2.0]);
+        let mut steps = Vec::new();
+        turned.each_weight(Some(&[2, 0]), |at| steps.push(turned.steps_at(at)));
+        assert_eq!(steps, [1, 4, -1, 2]);
+        // Scales along the inputs are not those of an integer kernel.
+        assert!(matches!(real.weights(), Weights::Real));
+        assert!(integers.dequantized(&scale, Some(&zero), 1).is_none());
     }
 
     #[test]

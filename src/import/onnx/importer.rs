@@ -4,14 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::call::{Call, Value};
-use super::constant::{Constant, MAX_FOLDED};
+use super::constant::{Constant, MAX_FOLDED, Weights};
 use super::view::View;
 use crate::activation::Activation;
-use crate::graph::{NodeId, Op};
+use crate::graph::{Kernel, NodeId, Op};
 use crate::import::arrange::{self, Arranged};
 pub(super) use crate::import::arrange::{Broadcast, MAX_SPELLED_OUT};
 use crate::import::builder::{GraphBuilder, Site};
 use crate::import::error::ImportError;
+use crate::import::quantized::IntegerWeights;
 use crate::tensor::Shape;
 
 /// Elements of a computed weight that is stored once for all who read it.
@@ -37,6 +38,9 @@ pub(super) struct Importer<'a, 'b> {
     arranged: Arranged,
     /// Keys of stored weights. The constants are kept, so that no other gets their address.
     weights: HashMap<WeightKey, (String, Constant<'a>)>,
+    /// The same for kernels that are not f32.
+    kernels: HashMap<WeightKey, Kernel>,
+    kept: Vec<Constant<'a>>,
 }
 
 impl<'a, 'b> Importer<'a, 'b> {
@@ -54,6 +58,8 @@ impl<'a, 'b> Importer<'a, 'b> {
             names: HashSet::new(),
             arranged: Arranged::default(),
             weights: HashMap::new(),
+            kernels: HashMap::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -293,6 +299,76 @@ impl<'a, 'b> Importer<'a, 'b> {
         let id = self.arrange(&call.site, view, &[&others, over])?;
         let order: Vec<usize> = others.iter().chain(over).copied().collect();
         Ok((id, View::ordered(id, &view.dims(), &order)))
+    }
+
+    /// Stores the kernel of a convolution or matrix product: the weights, whose axes lie as the graph
+    /// has them, the output channel last, or their rows in another order; times `alpha`. Integers
+    /// with scales stay integers, and 16 bits stay 16 bits.
+    pub(super) fn kernel(
+        &mut self,
+        call: &Call,
+        name: &str,
+        weights: &Constant<'a>,
+        order: Option<&[usize]>,
+        alpha: f32,
+    ) -> Result<Kernel, ImportError> {
+        let form = format!("kernel {order:?} {alpha}");
+        let shape = weights.dims();
+        let mut key = format!("{}/{name}", call.site.constants);
+        while self.graph.has_tensor(&key) {
+            key.push('_');
+        }
+        let (address, dims, strides) = weights.identity();
+        let known = (address, dims.to_vec(), strides.to_vec(), form.clone());
+        let kernel = match weights.weights() {
+            Weights::Half(dtype) if alpha == 1.0 => {
+                if let Some(kernel) = self.kernels.get(&known) {
+                    return Ok(kernel.clone());
+                }
+                let mut bytes = Vec::with_capacity(weights.len().saturating_mul(2));
+                let mut finite = true;
+                weights.each_weight(order, |at| {
+                    bytes.extend(weights.half_at(at));
+                    finite &= weights.real_at(at).is_finite();
+                });
+                // What is no number is named on the way of all other weights.
+                finite.then_some(()).map(|()| {
+                    let stored = (dtype, shape);
+                    self.graph
+                        .insert_bytes(call.place(), key.clone(), stored, bytes)?;
+                    Ok(Kernel::plain(key.clone()))
+                })
+            }
+            Weights::Integers { scales } if alpha > 0.0 => {
+                if let Some(kernel) = self.kernels.get(&known) {
+                    return Ok(kernel.clone());
+                }
+                let scales: Vec<f32> = scales.iter().map(|s| s * alpha).collect();
+                let mut integers = Vec::with_capacity(weights.len());
+                weights.each_weight(order, |at| integers.push(weights.steps_at(at)));
+                let stored = IntegerWeights {
+                    integers: &integers,
+                    scales: &scales,
+                };
+                Some(stored.store(&mut self.graph, call.place(), key.clone(), shape))
+            }
+            _ => None,
+        };
+        if let Some(kernel) = kernel {
+            let kernel = kernel?;
+            self.kernels.insert(known, kernel.clone());
+            self.kept.push(weights.clone());
+            return Ok(kernel);
+        }
+        let key = self.weight(call, name, (weights, &form), shape, &mut |into| {
+            let mut into = into.iter_mut();
+            weights.each_weight(order, |at| {
+                if let Some(to) = into.next() {
+                    *to = weights.real_at(at) * alpha;
+                }
+            });
+        })?;
+        Ok(Kernel::plain(key))
     }
 
     /// Stores a bias or another list of `len` numbers.

@@ -98,10 +98,23 @@ pub(super) fn source_format(model: &Model, opset: i64) -> String {
         "pytorch" => ", TorchScript",
         _ => "",
     };
+    let stored = stored(model);
     match (producer.is_empty(), version.is_empty()) {
-        (true, _) => format!("onnx opset {opset}"),
-        (_, true) => format!("onnx opset {opset} ({producer}{exporter})"),
-        _ => format!("onnx opset {opset} ({producer} {version}{exporter})"),
+        (true, _) => format!("onnx opset {opset}{stored}"),
+        (_, true) => format!("onnx opset {opset} ({producer}{exporter}){stored}"),
+        _ => format!("onnx opset {opset} ({producer} {version}{exporter}){stored}"),
+    }
+}
+
+/// What a quantized file stores in 8 bits.
+fn stored(model: &Model) -> &'static str {
+    let has = |wanted: fn(&str) -> bool| model.graph.nodes.iter().any(|node| wanted(node.op));
+    if has(|op| op.starts_with("Dynamic") && op.contains("Quantize")) {
+        ", int8 weights; values are not rounded"
+    } else if has(|op| op == "QuantizeLinear" || op.starts_with("QLinear")) {
+        ", int8"
+    } else {
+        ""
     }
 }
 
@@ -158,5 +171,19 @@ mod tests {
         );
         (model.producer, model.producer_version) = ("", "");
         assert_eq!(source_format(&model, 9), "onnx opset 9");
+        for (op, expected) in [
+            ("QuantizeLinear", "onnx opset 13, int8"),
+            ("QLinearConv", "onnx opset 13, int8"),
+            (
+                "DynamicQuantizeLinear",
+                "onnx opset 13, int8 weights; values are not rounded",
+            ),
+        ] {
+            model.graph.nodes = vec![crate::import::onnx::proto::Node {
+                op,
+                ..Default::default()
+            }];
+            assert_eq!(source_format(&model, 13), expected);
+        }
     }
 }

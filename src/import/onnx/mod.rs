@@ -5,6 +5,7 @@
 //! | `wire`, `proto` | the file's messages, read in place and bounded |
 //! | `external` | weights in files beside the model |
 //! | `constant`, `fold` | numbers known at import, and arithmetic on them |
+//! | `dynamic` | models that quantize while they run |
 //! | `importer`, `call` | the graph under construction; one node with inputs and attributes |
 //! | `ops` | what each operator becomes |
 //! | `metadata` | class names, pixel range, exporter |
@@ -28,6 +29,7 @@ use crate::text::shorten;
 
 mod call;
 mod constant;
+mod dynamic;
 mod external;
 mod fold;
 mod importer;
@@ -294,6 +296,7 @@ impl<'a, 'b> Reader<'a, 'b> {
             let message = format!("it has more than {MAX_NODES} nodes");
             return Err(invalid("the graph", message));
         }
+        dynamic::check(graph, &order, outputs)?;
         let mut reads: HashMap<&str, usize> = HashMap::new();
         for name in order.iter().flat_map(|&i| &graph.nodes[i].inputs) {
             *reads.entry(name).or_default() += 1;
@@ -336,18 +339,21 @@ impl<'a, 'b> Reader<'a, 'b> {
                 Some(self.value(name)?)
             });
         }
-        let is_default = matches!(node.domain, "" | "ai.onnx");
         let missing = inputs.iter().flatten().any(|v| matches!(v, Value::Missing));
-        let known = is_default && ops::is_known(node.op);
+        let listed = ops::listed(node.domain, node.op);
+        let known = listed.is_some_and(ops::is_known);
+        let listed = listed.unwrap_or(node.op);
         let shapes = matches!(node.op, "Shape" | "Size") && !missing;
         let folds = known
-            && fold::FOLDED.contains(&node.op)
+            && fold::FOLDED.contains(&listed)
             && (shapes
                 || inputs
                     .iter()
                     .flatten()
                     .all(|v| matches!(v, Value::Constant(_))));
-        let emit = if known { ops::emitter(node.op) } else { None };
+        let emit = if known { ops::emitter(listed) } else { None };
+        let on_integers = !ops::quantized::reads_integers(listed)
+            && (inputs.iter().flatten()).any(|value| self.importer.map_of(value).is_some());
         if !known || (!folds && !missing && emit.is_none()) {
             self.unsupported(node, &place);
         }
@@ -372,12 +378,16 @@ impl<'a, 'b> Reader<'a, 'b> {
             };
             let before = self.importer.graph.len();
             let made = match emit {
+                Some(emit) if !folds && on_integers => {
+                    ops::quantized::moved(&mut self.importer, &call, emit)?
+                }
                 Some(emit) if !folds => emit(&mut self.importer, &call)?,
                 _ => fold::fold(&mut self.importer, &call)?,
             };
             call.attributes.finish()?;
             if let Some(Value::View(view)) = made.first()
                 && view.id.0 >= before
+                && !ops::quantized::is_rounding(listed)
             {
                 self.importer.graph.mark(view.id, &name, node.op);
             }
@@ -431,7 +441,7 @@ impl<'a, 'b> Reader<'a, 'b> {
                 name: shorten(name),
                 class: "tensor".into(),
             };
-            let view = match self.value(name)? {
+            let mut view = match self.value(name)? {
                 Value::View(view) if self.importer.reads_input(view.id) => view,
                 _ => return Err(place.invalid("it does not depend on the photo")),
             };
@@ -441,6 +451,12 @@ impl<'a, 'b> Reader<'a, 'b> {
                 name: own.clone(),
                 constants: own,
             };
+            // An answer in bytes is given as the real numbers that they stand for.
+            let real = self
+                .importer
+                .graph
+                .dequantize(&site, Some("real"), view.id)?;
+            view = view.of(real);
             let first = usize::from(view.rank() > 1 && view.extent(0) == 1);
             let axes: Vec<usize> = (first..view.rank()).collect();
             let groups: Vec<&[usize]> = axes.chunks(1).collect();

@@ -336,7 +336,9 @@ impl ModelInfo {
             extra_inputs,
             fields: known,
             head: manifest.head,
-            precision: precision.map_or_else(|| "f32".to_owned(), |q| q.to.clone()),
+            // A file that was quantized before its import has no record of it.
+            precision: precision
+                .map_or_else(|| model.graph.precision().to_owned(), |q| q.to.clone()),
             gradcam: classifier.target().is_some(),
             source_format: manifest.provenance.source_format.clone(),
             source_sha256: manifest.provenance.source_sha256.clone(),

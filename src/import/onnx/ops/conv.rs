@@ -4,7 +4,7 @@ use super::super::call::{Call, Outputs, Value};
 use super::super::importer::Importer;
 use super::window::{pair, window};
 use crate::activation::Activation;
-use crate::graph::{Conv2d, DepthwiseConv2d, Epilogue, Kernel, Op};
+use crate::graph::{Conv2d, DepthwiseConv2d, Epilogue, Op};
 use crate::import::error::ImportError;
 use crate::tensor::Shape;
 
@@ -50,38 +50,24 @@ pub(super) fn conv<'a>(
         None => None,
     };
     let op = if groups == c && c > 1 {
-        let shape = [kh, kw, filters];
-        let tensor = importer.weight(call, "kernel", (&weights, "HWC"), &shape, &mut |into| {
-            let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
-            for ((y, x), row) in taps.zip(into.chunks_exact_mut(filters)) {
-                for (o, to) in row.iter_mut().enumerate() {
-                    *to = weights.weight(&[o, 0, y, x]);
-                }
-            }
-        })?;
+        let turned = weights.transposed(&[2, 3, 1, 0]);
+        let plain = turned.reshaped(&[kh, kw, filters]);
+        let plain =
+            plain.ok_or_else(|| call.place().invalid("its kernel has too many elements"))?;
         Op::DepthwiseConv2d(DepthwiseConv2d {
             window,
             multiplier: filters / c,
-            kernel: Kernel::plain(tensor),
+            kernel: importer.kernel(call, "kernel", &plain, None, 1.0)?,
             bias,
             activation: Activation::Linear,
         })
     } else {
-        let shape = [kh, kw, depth, filters];
-        let tensor = importer.weight(call, "kernel", (&weights, "HWIO"), &shape, &mut |into| {
-            let taps = (0..kh).flat_map(|y| (0..kw).map(move |x| (y, x)));
-            let rows = taps.flat_map(|(y, x)| (0..depth).map(move |i| (y, x, i)));
-            for ((y, x, i), row) in rows.zip(into.chunks_exact_mut(filters)) {
-                for (o, to) in row.iter_mut().enumerate() {
-                    *to = weights.weight(&[o, i, y, x]);
-                }
-            }
-        })?;
+        let plain = weights.transposed(&[2, 3, 1, 0]);
         Op::Conv2d(Conv2d {
             window,
             groups,
             filters,
-            kernel: Kernel::plain(tensor),
+            kernel: importer.kernel(call, "kernel", &plain, None, 1.0)?,
             bias,
             epilogue: Epilogue::default(),
         })

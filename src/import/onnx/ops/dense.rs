@@ -7,7 +7,7 @@ use super::super::constant::{Constant, offsets};
 use super::super::importer::Importer;
 use super::super::view::View;
 use super::arithmetic::{self, broadcast};
-use crate::graph::{BinaryOp, Dense, Epilogue, Kernel, Op};
+use crate::graph::{BinaryOp, Dense, Epilogue, Op};
 use crate::import::error::ImportError;
 use crate::tensor::Shape;
 
@@ -45,14 +45,7 @@ pub(super) fn product<'a>(
     let extents: Vec<usize> = inner.iter().map(|s| s.atom.extent).collect();
     let steps: Vec<usize> = inner.iter().map(|s| s.index).collect();
     let order = offsets(&extents, &steps);
-    let form = format!("[in, out] {extents:?} {steps:?} {alpha}");
-    let kernel = importer.weight(call, name, (weights, &form), &[k, n], &mut |into| {
-        for (&row, to) in order.iter().zip(into.chunks_exact_mut(n)) {
-            for (column, to) in to.iter_mut().enumerate() {
-                *to = weights.weight(&[row, column]) * alpha;
-            }
-        }
-    })?;
+    let kernel = importer.kernel(call, name, weights, Some(&order), alpha)?;
     let m = x.len() / k;
     let shape = if m == 1 {
         Shape::new(&[k])
@@ -64,7 +57,7 @@ pub(super) fn product<'a>(
         .reshape(&call.site, Some("rows"), id, shape)?;
     let op = Op::Dense(Dense {
         units: n,
-        kernel: Kernel::plain(kernel),
+        kernel,
         bias,
         epilogue: Epilogue::default(),
     });

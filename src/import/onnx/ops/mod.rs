@@ -19,6 +19,7 @@ mod normalization;
 mod pad;
 pub(super) mod part;
 mod pool;
+pub(super) mod quantized;
 pub(super) mod reduce;
 mod resize;
 pub(super) mod shape;
@@ -52,6 +53,8 @@ const fn operator(
 const VIEW: &str = "nothing, or Reshape, Transpose";
 const ACTIVATION: &str = "Activation";
 const TWO_D: &str = "2-D";
+const NCHW: &str = "NCHW";
+const AFTER_DYNAMIC: &str = "after DynamicQuantizeLinear";
 
 /// Operators on values of the photo, in alphabetical order.
 const OPERATORS: &[Operator] = &[
@@ -74,14 +77,32 @@ const OPERATORS: &[Operator] = &[
         "2-D, constant weights",
         conv::conv,
     ),
+    operator(
+        "ConvInteger",
+        "Conv with i8 weights",
+        AFTER_DYNAMIC,
+        quantized::integer_product,
+    ),
     operator("Cos", ACTIVATION, "", elementwise::function),
     operator("DepthToSpace", VIEW, "", shape::depth_to_space),
+    operator(
+        "DequantizeLinear",
+        "DequantizeLinear",
+        "8 bits",
+        quantized::dequantize,
+    ),
     operator("Div", "Div or ScaleShift", "", arithmetic::binary),
     operator(
         "Dropout",
         "nothing (training only)",
         "",
         elementwise::dropout,
+    ),
+    operator(
+        "DynamicQuantizeLinear",
+        "nothing: values stay real numbers",
+        "the scale must cancel out",
+        quantized::dynamic_quantize,
     ),
     operator(
         "Einsum",
@@ -145,6 +166,12 @@ const OPERATORS: &[Operator] = &[
         softmax::softmax,
     ),
     operator("MatMul", "Gemm or MatMul", "", dense::mat_mul),
+    operator(
+        "MatMulInteger",
+        "Gemm with i8 weights",
+        AFTER_DYNAMIC,
+        quantized::integer_product,
+    ),
     operator("Max", "Max or Activation", "", arithmetic::variadic),
     operator("MaxPool", "MaxPool", "2-D, no indices", pool::pool),
     operator("Mean", "Add, ScaleShift", "", arithmetic::variadic),
@@ -164,6 +191,24 @@ const OPERATORS: &[Operator] = &[
         "Mul or Activation",
         "one constant exponent",
         arithmetic::pow,
+    ),
+    operator(
+        "QLinearConv",
+        "Conv or DepthwiseConv on bytes",
+        "2-D, constant weights",
+        quantized::qlinear_conv,
+    ),
+    operator(
+        "QLinearMatMul",
+        "Gemm on bytes",
+        "a constant matrix on the right",
+        quantized::qlinear_mat_mul,
+    ),
+    operator(
+        "QuantizeLinear",
+        "QuantizeLinear",
+        "8 bits, one scale",
+        quantized::quantize,
     ),
     operator("Reciprocal", ACTIVATION, "", elementwise::function),
     operator("ReduceL1", "Activation, ReduceSum", "", reduce::reduce),
@@ -239,7 +284,91 @@ const OPERATORS: &[Operator] = &[
         "constant condition",
         choose::choose,
     ),
+    operator(
+        "com.microsoft.DequantizeLinear",
+        "DequantizeLinear",
+        "8 bits",
+        quantized::dequantize,
+    ),
+    operator(
+        "com.microsoft.DynamicQuantizeMatMul",
+        "Gemm with i8 weights",
+        "constant weights",
+        quantized::dynamic_mat_mul,
+    ),
+    operator(
+        "com.microsoft.QGemm",
+        "Gemm on bytes",
+        "constant matrix",
+        quantized::q_gemm,
+    ),
+    operator(
+        "com.microsoft.QLinearAdd",
+        "Add on bytes",
+        "",
+        quantized::qlinear_add,
+    ),
+    operator(
+        "com.microsoft.QLinearAveragePool",
+        "AveragePool on bytes",
+        NCHW,
+        quantized::qlinear_pool,
+    ),
+    operator(
+        "com.microsoft.QLinearConcat",
+        "Concat on bytes",
+        "",
+        quantized::qlinear_concat,
+    ),
+    operator(
+        "com.microsoft.QLinearGlobalAveragePool",
+        "GlobalAveragePool on bytes",
+        NCHW,
+        quantized::qlinear_pool,
+    ),
+    operator(
+        "com.microsoft.QLinearLeakyRelu",
+        "Activation on bytes",
+        "",
+        quantized::qlinear_function,
+    ),
+    operator(
+        "com.microsoft.QLinearMul",
+        "Mul on bytes",
+        "",
+        quantized::qlinear_mul,
+    ),
+    operator(
+        "com.microsoft.QLinearSigmoid",
+        "Activation on bytes",
+        "",
+        quantized::qlinear_function,
+    ),
+    operator(
+        "com.microsoft.QLinearSoftmax",
+        "Softmax between bytes",
+        "",
+        quantized::qlinear_softmax,
+    ),
+    operator(
+        "com.microsoft.QuantizeLinear",
+        "QuantizeLinear",
+        "8 bits, one scale",
+        quantized::quantize,
+    ),
 ];
+
+/// The name under which an operator of a domain is listed. `None` for domains of which nothing is
+/// known.
+pub(super) fn listed(domain: &str, op: &str) -> Option<&'static str> {
+    let full = match domain {
+        "" | "ai.onnx" => op.to_owned(),
+        domain => format!("{domain}.{op}"),
+    };
+    let index = OPERATORS.binary_search_by_key(&full.as_str(), |o| o.op.name);
+    let emitted = index.ok().map(|index| OPERATORS[index].op.name);
+    emitted.or_else(|| FOLDED.iter().copied().find(|name| *name == full))
+}
 
 /// The operators that can be imported, in alphabetical order.
 pub(in crate::import) fn supported_ops() -> Vec<SupportedOp> {
