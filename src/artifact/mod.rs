@@ -30,7 +30,7 @@ pub use foreign::Foreign;
 pub use header::{FORMAT_VERSION, MAX_HEADER_BYTES, MAX_NODES};
 pub use model::{
     ComparisonRecord, EvidenceRecord, Head, ImportWarning, InputKind, InputSpec, Manifest, Model,
-    Provenance, QuantizationRecord, SelfTest, vector_inputs,
+    Provenance, QuantizationRecord, SelfTest, defaults_from_json, vector_inputs,
 };
 pub use preprocessing::{ChannelOrder, Filter, Preprocessing, PreprocessingError, Resize};
 pub use presets::{PRESETS, Preset};

@@ -1,6 +1,8 @@
 //! The facts about a model besides its graph: inputs, labels, how to read the answer, its origin.
 //! Plain data; `predict` uses it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::fields::{FieldMapping, VectorInput};
@@ -95,6 +97,14 @@ impl Model {
     pub fn vector_inputs(&self) -> Vec<VectorInput<'_>> {
         vector_inputs(&self.manifest.inputs, &self.graph)
     }
+}
+
+/// Default values of inputs in the form in which an exported file stores them: a JSON map from names
+/// to lists. Empty if the text is something else.
+#[must_use]
+pub fn defaults_from_json(text: &str) -> Vec<(String, Vec<f32>)> {
+    let map: Option<BTreeMap<String, Vec<f32>>> = serde_json::from_str(text).ok();
+    map.unwrap_or_default().into_iter().collect()
 }
 
 /// The inputs of `graph` that are not the photo, in its order. A [`FieldMapping`] may map these.

@@ -5,7 +5,6 @@
 //! that users have. Out: a [`Model`] for `artifact::write`, and [`Warning`]s about facts that were
 //! not given. [`super::import`] knows the formats; this file joins them with the rest.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -518,7 +517,8 @@ impl Import {
             .inputs()
             .map(|(_, node)| format!("`{}`", node.name))
             .collect();
-        let stated_defaults = stated_defaults(stated);
+        let stated_defaults = stated.inputs.as_deref().map(artifact::defaults_from_json);
+        let stated_defaults = stated_defaults.unwrap_or_default();
         let mut specs = Vec::new();
         let mut photos = 0;
         for (_, node) in graph.inputs() {
@@ -577,13 +577,9 @@ impl Import {
     ) -> Result<Option<FieldMapping>, ModelError> {
         let Some(path) = &self.fields else {
             // A mapping of metadata that does not fit is left out: it is not needed to use the model.
-            let mapping: Option<FieldMapping> = stated
-                .fields
-                .as_deref()
-                .filter(|text| text.len() as u64 <= MAX_SETTINGS_BYTES)
-                .and_then(|text| serde_json::from_str(text).ok());
             let inputs = artifact::vector_inputs(inputs, graph);
-            return Ok(mapping.filter(|mapping| mapping.validate(&inputs).is_ok()));
+            let text = stated.fields.as_deref().unwrap_or_default();
+            return Ok(FieldMapping::from_json(text, &inputs));
         };
         let text = text::read(path, MAX_SETTINGS_BYTES)?;
         FieldMapping::from_yaml(&text, &artifact::vector_inputs(inputs, graph))
@@ -685,13 +681,6 @@ fn recipe(given: Option<&OsStr>, shape: [usize; 3]) -> Result<Preprocessing, Mod
         Preprocessing::preset(&recipe, shape)
     };
     named.map_err(|source| ModelError::Preprocessing { recipe, source })
-}
-
-/// Defaults of a file that this program exported; none if they are not such a map.
-fn stated_defaults(stated: &Stated) -> Vec<(String, Vec<f32>)> {
-    let text = stated.inputs.as_deref().unwrap_or_default();
-    let map: Option<BTreeMap<String, Vec<f32>>> = serde_json::from_str(text).ok();
-    map.unwrap_or_default().into_iter().collect()
 }
 
 /// Warns if recipe and model together make pixels with which no model is trained.

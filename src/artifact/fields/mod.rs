@@ -280,6 +280,17 @@ impl FieldMapping {
             .collect()
     }
 
+    /// A mapping in the form in which an artifact and an exported file store it. `None` if the text is
+    /// no such mapping, if it has more than a megabyte, or if it does not fit a model with the extra
+    /// inputs `inputs`.
+    #[must_use]
+    pub fn from_json(text: &str, inputs: &[VectorInput<'_>]) -> Option<Self> {
+        const MOST: usize = 1 << 20;
+        let text = (text.len() <= MOST).then_some(text)?;
+        let mapping: Self = serde_json::from_str(text).ok()?;
+        mapping.validate(inputs).is_ok().then_some(mapping)
+    }
+
     /// Checks that the mapping is consistent and makes the numbers that `inputs`, the model's extra
     /// inputs, take.
     ///

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use super::constant::Constant;
 use super::proto::{Attribute, AttributeValue, Tensor};
-use super::view::View;
 use crate::import::builder::Site;
 use crate::import::error::{ImportError, Place};
 use crate::import::read_set::ReadSet;
+use crate::import::view::View;
 
 /// The values of a node's outputs, in their order.
 pub(super) type Outputs<'a> = Vec<Value<'a>>;

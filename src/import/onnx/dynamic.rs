@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::place_of;
+use super::order::place_of;
 use super::proto::{Graph, Node};
 use crate::import::error::ImportError;
 

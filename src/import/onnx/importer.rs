@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use super::call::{Call, Value};
 use super::constant::{Constant, MAX_FOLDED, Weights};
-use super::view::View;
 use crate::activation::Activation;
 use crate::graph::{Kernel, NodeId, Op};
 use crate::import::arrange::{self, Arranged};
@@ -13,6 +12,7 @@ pub(super) use crate::import::arrange::{Broadcast, MAX_SPELLED_OUT};
 use crate::import::builder::{GraphBuilder, Site};
 use crate::import::error::ImportError;
 use crate::import::quantized::IntegerWeights;
+use crate::import::view::View;
 use crate::tensor::Shape;
 
 /// Elements of a computed weight that is stored once for all who read it.

@@ -23,7 +23,7 @@ use super::builder::{GraphBuilder, Site, only_what_is_read};
 use super::error::{ImportError, Place, UnsupportedOperator, invalid};
 use super::input_size::InputSizes;
 use super::options::{ImportOptions, Imported, Progress};
-use super::view::{self, View};
+use super::view::View;
 use crate::graph::NodeId;
 use crate::text::shorten;
 
@@ -114,15 +114,6 @@ fn whole(model: &Model) -> Place {
         what: "graph",
         name: shorten(model.graph.name),
         class: "ONNX".into(),
-    }
-}
-
-/// A node as a place for errors.
-fn place_of(node: &Node, index: usize) -> Place {
-    Place {
-        what: "node",
-        name: order::name_of(node, index),
-        class: shorten(node.op),
     }
 }
 
@@ -330,7 +321,7 @@ impl<'a, 'b> Reader<'a, 'b> {
         reads: &HashMap<&str, usize>,
     ) -> Result<(), ImportError> {
         let node = &self.graph().nodes[index];
-        let place = place_of(node, index);
+        let place = order::place_of(node, index);
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for &name in &node.inputs {
             inputs.push(if name.is_empty() {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::proto::{Graph, Node};
-use crate::import::error::{ImportError, invalid};
+use crate::import::error::{ImportError, Place, invalid};
 use crate::text::shorten;
 
 /// Indices of the nodes that `outputs` need, sorted. `is_given` says which values need no node.
@@ -97,6 +97,15 @@ fn start(
             stack.push(Visit { node, next: 0 });
             Ok(())
         }
+    }
+}
+
+/// A node as a place for errors.
+pub(super) fn place_of(node: &Node, index: usize) -> Place {
+    Place {
+        what: "node",
+        name: name_of(node, index),
+        class: shorten(node.op),
     }
 }
 

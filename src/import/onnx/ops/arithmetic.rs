@@ -5,12 +5,12 @@ use std::rc::Rc;
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::Constant;
 use super::super::importer::Importer;
-use super::super::view::View;
 use super::elementwise::bounded;
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, NodeId, Op};
 use crate::import::error::ImportError;
 use crate::import::functions;
+use crate::import::view::View;
 
 /// `Add`, `Sub`, `Mul`, `Div`
 pub(super) fn binary<'a>(

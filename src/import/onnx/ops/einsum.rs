@@ -2,11 +2,11 @@
 
 use super::super::call::{Call, Outputs, Value};
 use super::super::importer::Importer;
-use super::super::view::View;
 use super::dense::product_of_values;
 use super::reduce::joined;
 use crate::graph::ReduceKind;
 use crate::import::error::ImportError;
+use crate::import::view::View;
 
 /// An equation without its spaces: the letters of each input, and of the result.
 fn parsed(equation: &str) -> Option<(Vec<Vec<char>>, Vec<char>)> {

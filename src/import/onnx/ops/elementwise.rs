@@ -2,11 +2,11 @@
 
 use super::super::call::{Call, Outputs, Value};
 use super::super::importer::{Importer, MAX_SPELLED_OUT};
-use super::super::view::View;
 use crate::activation::Activation;
 use crate::graph::Op;
 use crate::import::error::ImportError;
 use crate::import::functions;
+use crate::import::view::View;
 
 /// Functions whose attributes are parameters of the graph's own.
 pub(super) fn function<'a>(

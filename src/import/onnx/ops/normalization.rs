@@ -3,10 +3,10 @@
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::Constant;
 use super::super::importer::Importer;
-use super::super::view::View;
 use crate::graph::Op;
 use crate::import::affine::Affine;
 use crate::import::error::ImportError;
+use crate::import::view::View;
 use crate::tensor::Shape;
 
 /// `scale * (x - mean) / sqrt(variance + epsilon) + bias`, for each channel.

@@ -3,10 +3,10 @@
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::{Constant, Kind};
 use super::super::importer::Importer;
-use super::super::view::View;
 use super::part::{Middle, cut, middle, pick};
 use crate::graph::{Op, Padding};
 use crate::import::error::ImportError;
+use crate::import::view::View;
 
 /// What stands around a value.
 #[derive(Clone, Copy, PartialEq)]

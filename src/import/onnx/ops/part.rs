@@ -3,10 +3,10 @@
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::Constant;
 use super::super::importer::Importer;
-use super::super::view::View;
 use crate::graph::{NodeId, Op, Padding, Slice};
 use crate::import::error::ImportError;
 use crate::import::select;
+use crate::import::view::View;
 
 /// A value with one axis in the middle of three: what lies around it, it, and what lies inside.
 pub(super) struct Middle {

@@ -12,12 +12,12 @@
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::{Constant, Form, Kind};
 use super::super::importer::Importer;
-use super::super::view::View;
 use super::{arithmetic, conv, dense, elementwise, part, pool, softmax};
 use crate::graph::Op;
 use crate::import::affine::Affine;
 use crate::import::error::ImportError;
 use crate::import::quantized::{Integers, value_map};
+use crate::import::view::View;
 use crate::quantization::Quantization;
 
 /// What an operator on integers does once they are real numbers.

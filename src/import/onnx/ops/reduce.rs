@@ -2,11 +2,11 @@
 
 use super::super::call::{Call, Outputs, Value};
 use super::super::importer::Importer;
-use super::super::view::View;
 use super::arithmetic::two;
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, Op, PoolKind, ReduceKind};
 use crate::import::error::ImportError;
+use crate::import::view::View;
 use crate::tensor::Shape;
 
 /// The axes of a reduction: an attribute before opset 13 or 18, an input since, or all. `None` if

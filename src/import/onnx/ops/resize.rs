@@ -6,12 +6,12 @@
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::{Constant, Kind};
 use super::super::importer::Importer;
-use super::super::view::View;
 use super::dense::product;
 use super::part::pick;
 use crate::graph::{Op, ResizeKind};
 use crate::import::error::ImportError;
 use crate::import::functions::narrow;
+use crate::import::view::View;
 
 /// Longest axis of a result.
 const MAX_EXTENT: usize = 1 << 14;

@@ -4,10 +4,10 @@
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::len_of;
 use super::super::importer::Importer;
-use super::super::view::View;
 use super::arithmetic::broadcast;
 use super::part::pick;
 use crate::import::error::ImportError;
+use crate::import::view::View;
 
 fn one<'a>(view: View) -> Outputs<'a> {
     vec![Value::View(view)]
