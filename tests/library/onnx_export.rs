@@ -237,14 +237,10 @@ fn all_come_back(folder: &str, endings: &[&str], first: bool, but: &[&str]) {
             continue;
         };
         let once = model(imported.graph);
-        // An ONNX file does not say which axis of such an input has the channels.
-        let is_photo = |dims: &[usize]| !matches!(dims, [_, _, c] if ![1, 3].contains(c));
-        if !once
-            .graph
-            .inputs()
-            .all(|(_, node)| is_photo(node.shape.dims()))
-        {
-            refused.insert(format!("{name}: its input is not a photo"));
+        // More than four: an ONNX file does not say then which axis has the channels.
+        let too_many = |(_, node): (NodeId, &Node)| matches!(node.shape.dims(), [_, _, channels] if *channels > 4);
+        if once.graph.inputs().any(too_many) {
+            refused.insert(format!("{name}: more channels than a photo has"));
             continue;
         }
         let differs = but.contains(&name.as_str()) || moves_axes(&once.graph);
@@ -286,7 +282,7 @@ fn all_come_back(folder: &str, endings: &[&str], first: bool, but: &[&str]) {
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
     assert!(done > 30, "models not found");
-    assert!(refused.len() <= 12, "{refused:#?}");
+    assert!(refused.len() <= 15, "{refused:#?}");
 }
 
 #[test]
