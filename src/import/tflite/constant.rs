@@ -10,12 +10,13 @@ use super::schema::{Model, Quantization, Tensor, element_name};
 use super::sparse;
 use crate::import::error::ImportError;
 use crate::import::view::{len_of, offsets, strides_of};
+use crate::tensor::DType;
 
 /// Elements of a constant that arithmetic may make or read as a list.
 pub(super) const MAX_FOLDED: usize = 1 << 20;
 
 /// How an element is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Element {
     F16,
     BF16,
@@ -88,6 +89,10 @@ impl Element {
         }
     }
 }
+
+/// What tells a constant from others: where its numbers are, where their scales are, how they are
+/// read, and its extents. Several tensors may share their bytes.
+pub(super) type Identity = (usize, usize, Element, Vec<usize>);
 
 #[derive(Clone, Debug)]
 enum Data<'a> {
@@ -223,25 +228,61 @@ impl<'a> Constant<'a> {
         self.element.is_float() || self.scales.is_some()
     }
 
-    /// Where the data is: equal for constants that are the same numbers.
-    pub(super) fn identity(&self) -> (usize, &[usize]) {
-        let address = match &self.data {
-            Data::Stored(bytes) => bytes.as_ptr() as usize,
-            Data::Made(bytes) => bytes.as_ptr() as usize,
-        };
-        (address, &self.dims)
+    /// Equal for constants that are the same numbers.
+    pub(super) fn identity(&self) -> Identity {
+        let scales = self
+            .scales
+            .map_or(0, |s| s.list.scales.bytes.as_ptr() as usize);
+        let address = self.bytes().as_ptr() as usize;
+        (address, scales, self.form, self.dims.clone())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.data {
+            Data::Stored(bytes) => bytes,
+            Data::Made(bytes) => bytes,
+        }
+    }
+
+    /// An element as it is stored; 0 for one that does not exist.
+    fn raw(&self, index: usize) -> f64 {
+        let bytes = self.bytes();
+        let start = index.saturating_mul(self.form.bytes()).min(bytes.len());
+        self.form.read(&bytes[start..])
     }
 
     /// An element by its position; 0 for one that does not exist.
     pub(super) fn at(&self, index: usize) -> f64 {
-        let bytes: &[u8] = match &self.data {
-            Data::Stored(bytes) => bytes,
-            Data::Made(bytes) => bytes,
-        };
-        let start = index.saturating_mul(self.form.bytes()).min(bytes.len());
-        let value = self.form.read(&bytes[start..]);
+        let value = self.raw(index);
         self.scales
             .map_or(value, |scales| scales.real(value, index))
+    }
+
+    /// The type of 16-bit floats, if it is stored in those.
+    pub(super) fn half(&self) -> Option<DType> {
+        match self.form {
+            Element::F16 => Some(DType::F16),
+            Element::BF16 => Some(DType::BF16),
+            _ => None,
+        }
+    }
+
+    /// The bytes of an element of 16 bits.
+    pub(super) fn half_at(&self, index: usize) -> [u8; 2] {
+        let bytes = self.bytes();
+        let start = index.saturating_mul(2).min(bytes.len());
+        bytes[start..].first_chunk().copied().unwrap_or_default()
+    }
+
+    /// An 8-bit integer minus its zero point, and its scale. `None` for all other numbers.
+    pub(super) fn steps(&self, index: usize) -> Option<(i16, f32)> {
+        if !matches!(self.form, Element::I8 | Element::U8) {
+            return None;
+        }
+        let (zero_point, scale) = self.scales?.map(index);
+        #[expect(clippy::cast_possible_truncation, reason = "an integer of 8 bits")]
+        let steps = (self.raw(index) as i64).checked_sub(zero_point)?;
+        Some((i16::try_from(steps).ok()?, scale))
     }
 
     /// An element as f32.
@@ -325,12 +366,17 @@ impl<'a> Scales<'a> {
         })
     }
 
-    fn real(&self, stored: f64, index: usize) -> f64 {
+    /// The zero point and the scale of an element.
+    fn map(&self, index: usize) -> (i64, f32) {
         let channel = index / self.inner.max(1) % self.extent.max(1);
         let scale = self.list.scales.f32(channel).unwrap_or(0.0);
         let zero_points = self.list.zero_points;
         let at = if zero_points.len() > 1 { channel } else { 0 };
-        let zero_point = zero_points.i64(at).unwrap_or(0);
+        (zero_points.i64(at).unwrap_or(0), scale)
+    }
+
+    fn real(&self, stored: f64, index: usize) -> f64 {
+        let (zero_point, scale) = self.map(index);
         (stored - zero_point as f64) * f64::from(scale)
     }
 }

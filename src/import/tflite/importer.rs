@@ -3,18 +3,19 @@
 use std::collections::{HashMap, HashSet};
 
 use super::call::{Call, Fused, Value};
-use super::constant::Constant;
+use super::constant::{Constant, Identity};
 use crate::activation::Activation;
 use crate::graph::{Kernel, NodeId, Op};
 use crate::import::arrange::{self, Arranged, Broadcast};
-use crate::import::builder::GraphBuilder;
+use crate::import::builder::{GraphBuilder, Site};
 use crate::import::error::ImportError;
 use crate::import::functions;
+use crate::import::quantized::IntegerWeights;
 use crate::import::view::View;
 use crate::tensor::Shape;
 
 /// What identifies a weight in the graph: the constant, and the form in which it is stored.
-type WeightKey = (usize, Vec<usize>, String);
+type WeightKey = (Identity, String);
 
 /// Builds the graph; operators call its methods.
 pub(super) struct Importer<'a, 'b> {
@@ -27,6 +28,8 @@ pub(super) struct Importer<'a, 'b> {
     arranged: Arranged,
     /// Keys of stored weights. The constants are kept, so that no other gets their address.
     weights: HashMap<WeightKey, (String, Constant<'a>)>,
+    /// The same for kernels, which may be of 16 or 8 bits.
+    kernels: HashMap<WeightKey, (Kernel, Constant<'a>)>,
 }
 
 impl<'a, 'b> Importer<'a, 'b> {
@@ -38,6 +41,7 @@ impl<'a, 'b> Importer<'a, 'b> {
             names: HashSet::new(),
             arranged: Arranged::default(),
             weights: HashMap::new(),
+            kernels: HashMap::new(),
         }
     }
 
@@ -74,11 +78,7 @@ impl<'a, 'b> Importer<'a, 'b> {
     }
 
     /// The value of an output of the model, without the batch axis.
-    pub(super) fn result(
-        &mut self,
-        site: &crate::import::builder::Site,
-        view: &View,
-    ) -> Result<NodeId, ImportError> {
+    pub(super) fn result(&mut self, site: &Site, view: &View) -> Result<NodeId, ImportError> {
         let order = axes_behind_batch(view);
         let groups: Vec<&[usize]> = order.chunks(1).collect();
         self.arranged.arrange(&mut self.graph, site, view, &groups)
@@ -235,15 +235,11 @@ impl<'a, 'b> Importer<'a, 'b> {
             let message = format!("its {name} are whole numbers without a scale");
             return Err(call.place().invalid(message));
         }
-        let (address, dims) = constant.identity();
-        let key = (address, dims.to_vec(), form.to_owned());
+        let key = (constant.identity(), form.to_owned());
         if let Some((stored, _)) = self.weights.get(&key) {
             return Ok(stored.clone());
         }
-        let mut stored = format!("{}/{name}", call.site.constants);
-        while self.graph.has_tensor(&stored) {
-            stored.push('_');
-        }
+        let stored = self.free_key(call, name);
         let mut buffer = self.graph.zeroed(call.place(), Shape::new(shape).len())?;
         fill(buffer.as_mut_slice());
         self.graph
@@ -253,9 +249,18 @@ impl<'a, 'b> Importer<'a, 'b> {
         Ok(stored)
     }
 
+    /// A key for a tensor that no other has.
+    fn free_key(&self, call: &Call, name: &str) -> String {
+        let mut key = format!("{}/{name}", call.site.constants);
+        while self.graph.has_tensor(&key) {
+            key.push('_');
+        }
+        key
+    }
+
     /// Stores the kernel of a convolution or matrix product in a plain layout, whose last axis is the
     /// output channel. `source` gives for each place of it the element of the constant that stands
-    /// there.
+    /// there. Integers with scales stay integers, and 16 bits stay 16 bits.
     pub(super) fn kernel(
         &mut self,
         call: &Call,
@@ -263,12 +268,82 @@ impl<'a, 'b> Importer<'a, 'b> {
         shape: &[usize],
         source: &dyn Fn(usize) -> usize,
     ) -> Result<Kernel, ImportError> {
-        let key = self.weight(call, "kernel", (constant, form), shape, &mut |into| {
-            for (i, to) in into.iter_mut().enumerate() {
-                *to = constant.weight(source(i));
+        let known = (constant.identity(), form.to_owned());
+        if let Some((kernel, _)) = self.kernels.get(&known) {
+            return Ok(kernel.clone());
+        }
+        let kernel = if let Some(narrow) = self.narrow(call, constant, shape, source)? {
+            narrow
+        } else {
+            let fill = &mut |into: &mut [f32]| {
+                for (i, to) in into.iter_mut().enumerate() {
+                    *to = constant.weight(source(i));
+                }
+            };
+            Kernel::plain(self.weight(call, "kernel", (constant, form), shape, fill)?)
+        };
+        let kept = (kernel.clone(), constant.clone());
+        self.kernels.insert(known, kept);
+        Ok(kernel)
+    }
+
+    /// Stores a kernel as the file has it, if that is in 16 bits, or in 8 bits with a scale for all or
+    /// for each output channel.
+    fn narrow(
+        &mut self,
+        call: &Call,
+        constant: &Constant<'a>,
+        shape: &[usize],
+        source: &dyn Fn(usize) -> usize,
+    ) -> Result<Option<Kernel>, ImportError> {
+        let key = self.free_key(call, "kernel");
+        let len = constant.len();
+        if let Some(dtype) = constant.half() {
+            // What is no number is named on the way of all other weights.
+            if !(0..len).all(|i| constant.weight(i).is_finite()) {
+                return Ok(None);
             }
-        })?;
-        Ok(Kernel::plain(key))
+            let bytes: Vec<u8> = (0..len).flat_map(|i| constant.half_at(source(i))).collect();
+            let stored = (dtype, shape);
+            self.graph
+                .insert_bytes(call.place(), key.clone(), stored, bytes)?;
+            return Ok(Some(Kernel::plain(key)));
+        }
+        let n = shape.last().copied().unwrap_or(1).min(len);
+        if n == 0 {
+            return Ok(None);
+        }
+        let first = (0..n).map(|i| constant.steps(source(i)).map(|(_, scale)| scale));
+        let Some(scales) = first.collect::<Option<Vec<f32>>>() else {
+            return Ok(None);
+        };
+        let mut integers = Vec::with_capacity(len);
+        for i in 0..len {
+            match constant.steps(source(i)) {
+                // Not along another axis.
+                Some((steps, scale)) if scale.to_bits() == scales[i % n].to_bits() => {
+                    integers.push(steps);
+                }
+                _ => return Ok(None),
+            }
+        }
+        let weights = IntegerWeights {
+            integers: &integers,
+            scales: &scales,
+        };
+        let stored = weights.store(&mut self.graph, call.place(), key, shape);
+        stored.map(Some)
+    }
+
+    /// The real numbers of a value in bytes. Other values are real already.
+    pub(super) fn real(
+        &mut self,
+        site: &Site,
+        suffix: &str,
+        view: &View,
+    ) -> Result<View, ImportError> {
+        let id = self.graph.dequantize(site, Some(suffix), view.id)?;
+        Ok(view.of(id))
     }
 
     /// Stores a list of `len` numbers.

@@ -20,6 +20,9 @@ use crate::import::options::LabelsFile;
 /// For pixels of -1..1, which most of these files expect: Teachable Machine's, and MobileNets.
 pub(super) const LIKELY_PRESET: &str = "signed-unit";
 
+/// For files whose input is bytes.
+pub(super) const BYTES_PRESET: &str = "raw";
+
 /// Inputs, outputs, files and steps in lists of metadata.
 const MAX_ENTRIES: usize = 1024;
 

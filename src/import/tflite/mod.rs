@@ -10,8 +10,12 @@
 //!
 //! The batch is one photo whatever the file says. Tensors are NHWC as a rule, as the graph's values
 //! are; a transpose in the file changes how a value is seen ([`View`]) and makes no node. Weights may
-//! be stored in 16 or 8 bits; values of the photo are real numbers. What cannot be said in the graph
-//! is refused by operator; operators that are not known are listed all at once.
+//! be stored in 16 or 8 bits, and stay so. What cannot be said in the graph is refused by operator;
+//! operators that are not known are listed all at once.
+//!
+//! An operator on integers is, by definition, the one on the real numbers that they stand for,
+//! rounded to the integers of its result. So it is written down as that, between `Dequantize` and
+//! `Quantize` (see [`quantized`](super::quantized)), and no operator needs a form for integers.
 //!
 //! Source: <https://ai.google.dev/edge/litert/models/ops_compatibility>.
 
@@ -19,14 +23,17 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 
+use super::affine::Affine;
 use super::archive::Archive;
 use super::builder::{GraphBuilder, Site, only_what_is_read};
 use super::bytes::SourceBytes;
 use super::error::{ImportError, Place, UnsupportedOperator, invalid};
 use super::input_size::InputSizes;
 use super::options::{ImportOptions, Imported, LabelsFile, Progress};
+use super::quantized::{Integers, value_map};
 use super::view::View;
 use crate::graph::NodeId;
+use crate::quantization::Quantization;
 use crate::text::shorten;
 
 mod call;
@@ -120,6 +127,14 @@ pub(super) fn import(
         .map_err(|error| invalid("the graph", error.to_string()))?;
     report(source_bytes);
     let described = metadata::described(&model)?;
+    // Bytes of a photo go in as they are: the input's scale says what they stand for, and LiteRT's
+    // task library leaves the metadata's normalization out as well.
+    let takes_bytes = model.inputs.iter().any(|&index| {
+        let tensor = usize::try_from(index)
+            .ok()
+            .and_then(|i| model.tensors.get(i));
+        tensor.is_some_and(|t| t.shape.len() == 4 && integers_of(t).is_some())
+    });
     let is_packed = packed.is_some();
     let mut labels = packed.flatten();
     let mut also_read = Vec::new();
@@ -135,8 +150,12 @@ pub(super) fn import(
         source_bytes,
         loss: None,
         labels,
-        preset: described.preset(),
-        recipe: described.recipe(),
+        preset: if takes_bytes {
+            Some(metadata::BYTES_PRESET)
+        } else {
+            described.preset()
+        },
+        recipe: described.recipe().filter(|_| !takes_bytes),
         likely_preset: Some(metadata::LIKELY_PRESET),
         stated: crate::import::options::Stated::default(),
         also_read,
@@ -206,27 +225,19 @@ impl<'a> Reader<'a, '_> {
         })
     }
 
-    /// Refuses values of the photo that are integers, and states that last from photo to photo.
+    /// Refuses states that last from photo to photo.
     fn check_values(&self) -> Result<(), ImportError> {
         let operators = self.model.operators.iter();
         let made = operators.flat_map(|operator| operator.outputs.ints());
         for index in self.model.inputs.iter().copied().chain(made) {
             let tensor = self.tensor(index)?;
-            let place = || Place {
-                what: "tensor",
-                name: shorten(&tensor.name),
-                class: element_name(tensor.element),
-            };
             if tensor.is_variable {
-                let message = "it keeps its value from one photo to the next";
-                return Err(place().invalid(message));
-            }
-            let is_integer = Element::of(tensor.element).is_some_and(|e| !e.is_float());
-            if is_integer && tensor.quantization.is_some() {
-                return Err(ImportError::Quantized {
-                    place: place(),
-                    form: element_name(tensor.element),
-                });
+                let place = Place {
+                    what: "tensor",
+                    name: shorten(&tensor.name),
+                    class: element_name(tensor.element),
+                };
+                return Err(place.invalid("it keeps its value from one photo to the next"));
             }
         }
         Ok(())
@@ -268,9 +279,7 @@ impl<'a> Reader<'a, '_> {
                 name: shorten(&name),
                 class: element_name(tensor.element),
             };
-            if !Element::of(tensor.element).is_some_and(Element::is_float) {
-                return Err(place.invalid("inputs are real numbers"));
-            }
+            let map = map_of(&place, tensor)?;
             let written = if tensor.signature.is_empty() {
                 &tensor.shape
             } else {
@@ -303,6 +312,10 @@ impl<'a> Reader<'a, '_> {
             }
             let id = self.importer.graph.push_input(&place, &name, shape)?;
             first = first.or(Some(id));
+            let id = match map {
+                Some(map) => self.pixels(&place, id, map)?,
+                None => id,
+            };
             let view = View::ordered(id, &logical, &order);
             let taken = self.importer.values.insert(index, Value::View(view));
             if taken.is_some() {
@@ -310,6 +323,28 @@ impl<'a> Reader<'a, '_> {
             }
         }
         sizes.check_used(first.map(|id: NodeId| self.importer.graph.node(id)))
+    }
+
+    /// An input that the file takes in bytes. The recipe of the photo makes numbers of 0 to 255 of it;
+    /// here they become the real numbers that the bytes stand for, and then bytes.
+    fn pixels(
+        &mut self,
+        place: &Place,
+        id: NodeId,
+        map: Quantization,
+    ) -> Result<NodeId, ImportError> {
+        let name = self.importer.graph.node(id).name.clone();
+        let name = self.importer.unique(name);
+        let site = Site {
+            place: place.clone(),
+            name: name.clone(),
+            constants: name,
+        };
+        let (scale, zero_point) = (f64::from(map.scale), f64::from(map.zero_point));
+        let affine = Affine::scalar(scale, -zero_point * scale);
+        let graph = &mut self.importer.graph;
+        let real = graph.affine(&site, Some("pixels"), id, &affine)?;
+        graph.quantize(&site, Some("bytes"), real, map)
     }
 
     /// A value by its tensor: what was made, an input, or a weight. `None` if it is left out.
@@ -386,13 +421,21 @@ impl<'a> Reader<'a, '_> {
         }
         self.undo_legacy_types(operator, op, &mut inputs)?;
         let name = self.importer.unique(place.name.clone());
+        let site = Site {
+            place: place.clone(),
+            name: name.clone(),
+            constants: name.clone(),
+        };
         let folds = fold::is_known(op, &inputs);
+        for (i, input) in inputs.iter_mut().enumerate() {
+            if let Some(Value::View(view)) = input
+                && !folds
+            {
+                *view = self.importer.real(&site, &format!("real{i}"), view)?;
+            }
+        }
         let call = Call {
-            site: Site {
-                place: place.clone(),
-                name: name.clone(),
-                constants: name.clone(),
-            },
+            site,
             op,
             inputs,
             options: Options::new(place.clone(), operator.options),
@@ -415,7 +458,15 @@ impl<'a> Reader<'a, '_> {
         {
             self.importer.graph.mark(view.id, &name, op);
         }
-        for (output, value) in operator.outputs.ints().zip(made) {
+        for (i, (output, mut value)) in operator.outputs.ints().zip(made).enumerate() {
+            if let Value::View(view) = &mut value
+                && let Some(map) = map_of(&place, self.tensor(output)?)?
+            {
+                let suffix = format!("bytes{i}");
+                let graph = &mut self.importer.graph;
+                let id = graph.quantize(&call.site, Some(&suffix), view.id, map)?;
+                *view = view.of(id);
+            }
             if self.importer.values.insert(output, value).is_some() {
                 let message = format!("its output, tensor {output}, is made twice");
                 return Err(place.invalid(message));
@@ -466,10 +517,49 @@ impl<'a> Reader<'a, '_> {
                 name: own.clone(),
                 constants: own,
             };
+            // An answer in bytes is given as the real numbers that they stand for.
+            let view = self.importer.real(&site, "real", &view)?;
             results.push((name.clone(), self.importer.result(&site, &view)?));
         }
         Ok(results)
     }
+}
+
+/// How a tensor stores integers of 8 bits, if it does.
+fn integers_of(tensor: &Tensor) -> Option<Integers> {
+    match Element::of(tensor.element)? {
+        Element::I8 => Some(Integers::I8),
+        Element::U8 => Some(Integers::U8),
+        _ => None,
+    }
+}
+
+/// How the bytes of a value stand for real numbers; `None` if it has real numbers.
+fn map_of(place: &Place, tensor: &Tensor) -> Result<Option<Quantization>, ImportError> {
+    if Element::of(tensor.element).is_some_and(Element::is_float) {
+        return Ok(None);
+    }
+    let Some(integers) = integers_of(tensor) else {
+        let element = element_name(tensor.element);
+        return Err(ImportError::Unrepresentable {
+            place: place.clone(),
+            message: format!("its values are of type {element}, and not real numbers or bytes")
+                .into(),
+            hint: "convert the model again with values of 8 bits \
+                   (`tf.lite.OpsSet.TFLITE_BUILTINS_INT8`), or in f32, and run `dermal quantize`"
+                .into(),
+        });
+    };
+    let Some(stored) = &tensor.quantization else {
+        return Err(place.invalid("its values are integers without a scale"));
+    };
+    if stored.scales.len() != 1 {
+        let shown = format!("a list of {}", stored.scales.len());
+        return Err(place.refused("scale", shown, "one number for the whole value"));
+    }
+    let scale = f64::from(stored.scales.f32(0).unwrap_or(0.0));
+    let zero_point = stored.zero_points.i64(0).unwrap_or(0);
+    value_map(place, integers, scale, zero_point).map(Some)
 }
 
 /// What an operator that is not known is called, and what it is.

@@ -88,15 +88,23 @@ pub(super) fn cast<'a>(
     Ok(vec![Value::View(call.view(0)?.clone())])
 }
 
-/// `DEQUANTIZE` and `DENSIFY` of weights are evaluated; there is nothing of the photo to do so with.
+/// `QUANTIZE` and `DEQUANTIZE`: the value stays as it is. Whether it is rounded is up to the types of
+/// input and output, as with every operator.
+pub(super) fn converted<'a>(
+    _: &mut Importer<'a, '_>,
+    call: &Call<'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    Ok(vec![Value::View(call.view(0)?.clone())])
+}
+
+/// `DENSIFY` of weights is evaluated; no value of the photo is sparse.
 pub(super) fn weights_only<'a>(
     _: &mut Importer<'a, '_>,
     call: &Call<'a>,
 ) -> Result<Outputs<'a>, ImportError> {
     Err(call.refused(
         "its input is computed from the photo",
-        "only weights may be stored in another form than the values: convert the model again \
-         without `inference_type`",
+        "only weights may be sparse: convert the model again without it",
     ))
 }
 
