@@ -687,7 +687,8 @@ def integers():
     # Such weights do not fit into i8.
     n = Bytes("i_conv_uint8_wide", "UINT8")
     n.done(n.conv_in_bytes(n.start, 3, 5, zero_point=121), on_bytes="")
-    fields["relu6"] = {"fusedActivationFunction": RELU}
+    del fields["relu6"]
+    fields["relu"] = {"fusedActivationFunction": RELU}
     for name, more in fields.items():
         n = Bytes(f"i_depthwise_{name}")
         w, of_w = n.weights((1, 3, 3, 3), 3)
@@ -772,7 +773,8 @@ def describe(net, mean, std):
     made = table(b, (6, "offset", vector(b, [file])))
     inputs, outputs = vector(b, [given]), vector(b, [made])
     graph = table(b, (2, "offset", inputs), (3, "offset", outputs))
-    b.Finish(table(b, (2, "offset", vector(b, [graph]))), file_identifier=b"M001")
+    version = b.CreateString("v1")
+    b.Finish(table(b, (2, "offset", version), (3, "offset", vector(b, [graph]))), file_identifier=b"M001")
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(bytes(b.Output()), np.uint8)
     net.model.buffers.append(buffer)

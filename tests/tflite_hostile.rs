@@ -301,7 +301,7 @@ fn scales_of_values_are_positive_numbers() {
         for name in ["photo", "answer"] {
             let mut model = relu();
             model.tensors[usize::from(name == "answer")] = scaled(name);
-            let says = format!("`scale` is `{scale}`");
+            let says = format!("`scale` is `{}`", f64::from(scale));
             folder.refused(&model.bytes(), "unsupported_value", &says);
         }
     }

@@ -506,16 +506,13 @@ fn real_files_give_what_litert_gives() {
             beyond_one,
             all,
         } = beside.steps;
-        let (off, shown, allowed) = match case.step {
-            Some(_) => {
-                let within = 100.0 * (all - beyond_one) as f32 / all as f32;
-                let shown = format!("{most} steps, {within:.1} % within one");
-                (most, shown, 3.0)
-            }
-            None => {
-                let off = beside.worst / beside.most;
-                (off, format!("{off:.1e}"), 1e-4)
-            }
+        let (off, shown, allowed) = if case.step.is_some() {
+            let within = 100.0 * (all - beyond_one) as f32 / all as f32;
+            let shown = format!("{most} steps, {within:.1} % within one");
+            (most, shown, 3.0)
+        } else {
+            let off = beside.worst / beside.most;
+            (off, format!("{off:.1e}"), 1e-4)
         };
         let same = beside.same;
         let RealFile {

@@ -26,6 +26,12 @@ const MAX_REDUCTION: usize = 33_000;
 /// Largest i32 bias that kernels take.
 const MAX_BIAS: f64 = (1 << 30) as f64;
 
+/// How often the steps of a channel's weights may be doubled.
+const MAX_DOUBLINGS: u32 = 8;
+
+/// How far that may move an output, in its own steps.
+const MAX_MOVE: f64 = 1.0 / 256.0;
+
 /// Pixels that a pool may sum exactly.
 const MAX_POOLED: usize = (1 << 24) / 255;
 
@@ -285,38 +291,44 @@ impl Builder<'_> {
         if !residual || !scales.iter().all(|&s| is_ratio(input.scale * s, unit)) {
             return None;
         }
-        let mut sums = vec![(0_i64, 0_i64); n];
-        for row in weights.chunks_exact(n) {
-            for ((sum, largest), &w) in sums.iter_mut().zip(row) {
-                *sum += i64::from(w);
-                *largest += i64::from(w.unsigned_abs());
-            }
-        }
         let real = match bias {
             Some(key) => self.graph.tensors.get(key)?.as_f32()?,
             None => &[],
         };
+        let (mut weights, mut scales) = (weights.to_vec(), scales.to_vec());
         let mut biases = Vec::with_capacity(n);
-        for (channel, &(sum, largest)) in sums.iter().enumerate() {
-            let real = f64::from(real.get(channel).copied().unwrap_or(0.0));
-            let units = real / (f64::from(input.scale) * f64::from(scales[channel]));
-            let moved = units - f64::from(input.zero_point) * sum as f64;
-            // Not `>`, which would let a NaN pass.
-            let fits = moved.abs() <= MAX_BIAS
-                && moved.abs() + 255.0 * largest as f64 <= f64::from(i32::MAX);
-            if !fits {
-                return None;
+        for (channel, scale) in scales.iter_mut().enumerate() {
+            let column = Column {
+                weights: weights.iter().skip(channel).step_by(n).copied().collect(),
+                unit: f64::from(input.scale) * f64::from(*scale),
+                bias: f64::from(real.get(channel).copied().unwrap_or(0.0)),
+                zero_point: f64::from(input.zero_point),
+            };
+            let (column, bias) = column.fitted(to.map(|to| to.scale))?;
+            biases.push(bias);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a scale times a power of 2"
+            )]
+            {
+                *scale = (column.unit / f64::from(input.scale)) as f32;
             }
-            #[expect(clippy::cast_possible_truncation, reason = "an integer of 31 bits")]
-            biases.push(units.round_ties_even() as i64);
+            for (to, from) in weights
+                .iter_mut()
+                .skip(channel)
+                .step_by(n)
+                .zip(column.weights)
+            {
+                *to = from;
+            }
         }
         let form = match (&node.op, stored.shape().dims()) {
             (Op::DepthwiseConv2d(_), &[kh, kw, _]) => KernelForm::Depthwise { taps: [kh, kw] },
             _ => KernelForm::Matrix { groups },
         };
         let packed = IntegerKernel {
-            weights,
-            scales,
+            weights: &weights,
+            scales: &scales,
             biases: &biases,
             zero_point: input.zero_point,
             form,
@@ -346,6 +358,62 @@ impl Builder<'_> {
                 (bias, packed.biases),
             ],
         })
+    }
+}
+
+/// The weights of one output channel, with what their sums become.
+struct Column {
+    weights: Vec<i8>,
+    /// The real number that 1 of a sum represents.
+    unit: f64,
+    /// As a real number.
+    bias: f64,
+    zero_point: f64,
+}
+
+impl Column {
+    /// The column and its bias in units, so that no sum leaves 32 bits.
+    ///
+    /// A converter gives a channel that hardly depends on its input such fine steps that the bias
+    /// alone takes all bits. Its steps are doubled as often as it takes, if that moves no output,
+    /// with steps of `step`, by more than [`MAX_MOVE`].
+    fn fitted(mut self, step: Option<f32>) -> Option<(Self, i64)> {
+        if let Some(bias) = self.bias_in_units() {
+            return Some((self, bias));
+        }
+        let step = f64::from(step?);
+        let own = std::mem::take(&mut self.weights);
+        for doublings in 1..=MAX_DOUBLINGS {
+            self.unit *= 2.0;
+            let by = f64::from(1 << doublings);
+            #[expect(clippy::cast_possible_truncation, reason = "smaller than before")]
+            let coarser = |&w: &i8| (f64::from(w) / by).round_ties_even() as i8;
+            self.weights = own.iter().map(coarser).collect();
+            // Each weight is off by half a unit at most.
+            let moved = 0.5 * 255.0 * own.len() as f64 * self.unit;
+            if moved > MAX_MOVE * step {
+                return None;
+            }
+            if let Some(bias) = self.bias_in_units() {
+                return Some((self, bias));
+            }
+        }
+        None
+    }
+
+    fn bias_in_units(&self) -> Option<i64> {
+        let (mut sum, mut largest) = (0_i64, 0_i64);
+        for &w in &self.weights {
+            sum += i64::from(w);
+            largest += i64::from(w.unsigned_abs());
+        }
+        let units = self.bias / self.unit;
+        let moved = units - self.zero_point * sum as f64;
+        // Not `>`, which would let a NaN pass.
+        let fits =
+            moved.abs() <= MAX_BIAS && moved.abs() + 255.0 * largest as f64 <= f64::from(i32::MAX);
+        #[expect(clippy::cast_possible_truncation, reason = "an integer of 31 bits")]
+        fits.then(|| units.round_ties_even() as i64)
     }
 }
 
@@ -561,6 +629,23 @@ mod tests {
             graph.nodes()[3].op.kernel().unwrap().layout,
             KernelLayout::Plain
         );
+    }
+
+    #[test]
+    fn a_channel_that_is_hardly_more_than_its_bias_gets_coarser_steps() {
+        let graph = File::new(&[2])
+            .rounded("x", INPUT)
+            .dense("d", &[1, 3, 40, -120], &[0.25, 1e-8], &[1.0, 10.0])
+            .rounded("d", OUTPUT)
+            .converted();
+        let dense = &graph.nodes()[2];
+        assert_eq!(dense.quantization, Some(OUTPUT));
+        // 10 / (0.5 * 1e-8) is more than 2^30, half of it is not; minus 10 * (2 - 60).
+        let biases = graph.tensors["d.b"].as_i32().unwrap();
+        assert_eq!(biases[0], 8 - 10 * 41);
+        assert!((biases[1] - 1_000_000_580).abs() < 100, "{}", biases[1]);
+        let scales = graph.tensors["d.s"].as_f32().unwrap();
+        assert_eq!(scales[..2], [0.25, 2e-8]);
     }
 
     #[test]

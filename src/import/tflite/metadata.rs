@@ -58,7 +58,8 @@ pub(super) fn described(model: &Model) -> Result<Described, ImportError> {
         return Ok(found);
     }
     let root = Table::root(bytes)?;
-    let Some(graph) = root.tables(2, "graphs", MAX_ENTRIES)?.next() else {
+    // Slot 2 is the author's version of the model.
+    let Some(graph) = root.tables(3, "graphs", MAX_ENTRIES)?.next() else {
         return Ok(found);
     };
     let graph = graph?;
