@@ -529,8 +529,12 @@ fn real_files_give_what_litert_gives() {
         println!(
             "| {file} | {what} | {from} | {operators} | {shown} | {same} of {count} | {own} |"
         );
-        let is_near = case.step.is_none() || (beside.steps.are_few() && same == *count);
-        if off.is_nan() || off > allowed || !is_near {
+        // Through many layers LiteRT's two ways to compute integers differ by more than three steps.
+        let own = case.own_rounding.unwrap_or(0.0) * beside.most;
+        let own_steps = case.step.map_or(0.0, |step| own / step);
+        let is_near =
+            case.step.is_none() || (same == *count && (beside.steps.are_few() || own_steps > 3.0));
+        if off.is_nan() || off > larger(allowed, own_steps) || !is_near {
             found.push(format!("{file}: {shown}"));
         }
     }
