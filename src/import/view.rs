@@ -278,6 +278,43 @@ impl View {
     }
 }
 
+/// The extents of two tensors together, as NumPy has them.
+pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let at = |dims: &[usize], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |j| dims[j]);
+    (0..rank)
+        .map(|i| match (at(a, i), at(b, i)) {
+            (x, y) if x == y => Some(x),
+            (1, y) => Some(y),
+            (x, 1) => Some(x),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The extents that a `Reshape` asks for. 0 copies an extent, unless `allowzero`; -1 stands for
+/// what is left.
+pub(super) fn shape_asked(from: &[usize], asked: &[i64], allow_zero: bool) -> Option<Vec<usize>> {
+    let len = len_of(from)?;
+    let mut open = None;
+    let mut dims = Vec::with_capacity(asked.len());
+    for (i, &extent) in asked.iter().enumerate() {
+        dims.push(match extent {
+            -1 if open.is_none() => {
+                open = Some(i);
+                1
+            }
+            0 if !allow_zero => *from.get(i)?,
+            n => usize::try_from(n).ok()?,
+        });
+    }
+    if let Some(i) = open {
+        let others = len_of(&dims)?;
+        dims[i] = len.checked_div(others).filter(|n| n * others == len)?;
+    }
+    (len_of(&dims) == Some(len)).then_some(dims)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,13 +9,13 @@ use std::rc::Rc;
 use super::call::{Call, Outputs, Value};
 use super::constant::{Constant, Form, Kind, MAX_FOLDED, kind_of, len_of, offsets, strides_of};
 use super::importer::Importer;
-use super::ops::arithmetic::broadcast;
 use super::ops::part::{indices, parts, slices};
 use super::ops::quantized;
 use super::ops::reduce;
-use super::ops::shape::{flatten_axis, permutation, squeezed, target, unsqueezed};
+use super::ops::shape::{flatten_axis, permutation, squeezed, unsqueezed};
 use crate::import::error::ImportError;
 use crate::import::quantized::Integers;
+use crate::import::view::{broadcast, shape_asked};
 
 mod matrix;
 mod scatter;
@@ -386,7 +386,7 @@ fn reshaped<'a>(
         "Reshape" => {
             let allow_zero = call.attributes.flag("allowzero", false)?;
             let asked = call.list("shape", 1)?.unwrap_or_default();
-            target(from, &asked, allow_zero).ok_or_else(|| {
+            shape_asked(from, &asked, allow_zero).ok_or_else(|| {
                 let expected = format!("a shape that fits {from:?}");
                 call.place()
                     .refused("shape", format!("{asked:?}"), expected)

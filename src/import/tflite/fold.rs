@@ -4,11 +4,11 @@
 use super::call::{Call, Outputs, Value};
 use super::constant::{Constant, Element, MAX_FOLDED};
 use super::importer::Importer;
-use super::ops::arithmetic::{broadcast, kind_of};
+use super::ops::arithmetic::kind_of;
 use super::ops::{part, shape};
 use crate::graph::BinaryOp;
 use crate::import::error::ImportError;
-use crate::import::view::{len_of, offsets, strides_of};
+use crate::import::view::{broadcast, len_of, offsets, strides_of};
 
 /// Operators that are evaluated if all their inputs are known. `SHAPE` is always.
 pub(super) const FOLDED: [&str; 22] = [

@@ -3,9 +3,9 @@
 use super::super::call::Call;
 use super::super::constant::{Constant, len_of, offsets, strides_of};
 use super::super::importer::Importer;
-use super::super::ops::arithmetic::broadcast;
 use super::{Array, array, rounded, spend};
 use crate::import::error::ImportError;
+use crate::import::view::broadcast;
 
 /// Multiplications that cost as much as an element of other arithmetic.
 const PRODUCTS_PER_ELEMENT: usize = 16;

@@ -10,7 +10,7 @@ use crate::activation::Activation;
 use crate::graph::{BinaryOp, NodeId, Op};
 use crate::import::error::ImportError;
 use crate::import::functions;
-use crate::import::view::View;
+use crate::import::view::{View, broadcast};
 
 /// `Add`, `Sub`, `Mul`, `Div`
 pub(super) fn binary<'a>(
@@ -72,20 +72,6 @@ pub(super) fn variadic<'a>(
         y = importer.scaled(call, None, &y, 1.0 / n as f64, 0.0)?;
     }
     Ok(vec![Value::View(y)])
-}
-
-/// The extents of two tensors together, as NumPy has them.
-pub(in crate::import::onnx) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let at = |dims: &[usize], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |j| dims[j]);
-    (0..rank)
-        .map(|i| match (at(a, i), at(b, i)) {
-            (x, y) if x == y => Some(x),
-            (1, y) => Some(y),
-            (x, 1) => Some(x),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Appends an operation of two values.

@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use super::super::call::{Call, Outputs, Value};
 use super::super::importer::{Broadcast, Importer};
-use super::arithmetic::{broadcast, two};
+use super::arithmetic::two;
 use super::shape::expanded;
 use crate::graph::BinaryOp;
 use crate::import::error::ImportError;
+use crate::import::view::broadcast;
 
 /// One of two, as a constant says for each element.
 pub(super) fn choose<'a>(

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::{Constant, offsets};
 use super::super::importer::Importer;
-use super::arithmetic::{self, broadcast};
+use super::arithmetic;
 use crate::graph::{BinaryOp, Dense, Epilogue, Op};
 use crate::import::error::ImportError;
-use crate::import::view::View;
+use crate::import::view::{View, broadcast};
 use crate::tensor::Shape;
 
 /// The node's own name, and what its weights are called.

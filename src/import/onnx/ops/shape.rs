@@ -2,42 +2,13 @@
 //! else.
 
 use super::super::call::{Call, Outputs, Value};
-use super::super::constant::len_of;
 use super::super::importer::Importer;
-use super::arithmetic::broadcast;
 use super::part::pick;
 use crate::import::error::ImportError;
-use crate::import::view::View;
+use crate::import::view::{View, broadcast, shape_asked};
 
 fn one<'a>(view: View) -> Outputs<'a> {
     vec![Value::View(view)]
-}
-
-/// The extents that a `Reshape` asks for. 0 copies an extent, unless `allowzero`; -1 stands for
-/// what is left.
-pub(in crate::import::onnx) fn target(
-    from: &[usize],
-    asked: &[i64],
-    allow_zero: bool,
-) -> Option<Vec<usize>> {
-    let len = len_of(from)?;
-    let mut open = None;
-    let mut dims = Vec::with_capacity(asked.len());
-    for (i, &extent) in asked.iter().enumerate() {
-        dims.push(match extent {
-            -1 if open.is_none() => {
-                open = Some(i);
-                1
-            }
-            0 if !allow_zero => *from.get(i)?,
-            n => usize::try_from(n).ok()?,
-        });
-    }
-    if let Some(i) = open {
-        let others = len_of(&dims)?;
-        dims[i] = len.checked_div(others).filter(|n| n * others == len)?;
-    }
-    (len_of(&dims) == Some(len)).then_some(dims)
 }
 
 pub(super) fn reshape<'a>(
@@ -48,13 +19,13 @@ pub(super) fn reshape<'a>(
     let allow_zero = call.attributes.flag("allowzero", false)?;
     let asked = call.list("shape", 1)?.unwrap_or_default();
     let from = x.dims();
-    let dims = target(&from, &asked, allow_zero).or_else(|| {
+    let dims = shape_asked(&from, &asked, allow_zero).or_else(|| {
         // A batch that was baked in at the export is one photo here.
         let baked = i64::try_from(importer.batch?).ok()?;
         let (first, rest) = asked.split_first()?;
         let mut single = vec![1];
         single.extend_from_slice(rest);
-        (*first == baked).then(|| target(&from, &single, allow_zero))?
+        (*first == baked).then(|| shape_asked(&from, &single, allow_zero))?
     });
     let Some(dims) = dims else {
         let expected = format!("a shape that fits {from:?}");
@@ -274,13 +245,13 @@ mod tests {
 
     #[test]
     fn targets_of_a_reshape_are_completed() {
-        assert_eq!(target(&[1, 6, 4], &[0, -1], false), Some(vec![1, 24]));
-        assert_eq!(target(&[1, 6, 4], &[-1, 0], false), Some(vec![4, 6]));
-        assert_eq!(target(&[1, 6, 4], &[2, 12], false), Some(vec![2, 12]));
-        assert_eq!(target(&[1, 6, 4], &[-1, -1], false), None);
-        assert_eq!(target(&[1, 6, 4], &[0, -1], true), None);
-        assert_eq!(target(&[1, 6, 4], &[7, -1], false), None);
-        assert_eq!(target(&[1, 6, 4], &[i64::MAX, i64::MAX], false), None);
-        assert_eq!(target(&[1], &[], false), Some(vec![]));
+        assert_eq!(shape_asked(&[1, 6, 4], &[0, -1], false), Some(vec![1, 24]));
+        assert_eq!(shape_asked(&[1, 6, 4], &[-1, 0], false), Some(vec![4, 6]));
+        assert_eq!(shape_asked(&[1, 6, 4], &[2, 12], false), Some(vec![2, 12]));
+        assert_eq!(shape_asked(&[1, 6, 4], &[-1, -1], false), None);
+        assert_eq!(shape_asked(&[1, 6, 4], &[0, -1], true), None);
+        assert_eq!(shape_asked(&[1, 6, 4], &[7, -1], false), None);
+        assert_eq!(shape_asked(&[1, 6, 4], &[i64::MAX, i64::MAX], false), None);
+        assert_eq!(shape_asked(&[1], &[], false), Some(vec![]));
     }
 }

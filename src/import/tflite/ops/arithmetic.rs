@@ -8,7 +8,7 @@ use crate::activation::Activation;
 use crate::graph::{BinaryOp, Op};
 use crate::import::error::ImportError;
 use crate::import::functions;
-use crate::import::view::View;
+use crate::import::view::{View, broadcast};
 
 /// What an operator computes.
 pub(in crate::import::tflite) fn kind_of(op: &str) -> Option<BinaryOp> {
@@ -114,20 +114,6 @@ pub(super) fn pow<'a>(
         _ => importer.activation(call, None, x, Activation::Pow { exponent })?,
     };
     Ok(vec![Value::View(y)])
-}
-
-/// The extents of two tensors together, as NumPy has them.
-pub(in crate::import::tflite) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let at = |dims: &[usize], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |j| dims[j]);
-    (0..rank)
-        .map(|i| match (at(a, i), at(b, i)) {
-            (x, y) if x == y => Some(x),
-            (1, y) => Some(y),
-            (x, 1) => Some(x),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Appends an operation of two values.

@@ -4,7 +4,7 @@
 use super::super::call::{Call, Outputs, Value};
 use super::super::importer::Importer;
 use crate::import::error::ImportError;
-use crate::import::view::{View, len_of};
+use crate::import::view::{View, shape_asked};
 
 fn one<'a>(view: View) -> Outputs<'a> {
     vec![Value::View(view)]
@@ -23,32 +23,12 @@ pub(in crate::import::tflite) fn target(
     };
     // Both are written, and the input counts.
     call.options.ignore(&[0]);
-    let found = completed(from, &asked);
+    let found = shape_asked(from, &asked, true);
     found.ok_or_else(|| {
         let expected = format!("a shape that fits {from:?}");
         let shown = format!("{asked:?}");
         call.place().refused("shape", shown, expected)
     })
-}
-
-fn completed(from: &[usize], asked: &[i64]) -> Option<Vec<usize>> {
-    let len = len_of(from)?;
-    let mut open = None;
-    let mut dims = Vec::with_capacity(asked.len());
-    for (i, &extent) in asked.iter().enumerate() {
-        dims.push(match extent {
-            -1 if open.is_none() => {
-                open = Some(i);
-                1
-            }
-            n => usize::try_from(n).ok()?,
-        });
-    }
-    if let Some(i) = open {
-        let others = len_of(&dims)?;
-        dims[i] = len.checked_div(others).filter(|n| n * others == len)?;
-    }
-    (len_of(&dims) == Some(len)).then_some(dims)
 }
 
 pub(super) fn reshape<'a>(
@@ -208,11 +188,11 @@ mod tests {
 
     #[test]
     fn targets_of_a_reshape_are_completed() {
-        assert_eq!(completed(&[1, 6, 4], &[-1, 24]), Some(vec![1, 24]));
-        assert_eq!(completed(&[1, 6, 4], &[2, 12]), Some(vec![2, 12]));
-        assert_eq!(completed(&[1, 6, 4], &[-1, -1]), None);
-        assert_eq!(completed(&[1, 6, 4], &[7, -1]), None);
-        assert_eq!(completed(&[1, 6, 4], &[i64::MAX, i64::MAX]), None);
-        assert_eq!(completed(&[1], &[]), Some(vec![]));
+        assert_eq!(shape_asked(&[1, 6, 4], &[-1, 24], true), Some(vec![1, 24]));
+        assert_eq!(shape_asked(&[1, 6, 4], &[2, 12], true), Some(vec![2, 12]));
+        assert_eq!(shape_asked(&[1, 6, 4], &[-1, -1], true), None);
+        assert_eq!(shape_asked(&[1, 6, 4], &[7, -1], true), None);
+        assert_eq!(shape_asked(&[1, 6, 4], &[i64::MAX, i64::MAX], true), None);
+        assert_eq!(shape_asked(&[1], &[], true), Some(vec![]));
     }
 }
