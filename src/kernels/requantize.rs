@@ -1,7 +1,8 @@
 //! The one rule that turns sums into bytes, the same on every tier, bit for bit.
 //!
 //! ```text
-//! x = clamp(float(sum) * multiplier)              sum: an exact integer; multiplier: per channel
+//! x = clamp(float(sum) * multiplier)              sum: an exact integer; multiplier: per channel,
+//!                                                 (scale_in * scale_weight) / scale_out
 //! x = clamp(x + float(residual - residual_zero) * residual_multiplier)        if there is one
 //! q = round_half_even(x) + zero_point
 //! ```
@@ -261,6 +262,22 @@ impl ToByte {
     }
 }
 
+/// What 1 of a sum of products is in steps of the result: `(a * b) / step`, for the scales of the
+/// factors.
+///
+/// Rounded after each operation, because ONNX Runtime and XNNPACK do so: a quotient that is rounded
+/// once differs in its last bit, and among a million sums one then falls on the other side of a half.
+/// Through 60 layers that byte becomes most bytes. Only if the product leaves the range of f32 is
+/// the quotient rounded once.
+#[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
+pub(super) fn of_product(a: f32, b: f32, step: f32) -> f32 {
+    let product = a * b;
+    if product.is_normal() {
+        return product / step;
+    }
+    (f64::from(a) * f64::from(b) / f64::from(step)) as f32
+}
+
 /// The quotient of the products of `numerators` and `denominators`, rounded once; refused if it is
 /// not a normal number.
 #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
@@ -279,4 +296,29 @@ pub(super) fn multiplier(
         got: format!("{numerators:?} by {denominators:?}"),
         rule: "scales must be so close that their quotient is a normal number",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multipliers_of_sums_are_rounded_after_each_operation() {
+        // Rounded once it is the number above or below.
+        let (input, weight, output) = (0.023_529_412_f32, 0.001_234_567_f32, 0.520_552_3_f32);
+        let mut differs = 0;
+        for i in 0..100_u8 {
+            let weight = weight * (1.0 + f32::from(i) / 64.0);
+            let own = of_product(input, weight, output);
+            assert_eq!(own.to_bits(), (input * weight / output).to_bits());
+            let once = multiplier("scales", &[input, weight], &[output]).unwrap();
+            assert!((own / once - 1.0).abs() < 2e-7);
+            differs += usize::from(own.to_bits() != once.to_bits());
+        }
+        assert!(differs > 0);
+        // A product below the range of f32.
+        let small = of_product(1e-30, 1e-20, 1e-30);
+        assert!((small / 1e-20 - 1.0).abs() < 1e-6, "{small}");
+        assert_eq!(of_product(0.5, 0.0, 0.1), 0.0);
+    }
 }

@@ -1,7 +1,7 @@
 //! Elementwise operations of two quantized values, with NumPy's broadcasting.
 //!
-//! With `a`, `b` the bytes minus their zero points and each multiplier a quotient of scales,
-//! rounded once:
+//! With `a`, `b` the bytes minus their zero points and each multiplier a quotient of scales
+//! (that of a product is rounded after each operation, as in `requantize`):
 //!
 //! ```text
 //! add, sub   x = a * (scale_a / scale) +- b * (scale_b / scale)
@@ -20,7 +20,7 @@ pub use reference::binary_i8_reference;
 
 use super::elementwise_f32::Arithmetic;
 use super::elementwise_f32::broadcast::Broadcast;
-use super::requantize::{ToByte, check, multiplier};
+use super::requantize::{ToByte, check, multiplier, of_product};
 use super::vector::{Kernel, Vector, dispatch, kernel_name};
 use super::{Isa, KernelError, PreparedOp, byte_words, split};
 use crate::activation::Activation;
@@ -62,7 +62,10 @@ impl Numbers {
         let to_byte = ToByte::of(params.activation, params.output)?;
         let by = [params.output.scale];
         let multipliers = match params.arithmetic {
-            Arithmetic::Mul => [multiplier("scales", &[a.scale, b.scale], &by)?; 2],
+            Arithmetic::Mul => {
+                multiplier("scales", &[a.scale, b.scale], &by)?;
+                [of_product(a.scale, b.scale, params.output.scale); 2]
+            }
             Arithmetic::Add | Arithmetic::Sub | Arithmetic::Max | Arithmetic::Min => [
                 multiplier("scales", &[a.scale], &by)?,
                 multiplier("scales", &[b.scale], &by)?,

@@ -29,7 +29,7 @@ pub fn binary_i8_reference(params: &BinaryI8Params, a: &[u8], b: &[u8]) -> Vec<u
     let to_byte = ToByte::of(params.activation, to).expect("a clamp");
     let ma = (f64::from(qa.scale) / f64::from(to.scale)) as f32;
     let mb = (f64::from(qb.scale) / f64::from(to.scale)) as f32;
-    let mab = (f64::from(qa.scale) * f64::from(qb.scale) / f64::from(to.scale)) as f32;
+    let mab = qa.scale * qb.scale / to.scale;
     let mut output = Vec::new();
     for flat in 0..dims.iter().product() {
         let mut rest: usize = flat;

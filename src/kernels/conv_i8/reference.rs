@@ -60,8 +60,8 @@ pub fn conv_i8_reference(params: &ConvI8Params, inputs: &[&[u8]]) -> Result<Stor
             }
             match &params.output {
                 ConvI8Output::F32 { activation } => {
-                    let factor = f64::from(params.input.scale) * f64::from(scales[filter]);
-                    numbers.push(activation.apply(sum as f32 * factor as f32));
+                    let factor = params.input.scale * scales[filter];
+                    numbers.push(activation.apply(sum as f32 * factor));
                 }
                 ConvI8Output::U8 {
                     output,
@@ -71,8 +71,7 @@ pub fn conv_i8_reference(params: &ConvI8Params, inputs: &[&[u8]]) -> Result<Stor
                 } => {
                     let curve = Curve::of(*activation, output.scale);
                     let unit = if curve.is_some() { 1.0 } else { output.scale };
-                    let factor =
-                        f64::from(params.input.scale) / f64::from(unit) * f64::from(scales[filter]);
+                    let factor = params.input.scale * scales[filter] / unit;
                     let zero_point = f32::from(output.zero_point);
                     let six = (6.0 / output.scale).round_ties_even();
                     let clamp = |x: f32, activation: &Activation| match activation {
@@ -80,7 +79,7 @@ pub fn conv_i8_reference(params: &ConvI8Params, inputs: &[&[u8]]) -> Result<Stor
                         Activation::Relu6 => x.clamp(0.0, six),
                         _ => x,
                     };
-                    let x = sum as f32 * factor as f32;
+                    let x = sum as f32 * factor;
                     let mut x = curve.map_or_else(|| clamp(x, activation), |c| c.apply(x));
                     if let Some((from, post)) = residual {
                         let steps = f32::from(inputs[1][bytes.len()]) - f32::from(from.zero_point);

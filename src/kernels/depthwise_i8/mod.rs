@@ -28,7 +28,7 @@ mod square;
 
 pub use reference::depthwise_i8_reference;
 
-use super::requantize::{ToByte, check};
+use super::requantize::{ToByte, check, of_product};
 use super::table_i8::{self, Table};
 use super::vector::{dispatch, kernel_name};
 use super::{
@@ -147,9 +147,7 @@ impl DepthwiseI8 {
         let to_byte = ToByte::through(params.activation, params.output)?;
         let mut multipliers = vec![0.0; padded];
         for (multiplier, &scale) in multipliers.iter_mut().zip(scales).take(channels) {
-            #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
-            let value = (f64::from(params.input.scale) * f64::from(scale)
-                / f64::from(to_byte.unit())) as f32;
+            let value = of_product(params.input.scale, scale, to_byte.unit());
             // A channel that is always zero may have a scale of zero.
             if !value.is_finite() || value < 0.0 {
                 return Err(refuse(

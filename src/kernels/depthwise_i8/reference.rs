@@ -49,17 +49,12 @@ pub(super) fn depthwise_i8_sums(params: &DepthwiseI8Params, input: &[u8]) -> Vec
 /// # Panics
 /// If the parameters do not fit together.
 #[must_use]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "multipliers are rounded to f32"
-)]
 pub fn depthwise_i8_reference(params: &DepthwiseI8Params, input: &[u8]) -> Vec<u8> {
     let to_byte = ToByte::through(params.activation, params.output).expect("a clamp or a curve");
     let scales = params.weight_scale.as_f32().expect("f32 scales");
     let channels = params.window.input[2];
     let byte = |(i, sum): (usize, i32)| {
-        let scale = f64::from(params.input.scale) * f64::from(scales[i % channels]);
-        let multiplier = (scale / f64::from(to_byte.unit())) as f32;
+        let multiplier = params.input.scale * scales[i % channels] / to_byte.unit();
         let byte = to_byte.one(sum as f32 * multiplier);
         let table = params.table.as_ref();
         table.map_or(byte, |table| table.values()[usize::from(byte)])

@@ -10,7 +10,7 @@
 
 use super::super::gemm_f32::Source;
 use super::super::grid::Grid;
-use super::super::requantize::{self, Bounds, Curved, multiplier};
+use super::super::requantize::{self, Bounds, Curved, multiplier, of_product};
 use super::super::table_i8::{self, Table};
 use super::super::vector::{Kernel, Vector, dispatch};
 use super::super::{Isa, KernelError, byte_words, check_tensor, check_typed};
@@ -130,7 +130,7 @@ impl Gemm {
         let channels = filters.next_multiple_of(PANEL);
         check_tensor("weight scale", weight_scale, &[channels])?;
         check_typed("bias", bias, DType::I32, &[channels])?;
-        let (factor, store) = store(finish, input_scale)?;
+        let (step, store) = store(finish, input_scale)?;
         let mut padded_bias = vec![0; groups * panels * PANEL];
         let mut multipliers = AlignedF32::zeroed(groups * panels * PANEL);
         let scales = weight_scale.as_f32().unwrap_or_default();
@@ -147,9 +147,7 @@ impl Gemm {
                     );
                 }
                 padded_bias[to + i] = bias;
-                #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
-                let to_result = (factor * f64::from(scale)) as f32;
-                multipliers.as_mut_slice()[to + i] = to_result;
+                multipliers.as_mut_slice()[to + i] = of_product(input_scale, scale, step);
             }
         }
         let tier = Tier::of(isa);
@@ -541,8 +539,8 @@ impl Kernel for Dequantize {
     }
 }
 
-/// The factor for a sum with weight scale 1, and the rest of the conversion.
-fn store(finish: Finish, input_scale: f32) -> Result<(f64, Store), KernelError> {
+/// The unit of the result, and the rest of the conversion.
+fn store(finish: Finish, input_scale: f32) -> Result<(f32, Store), KernelError> {
     let input = Quantization {
         scale: input_scale,
         zero_point: 0,
@@ -585,9 +583,8 @@ fn store(finish: Finish, input_scale: f32) -> Result<(f64, Store), KernelError> 
                 zero_point: f32::from(output.zero_point),
                 table,
             };
-            let factor = f64::from(input_scale) / f64::from(unit);
-            Ok((factor, Store::U8(Box::new(store))))
+            Ok((unit, Store::U8(Box::new(store))))
         }
-        Finish::F32 { activation } => Ok((f64::from(input_scale), Store::F32(activation))),
+        Finish::F32 { activation } => Ok((1.0, Store::F32(activation))),
     }
 }
