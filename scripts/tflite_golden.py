@@ -744,6 +744,217 @@ def integers():
     n.done(y, behind=labels("daisy\nrose\ntulip\n"), on_bytes="Conv Conv Add GlobalAveragePool Gemm")
 
 
+def rearranged():
+    """Elements again, in another order; lengths; parts with masks."""
+    def mirrored(n, x, mode):
+        sides = n.const(np.array([[0, 0], [2, 3], [1, 0], [0, 0]], np.int32))
+        return n.op("MIRROR_PAD", x, sides, options="MirrorPadOptions", mode=mode)
+
+    for mode, name in enumerate(["reflect", "symmetric"]):
+        n = Net(f"g_mirror_{name}")
+        n.done(n.conv(mirrored(n, n.photo, mode), 3, 4, padding=VALID))
+    n = Net("g_mirror_nchw", shape=(1, 3, 8, 9))
+    sides = n.const(np.array([[0, 0], [0, 0], [1, 1], [2, 2]], np.int32))
+    y = n.op("MIRROR_PAD", n.photo, sides, options="MirrorPadOptions", mode=0)
+    n.done(n.transpose(y, 0, 2, 3, 1), nchw=True)
+    n = Net("g_tile")
+    n.done(n.op("TILE", n.photo, n.ints(1, 2, 1, 3), options="TileOptions"))
+    n = Net("g_tile_list")
+    n.done(n.op("TILE", n.mean(n.photo, 1, 2), n.ints(1, 4), options="TileOptions"))
+    n = Net("g_broadcast")
+    x = n.op("BROADCAST_TO", n.mean(n.photo, 1, 2, keep=True), n.ints(1, 8, 9, 3), options="BroadcastToOptions", version=2)
+    n.done(n.op("CONCATENATION", n.photo, x, options="ConcatenationOptions", axis=3))
+    n = Net("g_broadcast_rank")
+    n.done(n.op("BROADCAST_TO", n.mean(n.photo, 1, 2), n.ints(1, 4, 1, 3), options="BroadcastToOptions", version=2))
+    n = Net("g_reverse")
+    n.done(n.op("REVERSE_V2", n.photo, n.ints(1, 2), options="ReverseV2Options"))
+    n = Net("g_length_map")
+    n.done(n.op("RELU", n.op("L2_NORMALIZATION", n.photo, options="L2NormOptions")))
+    n = Net("g_length_list")
+    n.done(n.op("L2_NORMALIZATION", n.mean(n.conv(n.photo, 3, 7), 1, 2), options="L2NormOptions"))
+    n = Net("g_length_zero")
+    x = n.two("MUL", n.photo, n.const(np.float32(1e-9)))
+    n.done(n.op("L2_NORMALIZATION", x, options="L2NormOptions"))
+    for name, axes in [("global", (1, 2)), ("rows", (1,)), ("channels", (3,))]:
+        n = Net(f"g_min_{name}")
+        n.done(n.mean(n.photo, *axes, kind="REDUCE_MIN"))
+    masks = {
+        "ellipsis": ((0, 1), (0, 3), (1, 1), {"ellipsisMask": 1}),
+        "ellipsis_middle": ((0, 0, 2), (1, 0, 0), (1, 1, -1), {"ellipsisMask": 2, "endMask": 4}),
+        "new_axis": ((0, 2, 0, 1), (1, 7, 0, 8), (1, 1, 1, 3), {"newAxisMask": 4}),
+        "new_axis_shrink": ((0, 2, 0, 0), (1, 3, 0, 0), (1, 1, 1, 1), {"newAxisMask": 4, "shrinkAxisMask": 2, "ellipsisMask": 8}),
+        "offset": ((0, 2, 1, 0), (1, 4, 5, 3), (1, 1, 1, 1), {"offset": True}),
+    }
+    for name, (begin, end, steps, more) in masks.items():
+        n = Net(f"g_strided_{name}")
+        lists = [n.ints(*values) for values in (begin, end, steps)]
+        n.done(n.op("STRIDED_SLICE", n.photo, *lists, options="StridedSliceOptions", **more))
+
+
+def dilated_by_batches():
+    """How TensorFlow writes a convolution with dilation: between two operators that deal pixels out."""
+    def dealt(n, x, block, sides, crops, inside):
+        x = n.op("SPACE_TO_BATCH_ND", x, n.ints(*block), n.const(np.array(sides, np.int32)), options="SpaceToBatchNDOptions")
+        x = inside(x)
+        return n.op("BATCH_TO_SPACE_ND", x, n.ints(*block), n.const(np.array(crops, np.int32)), options="BatchToSpaceNDOptions")
+
+    sides, crops = [[2, 2], [2, 3]], [[0, 0], [0, 1]]
+    n = Net("d_batches")
+    n.done(dealt(n, n.photo, (2, 2), sides, crops, lambda x: n.conv(x, 3, 4, padding=VALID)))
+    n = Net("d_batches_relu")
+    y = dealt(n, n.photo, (2, 2), sides, crops, lambda x: n.op("RELU", n.conv(x, 3, 4, padding=VALID)))
+    n.done(n.conv(n.two("ADD", y, n.normal(4)), 4, 2))
+    n = Net("d_batches_scaled")
+    inside = lambda x: n.two("MUL", n.conv(x, 3, 4, padding=VALID), n.normal(4))
+    n.done(dealt(n, n.photo, (2, 2), sides, crops, inside))
+    n = Net("d_batches_depthwise")
+    y = dealt(n, n.photo, (3, 3), [[3, 4], [3, 3]], [[0, 1], [0, 0]], lambda x: n.depthwise(x, 3, padding=VALID, fusedActivationFunction=RELU6))
+    n.done(y)
+    n = Net("d_batches_same")
+    n.done(dealt(n, n.photo, (4, 3), [[0, 0], [0, 0]], [[1, 2], [0, 3]], lambda x: n.conv(x, 3, 4, padding=SAME)))
+    n = Net("d_batches_columns")
+    n.done(dealt(n, n.photo, (1, 3), [[0, 0], [0, 0]], [[0, 0], [0, 0]], lambda x: n.conv(x, 3, 4, padding=SAME)))
+    n = Net("d_batches_two")
+    inside = lambda x: n.conv(n.conv(x, 3, 4, padding=SAME, fusedActivationFunction=RELU), 4, 5, padding=VALID)
+    n.done(dealt(n, n.photo, (2, 2), [[2, 2], [2, 3]], [[0, 0], [0, 1]], inside))
+    n = Net("d_batches_alone")
+    n.done(dealt(n, n.photo, (2, 3), [[0, 0], [0, 0]], [[1, 0], [0, 2]], lambda x: n.op("TANH", x)))
+    n = Bytes("i_batches")
+    block, of = n.ints(2, 2), n.of_start
+    x = n.op("SPACE_TO_BATCH_ND", n.start, block, n.const(np.array(sides, np.int32)), options="SpaceToBatchNDOptions")
+    x = n.conv_in_bytes(n.q(x, *of), 3, 4, padding=VALID)
+    y = n.op("BATCH_TO_SPACE_ND", x, block, n.const(np.array(crops, np.int32)), options="BatchToSpaceNDOptions")
+    n.done(n.q(y, 0.05, 10), on_bytes="Conv")
+
+
+def more_integers():
+    """Operators on bytes that have no kernel for integers, and rare forms of those that have."""
+    functions = {
+        "ABS": ("AbsOptions", 0.02, -128), "EXP": ("ExpOptions", 0.05, -128), "GELU": ("GeluOptions", 0.02, -110),
+        "RELU6": (None, 0.02, -128), "RELU_N1_TO_1": (None, 1 / 128, 0), "NEG": ("NegOptions", 1 / 64, 0),
+    }
+    for kind, (options, scale, zero_point) in functions.items():
+        n = Bytes(f"j_{kind.lower()}")
+        n.done(n.q(n.op(kind, n.start, options=options), scale, zero_point), on_bytes="Activation")
+    n = Bytes("j_prelu")
+    slopes = n.const(np.array([[[20, -30, 100]]], np.int8), [0.01])
+    n.done(n.q(n.op("PRELU", n.start, slopes), 0.02, -20), on_bytes="")
+    # Squeeze and excitation.
+    n = Bytes("j_gate")
+    x = n.conv_in_bytes(n.start, 3, 8, fusedActivationFunction=RELU6, at=(0.025, -128))
+    gate = n.q(n.mean(x, 1, 2, keep=True), 0.025, -128)
+    gate = n.q(n.op("LOGISTIC", n.conv_in_bytes(gate, 8, 8)), 1 / 256, -128)
+    n.done(n.q(n.two("MUL", x, gate), 0.02, -128), on_bytes="Conv GlobalAveragePool Conv Activation Mul")
+    for kind in ["MAXIMUM", "MINIMUM"]:
+        n = Bytes(f"j_{kind.lower()}")
+        other = n.conv_in_bytes(n.start, 3, 3, at=n.of_start)
+        n.done(n.q(n.two(kind, n.start, other), *n.of_start), on_bytes="Conv " + {"MAXIMUM": "Max", "MINIMUM": "Min"}[kind])
+    for kind in ["ADD", "MUL"]:
+        n = Bytes(f"j_{kind.lower()}_uint8", "UINT8")
+        other = n.conv_in_bytes(n.start, 3, 3)
+        y = n.two(kind, n.start, other, RELU)
+        n.done(n.q(y, 0.03, 20, "UINT8"), on_bytes=f"Conv {kind.capitalize()}")
+        n = Bytes(f"j_{kind.lower()}_row")
+        w = n.const(n.rng.integers(-100, 100, (1, 1, 9, 1)).astype(np.int8), [0.02], [7])
+        n.done(n.q(n.two(kind, n.start, w), 0.05, 3), on_bytes="")
+    n = Bytes("j_squared_difference")
+    other = n.conv_in_bytes(n.start, 3, 3)
+    y = n.op("SQUARED_DIFFERENCE", n.start, other, options="SquaredDifferenceOptions")
+    n.done(n.q(y, 0.2, -128), on_bytes="")
+    n = Bytes("j_length")
+    n.done(n.q(n.op("L2_NORMALIZATION", n.start, options="L2NormOptions"), 1 / 128, 0), on_bytes="")
+    n = Bytes("j_softmax_map")
+    n.done(n.op("DEQUANTIZE", n.softmax_in_bytes(n.conv_in_bytes(n.start, 3, 4)), options="DequantizeOptions"), on_bytes="Conv", step=1 / 256)
+    n = Bytes("j_reduce_max")
+    n.done(n.q(n.mean(n.start, 1, 2, kind="REDUCE_MAX"), *n.of_start), on_bytes="GlobalMaxPool")
+    n = Bytes("j_reduce_min")
+    n.done(n.q(n.mean(n.start, 3, kind="REDUCE_MIN"), *n.of_start), on_bytes="")
+    n = Bytes("j_sum")
+    n.done(n.q(n.mean(n.start, 3, kind="SUM"), 0.05, 4), on_bytes="")
+    n = Bytes("j_mean_channels")
+    n.done(n.q(n.mean(n.start, 3), 0.015, 4), on_bytes="")
+    n = Bytes("j_mean_rows")
+    n.done(n.q(n.mean(n.start, 1, keep=True), 0.01, -3), on_bytes="")
+    n = Bytes("j_mirror")
+    sides = n.const(np.array([[0, 0], [1, 1], [2, 2], [0, 0]], np.int32))
+    y = n.op("MIRROR_PAD", n.start, sides, options="MirrorPadOptions", mode=0)
+    n.done(n.q(y, *n.of_start), on_bytes="")
+    n = Bytes("j_tile")
+    n.done(n.q(n.op("TILE", n.start, n.ints(1, 1, 2, 1), options="TileOptions"), *n.of_start), on_bytes="")
+    n = Bytes("j_slice")
+    lists = [n.ints(*v) for v in [(0, 1, 1, 0), (1, 8, 9, 3), (1, 2, 3, 1)]]
+    n.done(n.q(n.op("STRIDED_SLICE", n.start, *lists, options="StridedSliceOptions"), *n.of_start), on_bytes="")
+    n = Bytes("j_transpose")
+    x = n.q(n.transpose(n.start, 0, 2, 1, 3), *n.of_start)
+    n.done(n.conv_in_bytes(x, 3, 4), on_bytes="Conv")
+    n = Bytes("j_bilinear")
+    y = n.op("RESIZE_BILINEAR", n.start, n.ints(16, 18), options="ResizeBilinearOptions", halfPixelCenters=True)
+    n.done(n.q(y, *n.of_start), on_bytes="")
+    n = Bytes("j_depthwise_multiplier")
+    w, of_w = n.weights((1, 3, 3, 6), 3)
+    fields = {"strideW": 1, "strideH": 1, "depthMultiplier": 2}
+    y = n.op("DEPTHWISE_CONV_2D", n.start, w, n.bias(6, of_w), options="DepthwiseConv2DOptions", version=3, **fields)
+    n.done(n.q(y, 0.03, -20), on_bytes="")
+    n = Bytes("j_conv_dilated")
+    n.done(n.conv_in_bytes(n.start, 3, 5, dilationWFactor=2, dilationHFactor=2), on_bytes="Conv")
+    n = Bytes("j_conv_grouped")
+    x = n.conv_in_bytes(n.start, 3, 4)
+    w, of_w = n.weights((6, 3, 3, 2), 0)
+    y = n.op("CONV_2D", x, w, n.bias(6, of_w, x), options="Conv2DOptions", version=3, strideW=1, strideH=1)
+    n.done(n.q(y, 0.1, 0), on_bytes="Conv Conv")
+    n = Bytes("j_dense_channels")
+    x = n.q(n.reshape(n.start, 1, 216), *n.of_start)
+    w, of_w = n.weights((5, 216), 0)
+    y = n.op("FULLY_CONNECTED", x, w, n.bias(5, of_w, x), options="FullyConnectedOptions", version=12)
+    n.done(n.q(y, 0.1, 10), on_bytes="Gemm")
+    n = Bytes("j_dense_rows")
+    w, of_w = n.weights((5, 3), None)
+    y = n.op("FULLY_CONNECTED", n.start, w, n.bias(5, of_w), options="FullyConnectedOptions", version=5, keepNumDims=True, fusedActivationFunction=RELU)
+    n.done(n.q(y, 0.02, -128), on_bytes="Gemm")
+    n = Bytes("j_requantized")
+    n.done(n.q(n.op("QUANTIZE", n.conv_in_bytes(n.start, 3, 4), options="QuantizeOptions"), 0.08, -30), on_bytes="Conv")
+    n = Net("x_bytes_cast", element=schema.TensorType.UINT8)
+    x = n.op("CAST", n.photo, options="CastOptions", inDataType=schema.TensorType.UINT8, outDataType=F32)
+    x = n.two("SUB", n.two("MUL", x, n.const(np.float32(1 / 127.5))), n.const(np.float32(1)))
+    n.done(n.softmax(n.dense(n.mean(n.conv(x, 3, 4), 1, 2), 4, 3)))
+    n = Bytes("j_bytes_of_floats")
+    n.graph.tensors[n.photo].type = F32
+    n.graph.tensors[n.photo].quantization = None
+    x = n.q(n.op("QUANTIZE", n.photo, options="QuantizeOptions"), 1 / 32, 3)
+    n.scales[x] = 1 / 32
+    n.done(n.conv_in_bytes(x, 3, 4), on_bytes="Conv")
+
+
+def outside(n):
+    """The file with its weights behind the tables, as those above 2 GB are written."""
+    bodies = [bytes(b.data) if b.data is not None else b"" for b in n.model.buffers]
+    for buffer, body in zip(n.model.buffers, bodies):
+        if body:
+            buffer.data, buffer.offset, buffer.size = None, 1 << 40, len(body)
+    # The tables do not grow with the numbers in them.
+    at = -(-len(n.bytes()) // 16) * 16
+    behind = b""
+    for buffer, body in zip(n.model.buffers, bodies):
+        if body:
+            buffer.offset = at + len(behind)
+            behind += body + bytes(-len(body) % 16)
+    packed = n.bytes()
+    return packed + bytes(at - len(packed)) + behind
+
+
+def far_weights():
+    n = Net("w_outside")
+    n.graph.outputs = [n.dense(n.mean(n.conv(n.photo, 3, 4), 1, 2), 4, 5)]
+    data = outside(n)
+    n.bytes = lambda: data
+    n.done(*n.graph.outputs)
+    n = Net("outside")
+    n.graph.outputs = [n.dense(n.mean(n.conv(n.photo, 3, 4), 1, 2), 4, 5)]
+    data = outside(n)[:-64]
+    n.bytes = lambda: data
+    n.refused("flatbuffer", "lies outside of the file", *n.graph.outputs)
+
+
 def table(builder, *fields):
     """A table of a FlatBuffer whose schema no package here brings: slots and offsets or bytes."""
     builder.StartObject(max(slot for slot, _, _ in fields) + 1)
@@ -791,6 +1002,20 @@ def refusals():
     n = Net("custom")
     y = n.op("CUSTOM", n.photo, custom="TFLite_Detection_PostProcess")
     n.refused("unsupported_operators", "`TFLite_Detection_PostProcess` (an operator of its author)", y)
+    n = Net("best_class")
+    n.refused("unsupported_operators", "`ARG_MAX` (it picks the answer)", n.op("ARG_MAX", n.mean(n.photo, 1, 2), n.ints(1), options="ArgMaxOptions"))
+    n = Net("transposed")
+    y = n.op("TRANSPOSE_CONV", n.ints(1, 16, 18, 4), n.normal(4, 3, 3, 3), n.photo, options="TransposeConvOptions", strideW=2, strideH=2)
+    n.refused("unsupported_operators", "`TRANSPOSE_CONV` (it makes a map larger)", y)
+    n = Net("mirror_wide")
+    sides = n.const(np.array([[0, 0], [8, 0], [0, 0], [0, 0]], np.int32))
+    n.refused("unsupported_value", "`paddings` is `[8, 0]`", n.op("MIRROR_PAD", n.photo, sides, options="MirrorPadOptions", mode=0))
+    n = Net("batches_stride")
+    x = n.op("SPACE_TO_BATCH_ND", n.photo, n.ints(2, 3), n.const(np.zeros((2, 2), np.int32)), options="SpaceToBatchNDOptions")
+    n.refused("unsupported_value", "1 between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND", n.conv(x, 3, 4, strideW=2, strideH=2))
+    n = Net("batches_uneven")
+    x = n.op("SPACE_TO_BATCH_ND", n.photo, n.ints(3, 3), n.const(np.zeros((2, 2), np.int32)), options="SpaceToBatchNDOptions")
+    n.refused("unsupported_value", "steps that divide 8 rows and 9 columns", x)
     n = Net("control_flow")
     n.refused("unsupported_operators", "`WHILE` (control flow)", n.op("WHILE", n.photo, options="WhileOptions"))
     n = Net("photos", shape=(4, 8, 8, 3))
@@ -833,6 +1058,8 @@ def refusals():
     n.graph.tensors[n.photo].quantization = quantization([1 / 255])
     n.refused("unrepresentable", "its values are of type INT16", n.op("RELU", n.photo))
     n = Net("integers_bare", element=schema.TensorType.UINT8)
+    n.refused("unrepresentable", "its input 0 is bytes without a scale", n.op("RELU", n.photo))
+    n = Net("integers_bare_signed", element=schema.TensorType.INT8)
     n.refused("config", "its values are integers without a scale", n.op("RELU", n.photo))
     n = Bytes("integers_channels")
     y = n.op("RELU", n.q(n.photo, 1 / 255, 0))
@@ -846,7 +1073,7 @@ def refusals():
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    parts = [functions_of_one_value, arithmetic, convolutions, pools, dense, shapes, weights, converters, integers, refusals]
+    parts = [functions_of_one_value, arithmetic, convolutions, pools, dense, shapes, weights, converters, integers, rearranged, dilated_by_batches, more_integers, far_weights, refusals]
     for part in parts:
         part()
     version = importlib.metadata.version

@@ -7,6 +7,7 @@ those of ../shared/data/ham10000, or seeded noise if there are none.
 Needs the Python of scripts/tflite_golden.py, and Pillow:
     VENV/bin/pip install pillow==13.0.0
     VENV/bin/python scripts/tflite_models.py [--table]
+The table is printed by a test, which is built with $DERMAL_TEST_FLAGS (--release).
 """
 
 import collections
@@ -92,6 +93,17 @@ def operators(data):
         code = model.operatorCodes[operator.opcodeIndex]
         count[names[max(code.builtinCode, code.deprecatedBuiltinCode)]] += 1
     return count
+
+
+def exporter(data):
+    """What the file says of the program that wrote it."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    said = (model.description or b"").decode()
+    for entry in model.metadata or []:
+        if entry.name == b"min_runtime_version":
+            runtime = bytes(model.buffers[entry.buffer].data).rstrip(b"\0").decode()
+            said += f" for TFLite {runtime}"
+    return said.replace("Converted.", "converter") or "not said"
 
 
 def widened(data):
@@ -181,14 +193,20 @@ def case(name, what, package, scaling, output):
         "file": name, "what": what, "from": package or "a public repository", "photos": file,
         "count": len(pixels), "scale": scale, "shift": shift, "output_name": output,
         "output": f"{name}.f32", "operators": f"{sum(ops.values())} of {len(ops)} kinds",
-        "own_rounding": own,
+        "own_rounding": own, "exporter": exporter(data),
     }
 
 
-def table(tools):
-    command = ["cargo", "test", "--release", "--test", "library", "real_files_give", "--", "--nocapture"]
+def table(tools, cases):
+    flags = os.environ.get("DERMAL_TEST_FLAGS", "--release").split()
+    command = ["cargo", "test", *flags, "--test", "library", "real_files_give", "--", "--nocapture"]
     text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    rows = "".join(line + "\n" for line in text.splitlines() if line.startswith("| "))
+    writers = {found["file"]: found["exporter"] for found in cases}
+    rows = ""
+    for line in text.splitlines():
+        if line.startswith("| "):
+            name, what, package, rest = line[2:].split(" | ", 3)
+            rows += f"| {name} | {what} | {package} | {writers[name]} | {rest}\n"
     assert rows, text
     lines = f"""# TFLite files beside LiteRT
 
@@ -203,8 +221,8 @@ f32, and the last column says how far LiteRT's rounding moves its own answer.
 A file whose answer is an integer is compared with what LiteRT computes by default, by XNNPACK. Its plain kernels round a sum
 twice by fixed-point arithmetic, and the last column says how far they are from XNNPACK.
 
-| file | what | from | operators | difference | same answer | LiteRT's rounding |
-|---|---|---|---|--:|--:|--:|
+| file | what | from | written by | operators | difference | same answer | LiteRT's rounding |
+|---|---|---|---|---|--:|--:|--:|
 {rows}"""
     (ROOT / "docs" / "import-tflite.md").write_text(lines)
 
@@ -217,7 +235,7 @@ def main():
     (OUT / "golden.json").write_text(json.dumps({"tools": tools, "cases": cases}) + "\n")
     print(f"{len(cases)} files")
     if "--table" in sys.argv:
-        table(tools)
+        table(tools, cases)
 
 
 if __name__ == "__main__":

@@ -540,7 +540,17 @@ fn unsupported_operators(operators: &[UnsupportedOperator]) -> &'static str {
         .any(|o| o.name.contains("Quant") || o.name.contains("QLinear"))
     {
         "import the model as it was before it was quantized, then run `dermal quantize`"
-    } else if any(&["ArgMax", "TopK", "NonMaxSuppression"]) {
+    } else if any(&["TRANSPOSE_CONV"]) {
+        "transposed convolutions are not supported: use `UpSampling2D` and a convolution instead, \
+         and convert the model again"
+    } else if any(&[
+        "ArgMax",
+        "TopK",
+        "NonMaxSuppression",
+        "ARG_MAX",
+        "ARG_MIN",
+        "TOPK_V2",
+    ]) {
         "the model picks its answer itself: export it up to its probabilities, or choose that \
          output with `--output-name`"
     } else {

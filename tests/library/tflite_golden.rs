@@ -198,7 +198,7 @@ fn compare(case: &Case, input: &[f32]) -> Vec<String> {
 #[test]
 fn every_operator_gives_what_litert_gives() {
     let golden = golden();
-    assert!(golden.cases.len() > 200);
+    assert!(golden.cases.len() > 300);
     let found: Vec<String> = golden
         .cases
         .iter()
@@ -226,7 +226,7 @@ fn no_supported_operator_is_missing() {
         .into_iter()
         .filter(|op| op.format == "tflite");
     let names: Vec<&str> = names.map(|op| op.name).collect();
-    assert!(names.len() > 60);
+    assert!(names.len() > 70);
     let missing: BTreeSet<&str> = names.into_iter().filter(is_missing).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
@@ -234,7 +234,7 @@ fn no_supported_operator_is_missing() {
 #[test]
 fn what_is_refused_is_named() {
     let golden = golden();
-    assert!(golden.refused.len() >= 15);
+    assert!(golden.refused.len() >= 25);
     let mut found = Vec::new();
     for case in &golden.refused {
         let path = folder().join(&case.file);
@@ -529,12 +529,8 @@ fn real_files_give_what_litert_gives() {
         println!(
             "| {file} | {what} | {from} | {operators} | {shown} | {same} of {count} | {own} |"
         );
-        // Through many layers LiteRT's two ways to compute integers differ by more than three steps.
-        let own = case.own_rounding.unwrap_or(0.0) * beside.most;
-        let own_steps = case.step.map_or(0.0, |step| own / step);
-        let is_near =
-            case.step.is_none() || (same == *count && (beside.steps.are_few() || own_steps > 3.0));
-        if off.is_nan() || off > larger(allowed, own_steps) || !is_near {
+        let is_near = case.step.is_none() || (same == *count && beside.steps.are_few());
+        if off.is_nan() || off > allowed || !is_near {
             found.push(format!("{file}: {shown}"));
         }
     }

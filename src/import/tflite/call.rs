@@ -22,6 +22,8 @@ pub(super) enum Value<'a> {
     View(View),
     /// Where a value is above 0; only `SELECT` reads it.
     Positive(View),
+    /// The pixels of a photo as whole numbers without a scale; only `CAST` reads them.
+    Pixels(View),
 }
 
 impl<'a> From<Constant<'a>> for Value<'a> {
@@ -34,7 +36,7 @@ impl Value<'_> {
     pub(super) fn dims(&self) -> Vec<usize> {
         match self {
             Self::Constant(constant) => constant.dims().to_vec(),
-            Self::View(view) | Self::Positive(view) => view.dims(),
+            Self::View(view) | Self::Positive(view) | Self::Pixels(view) => view.dims(),
         }
     }
 }
@@ -81,6 +83,11 @@ impl<'a> Call<'a> {
             Value::Positive(_) => Err(self.refused(
                 format!("its input {index} is a comparison"),
                 "only activations that are taken apart may compare: rebuild this part of the model",
+            )),
+            Value::Pixels(_) => Err(self.refused(
+                format!("its input {index} is bytes without a scale"),
+                "let the model begin with a cast to real numbers (`tf.cast(x, tf.float32)`), or \
+                 convert it so that it takes them",
             )),
         }
     }

@@ -279,7 +279,12 @@ impl<'a> Reader<'a, '_> {
                 name: shorten(&name),
                 class: element_name(tensor.element),
             };
-            let map = map_of(&place, tensor)?;
+            let is_cast = is_bare(tensor);
+            let map = if is_cast {
+                None
+            } else {
+                map_of(&place, tensor)?
+            };
             let written = if tensor.signature.is_empty() {
                 &tensor.shape
             } else {
@@ -317,7 +322,12 @@ impl<'a> Reader<'a, '_> {
                 None => id,
             };
             let view = View::ordered(id, &logical, &order);
-            let taken = self.importer.values.insert(index, Value::View(view));
+            let value = if is_cast {
+                Value::Pixels(view)
+            } else {
+                Value::View(view)
+            };
+            let taken = self.importer.values.insert(index, value);
             if taken.is_some() {
                 return Err(place.invalid("it is listed twice"));
             }
@@ -534,6 +544,11 @@ fn integers_of(tensor: &Tensor) -> Option<Integers> {
     }
 }
 
+/// Whether a tensor has bytes that stand for themselves.
+fn is_bare(tensor: &Tensor) -> bool {
+    integers_of(tensor) == Some(Integers::U8) && tensor.quantization.is_none()
+}
+
 /// How the bytes of a value stand for real numbers; `None` if it has real numbers.
 fn map_of(place: &Place, tensor: &Tensor) -> Result<Option<Quantization>, ImportError> {
     if Element::of(tensor.element).is_some_and(Element::is_float) {
@@ -572,6 +587,8 @@ fn name_of(code: &schema::Code) -> (String, &'static str) {
             "an operator of its author",
         ),
         (118 | 119 | 129, _) => (number_name(code.builtin), "control flow"),
+        (48 | 56 | 79, _) => (number_name(code.builtin), "it picks the answer"),
+        (67, _) => (number_name(code.builtin), "it makes a map larger"),
         (number, _) => (number_name(number), ""),
     }
 }

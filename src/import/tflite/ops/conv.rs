@@ -2,7 +2,8 @@
 
 use super::super::call::{Call, Outputs, Value};
 use super::super::importer::Importer;
-use super::window::{Slots, window};
+use super::batches::Source;
+use super::window::Slots;
 use crate::activation::Activation;
 use crate::graph::{Conv2d, DepthwiseConv2d, Epilogue, NodeId, Op};
 use crate::import::error::ImportError;
@@ -22,10 +23,10 @@ fn extents(call: &Call, dims: &[usize]) -> Result<[usize; 4], ImportError> {
 fn finished<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'a>,
-    id: NodeId,
+    (source, id): (&Source, NodeId),
     activation: usize,
 ) -> Result<Outputs<'a>, ImportError> {
-    let y = importer.of_image(id);
+    let y = source.result(importer, id);
     let y = importer.fused(call, &y, call.fused(activation)?)?;
     Ok(vec![Value::View(y)])
 }
@@ -43,7 +44,8 @@ pub(super) fn conv<'a>(
     // The type of a bias that is an integer.
     call.options.ignore(&[6]);
     let weights = call.constant(1, "kernel")?.clone();
-    let (x, [h, w, c]) = importer.image(call, call.view(0)?)?;
+    let x = Source::of(importer, call)?;
+    let c = x.channels();
     let [filters, kh, kw, depth] = extents(call, weights.dims())?;
     let groups = c / depth;
     if !c.is_multiple_of(depth) || groups == 0 || !filters.is_multiple_of(groups) {
@@ -54,7 +56,7 @@ pub(super) fn conv<'a>(
             got: Shape::new(weights.dims()),
         });
     }
-    let window = window(call, &slots, [kh, kw], [h, w])?;
+    let window = x.window(call, &slots, [kh, kw])?;
     let bias = match call.optional_constant(2, "bias")?.cloned() {
         Some(bias) => Some(importer.vector(call, "bias", &bias, filters)?),
         None => None,
@@ -71,8 +73,8 @@ pub(super) fn conv<'a>(
         bias,
         epilogue: Epilogue::default(),
     });
-    let id = importer.push(call, None, op, &[x])?;
-    finished(importer, call, id, 3)
+    let id = importer.push(call, None, op, &[x.id])?;
+    finished(importer, call, (&x, id), 3)
 }
 
 /// Kernels `[1, rows, columns, channels]` lie as the graph's do.
@@ -88,7 +90,8 @@ pub(super) fn depthwise<'a>(
     // The kernel's extent says it as well, and LiteRT believes that.
     call.options.ignore(&[3]);
     let weights = call.constant(1, "kernel")?.clone();
-    let (x, [h, w, c]) = importer.image(call, call.view(0)?)?;
+    let x = Source::of(importer, call)?;
+    let c = x.channels();
     let [one, kh, kw, filters] = extents(call, weights.dims())?;
     if one != 1 || !filters.is_multiple_of(c) {
         return Err(ImportError::WeightShape {
@@ -98,7 +101,7 @@ pub(super) fn depthwise<'a>(
             got: Shape::new(weights.dims()),
         });
     }
-    let window = window(call, &slots, [kh, kw], [h, w])?;
+    let window = x.window(call, &slots, [kh, kw])?;
     let bias = match call.optional_constant(2, "bias")?.cloned() {
         Some(bias) => Some(importer.vector(call, "bias", &bias, filters)?),
         None => None,
@@ -112,6 +115,6 @@ pub(super) fn depthwise<'a>(
         bias,
         activation: Activation::Linear,
     });
-    let id = importer.push(call, None, op, &[x])?;
-    finished(importer, call, id, 4)
+    let id = importer.push(call, None, op, &[x.id])?;
+    finished(importer, call, (&x, id), 4)
 }

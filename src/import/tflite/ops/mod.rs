@@ -9,11 +9,13 @@ use crate::import::error::ImportError;
 use crate::import::ops::SupportedOp;
 
 pub(super) mod arithmetic;
+mod batches;
 mod conv;
 mod dense;
 mod elementwise;
 pub(super) mod part;
 mod pool;
+mod repeat;
 mod resize;
 mod select;
 pub(super) mod shape;
@@ -73,6 +75,8 @@ const OPERATORS: &[Operator] = &[
     operator((106, "ADD_N"), "Add", "", (0, [1, ANY]), sum_of_many),
     operator((1, "AVERAGE_POOL_2D"), "AveragePool", "", (5, ONE), pool::pool),
     operator((126, "BATCH_MATMUL"), "Gemm or MatMul", "", (101, TWO), dense::batch_mat_mul),
+    operator((37, "BATCH_TO_SPACE_ND"), VIEW, "of one image", (24, [3, 3]), batches::batch_to_space),
+    operator((130, "BROADCAST_TO"), "Gather", "constant shape", (104, TWO), repeat::broadcast_to),
     operator((53, "CAST"), "nothing", "between real numbers", (37, ONE), elementwise::cast),
     operator((2, "CONCATENATION"), "Concat", "", (10, [1, ANY]), concat),
     operator((3, "CONV_2D"), "Conv", "constant weights", (1, [2, 3]), conv::conv),
@@ -91,6 +95,7 @@ const OPERATORS: &[Operator] = &[
     operator((61, "GREATER"), "part of SELECT", "than 0", (44, TWO), select::greater),
     operator((62, "GREATER_EQUAL"), "part of SELECT", "than 0", (45, TWO), select::greater),
     operator((117, "HARD_SWISH"), ACTIVATION, "", (91, ONE), function),
+    operator((11, "L2_NORMALIZATION"), "Mul, ReduceSum, Pow", "", (12, ONE), elementwise::l2_normalization),
     operator((98, "LEAKY_RELU"), ACTIVATION, "", (75, ONE), elementwise::leaky_relu),
     operator((73, "LOG"), ACTIVATION, "", (0, ONE), function),
     operator((50, "LOG_SOFTMAX"), "Softmax", "at the end", (36, ONE), softmax),
@@ -99,6 +104,7 @@ const OPERATORS: &[Operator] = &[
     operator((55, "MAXIMUM"), "Max or Activation", "", (39, TWO), binary),
     operator((40, "MEAN"), "GlobalAveragePool or ReduceMean", "", (27, TWO), reduce),
     operator((57, "MINIMUM"), "Min", "", (39, TWO), binary),
+    operator((100, "MIRROR_PAD"), "Gather", "constant paddings", (77, TWO), repeat::mirror_pad),
     operator((18, "MUL"), "Mul or ScaleShift", "", (21, TWO), binary),
     operator((59, "NEG"), ACTIVATION, "", (42, ONE), function),
     operator((83, "PACK"), "Concat", "", (59, [1, ANY]), pack),
@@ -108,6 +114,7 @@ const OPERATORS: &[Operator] = &[
     operator((54, "PRELU"), "PRelu", "constant slopes", (0, TWO), elementwise::prelu),
     operator((114, "QUANTIZE"), "QuantizeLinear", "to 8 bits", (89, ONE), elementwise::converted),
     operator((82, "REDUCE_MAX"), "GlobalMaxPool or ReduceMax", "", (27, TWO), reduce),
+    operator((89, "REDUCE_MIN"), "GlobalMaxPool or ReduceMax", "", (27, TWO), part::reduce_min),
     operator((81, "REDUCE_PROD"), FOLDED, "of shapes", (27, TWO), shape::of_shapes),
     operator((19, "RELU"), ACTIVATION, "", (0, ONE), function),
     operator((152, "RELU_0_TO_1"), ACTIVATION, "", (0, ONE), function),
@@ -116,6 +123,7 @@ const OPERATORS: &[Operator] = &[
     operator((22, "RESHAPE"), VIEW, "constant shape", (17, [1, 2]), shape::reshape),
     operator((23, "RESIZE_BILINEAR"), "Resize or Gemm", "constant size", (15, TWO), resize::bilinear),
     operator((97, "RESIZE_NEAREST_NEIGHBOR"), "Resize or Gather", "constant size", (74, TWO), resize::nearest),
+    operator((105, "REVERSE_V2"), "Gather", "constant axes", (81, TWO), repeat::reverse),
     operator((76, "RSQRT"), ACTIVATION, "", (0, ONE), function),
     operator((64, "SELECT"), ACTIVATION, "ELU, SELU, leaky ReLU taken apart", (47, [3, 3]), select::select),
     operator((123, "SELECT_V2"), ACTIVATION, "ELU, SELU, leaky ReLU taken apart", (98, [3, 3]), select::select),
@@ -123,6 +131,7 @@ const OPERATORS: &[Operator] = &[
     operator((66, "SIN"), ACTIVATION, "", (0, ONE), function),
     operator((65, "SLICE"), "Slice", "constant bounds", (48, [3, 3]), slice),
     operator((25, "SOFTMAX"), "Softmax", "", (9, ONE), softmax),
+    operator((38, "SPACE_TO_BATCH_ND"), "nothing, or Pad", "of one image", (25, [3, 3]), batches::space_to_batch),
     operator((26, "SPACE_TO_DEPTH"), VIEW, "", (19, ONE), shape::space_to_depth),
     operator((49, "SPLIT"), "Slice", "", (35, TWO), split),
     operator((102, "SPLIT_V"), "Slice", "", (79, [3, 3]), split),
@@ -134,6 +143,7 @@ const OPERATORS: &[Operator] = &[
     operator((41, "SUB"), "Sub or ScaleShift", "", (28, TWO), binary),
     operator((74, "SUM"), "ReduceSum", "", (27, TWO), reduce),
     operator((28, "TANH"), ACTIVATION, "", (0, ONE), function),
+    operator((69, "TILE"), "Gather", "constant multiples", (51, TWO), repeat::tile),
     operator((39, "TRANSPOSE"), VIEW, "", (26, TWO), shape::transpose),
     operator((88, "UNPACK"), "Slice", "", (64, ONE), part::unpack),
 ];

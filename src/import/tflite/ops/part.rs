@@ -3,6 +3,7 @@
 use super::super::call::{Call, Outputs, Value};
 use super::super::constant::{Constant, Element};
 use super::super::importer::{Importer, axes_behind_batch, lying};
+use crate::activation::Activation;
 use crate::graph::{Op, Padding, PoolKind, ReduceKind, Slice};
 use crate::import::error::ImportError;
 use crate::import::view::View;
@@ -35,7 +36,7 @@ impl Cut {
 }
 
 /// Appends a part of a value along one axis.
-fn cut(
+pub(super) fn cut(
     importer: &mut Importer,
     call: &Call,
     suffix: Option<&str>,
@@ -95,7 +96,50 @@ fn all_cuts<'a>(
     Ok(x)
 }
 
-/// What `STRIDED_SLICE` takes, and the extents of the result. Masks have a bit for each axis.
+/// What a place in the lists of `STRIDED_SLICE` stands for.
+#[derive(Clone, Copy)]
+enum Place {
+    /// An axis of the input, cut as this place of the lists says.
+    Cut(usize),
+    /// An axis that is kept whole.
+    Whole,
+    /// An axis of one element that comes in.
+    New,
+}
+
+/// The places in their order, with an ellipsis written out. Masks have a bit for each place.
+fn places(call: &Call, count: usize, rank: usize) -> Result<Vec<Place>, ImportError> {
+    let bit = |mask: i32, place: usize| place < 31 && mask >> place & 1 == 1;
+    let (ellipsis, new) = (call.options.int(2, 0)?, call.options.int(3, 0)?);
+    let is_axis = |&place: &usize| !bit(ellipsis, place) && !bit(new, place);
+    let named = (0..count).filter(is_axis).count();
+    let rest = rank.checked_sub(named).ok_or_else(|| {
+        let message = "its begin, end and strides do not fit its input";
+        call.place().invalid(message)
+    })?;
+    let mut list = Vec::new();
+    let mut is_open = true;
+    for place in 0..count {
+        if bit(ellipsis, place) {
+            if !is_open {
+                let expected = "one ellipsis at most";
+                return Err(call.place().refused("ellipsis_mask", ellipsis, expected));
+            }
+            is_open = false;
+            list.extend(std::iter::repeat_n(Place::Whole, rest));
+        } else if bit(new, place) {
+            list.push(Place::New);
+        } else {
+            list.push(Place::Cut(place));
+        }
+    }
+    if is_open {
+        list.extend(std::iter::repeat_n(Place::Whole, rest));
+    }
+    Ok(list)
+}
+
+/// What `STRIDED_SLICE` takes, and the extents of the result. Masks have a bit for each place.
 pub(in crate::import::tflite) fn strided(
     call: &Call,
     dims: &[usize],
@@ -106,34 +150,39 @@ pub(in crate::import::tflite) fn strided(
     let steps = call.ints(3, "strides")?;
     let mask = |slot: usize| call.options.int(slot, 0);
     let (no_begin, no_end, gone) = (mask(0)?, mask(1)?, mask(4)?);
-    for (slot, name) in [(2, "ellipsis_mask"), (3, "new_axis_mask")] {
-        let value = mask(slot)?;
-        if value != 0 {
-            return Err(call.place().refused(name, value, "0"));
-        }
-    }
-    call.options.must_be_off(5, "offset")?;
-    if begin.len() > rank || end.len() != begin.len() || steps.len() != begin.len() {
+    let end_is_length = call.options.flag(5)?;
+    if begin.len() > 2 * rank || end.len() != begin.len() || steps.len() != begin.len() {
         return Err(call
             .place()
             .invalid("its begin, end and strides do not fit its input"));
     }
-    let bit = |mask: i32, axis: usize| mask >> axis & 1 == 1;
+    let bit = |mask: i32, place: usize| place < 31 && mask >> place & 1 == 1;
     let mut cuts = Vec::new();
     let mut kept = Vec::new();
-    for (axis, &extent) in dims.iter().enumerate() {
-        let len = i64::try_from(extent).unwrap_or(i64::MAX);
-        let (Some(&from), Some(&to), Some(&step)) =
-            (begin.get(axis), end.get(axis), steps.get(axis))
-        else {
-            kept.push(extent);
+    let mut extents = dims.iter().copied().enumerate();
+    for place in places(call, begin.len(), rank)? {
+        let Place::Cut(place) = place else {
+            kept.push(match place {
+                Place::Whole => extents.next().map_or(1, |(_, extent)| extent),
+                _ => 1,
+            });
             continue;
+        };
+        let Some((axis, extent)) = extents.next() else {
+            break;
+        };
+        let len = i64::try_from(extent).unwrap_or(i64::MAX);
+        let (from, to, step) = (begin[place], end[place], steps[place]);
+        let to = if end_is_length {
+            from.saturating_add(to)
+        } else {
+            to
         };
         if step == 0 {
             return Err(call.place().refused("strides", 0, "numbers other than 0"));
         }
         let resolve = |v: i64| if v < 0 { v.saturating_add(len) } else { v };
-        if bit(gone, axis) {
+        if bit(gone, place) {
             let start = call.axis(from, extent)?;
             cuts.push(Cut {
                 axis,
@@ -144,12 +193,12 @@ pub(in crate::import::tflite) fn strided(
             continue;
         }
         let (low, high) = if step > 0 { (0, len) } else { (-1, len - 1) };
-        let first = if bit(no_begin, axis) {
+        let first = if bit(no_begin, place) {
             if step > 0 { 0 } else { len - 1 }
         } else {
             resolve(from).clamp(low, high)
         };
-        let last = if bit(no_end, axis) {
+        let last = if bit(no_end, place) {
             if step > 0 { len } else { -1 }
         } else {
             resolve(to).clamp(low, high)
@@ -309,25 +358,34 @@ pub(super) fn gather<'a>(
         .iter()
         .map(|&i| call.axis(i, x.extent(axis)))
         .collect();
-    let order = if axis == 0 {
-        (0..x.rank()).collect()
-    } else {
-        lying(&x)
-    };
-    let id = importer.arrange(call, &x, &order)?;
-    let at = order.iter().position(|&a| a == axis).unwrap_or(0);
-    let op = Op::Gather {
-        axis: at,
-        indices: indices?,
-    };
-    let id = importer.push(call, None, op, &[id])?;
-    let mut dims = x.dims();
-    dims[axis] = given.len();
-    let y = View::ordered(id, &dims, &order);
+    let y = picked(importer, call, None, &x, (axis, indices?))?;
+    let mut dims = y.dims();
     // The indices' own axes take the place of the one they picked from.
     dims.splice(axis..=axis, constant.dims().iter().copied());
     let y = importer.reshape(call, &y, &dims)?;
     Ok(vec![Value::View(y)])
+}
+
+/// Appends the elements of an axis that have these indices.
+pub(super) fn picked(
+    importer: &mut Importer,
+    call: &Call,
+    suffix: Option<&str>,
+    x: &View,
+    (axis, indices): (usize, Vec<usize>),
+) -> Result<View, ImportError> {
+    let order = if axis == 0 {
+        (0..x.rank()).collect()
+    } else {
+        lying(x)
+    };
+    let id = importer.arrange(call, x, &order)?;
+    let at = order.iter().position(|&a| a == axis).unwrap_or(0);
+    let mut dims = x.dims();
+    dims[axis] = indices.len();
+    let op = Op::Gather { axis: at, indices };
+    let id = importer.push(call, suffix, op, &[id])?;
+    Ok(View::ordered(id, &dims, &order))
 }
 
 /// Joins values along an axis.
@@ -489,12 +547,22 @@ fn zeros<'a>(
     importer.stored(call, &Constant::new(dims, Element::F32, &vec![0.0; len]))
 }
 
-/// `MEAN`, `SUM`, `REDUCE_MAX`: over rows and columns of an image a global pool.
+/// `MEAN`, `SUM`, `REDUCE_MAX`
 pub(super) fn reduce<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'a>,
 ) -> Result<Outputs<'a>, ImportError> {
-    let x = call.view(0)?.clone();
+    let y = of_axes(importer, call, None, call.view(0)?)?;
+    Ok(vec![Value::View(y)])
+}
+
+/// Appends what the operator makes of its axes: over rows and columns of an image a global pool.
+fn of_axes(
+    importer: &mut Importer,
+    call: &Call,
+    suffix: Option<&str>,
+    x: &View,
+) -> Result<View, ImportError> {
     let keeps = call.options.flag(0)?;
     let given = call.ints(1, "axes")?;
     let axes = call.axes(&given, x.rank())?;
@@ -504,9 +572,7 @@ pub(super) fn reduce<'a>(
     for &axis in &axes {
         kept[axis] = 1;
     }
-    // An axis of one element is reduced already.
-    let mut order = lying(&x);
-    let wide: Vec<usize> = axes.iter().copied().filter(|&a| dims[a] > 1).collect();
+    let order = lying(x);
     let is_global = x.rank() == 4
         && dims[0] == 1
         && call.op != "SUM"
@@ -514,7 +580,7 @@ pub(super) fn reduce<'a>(
         && axes.iter().filter(|&&a| a != 0).count() == 2
         && !axes.contains(&order[2]);
     let y = if is_global {
-        let id = importer.arrange(call, &x, &order)?;
+        let id = importer.arrange(call, x, &order)?;
         let kind = if call.op == "MEAN" {
             PoolKind::Average
         } else {
@@ -524,37 +590,66 @@ pub(super) fn reduce<'a>(
             kind,
             keep_dims: true,
         };
-        let id = importer.push(call, None, op, &[id])?;
+        let id = importer.push(call, suffix, op, &[id])?;
         View::ordered(id, &kept, &order)
-    } else if wide.is_empty() {
-        x
     } else {
-        if wide.contains(&0) {
-            order = (0..x.rank()).collect();
-        }
-        let id = importer.arrange(call, &x, &order)?;
         let kind = match call.op {
             "MEAN" => ReduceKind::Mean,
             "SUM" => ReduceKind::Sum,
             _ => ReduceKind::Max,
         };
-        let mut places: Vec<usize> = wide
-            .iter()
-            .filter_map(|axis| order.iter().position(|a| a == axis))
-            .collect();
-        places.sort_unstable();
-        let op = Op::Reduce {
-            kind,
-            axes: places,
-            keep_dims: true,
-        };
-        let id = importer.push(call, None, op, &[id])?;
-        View::ordered(id, &kept, &order)
+        reduced(importer, call, suffix, x, (kind, &axes))?
     };
     if keeps {
-        return Ok(vec![Value::View(y)]);
+        return Ok(y);
     }
     let target: Vec<usize> = left.iter().map(|&a| dims[a]).collect();
-    let y = importer.reshape(call, &y, &target)?;
+    importer.reshape(call, &y, &target)
+}
+
+/// Appends the reduction of some axes to one element each. An axis of one element is reduced already.
+pub(super) fn reduced(
+    importer: &mut Importer,
+    call: &Call,
+    suffix: Option<&str>,
+    x: &View,
+    (kind, axes): (ReduceKind, &[usize]),
+) -> Result<View, ImportError> {
+    let mut dims = x.dims();
+    let wide: Vec<usize> = axes.iter().copied().filter(|&a| dims[a] > 1).collect();
+    if wide.is_empty() {
+        return Ok(x.clone());
+    }
+    let order = if wide.contains(&0) {
+        (0..x.rank()).collect()
+    } else {
+        lying(x)
+    };
+    let id = importer.arrange(call, x, &order)?;
+    let mut places: Vec<usize> = wide
+        .iter()
+        .filter_map(|axis| order.iter().position(|a| a == axis))
+        .collect();
+    places.sort_unstable();
+    let op = Op::Reduce {
+        kind,
+        axes: places,
+        keep_dims: true,
+    };
+    let id = importer.push(call, suffix, op, &[id])?;
+    for axis in wide {
+        dims[axis] = 1;
+    }
+    Ok(View::ordered(id, &dims, &order))
+}
+
+/// The largest of the negated numbers, negated.
+pub(super) fn reduce_min<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let negated = importer.activation(call, Some("negated"), call.view(0)?, Activation::Neg)?;
+    let most = of_axes(importer, call, Some("most"), &negated)?;
+    let y = importer.activation(call, None, &most, Activation::Neg)?;
     Ok(vec![Value::View(y)])
 }
