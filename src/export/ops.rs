@@ -620,10 +620,7 @@ impl<'g> Exporter<'g> {
                 return reshaped;
             }
             // The channels of a shuffle: moved once, for all readers.
-            let order = match shape.rank() {
-                3 => IMAGE.to_vec(),
-                rank => row_major(rank),
-            };
+            let order = reshaped.natural_order();
             return self.builder.arrange(&reshaped, &order);
         }
         let x = self.builder.arrange(&x, &row_major(x.shape.rank()));

@@ -131,8 +131,8 @@ impl Placed {
             .collect()
     }
 
-    /// The order of axes that needs no transpose if any does: the tensor's own, or that of the
-    /// first parts of each axis.
+    /// The order of axes that moves least: the tensor's own, or that of the first parts of each
+    /// axis. A transpose is then only needed if the parts of an axis lie in another order or apart.
     pub(super) fn natural_order(&self) -> Vec<usize> {
         if let Some(order) = self.order() {
             return order;
@@ -141,11 +141,7 @@ impl Placed {
         let place = |axis: &usize| parts.iter().position(|part| part.axis == *axis);
         let mut order: Vec<usize> = (0..self.shape.rank()).collect();
         order.sort_by_key(|axis| place(axis).unwrap_or(usize::MAX));
-        if self.parts_of(&order) == parts {
-            order
-        } else {
-            (0..self.shape.rank()).collect()
-        }
+        order
     }
 
     /// Output axis `i` is axis `permutation[i]` of this value.

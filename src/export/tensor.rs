@@ -17,6 +17,9 @@ use crate::tensor::{DType, PANEL, Tensor};
 /// Inputs whose weights an integer panel keeps side by side ([`KernelLayout::Panel16x4`]).
 const STEP: usize = 4;
 
+/// The bit of an i8's sign: turning it adds 128, so that the result is a u8 with the zero point 128.
+pub(super) const SIGN: u8 = 0x80;
+
 /// Bytes that are collected before they are written.
 const BUFFER_BYTES: usize = 1 << 16;
 
@@ -138,6 +141,7 @@ impl Initializer<'_> {
                 }
                 // The upper half of a float is one with zeros below.
                 (DType::BF16, Element::F32, &[a, b]) => buffer.extend([0, 0, a, b]),
+                (DType::I8, Element::U8, &[byte]) => buffer.push(byte ^ SIGN),
                 _ => buffer.extend_from_slice(bytes),
             }
             if buffer.len() >= BUFFER_BYTES {

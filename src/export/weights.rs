@@ -5,7 +5,11 @@
 //! | f32 | `FLOAT` |
 //! | f16 | `FLOAT16`, and a `Cast` to `FLOAT` |
 //! | bf16 | `FLOAT16` and a `Cast`; `FLOAT`, if a value is too large for 16 bits |
-//! | i8 with scales | `INT8` and `DequantizeLinear` along the output channels |
+//! | i8 with scales, of layers that compute in integers | `UINT8` with the zero point 128, and `DequantizeLinear` along the output channels |
+//! | i8 with scales, of other layers | `INT8` and `DequantizeLinear` along the output channels |
+//!
+//! Why `UINT8`: on a CPU of x86 without VNNI, runtimes add two products of `UINT8` values and `INT8`
+//! weights in 16 bits, where they do not fit. ONNX Runtime computes `UINT8` weights exactly.
 //!
 //! Biases of integer layers are `INT32` with the scale of input times weight, as ONNX Runtime's
 //! quantizer writes them.
@@ -15,7 +19,7 @@ use serde::Serialize;
 
 use super::builder::Attribute;
 use super::placed::Placed;
-use super::tensor::{Data, Element, Index, Matrix};
+use super::tensor::{Data, Element, Index, Matrix, SIGN};
 use super::{ExportError, Exporter};
 use crate::graph::{Kernel, KernelLayout, Node, NodeId, WeightError, Weights};
 use crate::quantization::Quantization;
@@ -120,10 +124,17 @@ impl<'g> Exporter<'g> {
                 } else {
                     vec![scales[0]; n]
                 };
-                let integers = self.builder.weight(&name, Element::I8, dims, data);
+                let (element, zero_point) = match kernel.layout {
+                    KernelLayout::Panel16x4 => (Element::U8, SIGN),
+                    KernelLayout::Plain | KernelLayout::Panel16 => (Element::I8, 0),
+                };
+                let integers = self.builder.weight(&name, element, dims, data);
                 let scale = self.builder.floats(&format!("{name}/scale"), &[n], &scales);
+                // One for each weight: ONNX Runtime rewrites some in place, and a file whose weights
+                // share one is then refused.
+                let zeros = Data::Inline(vec![zero_point; n]);
                 let zero = format!("{name}/zero_point");
-                let zero = self.builder.constant(&zero, Element::I8, &[n], vec![0; n]);
+                let zero = self.builder.weight(&zero, element, &[n], zeros);
                 let axis = Attribute::Int(i64::try_from(axis).unwrap_or(0));
                 let name = format!("{name}/real");
                 let inputs = [integers.as_str(), &scale, &zero];

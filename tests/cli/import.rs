@@ -199,6 +199,48 @@ fn the_weights_beside_an_onnx_file_are_never_written_over() {
     assert!(ran.stderr.contains("external_data=False"), "{}", ran.stderr);
 }
 
+#[test]
+fn the_weights_beside_an_onnx_file_are_part_of_its_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = onnx(folder.path(), "x_external.onnx");
+    let data = folder.path().join("x_external.onnx.data");
+    let output = folder.path().join("m.safetensors");
+    let [source_arg, output_arg] = [&source, &output].map(|path| path.to_str().unwrap());
+    // What `cat x_external.onnx x_external.onnx.data | sha256sum` says.
+    let of_both = || {
+        let both = folder.path().join("both");
+        let bytes = [fs::read(&source).unwrap(), fs::read(&data).unwrap()].concat();
+        fs::write(&both, bytes).unwrap();
+        dermal::file::sha256_of_file(&both, &mut |_, _| {}).unwrap()
+    };
+    let recorded = || {
+        let ran = dermal([
+            "import",
+            source_arg,
+            "-o",
+            output_arg,
+            "--preprocess",
+            "unit",
+        ]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let ran = dermal(["inspect", output_arg, "--json"]);
+        let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+        document["provenance"]["source_sha256"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let before = recorded();
+    assert_eq!(before, of_both());
+    // The sign of one weight.
+    let mut bytes = fs::read(&data).unwrap();
+    bytes[3] ^= 0x80;
+    fs::write(&data, bytes).unwrap();
+    let after = recorded();
+    assert_ne!(after, before);
+    assert_eq!(after, of_both());
+}
+
 /// A Keras file like `fixture`, with `change` applied to its configuration.
 fn variant(folder: &Path, fixture_name: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
     let source = fs::File::open(fixture(fixture_name)).unwrap();

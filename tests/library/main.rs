@@ -10,6 +10,7 @@ mod import_structure;
 mod keras_golden;
 mod malformed;
 mod model_diff;
+mod onnx_bfloat16;
 mod onnx_export;
 mod onnx_golden;
 mod onnx_quantized;

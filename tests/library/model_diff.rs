@@ -104,46 +104,108 @@ fn found(difference: &Difference) -> Vec<&'static str> {
     full.map(|(name, _)| name).collect()
 }
 
+/// A difference that is put into a model: the list that must say it, and all that this list must
+/// name. Nothing else may be said.
+struct Planted {
+    what: String,
+    model: Model,
+    list: &'static str,
+    places: Vec<String>,
+}
+
+/// What the entries of all lists are about.
+fn places(difference: &Difference) -> Vec<String> {
+    let Difference {
+        graph,
+        weights,
+        inputs,
+        labels,
+        head,
+        ..
+    } = difference;
+    let changes = [graph, inputs, labels, head].into_iter().flatten();
+    let changes = changes.map(|change| change.what.clone());
+    let weights = weights
+        .iter()
+        .map(|w| format!("{} of `{}`", w.part, w.node));
+    changes.chain(weights).collect()
+}
+
+/// The name of the first node that is not the same.
+fn other_node(a: &Model, b: &Model) -> String {
+    let mut pairs = a.graph.nodes().iter().zip(b.graph.nodes());
+    let (node, _) = pairs.find(|(a, b)| a != b).unwrap();
+    format!("node `{}`", node.name)
+}
+
 #[test]
 fn a_hundred_planted_differences_of_ten_kinds_are_found() {
     let base = demo();
     let layers = weighted(&base);
-    let mut planted: Vec<(String, Model, &str)> = Vec::new();
+    let mut planted: Vec<Planted> = Vec::new();
+    let mut plant = |what: String, model: Model, list: &'static str, places: &[String]| {
+        let places = places.to_vec();
+        planted.push(Planted {
+            what,
+            model,
+            list,
+            places,
+        });
+    };
     for n in 0..10 {
         let (name, kernel, _) = &layers[n % layers.len()];
         // The first channel of a panel is never padding.
         let rows = base.graph.tensors[kernel].shape().len() / 16;
         let at = (n * 37 % rows) * 16;
         let model = with_other_number(&base, kernel, at);
-        planted.push((format!("kernel {name} {at}"), model, "weights"));
+        let place = format!("kernel of `{name}`");
+        plant(format!("{place}, {at}"), model, "weights", &[place]);
 
         let with_bias: Vec<_> = layers.iter().filter(|l| l.2.is_some()).collect();
         let (name, _, bias) = with_bias[n % with_bias.len()];
         let model = with_other_number(&base, bias.as_ref().unwrap(), n % 4);
-        planted.push((format!("bias {name} {}", n % 4), model, "weights"));
+        let place = format!("bias of `{name}`");
+        plant(format!("{place}, {}", n % 4), model, "weights", &[place]);
 
         let mut model = base.clone();
         let i = n % model.manifest.labels.len();
         model.manifest.labels[i].push_str(&"x".repeat(n + 1));
-        planted.push((format!("label {n}"), model, "labels"));
+        plant(
+            format!("label {n}"),
+            model,
+            "labels",
+            &[format!("label {i}")],
+        );
 
         let mut model = base.clone();
         let count = model.manifest.labels.len();
-        model
-            .manifest
-            .labels
-            .swap(n % count, (n + 1 + n / count) % count);
-        planted.push((format!("labels in another order {n}"), model, "labels"));
+        let mut swapped = [n % count, (n + 1 + n / count) % count];
+        model.manifest.labels.swap(swapped[0], swapped[1]);
+        swapped.sort_unstable();
+        let places = swapped.map(|i| format!("label {i}"));
+        plant(
+            format!("labels in another order {n}"),
+            model,
+            "labels",
+            &places,
+        );
 
-        planted.push((format!("recipe {n}"), with_recipe(&base, n), "inputs"));
+        let field = ["scale", "mean", "std", "background"][[0, 0, 0, 0, 1, 1, 1, 2, 2, 3][n]];
+        let place = format!("preprocessing `{field}`");
+        plant(
+            format!("recipe {n}"),
+            with_recipe(&base, n),
+            "inputs",
+            &[place],
+        );
 
         let mut model = base.clone();
         model.manifest.inputs[0].name.push_str(&"_".repeat(n + 1));
-        planted.push((format!("input {n}"), model, "inputs"));
+        plant(format!("input {n}"), model, "inputs", &["input 1".into()]);
 
         let mut model = base.clone();
         model.manifest.head = [Head::MultiLabelSigmoid, Head::Probabilities][n % 2];
-        planted.push((format!("head {n}"), model, "head"));
+        plant(format!("head {n}"), model, "head", &["head".into()]);
 
         let model = with_other_node(&base, n, &|node| {
             let slot = match &mut node.op {
@@ -157,13 +219,15 @@ fn a_hundred_planted_differences_of_ten_kinds_are_found() {
             };
             true
         });
-        planted.push((format!("activation {n}"), model, "graph"));
+        let place = other_node(&base, &model);
+        plant(format!("activation {n}"), model, "graph", &[place]);
 
-        // A node more: the last but `n` values go through a function that does nothing to most.
+        // A node more, which does nothing, behind one of the last four.
         let mut nodes = base.graph.nodes().to_vec();
         let at = nodes.len() - 1 - n % 4;
+        let name = format!("planted {n}");
         let node = Node {
-            name: format!("planted {n}"),
+            name: name.clone(),
             op: Op::Activation(Activation::Linear),
             inputs: vec![NodeId(at)],
             shape: nodes[at].shape.clone(),
@@ -173,11 +237,9 @@ fn a_hundred_planted_differences_of_ten_kinds_are_found() {
         nodes.push(node);
         let graph = rebuilt(&base.graph, nodes, base.graph.tensors.clone());
         let manifest = base.manifest.clone();
-        planted.push((
-            format!("a node more {n}"),
-            Model { graph, manifest },
-            "graph",
-        ));
+        let model = Model { graph, manifest };
+        let place = format!("node `{name}`");
+        plant(format!("a node more {n}"), model, "graph", &[place]);
 
         // One kernel in 16 bits: the numbers may stay, the type does not.
         let (name, kernel, _) = &layers[n % layers.len()];
@@ -189,18 +251,22 @@ fn a_hundred_planted_differences_of_ten_kinds_are_found() {
         tensors.insert(kernel.clone(), half.unwrap());
         let graph = rebuilt(&base.graph, base.graph.nodes().to_vec(), tensors);
         let manifest = base.manifest.clone();
-        planted.push((
-            format!("type of {name} {n}"),
-            Model { graph, manifest },
-            "weights",
-        ));
+        let model = Model { graph, manifest };
+        let place = format!("kernel of `{name}`");
+        plant(format!("type of {name} {n}"), model, "weights", &[place]);
     }
     assert_eq!(planted.len(), 100);
     let mut missed = Vec::new();
-    for (what, model, list) in &planted {
+    for Planted {
+        what,
+        model,
+        list,
+        places: expected,
+    } in &planted
+    {
         for difference in [diff(&base, model), diff(model, &base)] {
-            if found(&difference) != [*list] {
-                missed.push(format!("{what}: found {:?}", found(&difference)));
+            if found(&difference) != [*list] || places(&difference) != *expected {
+                missed.push(format!("{what}: found {:?}", places(&difference)));
             }
         }
     }

@@ -6,7 +6,7 @@
 //! this pass joins `Dequantize`, operation and `Quantize` to one node on bytes; scales and zero
 //! points are the file's. Everything else keeps computing real numbers between the two, as the file
 //! does. Moving bytes (reshapes, padding, maxima) needs no rounding, so `Dequantize` moves behind
-//! it.
+//! it; where only real numbers can be moved (transposes, slices), they become the same bytes again.
 //!
 //! Not here: choosing scales (`quantize`).
 
@@ -31,6 +31,10 @@ const MAX_DOUBLINGS: u32 = 8;
 
 /// How far that may move an output, in its own steps.
 const MAX_MOVE: f64 = 1.0 / 256.0;
+
+/// Least step of a result that an activation's curve may give. A curve is up to 1/1000 away from
+/// its function (`activation::curve`), which is then two and a half steps.
+const LEAST_CURVED_STEP: f32 = 4e-4;
 
 /// Pixels that a pool may sum exactly.
 const MAX_POOLED: usize = (1 << 24) / 255;
@@ -106,6 +110,13 @@ impl Builder<'_> {
         NodeId(self.nodes.len() - 1)
     }
 
+    fn unique(&mut self, mut name: String) -> String {
+        while !self.names.insert(name.clone()) {
+            name.push('_');
+        }
+        name
+    }
+
     fn stored(&self, old: NodeId) -> Option<Quantization> {
         self.nodes[self.values[old.0].0].quantization
     }
@@ -120,10 +131,7 @@ impl Builder<'_> {
             return real;
         }
         let source = self.nodes[id.0].clone();
-        let mut name = format!("{}/real", source.name);
-        while !self.names.insert(name.clone()) {
-            name.push('_');
-        }
+        let name = self.unique(format!("{}/real", source.name));
         let real = self.push(Node {
             name,
             op: Op::Dequantize,
@@ -153,7 +161,48 @@ impl Builder<'_> {
         for (to, &from) in node.inputs.iter_mut().zip(&old.inputs) {
             *to = self.real(from);
         }
-        self.push(node)
+        let shape = node.shape.clone();
+        let real = self.push(node);
+        let Some(map) = self.only_moved(id) else {
+            return real;
+        };
+        let name = self.unique(format!("{}/bytes", old.name));
+        let bytes = self.push(Node {
+            name,
+            op: Op::Quantize,
+            inputs: vec![real],
+            shape,
+            quantization: Some(map),
+            layers: Vec::new(),
+        });
+        self.real.insert(bytes, real);
+        bytes
+    }
+
+    /// The map of bytes that an old node only moves, if a product reads them. The numbers that it
+    /// moves are rounded to the same bytes again, so that the product computes on these: there is
+    /// no kernel that moves bytes in this way.
+    fn only_moved(&self, id: NodeId) -> Option<Quantization> {
+        let old = self.graph.node(id);
+        let moves = |op: &Op| {
+            matches!(
+                op,
+                Op::Transpose { .. } | Op::Crop(_) | Op::Slice(_) | Op::Gather { .. }
+            )
+        };
+        let mut waiting = vec![id];
+        while let Some(at) = waiting.pop().filter(|_| moves(&old.op)) {
+            for &user in &self.users[at.0] {
+                let op = &self.graph.node(user).op;
+                if op.kernel().is_some() {
+                    return self.stored(old.inputs[0]);
+                }
+                if moves(op) || matches!(op, Op::Reshape { .. } | Op::Pad(_)) {
+                    waiting.push(user);
+                }
+            }
+        }
+        None
     }
 
     /// A node that stands for another one as well, which has the same value.
@@ -216,7 +265,7 @@ impl Builder<'_> {
                 Some(to)
             }
             Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::Dense(_) => {
-                if !self.is_product_of_integers(old, rounded.is_some()) {
+                if !self.is_product_of_integers(old, rounded) {
                     return None;
                 }
                 weights = Some(self.weights(old, &maps, rounded)?);
@@ -239,9 +288,9 @@ impl Builder<'_> {
         Some(node)
     }
 
-    /// Whether an integer kernel computes a product, given whether its sums become bytes. Otherwise
-    /// they stay real numbers.
-    fn is_product_of_integers(&self, node: &Node, to_bytes: bool) -> bool {
+    /// Whether an integer kernel computes a product whose sums become bytes `to`. Otherwise they
+    /// stay real numbers.
+    fn is_product_of_integers(&self, node: &Node, to: Option<Quantization>) -> bool {
         let channels = self.graph.node(node.inputs[0]).shape.channels();
         let (reduction, epilogue, may_be_real) = match &node.op {
             Op::Conv2d(conv) => {
@@ -259,9 +308,14 @@ impl Builder<'_> {
             }
             _ => return false,
         };
-        let post = epilogue.residual;
-        let clamps = epilogue.activation.is_clamp() && post.is_none_or(Activation::is_clamp);
-        clamps && reduction <= MAX_REDUCTION && (to_bytes || (may_be_real && post.is_none()))
+        let (activation, post) = (epilogue.activation, epilogue.residual);
+        // The kernel adds a residual, or leaves real numbers, only behind a clamp.
+        let is_curve = activation.is_curve()
+            && post.is_none()
+            && to.is_some_and(|to| to.scale >= LEAST_CURVED_STEP);
+        let is_clamp = activation.is_clamp() && post.is_none_or(Activation::is_clamp);
+        let ends = to.is_some() || (may_be_real && post.is_none());
+        (is_clamp || is_curve) && reduction <= MAX_REDUCTION && ends
     }
 
     /// The packed weights of a node, if integer kernels can sum them exactly.
@@ -604,6 +658,59 @@ mod tests {
                 .iter()
                 .all(|n| n.quantization == Some(INPUT))
         );
+    }
+
+    #[test]
+    fn what_is_moved_as_real_numbers_becomes_the_same_bytes_again() {
+        let transpose = Op::Transpose {
+            permutation: vec![1, 0],
+        };
+        let graph = File::new(&[2, 3])
+            .rounded("x", INPUT)
+            .then("t", transpose.clone())
+            .dense("d", &[1, 2], &[1.0], &[0.0])
+            .converted();
+        assert_eq!(
+            shown(&graph)[1..],
+            [
+                ("x/q", "QuantizeLinear", true),
+                ("x/q/real", "DequantizeLinear", false),
+                ("t", "Transpose", false),
+                ("t/bytes", "QuantizeLinear", true),
+                ("d", "Gemm", false),
+            ]
+        );
+        assert_eq!(graph.nodes()[4].quantization, Some(INPUT));
+        let layout = graph.nodes()[5].op.kernel().unwrap().layout;
+        assert_eq!(layout, KernelLayout::Panel16x4);
+        // Nobody needs them here.
+        let graph = File::new(&[2, 3])
+            .rounded("x", INPUT)
+            .then("t", transpose)
+            .then("exp", Op::Activation(Activation::Exp))
+            .converted();
+        assert_eq!(shown(&graph).len(), 5);
+    }
+
+    #[test]
+    fn a_product_with_a_curve_is_one_node_if_its_steps_are_not_too_fine() {
+        for (scale, layout) in [(0.01, KernelLayout::Panel16x4), (1e-4, KernelLayout::Plain)] {
+            let mut file = File::new(&[2])
+                .rounded("x", INPUT)
+                .dense("d", &[1, 2], &[0.25], &[0.0]);
+            let dense = file.last;
+            let mut nodes = file.graph.nodes().to_vec();
+            if let Op::Dense(dense) = &mut nodes[dense.0].op {
+                dense.epilogue.activation = Activation::Silu;
+            }
+            let tensors = file.graph.tensors.clone();
+            file.graph = Graph::from_parts("file".into(), nodes, dense, tensors).unwrap();
+            let graph = file
+                .rounded("d", Quantization { scale, ..OUTPUT })
+                .converted();
+            let dense = graph.nodes().iter().find(|n| n.name == "d").unwrap();
+            assert_eq!(dense.op.kernel().unwrap().layout, layout, "{scale}");
+        }
     }
 
     #[test]
