@@ -22,7 +22,7 @@ impl Default for Limits {
             // The largest classifier of keras.applications (ConvNeXtXLarge) is 1.4 GB.
             max_file_bytes: 4 << 30,
             // EfficientNetV2L, a thousand layers, takes 1.3 MB.
-            max_config_bytes: 64 << 20,
+            max_config_bytes: 16 << 20,
             max_weight_bytes: 2 << 30,
         }
     }

@@ -352,7 +352,7 @@ impl<'a, 'b> Reader<'a, 'b> {
         let made = if !known || missing || (!folds && emit.is_none()) {
             vec![Value::Missing; node.outputs.len()]
         } else {
-            let name = self.importer.unique(place.name.clone());
+            let name = self.importer.unique(&place.name);
             let first = node.outputs.first().copied().unwrap_or_default();
             let call = Call {
                 site: Site {
@@ -436,7 +436,7 @@ impl<'a, 'b> Reader<'a, 'b> {
                 Value::View(view) if self.importer.reads_input(view.id) => view,
                 _ => return Err(place.invalid("it does not depend on the photo")),
             };
-            let own = self.importer.unique(format!("{name}/output"));
+            let own = self.importer.unique(&format!("{name}/output"));
             let site = Site {
                 place,
                 name: own.clone(),

@@ -334,7 +334,7 @@ impl<'a> Reader<'a, '_> {
         map: Quantization,
     ) -> Result<NodeId, ImportError> {
         let name = self.importer.graph.node(id).name.clone();
-        let name = self.importer.unique(name);
+        let name = self.importer.unique(&name);
         let site = Site {
             place: place.clone(),
             name: name.clone(),
@@ -420,7 +420,7 @@ impl<'a> Reader<'a, '_> {
             inputs.push(self.value(index)?);
         }
         self.undo_legacy_types(operator, op, &mut inputs)?;
-        let name = self.importer.unique(place.name.clone());
+        let name = self.importer.unique(&place.name);
         let site = Site {
             place: place.clone(),
             name: name.clone(),
@@ -511,7 +511,7 @@ impl<'a> Reader<'a, '_> {
             let Some(Value::View(view)) = self.value(*index)? else {
                 return Err(place.invalid("it does not depend on the photo"));
             };
-            let own = self.importer.unique(format!("{name}/output"));
+            let own = self.importer.unique(&format!("{name}/output"));
             let site = Site {
                 place,
                 name: own.clone(),
