@@ -230,6 +230,9 @@ def onnx_cases():
     }  # fmt: skip
     for name, parts in constants.items():
         case("onnx", "constant that explodes", name, onnx(*parts, node("Add", ["x", "c"], ["y"]), X, Y), accepted=name == "least_by_minus_1")
+    for side in (600, 4096):
+        shape = [1, 3, side, side]
+        case("onnx", "a million nodes", f"classes_{side}", onnx(node("Flatten", ["x"], ["y"]), info(11, "x", shape), Y))
     for name, part in {
         "reshape": [node("Reshape", ["x", "s"], ["y"]), ints("s", [-1, -1, 1 << 40])],
         "reshape_huge": [node("Reshape", ["x", "s"], ["y"]), ints("s", [1 << 62, 1 << 62])],

@@ -28,6 +28,18 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The same for a file of so many bytes that holds its weights as they are: constants that it
+    /// computes or spells out may take what integers and halves of that size take as f32, and more.
+    pub(super) fn of_file(&self, bytes: u64) -> Self {
+        let unpacked = bytes.saturating_mul(8).saturating_add(32 << 20);
+        Self {
+            max_weight_bytes: self.max_weight_bytes.min(unpacked),
+            ..self.clone()
+        }
+    }
+}
+
 /// Facts that the file itself does not contain.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {

@@ -299,6 +299,25 @@ mod tests {
     }
 
     #[test]
+    fn a_small_file_cannot_ask_for_hours() {
+        let relu = || Op::Activation(crate::activation::Activation::Relu);
+        let cost = |shape: [usize; 3], nodes: usize| {
+            let mut graph = Graph::new("g");
+            let mut last = graph.push_input("x", shape.into()).unwrap();
+            for i in 0..nodes {
+                last = graph.push(format!("n{i}"), relu(), &[last]).unwrap();
+            }
+            check_cost(&graph).map_err(|error| error.kind())
+        };
+        assert_eq!(cost([224, 224, 64], 100), Ok(()));
+        assert_eq!(cost([1024, 1024, 64], 1), Ok(()));
+        // Eight billion numbers; one value of a gigabyte.
+        assert_eq!(cost([1024, 1024, 64], 200), Err("self_test_cost"));
+        assert_eq!(cost([8192, 8192, 4], 1), Err("self_test_cost"));
+        check_cost(&artifact::embedded().unwrap().graph).unwrap();
+    }
+
+    #[test]
     fn another_answer_is_noticed() {
         let model = artifact::embedded().unwrap();
         let engine = Engine::new(&model.graph, &Options::default()).unwrap();

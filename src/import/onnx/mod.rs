@@ -79,9 +79,10 @@ pub(super) fn import(
     } else {
         model.graph.name
     };
-    let graph = GraphBuilder::new(&shorten(name), &options.limits, &mut report);
-    let weights = source_bytes.saturating_add(external.bytes_in_all()) / 4;
-    let weights = usize::try_from(weights).unwrap_or(usize::MAX);
+    let in_all = source_bytes.saturating_add(external.bytes_in_all());
+    let limits = options.limits.of_file(in_all);
+    let graph = GraphBuilder::new(&shorten(name), &limits, &mut report);
+    let weights = usize::try_from(in_all / 4).unwrap_or(usize::MAX);
     let importer = Importer::new(graph, opset, weights);
     let mut reader = Reader::new(&model, &external, importer)?;
     let outputs = reader.outputs(options.output.as_deref())?;

@@ -109,7 +109,8 @@ pub(super) fn import(
             total_bytes: source_bytes,
         });
     };
-    let graph = GraphBuilder::new("tflite", &options.limits, &mut report);
+    let limits = options.limits.of_file(bytes.as_ref().len() as u64);
+    let graph = GraphBuilder::new("tflite", &limits, &mut report);
     let mut reader = Reader {
         model: &model,
         importer: Importer::new(graph),
