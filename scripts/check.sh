@@ -153,6 +153,15 @@ first_command() {
   [ "$(head -c 4 "$folder/heatmap.png" | tail -c 3)" = PNG ]
 }
 
+# Files made to do harm, given to the program that people run.
+hostile() {
+  if command -v python3 >/dev/null; then
+    python3 scripts/hostile_files.py target/release/dermal
+  else
+    skip "hostile files: there is no python3"
+  fi
+}
+
 # Elsewhere these kernels run in an emulator, which takes longer than the rest of the gate
 # (CONTRIBUTING.md has the last result).
 avx512() {
@@ -184,6 +193,7 @@ join "clients of the server"
 start "tests on real models" tests --test real
 stage "tests" quick
 start "soak" soak
+stage "hostile files" hostile
 stage "unit tests" unit
 stage "AVX-512 tier" avx512
 stage "compute core" scripts/check-core.sh

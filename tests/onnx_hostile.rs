@@ -208,6 +208,81 @@ fn a_million_nodes_are_too_many() {
 }
 
 #[test]
+fn borders_and_broadcasts_do_not_grow_without_bound() {
+    let _alone = ALONE.lock();
+    let folder = folder();
+    let large = || [info(11, "x", &[1, 3, 3072, 3072]), out()].concat();
+    let data = |name: &str, dims: &[u64], element: u64, data: &[u8]| {
+        let dims: Vec<u8> = dims.iter().flat_map(|&d| number(1, d)).collect();
+        field(
+            5,
+            &[
+                dims,
+                number(2, element),
+                field(8, name.as_bytes()),
+                field(9, data),
+            ]
+            .concat(),
+        )
+    };
+    // One more channel is 9 million numbers, of a file of 200 bytes.
+    let pads: Vec<u8> = [0i64, 1, 0, 0, 0, 0, 0, 0]
+        .iter()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
+    let parts = [
+        node("Pad", &["x", "p", "v"], &["y"], &[]),
+        data("p", &[8], 7, &pads),
+        data("v", &[], 1, &0.5f32.to_le_bytes()),
+        large(),
+    ];
+    folder.refused(&model(&parts), "config", "too large");
+    // A number a row and one a column are a number for each element, again and again.
+    let mut parts = vec![
+        data("r", &[3072, 1], 1, &[0; 4 * 3072]),
+        data("c", &[3072], 1, &[0; 4 * 3072]),
+        large(),
+    ];
+    for i in 0..20 {
+        let from = if i == 0 {
+            "x".to_owned()
+        } else {
+            format!("v{i}")
+        };
+        let (between, to) = (format!("b{i}"), format!("v{}", i + 1));
+        parts.push(node("Add", &[&from, "r"], &[&between], &[]));
+        parts.push(node("Mul", &[&between, "c"], &[&to], &[]));
+    }
+    parts.push(node("Sigmoid", &["v20"], &["y"], &[]));
+    let path = folder.write("model.onnx", &model(&parts));
+    // Whether it is refused or not: within bounds.
+    if let Err(error) = bounded(&path) {
+        assert!(!error.hint().is_empty(), "{error}");
+    }
+}
+
+#[test]
+fn one_name_for_all_nodes_costs_nothing() {
+    let _alone = ALONE.lock();
+    let folder = folder();
+    let mut nodes = Vec::new();
+    for i in 0..5_000 {
+        let (from, to) = (format!("v{i}"), format!("v{}", i + 1));
+        let parts: [(u64, &[u8]); 4] = [
+            (1, from.as_bytes()),
+            (2, to.as_bytes()),
+            (3, b"same"),
+            (4, b"Relu"),
+        ];
+        nodes.extend(field(1, &parts.map(|(n, text)| field(n, text)).concat()));
+    }
+    let start = node("Neg", &["x"], &["v0"], &[]);
+    let end = node("Sigmoid", &["v5000"], &["y"], &[]);
+    let path = folder.write("model.onnx", &model(&[start, nodes, end, photo(), out()]));
+    assert!(bounded(&path).unwrap().graph.nodes().len() > 5_000);
+}
+
+#[test]
 fn constants_do_not_grow_without_bound() {
     let _alone = ALONE.lock();
     let folder = folder();

@@ -427,6 +427,43 @@ fn a_million_operators_are_too_many() {
 }
 
 #[test]
+fn labels_outside_of_the_folder_are_not_read() {
+    let _alone = ALONE.lock();
+    let outside = tempfile::tempdir().unwrap();
+    let secret = outside.path().join("labels.txt");
+    std::fs::write(&secret, "a secret\n").unwrap();
+    let folder = folder();
+    let path = folder.write("model.tflite", &relu().bytes());
+    let beside = folder.0.path().join("labels.txt");
+    std::os::unix::fs::symlink(&secret, &beside).unwrap();
+    let imported = bounded(&path).unwrap();
+    assert!(imported.labels.is_none() && imported.also_read.is_empty());
+    // Opening a pipe would wait for ever.
+    std::fs::remove_file(&beside).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&beside).status();
+    assert!(made.unwrap().success());
+    assert!(bounded(&path).unwrap().labels.is_none());
+    std::fs::remove_file(&beside).unwrap();
+    folder.write("labels.txt", b"a\nb\n");
+    assert!(bounded(&path).unwrap().labels.is_some());
+}
+
+#[test]
+fn one_name_for_all_operators_costs_nothing() {
+    let _alone = ALONE.lock();
+    let folder = folder();
+    let mut model = Model::new(&[RELU], vec![]);
+    for i in 0..5_000 {
+        let to = if i == 4_999 { 1 } else { i + 2 };
+        let from = if i == 0 { 0 } else { i + 1 };
+        model.tensors.push(tensor("same", &[1, 4, 4, 3], 0, 0));
+        model.operators.push(operator(0, &[from], &[to]));
+    }
+    let imported = bounded(&folder.write("model.tflite", &model.bytes())).unwrap();
+    assert_eq!(imported.graph.nodes().len(), 5_001);
+}
+
+#[test]
 fn constants_do_not_grow_without_bound() {
     let _alone = ALONE.lock();
     let folder = folder();

@@ -1,14 +1,13 @@
 //! Reading and writing the artifact file.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::path::Path;
 
 use super::error::ArtifactError;
 use super::foreign::Foreign;
 use super::header::{self, Entry, Piece};
 use super::model::Model;
-use crate::file::atomic;
+use crate::file::{atomic, open_regular};
 use crate::graph::Node;
 use crate::storage::FileBytes;
 use crate::tensor::{ALIGNMENT, Tensor, TensorError};
@@ -81,12 +80,9 @@ pub fn encoded_bytes(model: &Model) -> Result<u64, ArtifactError> {
 /// # Errors
 /// [`ArtifactError`] for the first fact about the file that is wrong.
 pub fn load(path: &Path) -> Result<Model, ArtifactError> {
-    let file = File::open(path).map_err(ArtifactError::Io)?;
-    let metadata = file.metadata().map_err(ArtifactError::Io)?;
-    if !metadata.is_file() {
-        return Err(ArtifactError::NotAFile);
-    }
-    if metadata.len() == 0 {
+    let file = open_regular(path).map_err(ArtifactError::Io)?;
+    let file = file.ok_or(ArtifactError::NotAFile)?;
+    if file.metadata().map_err(ArtifactError::Io)?.len() == 0 {
         // An empty file cannot be mapped.
         return Err(ArtifactError::Foreign(Foreign::Empty));
     }

@@ -1,5 +1,7 @@
 //! Whether a manifest fits its graph. It is checked before a model is written and after it is read.
 
+use std::collections::HashSet;
+
 use super::error::ArtifactError;
 use super::model::{Head, InputKind, Manifest, Model};
 use super::preprocessing::{ChannelOrder, Preprocessing, Resize};
@@ -125,10 +127,11 @@ fn check_labels(graph: &Graph, manifest: &Manifest) -> Result<(), ArtifactError>
     if got != expected {
         return Err(ArtifactError::LabelCount { expected, got, why });
     }
+    let mut seen = HashSet::with_capacity(manifest.labels.len());
     for (index, label) in manifest.labels.iter().enumerate() {
         let problem = if label.trim().is_empty() {
             "empty"
-        } else if manifest.labels[..index].contains(label) {
+        } else if !seen.insert(label) {
             "given twice"
         } else {
             continue;

@@ -65,7 +65,7 @@ impl Graph {
             Op::MatMul => {
                 let terms = input().map_or(0, crate::tensor::Shape::channels);
                 return NodeStats {
-                    macs: node.shape.len() as u64 * terms as u64,
+                    macs: (node.shape.len() as u64).saturating_mul(terms as u64),
                     ..NodeStats::default()
                 };
             }
@@ -86,7 +86,7 @@ impl Graph {
         let biases = if bias { channels } else { 0 };
         NodeStats {
             parameters: kernel_weights + biases,
-            macs: positions * kernel_weights,
+            macs: positions.saturating_mul(kernel_weights),
             kernel_weights,
             kernel_channels: channels,
             biases,
@@ -100,7 +100,8 @@ impl Graph {
             let node = self.stats(id);
             NodeStats {
                 parameters: sum.parameters + node.parameters,
-                macs: sum.macs + node.macs,
+                // Of an untrusted file, which may claim anything.
+                macs: sum.macs.saturating_add(node.macs),
                 kernel_weights: sum.kernel_weights + node.kernel_weights,
                 kernel_channels: sum.kernel_channels + node.kernel_channels,
                 biases: sum.biases + node.biases,

@@ -15,6 +15,13 @@ use super::error::ImportError;
 /// Most entries of an archive; a SavedModel has about ten.
 const MAX_ENTRIES: usize = 100_000;
 
+/// How many times its packed size an entry may take, beyond [`SMALL_BYTES`]. Weights of which 95 % are
+/// pruned away unpack to 12 times their size, JSON to 30 times; a zip bomb unpacks to 1000 times.
+const MAX_EXPANSION: u64 = 50;
+
+/// What any entry may take, however small its packed form is: weights may be all zero.
+const SMALL_BYTES: u64 = 16 << 20;
+
 /// An open archive.
 pub(super) struct Archive {
     bytes: SourceBytes,
@@ -73,12 +80,15 @@ impl Archive {
     pub(super) fn small(&mut self, name: &str, limit: u64) -> Result<Vec<u8>, ImportError> {
         let place = place(name);
         let index = self.index(name)?;
+        let whole = self.bytes.as_ref().len() as u64;
         let entry = self
             .zip
             .by_index(index)
             .map_err(|e| error(&place, e.to_string()))?;
-        check_size(&place, entry.size(), limit)?;
-        inflate(entry, &place, limit)
+        let limit = limit.min(expanded(entry.compressed_size(), whole));
+        let size = entry.size();
+        check_size(&place, size, limit)?;
+        inflate(entry, size, &place, limit)
     }
 
     /// A large file: in place if it is stored, inflated otherwise. `checked` gets the number of its
@@ -91,13 +101,21 @@ impl Archive {
     ) -> Result<SourceBytes, ImportError> {
         let place = place(name);
         let index = self.index(name)?;
+        let whole = self.bytes.as_ref().len() as u64;
         let mut entry = self
             .zip
             .by_index(index)
             .map_err(|e| error(&place, e.to_string()))?;
-        check_size(&place, entry.size(), limit)?;
-        if entry.compression() != CompressionMethod::Stored {
-            let bytes = inflate(entry, &place, limit)?;
+        let packed = entry.compression() != CompressionMethod::Stored;
+        let limit = if packed {
+            limit.min(expanded(entry.compressed_size(), whole))
+        } else {
+            limit
+        };
+        let size = entry.size();
+        check_size(&place, size, limit)?;
+        if packed {
+            let bytes = inflate(entry, size, &place, limit)?;
             return Ok(SourceBytes::Inflated(Arc::new(bytes)));
         }
         let part = entry
@@ -124,9 +142,15 @@ impl Archive {
     }
 }
 
-/// Reads at most `limit` bytes, whatever size the entry claims.
-fn inflate(entry: impl Read, place: &str, limit: u64) -> Result<Vec<u8>, ImportError> {
-    let mut bytes = Vec::new();
+/// Most bytes of an entry with `packed` bytes in a file of `whole` bytes; it may lie about the former.
+fn expanded(packed: u64, whole: u64) -> u64 {
+    SMALL_BYTES.max(packed.min(whole).saturating_mul(MAX_EXPANSION))
+}
+
+/// Reads at most `limit` bytes, of which the entry claims to have `size`.
+fn inflate(entry: impl Read, size: u64, place: &str, limit: u64) -> Result<Vec<u8>, ImportError> {
+    // Growing step by step could take twice as much. The claim was checked.
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(limit)).unwrap_or(0));
     entry
         .take(limit.saturating_add(1))
         .read_to_end(&mut bytes)

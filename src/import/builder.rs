@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::affine::Affine;
 use super::error::{ImportError, OutputChoice, Place};
+use super::names::Names;
 use super::options::Limits;
 use super::weights::{Element, WeightSource};
 use crate::graph::{Graph, Node, NodeId, Op, SourceLayer, Stage};
@@ -29,7 +30,7 @@ pub(super) struct Site {
 pub(super) struct GraphBuilder<'a> {
     graph: Graph,
     limits: &'a Limits,
-    names: HashSet<String>,
+    names: Names,
     /// The real numbers of values in bytes.
     dequantized: HashMap<NodeId, NodeId>,
     loaded_bytes: u64,
@@ -42,7 +43,7 @@ impl<'a> GraphBuilder<'a> {
         Self {
             graph: Graph::new(name),
             limits,
-            names: HashSet::new(),
+            names: Names::default(),
             dequantized: HashMap::new(),
             loaded_bytes: 0,
             progress,
@@ -60,14 +61,9 @@ impl<'a> GraphBuilder<'a> {
     }
 
     fn unique(&mut self, name: &str) -> String {
-        let mut candidate = name.to_owned();
-        let mut n = 1;
         // Layer names may contain `/`, so `conv/activation` can be a layer as well.
-        while !self.names.insert(candidate.clone()) {
-            n += 1;
-            candidate = format!("{name}#{n}");
-        }
-        candidate
+        let variant = |name: &str, n: usize| format!("{name}#{}", n + 1);
+        self.names.unique(name, variant)
     }
 
     /// Appends an input of the model.

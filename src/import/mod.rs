@@ -36,6 +36,7 @@ mod input_size;
 mod keras;
 pub mod labels;
 mod model;
+mod names;
 mod onnx;
 mod ops;
 mod options;
@@ -54,6 +55,8 @@ pub use error::{ImportError, OutputChoice, Place, UnsupportedOperator};
 pub use model::{Import, Made, ModelError, Stage, Warning};
 pub use ops::SupportedOp;
 pub use options::{ImportOptions, Imported, LabelsFile, Limits, Progress, Stated};
+
+use crate::file::open_regular;
 
 use bytes::SourceBytes;
 use sniff::Format;
@@ -137,13 +140,11 @@ fn open(path: &Path, options: &ImportOptions) -> Result<(Format, SourceBytes), I
     if path.is_dir() {
         return Err(sniff::directory(path, &shown));
     }
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
-    if !metadata.is_file() {
+    let Some(file) = open_regular(path).map_err(io)? else {
         let hint = "give the path of a `.keras`, `.h5`, `.onnx` or `.tflite` file";
         return Err(sniff::format(&shown, "not a regular file", hint));
-    }
-    let source_bytes = metadata.len();
+    };
+    let source_bytes = file.metadata().map_err(io)?.len();
     if source_bytes == 0 {
         let hint = "the download or save did not finish: get the file again";
         return Err(sniff::format(&shown, "empty", hint));

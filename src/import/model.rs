@@ -24,6 +24,10 @@ use crate::predict::PredictError;
 use crate::predict::selftest::{self, RecordError};
 use crate::text::{self, MAX_SETTINGS_BYTES, TextError};
 
+/// Most classes of a model. ImageNet-21k has 21,841; a model that answers with a map can have millions
+/// of outputs, and each would get a name.
+const MAX_CLASSES: usize = 100_000;
+
 /// What to import, and the facts that its file does not contain.
 ///
 /// ```
@@ -477,6 +481,16 @@ impl Import {
             (None, None) => None,
         };
         let outputs = headed.graph.node(headed.graph.output()).shape.len();
+        if outputs > MAX_CLASSES {
+            return Err(ModelError::Inputs {
+                problem: format!(
+                    "the model has {outputs} outputs; a classifier has at most {MAX_CLASSES}"
+                ),
+                hint: "this looks like a model whose answer is a picture: choose another output \
+                       with `--output-name`"
+                    .to_owned(),
+            });
+        }
         let (expected, why) = match headed.head {
             Head::BinarySigmoid => (2, " (a sigmoid output has two classes, that of 0 first)"),
             // A single probability belongs to the second of two classes, unless one label shows

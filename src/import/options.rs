@@ -22,8 +22,20 @@ impl Default for Limits {
             // The largest classifier of keras.applications (ConvNeXtXLarge) is 1.4 GB.
             max_file_bytes: 4 << 30,
             // EfficientNetV2L, a thousand layers, takes 1.3 MB.
-            max_config_bytes: 64 << 20,
+            max_config_bytes: 16 << 20,
             max_weight_bytes: 2 << 30,
+        }
+    }
+}
+
+impl Limits {
+    /// The same for a file of so many bytes that holds its weights as they are: constants that it
+    /// computes or spells out may take what integers and halves of that size take as f32, and more.
+    pub(super) fn of_file(&self, bytes: u64) -> Self {
+        let unpacked = bytes.saturating_mul(8).saturating_add(32 << 20);
+        Self {
+            max_weight_bytes: self.max_weight_bytes.min(unpacked),
+            ..self.clone()
         }
     }
 }

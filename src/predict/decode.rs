@@ -296,6 +296,10 @@ pub fn cost(bytes: &[u8], limits: &Limits) -> Result<Cost, DecodeError> {
     Ok(cost)
 }
 
+/// Most bytes of a PNG's colour profile; a longer one is not inflated. Those of cameras and screens
+/// have up to 3 MB.
+const MAX_PROFILE_BYTES: u64 = 4 << 20;
+
 /// The format of a file whose length is within the limit.
 fn admit(bytes: &[u8], limits: &Limits) -> Result<Format, DecodeError> {
     if bytes.is_empty() {
@@ -334,8 +338,13 @@ fn png<'a>(
         return Err(DecodeError::Truncated(Format::Png));
     };
     check_pixels(width, height, limits)?;
-    let decoder = PngDecoder::with_limits(Cursor::new(bytes), image_limits(limits))
-        .map_err(|e| from_image(Format::Png, e))?;
+    // The decoder needs room for a row and, twice, for the longest chunk. The rest is for a colour
+    // profile, which it inflates although nobody reads it: 200 kB of a file can hold 200 MB of one.
+    let needed = (bytes.len() as u64 * 2).saturating_add(width.saturating_mul(16));
+    let mut own = image_limits(limits);
+    own.max_alloc = Some(limits.max_memory_bytes.min(needed + MAX_PROFILE_BYTES));
+    let decoder =
+        PngDecoder::with_limits(Cursor::new(bytes), own).map_err(|e| from_image(Format::Png, e))?;
     Ok(Foreign {
         format: Format::Png,
         decoder,

@@ -8,7 +8,8 @@ use super::decode::Photo;
 use super::inputs::{self, ExtraInput};
 use super::predictor::{PredictError, Predictor, Run};
 use crate::artifact::{Model, SelfTest};
-use crate::engine::{Engine, EngineError, Options};
+use crate::engine::{Engine, EngineError, Options, Plan};
+use crate::graph::{Graph, Op};
 use crate::hint::{Arguments, Hint, named};
 use crate::random::SplitMix64;
 
@@ -24,6 +25,18 @@ const HALF_TOLERANCE: f32 = 0.02;
 /// Sums in another order, over a hundred layers.
 const TOLERANCE: f32 = 0.002;
 
+/// Most bytes of a plan that is run when a self-test is recorded: a model with a larger one does not
+/// run on the small servers that self-tests are for.
+const MAX_ARENA_BYTES: u64 = 512 << 20;
+
+/// Most operations of a recording, beside [`OPERATIONS_A_WEIGHT`]: some seconds on the portable
+/// kernels. A file of 300 bytes can ask for hours.
+const MAX_OPERATIONS: u64 = 8_000_000_000;
+
+/// Operations that each weight may bring. The classifiers of keras.applications and torchvision have
+/// up to 800.
+const OPERATIONS_A_WEIGHT: u64 = 1_000;
+
 /// Why no self-test could be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -33,6 +46,21 @@ pub enum RecordError {
     /// The graph cannot be run.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// One photo takes more than an import may.
+    #[error(
+        "one photo takes {bytes} bytes and {operations} operations; a self-test may take \
+         {most_bytes} and {most_operations}"
+    )]
+    TooMuch {
+        /// Bytes of the values.
+        bytes: u64,
+        /// The limit.
+        most_bytes: u64,
+        /// Multiply-adds, and elements of values.
+        operations: u64,
+        /// The limit, which grows with the weights.
+        most_operations: u64,
+    },
 }
 
 impl Hint for RecordError {
@@ -40,6 +68,7 @@ impl Hint for RecordError {
         match self {
             Self::Predict(error) => error.kind(),
             Self::Engine(error) => error.kind(),
+            Self::TooMuch { .. } => "self_test_cost",
         }
     }
 
@@ -47,6 +76,9 @@ impl Hint for RecordError {
         match self {
             Self::Predict(error) => error.hint(),
             Self::Engine(error) => error.hint(),
+            Self::TooMuch { .. } => "a smaller photo takes less: import with `--input-size`, or \
+                                     export the model with a smaller input"
+                .to_owned(),
         }
     }
 
@@ -54,6 +86,12 @@ impl Hint for RecordError {
         match self {
             Self::Predict(error) => error.arguments(),
             Self::Engine(error) => error.arguments(),
+            Self::TooMuch {
+                bytes,
+                most_bytes,
+                operations,
+                most_operations,
+            } => named!(bytes, most_bytes, operations, most_operations),
         }
     }
 }
@@ -114,9 +152,10 @@ impl Hint for SelfTestError {
 /// same record on every machine. The number of threads does not change it.
 ///
 /// # Errors
-/// [`RecordError`] if the model gives no answer. A server then starts without a self-test, and
-/// `/readyz` says so.
+/// [`RecordError`] if the model gives no answer, or takes too long to give one. A server then starts
+/// without a self-test, and `/readyz` says so.
 pub fn record_portably(model: &Model) -> Result<SelfTest, RecordError> {
+    check_cost(&model.graph)?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let engine = Engine::new(&model.graph, &Options::portable(threads))?;
     let mut predictor = Predictor::new(model, engine)?;
@@ -172,6 +211,33 @@ pub fn check<R: Run>(
         }
     }
     Ok(())
+}
+
+/// Whether a model of an untrusted file may be run: its plan and its operations are bounded.
+fn check_cost(graph: &Graph) -> Result<(), RecordError> {
+    let stats = graph.total_stats();
+    let most_operations = OPERATIONS_A_WEIGHT
+        .saturating_mul(stats.kernel_weights)
+        .saturating_add(MAX_OPERATIONS);
+    let values = graph.nodes().iter().map(|node| {
+        let taps = match &node.op {
+            Op::Pool2d { window, .. } => window.kernel[0].saturating_mul(window.kernel[1]),
+            _ => 1,
+        };
+        (node.shape.len() as u64).saturating_mul(taps as u64)
+    });
+    let operations = values.fold(stats.macs, u64::saturating_add);
+    let floats = Plan::new(graph, &[]).arena_len as u64;
+    let bytes = floats.saturating_mul(4);
+    if operations <= most_operations && bytes <= MAX_ARENA_BYTES {
+        return Ok(());
+    }
+    Err(RecordError::TooMuch {
+        bytes,
+        most_bytes: MAX_ARENA_BYTES,
+        operations,
+        most_operations,
+    })
 }
 
 fn answer<R: Run>(
@@ -230,6 +296,25 @@ mod tests {
             0x8c, 0xe2, 0x41, 0x9f,
         ];
         assert_eq!(digest, expected);
+    }
+
+    #[test]
+    fn a_small_file_cannot_ask_for_hours() {
+        let relu = || Op::Activation(crate::activation::Activation::Relu);
+        let cost = |shape: [usize; 3], nodes: usize| {
+            let mut graph = Graph::new("g");
+            let mut last = graph.push_input("x", shape.into()).unwrap();
+            for i in 0..nodes {
+                last = graph.push(format!("n{i}"), relu(), &[last]).unwrap();
+            }
+            check_cost(&graph).map_err(|error| error.kind())
+        };
+        assert_eq!(cost([224, 224, 64], 100), Ok(()));
+        assert_eq!(cost([1024, 1024, 64], 1), Ok(()));
+        // Eight billion numbers; one value of a gigabyte.
+        assert_eq!(cost([1024, 1024, 64], 200), Err("self_test_cost"));
+        assert_eq!(cost([8192, 8192, 4], 1), Err("self_test_cost"));
+        check_cost(&artifact::embedded().unwrap().graph).unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod demo_model;
+mod fuzz_corpus;
 mod import_structure;
 mod keras_golden;
 mod malformed;

@@ -369,6 +369,60 @@ fn a_zip_bomb_is_refused_before_it_is_inflated() {
     assert!(!out.exists());
 }
 
+/// 64 kB that are a million numbers.
+#[test]
+fn a_configuration_of_too_many_values_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let bomb = dir.path().join("bomb.keras");
+    let mut archive = zip::ZipWriter::new(fs::File::create(&bomb).unwrap());
+    let deflated = zip::write::SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Deflated);
+    archive.start_file("config.json", deflated).unwrap();
+    let numbers = format!("{{\"a\": [{}0]}}", "0,".repeat(1_000_000));
+    archive.write_all(numbers.as_bytes()).unwrap();
+    archive.start_file("model.weights.h5", deflated).unwrap();
+    archive.finish().unwrap();
+    let text = import_refused(&bomb);
+    assert!(text.contains("more than 500000 values"), "{text}");
+    // Weights that unpack to a thousand times their size.
+    let mut archive = zip::ZipWriter::new(fs::File::create(&bomb).unwrap());
+    let nested = fs::File::open(repo("fixtures/import/nested.keras")).unwrap();
+    let mut nested = zip::ZipArchive::new(nested).unwrap();
+    let config = nested.by_name("config.json").unwrap();
+    archive.raw_copy_file(config).unwrap();
+    archive.start_file("model.weights.h5", deflated).unwrap();
+    for _ in 0..40 {
+        archive.write_all(&vec![0; 1 << 20]).unwrap();
+    }
+    archive.finish().unwrap();
+    let text = import_refused(&bomb);
+    assert!(text.contains("the limit is 16777216"), "{text}");
+}
+
+/// Opening a pipe waits until somebody writes into it.
+#[test]
+fn pipes_and_devices_are_refused_as_models() {
+    let dir = TempDir::new().unwrap();
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for path in [&pipe, Path::new("/dev/zero")] {
+        for text in [import_refused(path), model_refused(path)] {
+            assert!(text.contains("regular file"), "{text}");
+        }
+        let path = path.to_str().unwrap();
+        for command in ["inspect", "export", "estimate"] {
+            let out = dir.path().join("out");
+            let mut arguments = vec![command, path];
+            if command == "export" {
+                arguments.extend(["-o", out.to_str().unwrap()]);
+            }
+            assert!(refused(arguments).contains("regular file"));
+        }
+        refused(["diff", "models/demo.safetensors", path]);
+    }
+}
+
 #[test]
 fn photos_and_models_are_never_written_over() {
     let dir = tempfile::tempdir().unwrap();

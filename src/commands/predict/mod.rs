@@ -1,6 +1,6 @@
 //! `dermal predict`: photos in, classes and heat maps out.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::artifact::ModelSource;
 use crate::classifier::{Classifier, HeatMaps};
 use crate::cli::PredictArgs;
 use crate::explain::{self, HeatMap, Method, Overlay, Picture};
-use crate::file::Output;
+use crate::file::{Output, open_regular};
 use crate::memory::measure;
 use crate::predict::{InputValues, Limits, PredictError, decode};
 use crate::report::{self, Progress, SCHEMA_VERSION};
@@ -87,7 +87,11 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
 /// Whether a file begins like an artifact: with the length of a JSON header, and the header.
 fn is_artifact(path: &Path) -> bool {
     let mut start = [0; 9];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    // A pipe's first bytes could not be read again.
+    let Ok(Some(mut file)) = open_regular(path) else {
+        return false;
+    };
+    let read = file.read_exact(&mut start);
     let [length @ .., brace] = start;
     let shorter = |file: Metadata| u64::from_le_bytes(length) < file.len();
     read.is_ok() && brace == b'{' && path.metadata().is_ok_and(shorter)

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::compile::{self, Losses};
 use crate::import::error::{ImportError, Place, invalid};
+use crate::text::MAX_VALUES;
 
 /// Deepest nesting of models.
 const MAX_DEPTH: usize = 24;
@@ -136,6 +137,11 @@ pub(super) struct Root {
 }
 
 pub(super) fn parse(json: &[u8], place: &str) -> Result<Root, ImportError> {
+    // A value takes up to 50 times its text.
+    let commas = json.iter().filter(|&&byte| byte == b',').count();
+    if commas > MAX_VALUES {
+        return Err(invalid(place, format!("more than {MAX_VALUES} values")));
+    }
     // serde_json bounds nesting at 128 levels, which bounds the recursion below too.
     let value: Value = serde_json::from_slice(json)
         .map_err(|e| invalid(place, format!("it is not valid JSON: {e}")))?;

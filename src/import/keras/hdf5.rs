@@ -18,9 +18,9 @@ use crate::import::weights::{Element, WeightSource};
 const MAX_OBJECTS: usize = 200_000;
 /// Deepest nesting of groups.
 const MAX_DEPTH: usize = 64;
-/// Most bytes of declared data for each byte of file, above a floor of 64 MiB. Keras does not
+/// Most bytes of declared data for each byte of file, above a floor of 32 MiB. Keras does not
 /// compress; this leaves room for files that were repacked with gzip.
-const MAX_EXPANSION: u64 = 100;
+const MAX_EXPANSION: u64 = 50;
 
 struct Entry {
     dataset: Dataset,
@@ -120,7 +120,7 @@ impl Hdf5Weights {
         let limit = limits
             .max_weight_bytes
             .saturating_mul(4)
-            .min((64 << 20) + file_bytes.saturating_mul(MAX_EXPANSION));
+            .min((32 << 20) + file_bytes.saturating_mul(MAX_EXPANSION));
         let mut total = 0u64;
         for (path, entry) in &self.entries {
             let elements = entry

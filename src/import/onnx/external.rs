@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use memmap2::Mmap;
 
 use super::proto::{Graph, TensorData};
+use crate::file::{Within, open_within};
 use crate::import::error::ImportError;
 use crate::text::shorten;
 
@@ -185,18 +186,13 @@ fn open(location: &str, model: &Path, name: &str) -> Result<(File, PathBuf), Imp
             ),
         ));
     }
-    let inside = path.canonicalize().map_err(io)?;
-    let folder = folder.canonicalize().map_err(io)?;
-    if !inside.starts_with(&folder) {
-        return Err(refused(
+    match open_within(folder, &path).map_err(io)? {
+        Within::File(file) => Ok((file, path)),
+        Within::Outside => Err(refused(
             location,
             "it is a link that leads out of the folder of the model",
             "copy the file itself into the folder of the model",
-        ));
+        )),
+        Within::NotRegular => Err(refused(location, "it is not a regular file", EXPORT_AGAIN)),
     }
-    if !inside.is_file() {
-        return Err(refused(location, "it is not a regular file", EXPORT_AGAIN));
-    }
-    let file = File::open(&inside).map_err(io)?;
-    Ok((file, path))
 }

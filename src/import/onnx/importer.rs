@@ -11,6 +11,7 @@ use crate::import::arrange::{self, Arranged};
 pub(super) use crate::import::arrange::{Broadcast, MAX_SPELLED_OUT};
 use crate::import::builder::{GraphBuilder, Site};
 use crate::import::error::ImportError;
+use crate::import::names::{Names, underscored};
 use crate::import::quantized::IntegerWeights;
 use crate::import::view::View;
 use crate::tensor::Shape;
@@ -34,7 +35,7 @@ pub(super) struct Importer<'a, 'b> {
     pub(super) foldable: usize,
     /// Most elements of one constant in such arithmetic.
     pub(super) largest: usize,
-    names: HashSet<String>,
+    names: Names,
     arranged: Arranged,
     /// Keys of stored weights. The constants are kept, so that no other gets their address.
     weights: HashMap<WeightKey, (String, Constant<'a>)>,
@@ -55,7 +56,7 @@ impl<'a, 'b> Importer<'a, 'b> {
             // compute each of them in a few steps.
             foldable: (1usize << 22).saturating_add(elements.saturating_mul(16)),
             largest: MAX_FOLDED.max(elements / 4),
-            names: HashSet::new(),
+            names: Names::default(),
             arranged: Arranged::default(),
             weights: HashMap::new(),
             kernels: HashMap::new(),
@@ -64,12 +65,8 @@ impl<'a, 'b> Importer<'a, 'b> {
     }
 
     /// A name that no other node of the file has.
-    pub(super) fn unique(&mut self, name: String) -> String {
-        let mut candidate = name;
-        while !self.names.insert(candidate.clone()) {
-            candidate.push('_');
-        }
-        candidate
+    pub(super) fn unique(&mut self, name: &str) -> String {
+        self.names.unique(name, underscored)
     }
 
     /// Appends a node of the graph.

@@ -79,9 +79,10 @@ pub(super) fn import(
     } else {
         model.graph.name
     };
-    let graph = GraphBuilder::new(&shorten(name), &options.limits, &mut report);
-    let weights = source_bytes.saturating_add(external.bytes_in_all()) / 4;
-    let weights = usize::try_from(weights).unwrap_or(usize::MAX);
+    let in_all = source_bytes.saturating_add(external.bytes_in_all());
+    let limits = options.limits.of_file(in_all);
+    let graph = GraphBuilder::new(&shorten(name), &limits, &mut report);
+    let weights = usize::try_from(in_all / 4).unwrap_or(usize::MAX);
     let importer = Importer::new(graph, opset, weights);
     let mut reader = Reader::new(&model, &external, importer)?;
     let outputs = reader.outputs(options.output.as_deref())?;
@@ -352,7 +353,7 @@ impl<'a, 'b> Reader<'a, 'b> {
         let made = if !known || missing || (!folds && emit.is_none()) {
             vec![Value::Missing; node.outputs.len()]
         } else {
-            let name = self.importer.unique(place.name.clone());
+            let name = self.importer.unique(&place.name);
             let first = node.outputs.first().copied().unwrap_or_default();
             let call = Call {
                 site: Site {
@@ -436,7 +437,7 @@ impl<'a, 'b> Reader<'a, 'b> {
                 Value::View(view) if self.importer.reads_input(view.id) => view,
                 _ => return Err(place.invalid("it does not depend on the photo")),
             };
-            let own = self.importer.unique(format!("{name}/output"));
+            let own = self.importer.unique(&format!("{name}/output"));
             let site = Site {
                 place,
                 name: own.clone(),

@@ -1,6 +1,6 @@
 //! The graph under construction, as the operators of a file see it: views in, views out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::call::{Call, Fused, Value};
 use super::constant::{Constant, Identity};
@@ -10,6 +10,7 @@ use crate::import::arrange::{self, Arranged, Broadcast};
 use crate::import::builder::{GraphBuilder, Site};
 use crate::import::error::ImportError;
 use crate::import::functions;
+use crate::import::names::{Names, underscored};
 use crate::import::quantized::IntegerWeights;
 use crate::import::view::View;
 use crate::tensor::Shape;
@@ -24,7 +25,7 @@ pub(super) struct Importer<'a, 'b> {
     pub(super) values: HashMap<i32, Value<'a>>,
     /// Elements that arithmetic on constants may still make.
     pub(super) foldable: usize,
-    names: HashSet<String>,
+    names: Names,
     arranged: Arranged,
     /// Keys of stored weights. The constants are kept, so that no other gets their address.
     weights: HashMap<WeightKey, (String, Constant<'a>)>,
@@ -38,7 +39,7 @@ impl<'a, 'b> Importer<'a, 'b> {
             graph,
             values: HashMap::new(),
             foldable: 1 << 22,
-            names: HashSet::new(),
+            names: Names::default(),
             arranged: Arranged::default(),
             weights: HashMap::new(),
             kernels: HashMap::new(),
@@ -46,12 +47,8 @@ impl<'a, 'b> Importer<'a, 'b> {
     }
 
     /// A name that no other operator of the file has.
-    pub(super) fn unique(&mut self, name: String) -> String {
-        let mut candidate = name;
-        while !self.names.insert(candidate.clone()) {
-            candidate.push('_');
-        }
-        candidate
+    pub(super) fn unique(&mut self, name: &str) -> String {
+        self.names.unique(name, underscored)
     }
 
     /// Appends a node of the graph.

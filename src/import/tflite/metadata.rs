@@ -5,13 +5,13 @@
 //!
 //! Source: <https://github.com/tensorflow/tflite-support/blob/master/tensorflow_lite_support/metadata/metadata_schema.fbs>.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::MAX_LABELS_BYTES;
 use super::flatbuffer::Table;
 use super::schema::Model;
+use crate::file::{Within, open_within};
 use crate::import::archive::Archive;
 use crate::import::bytes::SourceBytes;
 use crate::import::error::ImportError;
@@ -147,14 +147,15 @@ pub(super) fn labels(bytes: &SourceBytes, described: &Described) -> Option<Label
     Some(LabelsFile { name, bytes })
 }
 
-/// Class names of `labels.txt` in the model's folder, and the file that was read.
+/// Class names of `labels.txt` in the model's folder, and the file that was read. A link that leads
+/// out of the folder is not followed.
 pub(super) fn labels_beside(path: &Path) -> (Option<LabelsFile>, Vec<PathBuf>) {
     let beside = path.with_file_name("labels.txt");
     let read = || {
-        let file = File::open(&beside).ok()?;
-        if !file.metadata().ok()?.is_file() {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+        let Ok(Within::File(file)) = open_within(folder.unwrap_or(Path::new(".")), &beside) else {
             return None;
-        }
+        };
         let mut bytes = Vec::new();
         file.take(MAX_LABELS_BYTES).read_to_end(&mut bytes).ok()?;
         Some(LabelsFile {

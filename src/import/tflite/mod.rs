@@ -109,7 +109,8 @@ pub(super) fn import(
             total_bytes: source_bytes,
         });
     };
-    let graph = GraphBuilder::new("tflite", &options.limits, &mut report);
+    let limits = options.limits.of_file(bytes.as_ref().len() as u64);
+    let graph = GraphBuilder::new("tflite", &limits, &mut report);
     let mut reader = Reader {
         model: &model,
         importer: Importer::new(graph),
@@ -344,7 +345,7 @@ impl<'a> Reader<'a, '_> {
         map: Quantization,
     ) -> Result<NodeId, ImportError> {
         let name = self.importer.graph.node(id).name.clone();
-        let name = self.importer.unique(name);
+        let name = self.importer.unique(&name);
         let site = Site {
             place: place.clone(),
             name: name.clone(),
@@ -430,7 +431,7 @@ impl<'a> Reader<'a, '_> {
             inputs.push(self.value(index)?);
         }
         self.undo_legacy_types(operator, op, &mut inputs)?;
-        let name = self.importer.unique(place.name.clone());
+        let name = self.importer.unique(&place.name);
         let site = Site {
             place: place.clone(),
             name: name.clone(),
@@ -521,7 +522,7 @@ impl<'a> Reader<'a, '_> {
             let Some(Value::View(view)) = self.value(*index)? else {
                 return Err(place.invalid("it does not depend on the photo"));
             };
-            let own = self.importer.unique(format!("{name}/output"));
+            let own = self.importer.unique(&format!("{name}/output"));
             let site = Site {
                 place,
                 name: own.clone(),

@@ -114,6 +114,10 @@ pub(super) fn pad<'a>(
     Ok(vec![Value::View(x)])
 }
 
+/// Numbers in one line of a border that is not of zeros; a map of 1024 columns and 256 channels has a
+/// fourth of it.
+const MAX_FILLER: usize = 1 << 20;
+
 /// Appends a border of one axis that is not of zeros.
 fn bordered<'a>(
     importer: &mut Importer<'a, '_>,
@@ -143,7 +147,13 @@ fn bordered<'a>(
         let Middle { id, order } = middle(importer, call, &x, axis)?;
         let mut single = importer.graph.shape(id).dims().to_vec();
         single[1] = 1;
-        let n = single.iter().product();
+        let n = single
+            .iter()
+            .fold(1usize, |n, &extent| n.saturating_mul(extent));
+        if n > MAX_FILLER {
+            let message = format!("a border of {n} numbers is too large");
+            return Err(call.place().invalid(message));
+        }
         let filler = Constant::new(single, Kind::Float, vec![value.clamp(-most, most); n]);
         let filler = importer.stored(call, &format!("{suffix}/value"), &filler)?;
         let op = Op::Concat { axis: 1 };

@@ -13,6 +13,9 @@ use crate::tensor::Shape;
 /// The largest extent of a result.
 const MAX_EXTENT: usize = 4096;
 
+/// Weights of an interpolation matrix.
+const MAX_MATRIX: usize = 1 << 22;
+
 /// How rows of the result lie between those of the input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Coordinates {
@@ -78,6 +81,10 @@ pub(super) fn bilinear<'a>(
         return Ok(vec![Value::View(importer.of_image(x))]);
     }
     for (axis, (from, to)) in [(h, size[0]), (w, size[1])].into_iter().enumerate() {
+        if from.saturating_mul(to) > MAX_MATRIX {
+            let message = format!("resizing an axis of {from} to {to} is too large");
+            return Err(call.place().invalid(message));
+        }
         if from != to {
             x = mixed(importer, call, x, axis, &weights(coordinates, from, to))?;
         }

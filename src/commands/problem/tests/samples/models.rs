@@ -120,7 +120,16 @@ pub(super) fn photos() -> Vec<Samples> {
                 value: 1.5,
             },
         ]),
-        Samples::of(vec![RecordError::Predict(not_finite()), lower().into()]),
+        Samples::of(vec![
+            RecordError::Predict(not_finite()),
+            lower().into(),
+            RecordError::TooMuch {
+                bytes: 1 << 30,
+                most_bytes: 1 << 29,
+                operations: 9_000_000_000,
+                most_operations: 8_000_000_000,
+            },
+        ]),
         Samples::of(vec![
             SelfTestError::Run(not_finite()),
             SelfTestError::Length {

@@ -1,0 +1,2 @@
+#![no_main]
+dermal_fuzz::target!(onnx);
