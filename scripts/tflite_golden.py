@@ -835,7 +835,8 @@ def more_integers():
     }
     for kind, (options, scale, zero_point) in functions.items():
         n = Bytes(f"j_{kind.lower()}")
-        n.done(n.q(n.op(kind, n.start, options=options), scale, zero_point), on_bytes="Activation")
+        on_bytes = "" if kind == "RELU_N1_TO_1" else "Activation"
+        n.done(n.q(n.op(kind, n.start, options=options), scale, zero_point), on_bytes=on_bytes)
     n = Bytes("j_prelu")
     slopes = n.const(np.array([[[20, -30, 100]]], np.int8), [0.01])
     n.done(n.q(n.op("PRELU", n.start, slopes), 0.02, -20), on_bytes="")
@@ -860,7 +861,7 @@ def more_integers():
     n = Bytes("j_squared_difference")
     other = n.conv_in_bytes(n.start, 3, 3)
     y = n.op("SQUARED_DIFFERENCE", n.start, other, options="SquaredDifferenceOptions")
-    n.done(n.q(y, 0.2, -128), on_bytes="")
+    n.done(n.q(y, 0.2, -128), on_bytes="Conv")
     n = Bytes("j_length")
     n.done(n.q(n.op("L2_NORMALIZATION", n.start, options="L2NormOptions"), 1 / 128, 0), on_bytes="")
     n = Bytes("j_softmax_map")
@@ -886,7 +887,7 @@ def more_integers():
     n.done(n.q(n.op("STRIDED_SLICE", n.start, *lists, options="StridedSliceOptions"), *n.of_start), on_bytes="")
     n = Bytes("j_transpose")
     x = n.q(n.transpose(n.start, 0, 2, 1, 3), *n.of_start)
-    n.done(n.conv_in_bytes(x, 3, 4), on_bytes="Conv")
+    n.done(n.conv_in_bytes(x, 3, 4), on_bytes="")
     n = Bytes("j_bilinear")
     y = n.op("RESIZE_BILINEAR", n.start, n.ints(16, 18), options="ResizeBilinearOptions", halfPixelCenters=True)
     n.done(n.q(y, *n.of_start), on_bytes="")
