@@ -179,9 +179,32 @@ def functions():
     z.finish(403)
 
 
+def other_norms():
+    z = Zoo("other_norms", (4, 5, 6), (".keras", ".h5"))
+    tokens = L.Reshape((20, 6), name="tokens")(z.x)
+    vector = L.Flatten(name="vector")(z.x)
+    for name, options in [
+        ("two", {"groups": 2}),
+        ("three", {"groups": 3, "epsilon": 0.5, "scale": False}),
+        ("one", {"groups": 1, "center": False}),
+        ("each", {"groups": -1}),
+    ]:
+        z.add(f"group_{name}", L.GroupNormalization(name=f"group_{name}", **options)(z.x))
+    z.add("group_tokens", L.GroupNormalization(2, name="group_tokens")(tokens))
+    z.add("group_vector", L.GroupNormalization(8, name="group_vector")(vector))
+    z.add("rms", L.RMSNormalization(name="rms")(z.x))
+    z.add("rms_epsilon", L.RMSNormalization(epsilon=0.25, name="rms_epsilon")(tokens))
+    z.add("unit", L.UnitNormalization(name="unit")(z.x))
+    z.add("unit_vector", L.UnitNormalization(name="unit_vector")(vector))
+    z.add("mean_tokens", L.GlobalAveragePooling1D(name="mean_tokens")(L.SpatialDropout1D(0.2, name="drop")(tokens)))
+    z.add("mean_kept", L.GlobalAveragePooling1D(keepdims=True, name="mean_kept")(tokens))
+    z.add("most_tokens", L.GlobalMaxPooling1D(name="most_tokens")(tokens), True)
+    z.finish(404)
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
-    for build in (normalization, attention, convnext, functions):
+    for build in (normalization, attention, convnext, functions, other_norms):
         build()
     versions = {
         "python": sys.version.split()[0],

@@ -29,11 +29,11 @@ class Net:
     """A graph that is written node by node; every method returns the name of a value."""
 
     def __init__(self, name, shape=("N", 3, 8, 9), opset=17, element=F):
-        self.name, self.opset = name, opset
+        self.name, self.opset, self.element = name, opset, element
         self.rng = np.random.default_rng(sum(name.encode()) * 7919 + len(name))
         self.inputs = [helper.make_tensor_value_info("photo", element, shape)]
         self.shape = [d if isinstance(d, int) else 1 for d in shape]
-        self.nodes, self.weights, self.outputs = [], [], []
+        self.nodes, self.weights, self.outputs, self.functions = [], [], [], []
         self.count = 0
 
     def fresh(self, base):
@@ -96,13 +96,20 @@ def seeded(shape):
     return key
 
 
+def seeded_bytes(shape):
+    """As `seeded`, of whole numbers from 0 to 255."""
+    key = "bytes " + "x".join(map(str, shape))
+    if key not in INPUTS:
+        INPUTS[key] = np.random.default_rng(1).integers(0, 256, shape).astype(np.float32)
+    return key
+
+
 def model_of(net, metadata=None):
     graph = helper.make_graph(net.nodes, net.name, net.inputs, net.outputs, net.weights)
     opsets = [helper.make_opsetid("", net.opset)]
-    if any(node.domain for node in net.nodes):
-        opsets.append(helper.make_opsetid("custom", 1))
+    opsets += [helper.make_opsetid(domain, 1) for domain in sorted({node.domain for node in net.nodes} - {""})]
     model = helper.make_model(
-        graph, opset_imports=opsets, producer_name="dermal", producer_version="1",
+        graph, opset_imports=opsets, producer_name="dermal", producer_version="1", functions=net.functions,
     )
     model.ir_version = 10 if net.opset > 22 else 8
     if metadata:
@@ -111,7 +118,9 @@ def model_of(net, metadata=None):
 
 
 def write(net, nhwc=False, external=False, refused=None, output=None, metadata=None, change=None,
-          feed_batch=1, input_size=None):
+          feed_batch=1, input_size=None, beside=None, inside=None, names=None):
+    """`beside` is an output beside others that are none of real numbers, `inside` a value inside of the graph, and
+    `names` are the keys of what is made of it."""
     model = model_of(net, metadata)
     if change:
         change(model)
@@ -126,8 +135,9 @@ def write(net, nhwc=False, external=False, refused=None, output=None, metadata=N
         for axis, extent in zip(spatial, input_size):
             shape[axis] = extent
     if len(shape) == 4:
+        nhwc = nhwc or net.element == TensorProto.UINT8
         n, h, w, c = shape if nhwc else (shape[0], shape[2], shape[3], shape[1])
-        key = seeded([h, w, c])
+        key = (seeded_bytes if net.element == TensorProto.UINT8 else seeded)([h, w, c])
         x = INPUTS[key][None]
         x = x if nhwc else x.transpose(0, 3, 1, 2)
     else:
@@ -138,11 +148,18 @@ def write(net, nhwc=False, external=False, refused=None, output=None, metadata=N
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options)
+    run = onnx.ModelProto()
+    run.CopyFrom(model)
+    if inside:
+        run.graph.output.append(helper.make_tensor_value_info(inside, F, None))
+    session = ort.InferenceSession(run.SerializeToString(), options)
     x = np.repeat(x, feed_batch, axis=0)
     kind = {"tensor(double)": np.float64, "tensor(uint8)": np.uint8}
     x = x.astype(kind.get(session.get_inputs()[0].type, np.float32))
-    [y] = session.run([output] if output else None, {"photo": np.ascontiguousarray(x)})
+    asked = output or inside or beside
+    [y] = session.run([asked] if asked else None, {"photo": np.ascontiguousarray(x)})
+    if names:
+        y = np.array([y[0][name] for name in names], np.float32)
     y = y[:1] if feed_batch > 1 else y
     if external:
         onnx.save(
@@ -152,8 +169,8 @@ def write(net, nhwc=False, external=False, refused=None, output=None, metadata=N
     else:
         path.write_bytes(model.SerializeToString())
     case = {"file": path.name, "input": key, "output": [float(v) for v in y.ravel()]}
-    if output:
-        case["output_name"] = output
+    if output or inside:
+        case["output_name"] = output or inside
     if input_size:
         case["input_size"] = input_size
     CASES.append(case)
@@ -851,6 +868,216 @@ def values_and_constants():
     net.done(net.op("Add", "photo", net.op("Mul", net.op("Add", mixed, table), net.const(np.float32(0.1)))))
 
 
+def branch(outputs, *nodes, weights=()):
+    """A graph inside of `If`, and what it gives."""
+    values = [helper.make_tensor_value_info(name, F, None) for name in outputs]
+    return helper.make_graph(list(nodes), "branch", [], values, list(weights))
+
+
+def nested():
+    """Functions of the file, and `If` with a condition that is known."""
+    node = helper.make_node
+    for name, condition in {"true": True, "false": False}.items():
+        net = Net(f"y_if_{name}")
+        x = net.op("GlobalAveragePool", net.conv("photo", 3, 4))
+        scale = numpy_helper.from_array(np.float32([3.0]), "scale")
+        yes = branch(["t"], node("Mul", [x, "scale"], ["inner"]), node("Relu", ["inner"], ["t"]), weights=[scale])
+        no = branch(["e"], node("Neg", [x], ["inner"]), node("Exp", ["inner"], ["e"]))
+        x = net.op("If", net.const(np.array(condition)), then_branch=yes, else_branch=no)
+        # The same names again, in the other branch.
+        x = net.op("If", net.const(np.array(not condition)), then_branch=branch(["t"], node("Abs", [x], ["t"])),
+                   else_branch=branch(["e"], node("Mul", [x, x], ["inner"]), node("Tanh", ["inner"], ["e"])))
+        net.done(net.op("Flatten", x))
+    net = Net("y_if_squeeze")
+    x = net.op("GlobalAveragePool", net.conv("photo", 3, 4))
+    extent = net.op("Gather", net.op("Shape", x), net.const(np.array(2)), axis=0)
+    squeeze = branch(["s"], node("Constant", [], ["axes"], value_ints=[2, 3]), node("Squeeze", [x, "axes"], ["s"]))
+    y = net.op("If", net.op("Equal", extent, net.const(np.array(1))), then_branch=squeeze,
+               else_branch=branch(["i"], node("Identity", [x], ["i"])))
+    net.done(net.gemm(y, 4, 3))
+    net = Net("y_if_nested")
+    x = net.conv("photo", 3, 4)
+    twice = net.const(np.array(False))
+    inner = node("If", [twice], ["b"], then_branch=branch(["u"], node("Neg", [x], ["u"])),
+                 else_branch=branch(["v"], node("Mul", [x, "two"], ["v"])))
+    outer = branch(["b"], node("Constant", [], ["two"], value_float=2.0), inner)
+    net.done(net.op("If", net.const(np.array(True)), then_branch=outer, else_branch=branch(["o"], node("Abs", [x], ["o"]))))
+
+    def function(net, name, inputs, outputs, nodes, attributes=(), defaults=(), opset=None, **more):
+        imports = [helper.make_opsetid("", opset or net.opset), helper.make_opsetid("local", 1)]
+        net.functions.append(helper.make_function("local", name, inputs, outputs, nodes, imports,
+                                                  list(attributes), list(defaults), **more))
+
+    def slope_of(attribute):
+        leak = node("LeakyRelu", ["a"], ["b"])
+        leak.attribute.append(onnx.AttributeProto(name="alpha", ref_attr_name=attribute, type=onnx.AttributeProto.FLOAT))
+        return leak
+
+    net = Net("y_functions")
+    function(net, "Square", ["a"], ["b"], [node("Mul", ["a", "a"], ["t"]), node("Tanh", ["t"], ["b"])])
+    function(net, "Scaled", ["a", "w"], ["b"], [node("Square", ["a"], ["t"], domain="local"), node("Mul", ["t", "w"], ["b"])])
+    function(net, "Leak", ["a"], ["b"], [slope_of("slope")], ["slope"])
+    function(net, "Gentle", ["a"], ["b"], [slope_of("slope")], defaults=[helper.make_attribute("slope", 0.45)])
+    function(net, "Two", ["a", "high"], ["b", "c"], [node("Clip", ["a", "", "high"], ["b"]), node("Neg", ["a"], ["c"])])
+    function(net, "Relu", ["a"], ["b"], [node("Sigmoid", ["a"], ["b"])])
+    local = {"domain": "local"}
+    x = net.op("Scaled", net.conv("photo", 3, 4), net.const(np.float32(0.7)), **local)
+    x = net.op("Leak", net.conv(x, 4, 4), slope=0.3, **local)
+    x = net.op("Leak", net.conv(x, 4, 4), **local)
+    x = net.op("Gentle", net.conv(x, 4, 4), **local)
+    b, c = net.op("Two", net.conv(x, 4, 4), "", n=2, **local)
+    net.done(net.op("Relu", net.op("Add", b, net.op("Relu", c)), **local))
+    net = Net("y_function_of_old_opset")
+    function(net, "Answer", ["a"], ["b"], [node("Softmax", ["a"], ["b"])], opset=11)
+    net.done(net.op("Answer", net.op("AveragePool", "photo", kernel_shape=[4, 4], strides=[4, 4]), domain="local"))
+
+
+def fused():
+    """What ONNX Runtime's optimizer writes, and newer operators of the same kind."""
+    ms = {"domain": "com.microsoft"}
+    for name, function in {"relu": {"activation": "Relu"}, "clip": {"activation": "Clip", "activation_params": [0.0, 6.0]},
+                           "leaky": {"activation": "LeakyRelu", "activation_params": [0.3]}}.items():
+        net = Net(f"y_fused_conv_{name}")
+        x = net.conv("photo", 3, 4)
+        more = [x] if name == "relu" else []
+        net.done(net.op("FusedConv", x, net.normal(4, 4, 3, 3, scale=0.3), net.normal(4), *more, pads=[1] * 4, **function, **ms))
+    net = Net("y_fused_gemm")
+    x = net.op("Flatten", net.conv("photo", 3, 4))
+    net.done(net.op("FusedGemm", x, net.normal(6, 288, scale=0.1), net.normal(6), transB=1, alpha=0.5, activation="LeakyRelu",
+                    activation_alpha=0.3, **ms))
+    for name, constant, turns in [("weights", True, {"transB": 1}), ("values", False, {"transA": 1})]:
+        net = Net(f"y_fused_mat_mul_{name}")
+        x = net.conv("photo", 3, 4)
+        net.done(net.op("FusedMatMul", x, net.normal(5, 9) if constant else net.op("Relu", x), alpha=0.5, **turns, **ms))
+    for name, n, attributes in [("Gelu", 0, {}), ("BiasGelu", 1, {}), ("FastGelu", 0, {}), ("FastGelu", 1, {}), ("QuickGelu", 0, {"alpha": 1.5})]:
+        net = Net(f"y_{name.lower()}_{n}")
+        net.done(net.op(name, net.conv("photo", 3, 4), *[net.normal(9) for _ in range(n)], **attributes, **ms))
+
+    def tokens(net, x="photo", c=3, width=8):
+        x = net.op("Reshape", net.conv(x, c, width), net.const(np.array([1, width, 72])))
+        return net.op("Transpose", x, perm=[0, 2, 1])
+
+    for name, weights in [("SkipLayerNormalization", 3), ("SkipSimplifiedLayerNormalization", 2)]:
+        net = Net(f"y_{name.lower()}")
+        x = tokens(net)
+        more = [net.positive(8)] + [net.normal(8) for _ in range(weights - 1)]
+        y, _, _, total = net.op(name, x, net.op("Relu", x), *more, epsilon=1e-5, n=4, **ms)
+        net.nodes[-1].output[1:3] = ["", ""]
+        net.done(net.op("Add", y, net.op("Tanh", total)))
+    net = Net("y_simplified")
+    net.done(net.op("SimplifiedLayerNormalization", net.conv("photo", 3, 4), net.positive(9), axis=-1, epsilon=1e-5))
+    for name, axis, shape in [("last", -1, (9,)), ("two", 2, (8, 9)), ("one", -2, (1, 9))]:
+        net = Net(f"n_rms_{name}", opset=23)
+        net.done(net.op("RMSNormalization", net.conv("photo", 3, 4), net.positive(*shape), axis=axis, epsilon=1e-3))
+    for p, axis in [(1, 1), (2, 1), (2, -1)]:
+        net = Net(f"n_lp_{p}_{axis % 4}")
+        net.done(net.op("LpNormalization", net.conv("photo", 3, 4), axis=axis, p=p))
+    net = Net("n_mean_variance")
+    net.done(net.op("MeanVarianceNormalization", net.conv("photo", 3, 4)))
+    for size in [3, 5]:
+        net = Net(f"n_local_response_{size}")
+        net.done(net.op("LRN", net.conv("photo", 3, 7), size=size, alpha=0.3, beta=0.75, bias=1.5))
+    for name, attributes in [("soft", {"lambd": 0.4, "bias": 0.4}), ("hard", {"lambd": 0.4})]:
+        net = Net(f"f_shrink_{name}")
+        net.done(net.op("Shrink", net.conv("photo", 3, 4), **attributes))
+    net = Net("f_swish_alpha", opset=24)
+    net.done(net.op("Swish", net.conv("photo", 3, 4), alpha=1.7))
+    net = Net("f_cast_like")
+    net.done(net.op("CastLike", net.conv("photo", 3, 4), net.const(np.float32(0))))
+    for name, low, high in [("far", -1e6, 1e6), ("below", -1e6, None), ("above", None, 100.0), ("far_six", -1e6, 0.5)]:
+        net = Net(f"f_clip_{name}")
+        bounds = ["" if v is None else net.const(np.float32(v)) for v in (low, high)]
+        net.done(net.op("Clip", net.conv("photo", 3, 4), *bounds))
+    net = Net("a_power_of_two")
+    net.done(net.op("Pow", net.const(np.float32(2)), net.conv("photo", 3, 4)))
+    net = Net("a_where_masked")
+    mask = net.const(net.rng.random((1, 1, 8, 9)) > 0.3)
+    net.done(net.op("Softmax", net.op("Where", mask, net.conv("photo", 3, 4), net.const(np.float32(-np.inf))), axis=-1))
+    net = Net("x_positions")
+    flags = net.op("IsNaN", net.const(np.float32([[1, np.nan, 0], [np.nan, 2, np.nan]])))
+    rows = net.op("Gather", net.op("NonZero", flags), net.const(np.array(1)), axis=0)
+    net.done(net.op("Gather", net.conv("photo", 3, 4), rows, axis=3))
+    net = Net("d_einsum_dots")
+    net.done(net.op("Einsum", net.conv("photo", 3, 4), net.normal(9, 6), equation="...w,wd->...d"))
+    for axes in [[1], [3], [-1, 1]]:
+        net = Net(f"r_prod_{'_'.join(str(a % 4) for a in axes)}")
+        net.done(net.op("ReduceProd", net.conv("photo", 3, 4), axes=axes))
+
+    # Sequences inside of a network for photos: ECA's convolution over channels, tokens that are pooled.
+    net = Net("c_sequence")
+    x = net.conv("photo", 3, 6)
+    y = net.op("Squeeze", net.op("GlobalAveragePool", x), net.const(np.array([-1])))
+    y = net.op("Conv", net.op("Transpose", y, perm=[0, 2, 1]), net.normal(1, 1, 3), kernel_shape=[3], pads=[1, 1])
+    y = net.op("Unsqueeze", net.op("Transpose", net.op("Sigmoid", y), perm=[0, 2, 1]), net.const(np.array([-1])))
+    net.done(net.op("Mul", x, y))
+    net = Net("c_sequence_pools")
+    x = net.op("Reshape", net.conv("photo", 3, 4), net.const(np.array([1, 4, 72])))
+    x = net.op("Conv", x, net.normal(6, 2, 5), net.normal(6), group=2, strides=[2], dilations=[2], pads=[3, 1])
+    x = net.op("MaxPool", x, kernel_shape=[3], pads=[1, 1])
+    x = net.op("AveragePool", x, kernel_shape=[4], strides=[2], pads=[2, 1], ceil_mode=1, count_include_pad=1)
+    net.done(net.op("Concat", net.op("GlobalAveragePool", x), net.op("GlobalMaxPool", x), axis=1))
+
+    # Attention.
+    for name, options in {"plain": {}, "scaled": {"scale": 0.3}, "capped": {"softcap": 2.0}, "causal": {"is_causal": 1},
+                          "grouped": {"q_num_heads": 4}}.items():
+        net = Net(f"t_attention_{name}", opset=24)
+        x = tokens(net)
+        heads = {"q_num_heads": 2, "kv_num_heads": 2, **options}
+        width = 16 if name == "grouped" else 8
+        values = [net.op("MatMul", x, net.normal(8, w, scale=0.4)) for w in (width, 8, 8)]
+        net.done(net.op("Attention", *values, **heads))
+    for name, mask in {"numbers": None, "flags": True}.items():
+        net = Net(f"t_attention_mask_{name}", opset=24)
+        x = net.op("Reshape", net.conv("photo", 3, 4), net.const(np.array([1, 2, 18, 8])))
+        values = [net.op("MatMul", x, net.normal(8, 8, scale=0.4)) for _ in range(3)]
+        flags = net.rng.random((18, 18)) > 0.4
+        flags[:, 0] = True
+        mask = net.const(flags) if mask else net.const(net.rng.normal(0, 2, (1, 2, 18, 18)).astype(np.float32))
+        net.done(net.op("Attention", *values, mask))
+    net = Net("t_multi_head")
+    x = tokens(net)
+    values = [net.op("MatMul", x, net.normal(8, 8, scale=0.4)) for _ in range(3)]
+    net.done(net.op("MultiHeadAttention", *values, net.normal(24), num_heads=2, **ms))
+    net = Net("t_projected")
+    net.done(net.op("Attention", tokens(net), net.normal(8, 24, scale=0.4), net.normal(24), num_heads=2, **ms))
+
+
+def wholes():
+    """Photos of integers."""
+    u8 = {"shape": ("N", 8, 9, 3), "element": TensorProto.UINT8}
+    net = Net("v_bytes", **u8)
+    x = net.op("Gather", "photo", net.const(np.array([2, 1, 0])), axis=3)
+    x = net.op("Cast", net.op("Transpose", x, perm=[0, 3, 1, 2]), to=TensorProto.INT32)
+    x = net.op("Sub", x, net.const(np.array(100, np.int32)))
+    x = net.op("Mul", net.op("Cast", x, to=F), net.const(np.float32(1 / 127.5)))
+    net.done(net.conv(x, 3, 4))
+    net = Net("v_double", shape=("N", 3, 8, 9), element=TensorProto.DOUBLE)
+    x = net.op("Cast", "photo", to=F)
+    net.done(net.conv(x, 3, 4))
+
+
+def answers():
+    """Outputs beside the probabilities, and names of classes at the end."""
+    net = Net("x_label_beside")
+    y = net.op("Softmax", net.gemm(net.op("Flatten", net.op("GlobalAveragePool", net.conv("photo", 3, 4))), 4, 3), axis=-1)
+    label = net.op("ArgMax", y, axis=1)
+    net.outputs.append(helper.make_tensor_value_info(label, I64, None))
+    net.done(y, beside=y)
+    net = Net("x_value_inside")
+    y = net.gemm(net.op("Flatten", net.op("GlobalAveragePool", net.conv("photo", 3, 4))), 4, 3)
+    net.outputs.append(helper.make_tensor_value_info(net.op("ArgMax", y, axis=1), I64, None))
+    net.done(inside=y)
+    net = Net("x_zip_map")
+    y = net.op("Softmax", net.gemm(net.op("Flatten", net.op("GlobalAveragePool", net.conv("photo", 3, 4))), 4, 3), axis=-1)
+    names = ["akiec", "bcc", "nv"]
+    pairs = net.op("ZipMap", y, domain="ai.onnx.ml", classlabels_strings=names)
+    label = net.op("ArrayFeatureExtractor", net.const(np.array(names, object)), net.op("ArgMax", y, axis=1), domain="ai.onnx.ml")
+    of_pairs = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(F, [])))
+    net.outputs.append(helper.make_tensor_value_info(label, TensorProto.STRING, None))
+    net.outputs.append(helper.make_value_info(pairs, of_pairs))
+    net.done(beside=pairs, names=names)
+
+
 def refusals():
     def one(name, says, kind="unrepresentable", **options):
         net = Net(f"refused_{name}", **options)
@@ -861,8 +1088,25 @@ def refusals():
     x = net.op("Hardmax", net.op("Mystery", x, domain="custom"))
     net.done(net.op("Relu", x), refused=why)
     net, why = one("control_flow", "`If` (control flow)", "unsupported_operators")
-    inner = helper.make_graph([helper.make_node("Identity", ["photo"], ["z"])], "inner", [], [helper.make_tensor_value_info("z", F, None)])
-    net.done(net.op("If", net.const(np.array(True)), then_branch=inner, else_branch=inner), refused=why)
+    inner = branch(["z"], helper.make_node("Identity", ["photo"], ["z"]))
+    condition = net.op("Greater", net.op("ReduceMax", "photo", keepdims=0), net.const(np.float32(0)))
+    net.done(net.op("If", condition, then_branch=inner, else_branch=inner), refused=why)
+    net, why = one("loop", "`Loop` (control flow)", "unsupported_operators")
+    body = helper.make_graph([helper.make_node("Identity", ["go"], ["still"]), helper.make_node("Relu", ["a"], ["b"])], "body", [
+        helper.make_tensor_value_info("i", I64, []), helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("a", F, None)], [
+        helper.make_tensor_value_info("still", TensorProto.BOOL, []), helper.make_tensor_value_info("b", F, None)])
+    net.done(net.op("Loop", net.const(np.array(3)), net.const(np.array(True)), "photo", body=body), refused=why)
+    net, why = one("calls_itself", "call each other more than 16 deep", "config")
+    again = helper.make_node("Again", ["a"], ["b"], domain="local")
+    net.functions.append(helper.make_function("local", "Again", ["a"], ["b"], [again], [helper.make_opsetid("local", 1)]))
+    net.done(net.op("Again", "photo", domain="local"), refused=why)
+    net, why = one("picks", "the model picks the class itself")
+    net.done(net.op("ArgMax", net.op("Softmax", "photo", axis=-1), axis=1), refused=why)
+    net, why = one("bytes_divided", "it computes with integers of the photo", element=TensorProto.UINT8)
+    net.done(net.op("Cast", net.op("Div", "photo", net.const(np.array(7, np.uint8))), to=F), refused=why)
+    net, why = one("kernels_of_runtime", "`com.microsoft.nchwc.ReorderInput`", "unsupported_operators")
+    net.done(net.op("ReorderInput", "photo", domain="com.microsoft.nchwc"), refused=why)
     net, why = one("attribute", "`future` is `1`, expected no such attribute", "unsupported_value")
     net.done(net.op("Relu", "photo", future=1), refused=why)
     net, why = one("opset", "opset 6, supported are 7 to 25", opset=6)
@@ -900,8 +1144,8 @@ def refusals():
     net.done(net.op("Relu", net.normal(1, 4)), refused=why)
     net, why = one("constant_conv", "it does not depend on the photo", "config")
     net.done(net.op("Conv", net.normal(1, 4, 8, 9), net.normal(5, 4, 1, 1)), refused=why)
-    net, why = one("sequence", "expected [1, C, H, W]", shape=("N", 3, 8))
-    net.done(net.op("MaxPool", "photo", kernel_shape=[2]), refused=why)
+    net, why = one("volume", "expected [1, C, H, W]", shape=("N", 3, 8, 8, 8))
+    net.done(net.op("MaxPool", "photo", kernel_shape=[2, 2, 2]), refused=why)
     net, why = one("not_finite", "is NaN at element", "not_finite")
     net.done(net.op("Conv", "photo", net.const(np.full((4, 3, 1, 1), np.nan, np.float32))), refused=why)
 
@@ -910,7 +1154,7 @@ def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     for part in [functions_of_one_value, arithmetic, convolutions, pools, dense, shapes, exporters, values_and_constants,
-                 refusals]:
+                 nested, fused, wholes, answers, refusals]:
         part()
     golden = {
         "tools": {"python": platform.python_version(), "onnx": onnx.__version__,

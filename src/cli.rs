@@ -51,7 +51,7 @@ pub struct Cli {
 /// A subcommand.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Turn a Keras model (`.keras`, `.h5`) into one `.safetensors` artifact
+    /// Turn a Keras, ONNX or TFLite model into one `.safetensors` artifact
     Import(ImportArgs),
     /// Make an artifact smaller and faster: FP16, BF16 or INT8 weights
     Quantize(Box<QuantizeArgs>),

@@ -24,12 +24,14 @@ Examples:
   dermal import model.onnx --dry-run
   dermal import --list-ops
 
-Importing needs no Python and runs no code of the model: `Lambda` and custom layers are refused by
-name. An existing OUT is replaced as a whole, once everything has succeeded; an error leaves it as it
-was. OUT cannot be a file that the import reads.")]
+Importing needs no Python and runs no code of the model: operators that are not known, Keras' `Lambda`
+and custom layers are refused by name. Weights beside an ONNX file (`model.onnx.data`) are read from its
+folder. An existing OUT is replaced as a whole, once everything has succeeded; an error leaves it as it
+was. OUT cannot be a file that the import reads. docs/import.md says which models were compared with
+their own frameworks.")]
 #[command(group(ArgGroup::new("shown").args(["dump", "dry_run"])))]
 pub struct ImportArgs {
-    /// The model: `.keras`, `.h5` with or without its architecture, `.onnx`, or `.tflite`
+    /// The model: `.keras`, `.h5`, `.onnx`, `.tflite`, or Teachable Machine's `.zip`
     #[arg(required_unless_present = "list_ops", value_hint = ValueHint::FilePath)]
     pub source: Option<PathBuf>,
     /// Where to write the artifact (`.safetensors`)
@@ -53,12 +55,16 @@ pub struct ImportArgs {
     pub preprocess: Option<OsString>,
     /// What the outputs mean, if the file does not say it: how to make probabilities of them
     ///
-    /// A model that ends in softmax or sigmoid says it, and so does a compiled loss with
-    /// `from_logits=True`. Otherwise look at the training code: a wrong head gives wrong
-    /// probabilities.
+    /// A model that ends in softmax or sigmoid says it, and so does a Keras model's compiled loss with
+    /// `from_logits=True`. Models from PyTorch mostly end in logits: `softmax` if they were trained
+    /// with `CrossEntropyLoss`, `multi-sigmoid` or `sigmoid` with `BCEWithLogitsLoss`. Otherwise look
+    /// at the training code: a wrong head gives wrong probabilities.
     #[arg(long, value_name = "HEAD")]
     pub head: Option<Head>,
     /// The output to use, for a model that has several
+    ///
+    /// Of an ONNX model it may also be a value inside of the graph: the one that `ArgMax` reads, for
+    /// example, if the model picks the class itself.
     #[arg(long, value_name = "NAME")]
     pub output_name: Option<String>,
     /// Values of an extra input for predictions that give none (repeatable)
@@ -69,7 +75,7 @@ pub struct ImportArgs {
     /// The mapping is stored in the artifact. docs/fields.md explains it.
     #[arg(long, value_name = "FILE.yaml", value_hint = ValueHint::FilePath)]
     pub fields: Option<PathBuf>,
-    /// The architecture (`model.to_json()`) of a weights-only `.h5`
+    /// The architecture (`model.to_json()`) of a Keras `.h5` that holds weights only
     #[arg(long, value_name = "model.json", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// Rows and columns of the photo, if the model leaves them open: `224` or `224x320`

@@ -535,6 +535,9 @@ fn unsupported_operators(operators: &[UnsupportedOperator]) -> &'static str {
     if any(&["If", "Loop", "Scan"]) {
         "control flow is never run: export the model again with a fixed input \
          (`torch.onnx.export` without `torch.jit.script`), or run it through onnxsim"
+    } else if operators.iter().any(|o| o.name.contains(".nchwc.")) {
+        "ONNX Runtime has saved this model for its own kernels: import the model as it was before, \
+         or save it with `graph_optimization_level = ORT_ENABLE_EXTENDED`"
     } else if operators
         .iter()
         .any(|o| o.name.contains("Quant") || o.name.contains("QLinear"))
@@ -551,8 +554,8 @@ fn unsupported_operators(operators: &[UnsupportedOperator]) -> &'static str {
         "ARG_MIN",
         "TOPK_V2",
     ]) {
-        "the model picks its answer itself: export it up to its probabilities, or choose that \
-         output with `--output-name`"
+        "the model picks its answer itself: export it up to its probabilities, or give the name of \
+         that value with `--output-name`"
     } else {
         "`dermal import --list-ops` shows what is supported; rebuild these parts of the model and \
          export it again"

@@ -57,7 +57,7 @@ pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportErro
             add("variance", false);
             add("count", false);
         }
-        "LayerNormalization" => {
+        "GroupNormalization" | "LayerNormalization" => {
             if attributes.flag("scale", true)? {
                 add("gamma", true);
             }
@@ -79,6 +79,7 @@ pub(super) fn variables(layer: &LayerConfig) -> Result<Vec<Variable>, ImportErro
             return Ok(parts.collect());
         }
         "PReLU" => add("alpha", true),
+        "RMSNormalization" => add("scale", true),
         _ => {}
     }
     let may_have_bias = matches!(

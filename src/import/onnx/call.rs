@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::constant::Constant;
 use super::proto::{Attribute, AttributeValue, Tensor};
+use super::wire::Slice;
 use crate::import::builder::Site;
 use crate::import::error::{ImportError, Place};
 use crate::import::read_set::ReadSet;
@@ -226,6 +227,8 @@ impl<'n, 'a> Attributes<'n, 'a> {
             AttributeValue::Ints(v) => format!("{v:?}"),
             AttributeValue::Floats(v) => format!("{v:?}"),
             AttributeValue::Tensor(_) => "a tensor".into(),
+            AttributeValue::Texts(_) => "a list of texts".into(),
+            AttributeValue::Graph(_) => "a graph".into(),
             AttributeValue::Other(what) => (*what).into(),
         };
         Err(self.place.refused(name, shown, expected))
@@ -313,6 +316,27 @@ impl<'n, 'a> Attributes<'n, 'a> {
             None => Ok(None),
             Some(AttributeValue::Tensor(tensor)) => Ok(Some(*tensor)),
             Some(other) => self.wrong(name, &other, "a tensor"),
+        }
+    }
+
+    /// Texts, if they are there.
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, ImportError> {
+        match self.get(name)? {
+            None => Ok(None),
+            Some(AttributeValue::Texts(list)) => {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                Ok(Some(list.into_iter().map(text).collect()))
+            }
+            Some(other) => self.wrong(name, &other, "a list of texts"),
+        }
+    }
+
+    /// A graph that must be there.
+    pub(super) fn graph(&self, name: &str) -> Result<Slice<'a>, ImportError> {
+        match self.get(name)? {
+            None => Err(self.place.invalid(format!("it has no `{name}`"))),
+            Some(AttributeValue::Graph(body)) => Ok(body),
+            Some(other) => self.wrong(name, &other, "a graph"),
         }
     }
 

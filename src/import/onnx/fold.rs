@@ -52,6 +52,7 @@ pub(super) const FOLDED: &[&str] = &[
     "Greater",
     "GreaterOrEqual",
     "Identity",
+    "IsNaN",
     "Less",
     "LessOrEqual",
     "Log",
@@ -61,6 +62,7 @@ pub(super) const FOLDED: &[&str] = &[
     "Mod",
     "Mul",
     "Neg",
+    "NonZero",
     "Not",
     "Or",
     "Pow",
@@ -166,6 +168,7 @@ pub(super) fn fold<'a>(
             x.transposed(&permutation(call, x.dims().len())?)
         }
         "Gather" => gather(importer, call)?,
+        "NonZero" => scatter::non_zero(importer, call)?,
         "Concat" => concat(importer, call)?,
         "Slice" => {
             let x = Rc::clone(call.constant(0, "input")?);
@@ -356,24 +359,47 @@ fn cast<'a>(
     } else {
         kind_of(call.attributes.int("to", 0)?)
     };
+    let to = call.attributes.int("to", 0)?;
     let Some(kind) = kind else {
-        let to = call.attributes.int("to", 0)?;
         return Err(call.place().refused("to", to, "a type of numbers"));
     };
     let x = call.constant(0, "input")?;
-    if kind == x.kind || (kind == Kind::Float && x.kind != Kind::Float && x.len() > MAX_FOLDED) {
+    let narrows = kind == Kind::Int && !matches!(to, 0 | 7 | 13);
+    if (kind == x.kind && !narrows)
+        || (kind == Kind::Float && x.kind != Kind::Float && x.len() > MAX_FOLDED)
+    {
         return Ok(x.as_kind(kind));
     }
     let mut array = array(importer, call, 0)?;
     for value in &mut array.values {
         *value = match kind {
             Kind::Float => *value,
-            Kind::Int => value.trunc(),
+            Kind::Int => wrapped(value.trunc(), to),
             Kind::Bool => f64::from(u8::from(*value != 0.0)),
         };
     }
     array.kind = kind;
     Ok(array.constant())
+}
+
+/// A whole number in the type of that number in `TensorProto`: of others the lower bits stay.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "what a cast between integers does"
+)]
+fn wrapped(value: f64, to: i64) -> f64 {
+    let whole = value as i64;
+    match to {
+        2 => f64::from(whole as u8),
+        3 => f64::from(whole as i8),
+        4 => f64::from(whole as u16),
+        5 => f64::from(whole as i16),
+        6 => f64::from(whole as i32),
+        12 => f64::from(whole as u32),
+        _ => value,
+    }
 }
 
 fn reshaped<'a>(
@@ -668,12 +694,16 @@ fn reduced<'a>(
     Ok(rounded(dims, x.kind, values))
 }
 
-/// Real numbers are f32 in the file, whole numbers whole.
+/// Real numbers are f32 in the file, whole numbers whole: what is left of a quotient is cut off.
 fn rounded<'a>(dims: Vec<usize>, kind: Kind, mut values: Vec<f64>) -> Constant<'a> {
     #[expect(clippy::cast_possible_truncation, reason = "the file computes in f32")]
     if kind == Kind::Float {
         for value in &mut values {
             *value = f64::from(*value as f32);
+        }
+    } else {
+        for value in &mut values {
+            *value = value.trunc();
         }
     }
     Constant::new(dims, kind, values)
@@ -692,6 +722,7 @@ fn unary<'a>(
         "Exp" => f64::exp,
         "Floor" => f64::floor,
         "Log" => f64::ln,
+        "IsNaN" => |v| f64::from(u8::from(v.is_nan())),
         "Neg" => |v| -v,
         "Not" => |v| f64::from(u8::from(v == 0.0)),
         "Reciprocal" => |v| 1.0 / v,
@@ -714,7 +745,11 @@ fn unary<'a>(
         _ => return Err(call.place().unsupported()),
     };
     let values = x.values.into_iter().map(function).collect();
-    Ok(rounded(x.dims, x.kind, values))
+    let kind = match call.op {
+        "IsNaN" | "Not" => Kind::Bool,
+        _ => x.kind,
+    };
+    Ok(rounded(x.dims, kind, values))
 }
 
 /// Of two values, or of any number of them from left to right.

@@ -31,6 +31,8 @@ pub(super) struct Importer<'a, 'b> {
     pub(super) values: HashMap<&'a str, Value<'a>>,
     /// The extent of the batch axis that the file's input has, if it is not open.
     pub(super) batch: Option<usize>,
+    /// Class names that a node at the end of the graph holds.
+    pub(super) labels: Option<Vec<String>>,
     /// Elements that arithmetic on constants may still make.
     pub(super) foldable: usize,
     /// Most elements of one constant in such arithmetic.
@@ -52,6 +54,7 @@ impl<'a, 'b> Importer<'a, 'b> {
             opset,
             values: HashMap::new(),
             batch: None,
+            labels: None,
             // Arithmetic on shapes is small. Networks that standardize their weights (NFNet)
             // compute each of them in a few steps.
             foldable: (1usize << 22).saturating_add(elements.saturating_mul(16)),

@@ -7,6 +7,8 @@
 //! | `constant`, `fold` | numbers known at import, and arithmetic on them |
 //! | `dynamic` | models that quantize while they run |
 //! | `importer`, `call` | the graph under construction; one node with inputs and attributes |
+//! | `nested` | functions of the file, and branches of `If` whose condition is known |
+//! | `whole` | photos of integers, with which little may be computed |
 //! | `ops` | what each operator becomes |
 //! | `metadata` | class names, pixel range, exporter |
 //!
@@ -22,7 +24,7 @@ use std::path::Path;
 use super::builder::{GraphBuilder, Site, only_what_is_read};
 use super::error::{ImportError, Place, UnsupportedOperator, invalid};
 use super::input_size::InputSizes;
-use super::options::{ImportOptions, Imported, Progress};
+use super::options::{ImportOptions, Imported, LabelsFile, Progress};
 use super::view::View;
 use crate::graph::NodeId;
 use crate::text::shorten;
@@ -34,9 +36,11 @@ mod external;
 mod fold;
 mod importer;
 mod metadata;
+mod nested;
 mod ops;
 mod order;
 mod proto;
+mod whole;
 mod wire;
 
 pub(super) use ops::supported_ops;
@@ -90,6 +94,7 @@ pub(super) fn import(
     reader.nodes(&outputs)?;
     let values = reader.results(&outputs)?;
     let asked = options.output.as_deref();
+    let labels = reader.importer.labels.take();
     let (graph, _) = reader.importer.graph.finish(&values, asked, "the graph")?;
     let output = graph.output();
     let graph = only_what_is_read(&graph, output)
@@ -100,13 +105,21 @@ pub(super) fn import(
         source_format: metadata::source_format(&model, opset),
         source_bytes,
         loss: None,
-        labels: metadata::labels(&model),
+        labels: metadata::labels(&model).or_else(|| labels.map(of_node)),
         preset: metadata::preset(&model),
         recipe: metadata::recipe(&model),
         likely_preset: None,
         stated: metadata::stated(&model),
         also_read: external.paths,
     })
+}
+
+/// Class names that a node at the end holds.
+fn of_node(names: Vec<String>) -> LabelsFile {
+    LabelsFile {
+        name: "node `ZipMap`".into(),
+        bytes: serde_json::to_vec(&names).unwrap_or_default(),
+    }
 }
 
 /// The model as a place for errors.
@@ -147,6 +160,36 @@ struct Reader<'a, 'b> {
     initializers: HashMap<&'a str, &'a Tensor<'a>>,
     importer: Importer<'a, 'b>,
     unsupported: BTreeMap<String, UnsupportedOperator>,
+    /// Values made of an integer photo that are integers still.
+    whole: whole::Integers<'a>,
+    /// Nodes read so far, those of functions and branches included.
+    nodes_read: usize,
+    /// Functions and branches around the current node.
+    depth: usize,
+}
+
+/// The nodes of a graph, of a function or of a branch.
+#[derive(Clone, Copy)]
+struct Block<'n, 'a> {
+    nodes: &'n [Node<'a>],
+    /// Which of them lead to an output, sorted.
+    order: &'n [usize],
+    outputs: &'n [&'a str],
+    /// What the names of its nodes begin with.
+    prefix: &'n str,
+    /// Whether its first output is the model's answer.
+    is_answer: bool,
+}
+
+impl<'a> Block<'_, 'a> {
+    /// How often its nodes read each value.
+    fn reads(&self) -> HashMap<&'a str, usize> {
+        let mut reads = HashMap::new();
+        for &name in self.order.iter().flat_map(|&i| &self.nodes[i].inputs) {
+            *reads.entry(name).or_default() += 1;
+        }
+        reads
+    }
 }
 
 impl<'a, 'b> Reader<'a, 'b> {
@@ -168,6 +211,9 @@ impl<'a, 'b> Reader<'a, 'b> {
             initializers,
             importer,
             unsupported: BTreeMap::new(),
+            whole: whole::Integers::default(),
+            nodes_read: 0,
+            depth: 0,
         })
     }
 
@@ -183,7 +229,9 @@ impl<'a, 'b> Reader<'a, 'b> {
             .collect()
     }
 
-    /// The outputs to compute: the one that is asked for, or all.
+    /// The outputs to compute: the one that is asked for, which may also be a value inside of the
+    /// graph, or all that can be probabilities. Texts and whole numbers beside them are the class
+    /// that the model picks.
     fn outputs(&self, asked: Option<&str>) -> Result<Vec<&'a str>, ImportError> {
         let names: Vec<&str> = self.graph().outputs.iter().map(|o| o.name).collect();
         if names.is_empty() {
@@ -196,10 +244,22 @@ impl<'a, 'b> Reader<'a, 'b> {
                 "two of its outputs have one name".into(),
             ));
         }
-        Ok(match asked.filter(|asked| names.contains(asked)) {
-            Some(asked) => names.into_iter().filter(|name| *name == asked).collect(),
-            None => names,
-        })
+        if let Some(asked) = asked {
+            let made = self.graph().nodes.iter().flat_map(|node| &node.outputs);
+            let mut values = names.iter().chain(made.filter(|name| !name.is_empty()));
+            if let Some(&value) = values.find(|name| **name == asked) {
+                return Ok(vec![value]);
+            }
+            return Ok(names);
+        }
+        // What is not a tensor is what `ZipMap` makes of probabilities.
+        let is_real = |output: &&ValueInfo| {
+            let kind = output.element.map(constant::kind_of);
+            matches!(kind, None | Some(Some(constant::Kind::Float)))
+        };
+        let outputs = self.graph().outputs.iter();
+        let real: Vec<&str> = outputs.filter(is_real).map(|output| output.name).collect();
+        Ok(if real.is_empty() { names } else { real })
     }
 
     /// Appends the inputs.
@@ -242,6 +302,7 @@ impl<'a, 'b> Reader<'a, 'b> {
             first = first.or(Some(id));
             let view = View::ordered(id, &logical, &order);
             self.importer.values.insert(input.name, view.into());
+            self.whole.input(input);
         }
         sizes.check_used(first.map(|id: NodeId| self.importer.graph.node(id)))
     }
@@ -283,19 +344,20 @@ impl<'a, 'b> Reader<'a, 'b> {
             .map(|input| input.name)
             .chain(self.initializers.keys().copied())
             .collect();
-        let order = order::sorted(graph, outputs, &|name| given.contains(name))?;
-        if order.len() > MAX_NODES {
-            let message = format!("it has more than {MAX_NODES} nodes");
-            return Err(invalid("the graph", message));
-        }
+        let order = order::sorted(&graph.nodes, outputs, &|name| given.contains(name))?;
+        self.count(order.len())?;
         dynamic::check(graph, &order, outputs)?;
-        let mut reads: HashMap<&str, usize> = HashMap::new();
-        for name in order.iter().flat_map(|&i| &graph.nodes[i].inputs) {
-            *reads.entry(name).or_default() += 1;
-        }
+        let block = Block {
+            nodes: &graph.nodes,
+            order: &order,
+            outputs,
+            prefix: "",
+            is_answer: outputs.len() == 1,
+        };
+        let reads = block.reads();
         let mut left = reads.clone();
         for &index in &order {
-            self.node(index, outputs, &reads)?;
+            self.node(block, index, &reads)?;
             // Constants that are computed take memory: none is kept after its last reader.
             for name in &graph.nodes[index].inputs {
                 if let Some(left) = left.get_mut(name) {
@@ -315,14 +377,27 @@ impl<'a, 'b> Reader<'a, 'b> {
         Err(ImportError::UnsupportedOperators { operators })
     }
 
+    /// Counts nodes that will be read. Functions that call functions could make any number of them.
+    fn count(&mut self, nodes: usize) -> Result<(), ImportError> {
+        self.nodes_read = self.nodes_read.saturating_add(nodes);
+        if self.nodes_read > MAX_NODES {
+            let message = format!("it has more than {MAX_NODES} nodes");
+            return Err(invalid("the graph", message));
+        }
+        Ok(())
+    }
+
     fn node(
         &mut self,
+        block: Block<'_, 'a>,
         index: usize,
-        outputs: &[&'a str],
-        reads: &HashMap<&str, usize>,
+        reads: &HashMap<&'a str, usize>,
     ) -> Result<(), ImportError> {
-        let node = &self.graph().nodes[index];
-        let place = order::place_of(node, index);
+        let node = &block.nodes[index];
+        let mut place = order::place_of(node, index);
+        if !block.prefix.is_empty() {
+            place.name = shorten(&format!("{}/{}", block.prefix, place.name));
+        }
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for &name in &node.inputs {
             inputs.push(if name.is_empty() {
@@ -331,59 +406,16 @@ impl<'a, 'b> Reader<'a, 'b> {
                 Some(self.value(name)?)
             });
         }
-        let missing = inputs.iter().flatten().any(|v| matches!(v, Value::Missing));
-        let listed = ops::listed(node.domain, node.op);
-        let known = listed.is_some_and(ops::is_known);
-        let listed = listed.unwrap_or(node.op);
-        let shapes = matches!(node.op, "Shape" | "Size") && !missing;
-        let folds = known
-            && fold::FOLDED.contains(&listed)
-            && (shapes
-                || inputs
-                    .iter()
-                    .flatten()
-                    .all(|v| matches!(v, Value::Constant(_))));
-        let emit = if known { ops::emitter(listed) } else { None };
-        let on_integers = !ops::quantized::reads_integers(listed)
-            && (inputs.iter().flatten()).any(|value| self.importer.map_of(value).is_some());
-        if !known || (!folds && !missing && emit.is_none()) {
-            self.unsupported(node, &place);
-        }
-        let read = |name: &&str| reads.contains_key(*name) || outputs.contains(name);
-        let made = if !known || missing || (!folds && emit.is_none()) {
-            vec![Value::Missing; node.outputs.len()]
-        } else {
-            let name = self.importer.unique(&place.name);
-            let first = node.outputs.first().copied().unwrap_or_default();
-            let call = Call {
-                site: Site {
-                    place: place.clone(),
-                    name: name.clone(),
-                    constants: name.clone(),
-                },
-                op: node.op,
-                inputs,
-                attributes: Attributes::new(place.clone(), &node.attributes),
-                outputs: node.outputs.len(),
-                outputs_read: node.outputs.iter().rposition(read).map_or(0, |i| i + 1),
-                is_answer: outputs == [first] && !reads.contains_key(first),
-            };
-            let before = self.importer.graph.len();
-            let made = match emit {
-                Some(emit) if !folds && on_integers => {
-                    ops::quantized::moved(&mut self.importer, &call, emit)?
-                }
-                Some(emit) if !folds => emit(&mut self.importer, &call)?,
-                _ => fold::fold(&mut self.importer, &call)?,
-            };
-            call.attributes.finish()?;
-            if let Some(Value::View(view)) = made.first()
-                && view.id.0 >= before
-                && !ops::quantized::is_rounding(listed)
-            {
-                self.importer.graph.mark(view.id, &name, node.op);
+        let read = |name: &&str| reads.contains_key(*name) || block.outputs.contains(name);
+        let first = node.outputs.first().copied().unwrap_or_default();
+        let is_answer =
+            block.is_answer && block.outputs.first() == Some(&first) && !reads.contains_key(first);
+        let made = match self.nested(node, &place, &inputs, is_answer)? {
+            Some(made) => made,
+            None => {
+                let outputs_read = node.outputs.iter().rposition(read).map_or(0, |i| i + 1);
+                self.operator(node, &place, inputs, (outputs_read, is_answer))?
             }
-            made
         };
         let mut made = made.into_iter();
         for &output in node.outputs.iter().filter(|name| !name.is_empty()) {
@@ -401,6 +433,75 @@ impl<'a, 'b> Reader<'a, 'b> {
         Ok(())
     }
 
+    /// Appends or evaluates one operator.
+    fn operator(
+        &mut self,
+        node: &Node<'a>,
+        place: &Place,
+        inputs: Vec<Option<Value<'a>>>,
+        (outputs_read, is_answer): (usize, bool),
+    ) -> Result<Vec<Value<'a>>, ImportError> {
+        let missing = inputs.iter().flatten().any(|v| matches!(v, Value::Missing));
+        let listed = ops::listed(node.domain, node.op);
+        let known = listed.is_some_and(ops::is_known);
+        let listed = listed.unwrap_or(node.op);
+        let shapes = matches!(node.op, "Shape" | "Size") && !missing;
+        let folds = known
+            && fold::FOLDED.contains(&listed)
+            && (shapes
+                || inputs
+                    .iter()
+                    .flatten()
+                    .all(|v| matches!(v, Value::Constant(_))));
+        let emit = if known { ops::emitter(listed) } else { None };
+        let on_integers = !ops::quantized::reads_integers(listed)
+            && (inputs.iter().flatten()).any(|value| self.importer.map_of(value).is_some());
+        if !known || (!folds && !missing && emit.is_none()) {
+            if is_answer && matches!(node.op, "ArgMax" | "Hardmax" | "TopK") {
+                return Err(picks_the_class(node, place));
+            }
+            self.unsupported(node, place);
+        }
+        if !known || missing || (!folds && emit.is_none()) {
+            return Ok(vec![Value::Missing; node.outputs.len()]);
+        }
+        let name = self.importer.unique(&place.name);
+        let call = Call {
+            site: Site {
+                place: place.clone(),
+                name: name.clone(),
+                constants: name.clone(),
+            },
+            op: node.op,
+            inputs,
+            attributes: Attributes::new(place.clone(), &node.attributes),
+            outputs: node.outputs.len(),
+            outputs_read,
+            is_answer,
+        };
+        let whole = self.whole.computed(node, &call, (listed, shapes))?;
+        let before = self.importer.graph.len();
+        let made = match emit {
+            Some(emit) if !folds && on_integers => {
+                ops::quantized::moved(&mut self.importer, &call, emit)?
+            }
+            Some(_) if !folds && whole == whole::Result::Retyped => {
+                call.attributes.ignore(&["to", "saturate", "round_mode"]);
+                vec![Value::View(call.view(0)?.clone())]
+            }
+            Some(emit) if !folds => emit(&mut self.importer, &call)?,
+            _ => fold::fold(&mut self.importer, &call)?,
+        };
+        call.attributes.finish()?;
+        if let Some(Value::View(view)) = made.first()
+            && view.id.0 >= before
+            && !ops::quantized::is_rounding(listed)
+        {
+            self.importer.graph.mark(view.id, &name, node.op);
+        }
+        Ok(made)
+    }
+
     fn unsupported(&mut self, node: &Node, place: &Place) {
         let name = match node.domain {
             "" | "ai.onnx" => node.op.to_owned(),
@@ -408,7 +509,6 @@ impl<'a, 'b> Reader<'a, 'b> {
         };
         let note = match node.op {
             "If" | "Loop" | "Scan" => "control flow",
-            op if self.model.functions.contains(&op) => "a function of the file",
             op if fold::FOLDED.contains(&op) => "of values of the photo",
             _ => "",
         };
@@ -456,6 +556,20 @@ impl<'a, 'b> Reader<'a, 'b> {
             results.push((name.to_owned(), id));
         }
         Ok(results)
+    }
+}
+
+/// The error of a model whose answer is not the probabilities that it computes.
+fn picks_the_class(node: &Node, place: &Place) -> ImportError {
+    let before = node.inputs.first().copied().unwrap_or_default();
+    ImportError::Unrepresentable {
+        place: place.clone(),
+        message: "the model picks the class itself, and probabilities are needed".into(),
+        hint: format!(
+            "use the value before it: `--output-name '{}'`",
+            shorten(before)
+        )
+        .into(),
     }
 }
 

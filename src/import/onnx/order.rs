@@ -4,18 +4,18 @@
 
 use std::collections::HashMap;
 
-use super::proto::{Graph, Node};
+use super::proto::Node;
 use crate::import::error::{ImportError, Place, invalid};
 use crate::text::shorten;
 
 /// Indices of the nodes that `outputs` need, sorted. `is_given` says which values need no node.
 pub(super) fn sorted(
-    graph: &Graph,
+    nodes: &[Node],
     outputs: &[&str],
     is_given: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<usize>, ImportError> {
     let mut maker: HashMap<&str, usize> = HashMap::new();
-    for (i, node) in graph.nodes.iter().enumerate() {
+    for (i, node) in nodes.iter().enumerate() {
         for &output in node.outputs.iter().filter(|name| !name.is_empty()) {
             if is_given(output) || maker.insert(output, i).is_some() {
                 let message = format!("value `{}` is made twice", shorten(output));
@@ -23,7 +23,7 @@ pub(super) fn sorted(
             }
         }
     }
-    let mut state = vec![State::New; graph.nodes.len()];
+    let mut state = vec![State::New; nodes.len()];
     let mut order = Vec::new();
     // Depth first, on a stack of our own: a chain may be as long as the file allows.
     let mut stack: Vec<Visit> = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn sorted(
             &mut stack,
         )?;
         while let Some(visit) = stack.last_mut() {
-            let node = &graph.nodes[visit.node];
+            let node = &nodes[visit.node];
             let Some(&input) = node.inputs.get(visit.next) else {
                 state[visit.node] = State::Done;
                 order.push(visit.node);
@@ -127,21 +127,18 @@ pub(super) fn name_of(node: &Node, index: usize) -> String {
 mod tests {
     use super::*;
 
-    fn graph(nodes: &[(&'static str, &'static str)]) -> Graph<'static> {
+    fn nodes_of(nodes: &[(&'static str, &'static str)]) -> Vec<Node<'static>> {
         let node = |&(input, output): &(&'static str, &'static str)| Node {
             op: "Relu",
             inputs: vec![input],
             outputs: vec![output],
             ..Node::default()
         };
-        Graph {
-            nodes: nodes.iter().map(node).collect(),
-            ..Graph::default()
-        }
+        nodes.iter().map(node).collect()
     }
 
     fn order(nodes: &[(&'static str, &'static str)]) -> Result<Vec<usize>, String> {
-        sorted(&graph(nodes), &["y"], &|name| name == "x").map_err(|e| e.to_string())
+        sorted(&nodes_of(nodes), &["y"], &|name| name == "x").map_err(|e| e.to_string())
     }
 
     #[test]

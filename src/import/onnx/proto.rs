@@ -1,12 +1,14 @@
 //! The messages of `onnx.proto` that an import needs, as slices of the file.
 //!
 //! In: the bytes of a `ModelProto`. Out: [`Model`], whose texts and weights are the file's own
-//! bytes. Counts are bounded before a list grows ([`MAX_RECORDS`]); graphs inside of attributes,
-//! functions and training information are never opened, so nothing nests deeper than the lines of
-//! this file.
+//! bytes. Counts are bounded before a list grows ([`MAX_RECORDS`]). Of graphs inside of attributes
+//! only the branches of `If` are opened, and not deeper than [`MAX_NESTING`]; training information
+//! never is.
 //!
 //! Source: <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>. Field numbers are in the
 //! matches below.
+
+use std::collections::BTreeSet;
 
 use super::wire::{Field, Slice, damaged};
 use crate::import::error::ImportError;
@@ -17,6 +19,9 @@ const MAX_RECORDS: usize = 400_000;
 
 /// Axes of a tensor. Swin and ShuffleNet have six.
 const MAX_AXES: usize = 16;
+
+/// How deep a graph may lie inside of other graphs: `If` in a branch of `If`.
+pub(super) const MAX_NESTING: usize = 8;
 
 /// Numbers in a list of an attribute.
 const MAX_LIST: usize = 1 << 16;
@@ -30,8 +35,7 @@ pub(super) struct Model<'a> {
     /// Domains and versions of their operators.
     pub(super) opsets: Vec<(&'a str, i64)>,
     pub(super) metadata: Vec<(&'a str, &'a str)>,
-    /// Names of model-local functions.
-    pub(super) functions: Vec<&'a str>,
+    pub(super) functions: Vec<Function<'a>>,
     pub(super) graph: Graph<'a>,
 }
 
@@ -46,13 +50,31 @@ pub(super) struct Graph<'a> {
     pub(super) sparse_initializers: usize,
 }
 
+/// A `FunctionProto`: an operator that the file defines itself.
+#[derive(Debug, Default)]
+pub(super) struct Function<'a> {
+    pub(super) name: &'a str,
+    pub(super) domain: &'a str,
+    pub(super) overload: &'a str,
+    pub(super) inputs: Vec<&'a str>,
+    pub(super) outputs: Vec<&'a str>,
+    /// Attributes with the values they have if a call gives none.
+    pub(super) defaults: Vec<Attribute<'a>>,
+    pub(super) nodes: Vec<Node<'a>>,
+    /// Domains and versions of the operators of its nodes.
+    pub(super) opsets: Vec<(&'a str, i64)>,
+}
+
 /// A `NodeProto`.
 #[derive(Debug, Default)]
 pub(super) struct Node<'a> {
     pub(super) name: &'a str,
     pub(super) op: &'a str,
     pub(super) domain: &'a str,
-    /// Names of values; empty for one that is left out.
+    /// Which of several functions of one name, for a function of the file.
+    pub(super) overload: &'a str,
+    /// Names of values; empty for one that is left out. Those of `If` end in the values that its
+    /// branches read.
     pub(super) inputs: Vec<&'a str>,
     pub(super) outputs: Vec<&'a str>,
     pub(super) attributes: Vec<Attribute<'a>>,
@@ -62,6 +84,8 @@ pub(super) struct Node<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attribute<'a> {
     pub(super) name: &'a str,
+    /// The attribute of the function around it whose value it has; empty for one of its own.
+    pub(super) refers_to: &'a str,
     body: Slice<'a>,
 }
 
@@ -74,7 +98,9 @@ pub(super) enum AttributeValue<'a> {
     Ints(Vec<i64>),
     Floats(Vec<f32>),
     Tensor(Box<Tensor<'a>>),
-    /// A graph, a list of texts, tensors or graphs, a type: what it is.
+    Texts(Vec<&'a [u8]>),
+    Graph(Slice<'a>),
+    /// A list of tensors or graphs, a type: what it is.
     Other(&'static str),
 }
 
@@ -164,14 +190,8 @@ pub(super) fn model(bytes: &[u8]) -> Result<Model<'_>, ImportError> {
                 records.add(&mut model.metadata, entry, at)?;
             }
             25 => {
-                let mut name = "";
-                for field in field.slice()?.fields() {
-                    let field = field?;
-                    if field.number == 1 {
-                        name = field.text()?;
-                    }
-                }
-                records.add(&mut model.functions, name, at)?;
+                let function = function(field.slice()?, &mut records)?;
+                records.add(&mut model.functions, function, at)?;
             }
             _ => {}
         }
@@ -184,6 +204,40 @@ pub(super) fn model(bytes: &[u8]) -> Result<Model<'_>, ImportError> {
     };
     model.graph = read_graph(body, &mut records)?;
     Ok(model)
+}
+
+/// Reads a branch of `If`.
+pub(super) fn branch(body: Slice<'_>) -> Result<Graph<'_>, ImportError> {
+    read_graph(body, &mut Records(0))
+}
+
+fn function<'a>(body: Slice<'a>, records: &mut Records) -> Result<Function<'a>, ImportError> {
+    let mut function = Function::default();
+    for field in body.fields() {
+        let field = field?;
+        let at = field.offset;
+        match field.number {
+            1 => function.name = field.text()?,
+            4 => records.add(&mut function.inputs, field.text()?, at)?,
+            5 => records.add(&mut function.outputs, field.text()?, at)?,
+            7 => {
+                let node = node(field.slice()?, records)?;
+                records.add(&mut function.nodes, node, at)?;
+            }
+            9 => {
+                let opset = opset(field.slice()?)?;
+                records.add(&mut function.opsets, opset, at)?;
+            }
+            10 => function.domain = field.text()?,
+            11 => {
+                let attribute = attribute(field.slice()?)?;
+                records.add(&mut function.defaults, attribute, at)?;
+            }
+            13 => function.overload = field.text()?,
+            _ => {}
+        }
+    }
+    Ok(function)
 }
 
 fn opset(body: Slice<'_>) -> Result<(&str, i64), ImportError> {
@@ -244,6 +298,58 @@ fn read_graph<'a>(body: Slice<'a>, records: &mut Records) -> Result<Graph<'a>, I
 }
 
 fn node<'a>(body: Slice<'a>, records: &mut Records) -> Result<Node<'a>, ImportError> {
+    let mut node = shallow_node(body, records)?;
+    if node.op == "If" && matches!(node.domain, "" | "ai.onnx") {
+        let mut read = BTreeSet::new();
+        for body in node.graphs()? {
+            read_in_branch(body, 1, &mut read, records)?;
+        }
+        for name in read {
+            records.add(&mut node.inputs, name, body.offset)?;
+        }
+    }
+    Ok(node)
+}
+
+/// Collects the values from outside that a branch of `If` reads, and those that it gives.
+fn read_in_branch<'a>(
+    body: Slice<'a>,
+    depth: usize,
+    read: &mut BTreeSet<&'a str>,
+    records: &mut Records,
+) -> Result<(), ImportError> {
+    if depth > MAX_NESTING {
+        let message = format!("graphs lie inside of each other more than {MAX_NESTING} deep");
+        return Err(damaged(body.offset, message));
+    }
+    let (mut own, mut all) = (BTreeSet::new(), BTreeSet::new());
+    for field in body.fields() {
+        let field = field?;
+        match field.number {
+            1 => {
+                let node = shallow_node(field.slice()?, records)?;
+                own.extend(node.outputs.iter().copied());
+                all.extend(node.inputs.iter().copied());
+                if node.op == "If" {
+                    for body in node.graphs()? {
+                        read_in_branch(body, depth + 1, &mut all, records)?;
+                    }
+                }
+            }
+            5 => {
+                own.insert(tensor(field.slice()?)?.name);
+            }
+            12 => {
+                all.insert(value_info(field.slice()?)?.name);
+            }
+            _ => {}
+        }
+    }
+    read.extend(all.difference(&own).filter(|name| !name.is_empty()));
+    Ok(())
+}
+
+fn shallow_node<'a>(body: Slice<'a>, records: &mut Records) -> Result<Node<'a>, ImportError> {
     let mut node = Node::default();
     for field in body.fields() {
         let field = field?;
@@ -258,29 +364,59 @@ fn node<'a>(body: Slice<'a>, records: &mut Records) -> Result<Node<'a>, ImportEr
                 records.add(&mut node.attributes, attribute, at)?;
             }
             7 => node.domain = field.text()?,
+            8 => node.overload = field.text()?,
             _ => {}
         }
     }
     Ok(node)
 }
 
+impl<'a> Node<'a> {
+    /// The graphs in its attributes.
+    fn graphs(&self) -> Result<Vec<Slice<'a>>, ImportError> {
+        let mut graphs = Vec::new();
+        for attribute in &self.attributes {
+            if let AttributeValue::Graph(body) = attribute.value()? {
+                graphs.push(body);
+            }
+        }
+        Ok(graphs)
+    }
+}
+
 fn attribute(body: Slice<'_>) -> Result<Attribute<'_>, ImportError> {
-    let mut name = "";
+    let (mut name, mut refers_to) = ("", "");
     for field in body.fields() {
         let field = field?;
-        if field.number == 1 {
-            name = field.text()?;
+        match field.number {
+            1 => name = field.text()?,
+            21 => refers_to = field.text()?,
+            _ => {}
         }
     }
-    Ok(Attribute { name, body })
+    Ok(Attribute {
+        name,
+        refers_to,
+        body,
+    })
 }
 
 impl<'a> Attribute<'a> {
+    /// The same value under another name.
+    pub(super) fn named(self, name: &'a str) -> Self {
+        Self {
+            name,
+            refers_to: "",
+            ..self
+        }
+    }
+
     /// Its value. Files from before `type` was required are told by the field that is there.
     pub(super) fn value(&self) -> Result<AttributeValue<'a>, ImportError> {
         let mut kind = 0;
         let (mut int, mut float, mut text, mut tensor) = (None, None, None, None);
         let (mut ints, mut floats) = (Vec::new(), Vec::new());
+        let (mut graph, mut texts) = (None, Vec::new());
         let mut other = None;
         for field in self.body.fields() {
             let field = field?;
@@ -289,10 +425,20 @@ impl<'a> Attribute<'a> {
                 3 => int = Some(field.int()?),
                 4 => text = Some(field.slice()?.bytes),
                 5 => tensor = Some(field.slice()?),
-                6 | 11 => other = Some("a graph"),
+                6 => {
+                    graph = Some(field.slice()?);
+                    other = Some("a graph");
+                }
+                11 => other = Some("a list of graphs"),
                 7 => field.floats(&mut floats, MAX_LIST)?,
                 8 => field.ints(&mut ints, MAX_LIST)?,
-                9 => other = Some("a list of texts"),
+                9 => {
+                    if texts.len() >= MAX_LIST {
+                        return Err(damaged(field.offset, "a list of texts is too long"));
+                    }
+                    texts.push(field.slice()?.bytes);
+                    other = Some("a list of texts");
+                }
                 10 => other = Some("a list of tensors"),
                 14 | 15 => other = Some("a type"),
                 20 => kind = field.int()?,
@@ -324,8 +470,12 @@ impl<'a> Attribute<'a> {
                 (None, None, None, None) if ints.is_empty() => AttributeValue::Floats(floats),
                 _ => AttributeValue::Other("values of several types"),
             },
-            5 | 10 => AttributeValue::Other("a graph"),
-            8 => AttributeValue::Other("a list of texts"),
+            5 => graph.map_or(
+                AttributeValue::Other("a graph that is not there"),
+                AttributeValue::Graph,
+            ),
+            8 => AttributeValue::Texts(texts),
+            10 => AttributeValue::Other("a list of graphs"),
             _ => AttributeValue::Other(other.unwrap_or("of an unknown type")),
         })
     }
@@ -467,6 +617,45 @@ mod tests {
         assert_eq!(model.graph.nodes.len(), 1);
         let value = model.graph.nodes[0].attributes[0].value().unwrap();
         assert!(matches!(value, AttributeValue::Other(_)), "{value:?}");
+    }
+
+    #[test]
+    fn branches_of_if_are_opened_but_not_without_end() {
+        let message = |tag: u8, body: &[u8]| {
+            let mut out = vec![tag];
+            let mut n = body.len();
+            while n >= 0x80 {
+                out.push(u8::try_from(n & 0x7f).unwrap() | 0x80);
+                n >>= 7;
+            }
+            out.push(u8::try_from(n).unwrap());
+            out.extend_from_slice(body);
+            out
+        };
+        // An `If` that reads `c`, around the graph; its attribute `then_branch` is of type 5.
+        let around = |graph: &[u8]| {
+            let mut attribute = message(0x0a, b"then_branch");
+            attribute.extend(message(0x32, graph));
+            attribute.extend([0xa0, 0x01, 5]);
+            let mut node = message(0x0a, b"c");
+            node.extend(message(0x22, b"If"));
+            node.extend(message(0x2a, &attribute));
+            message(0x0a, &node)
+        };
+        // Innermost a node that makes `inner` of `x`.
+        let mut node = message(0x0a, b"x");
+        node.extend(message(0x12, b"inner"));
+        let innermost = message(0x0a, &node);
+        let read = |depth: usize| {
+            let graph = (0..depth).fold(innermost.clone(), |graph, _| around(&graph));
+            let file = message(0x3a, &graph);
+            model(&file)
+                .map(|model| model.graph.nodes[0].inputs.join(","))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read(1).unwrap(), "c,x");
+        assert_eq!(read(3).unwrap(), "c,c,x");
+        assert!(read(50).unwrap_err().contains("more than 8 deep"));
     }
 
     #[test]

@@ -86,6 +86,7 @@ const IDENTITIES: &[&str] = &[
     "RandomWidth",
     "RandomZoom",
     "Solarization",
+    "SpatialDropout1D",
     "SpatialDropout2D",
     "StochasticDepth",
 ];
@@ -115,12 +116,30 @@ const LAYERS: &[Family] = &[
     family("ELU", "Activation", "", activation::elu),
     family("Flatten", "Reshape", NHWC, shape::flatten),
     family(
+        "GlobalAveragePooling1D",
+        "ReduceMean",
+        "of tokens",
+        pool::of_tokens,
+    ),
+    family(
         "GlobalAveragePooling2D",
         "GlobalAveragePool",
         NHWC,
         pool::global,
     ),
+    family(
+        "GlobalMaxPooling1D",
+        "ReduceMax",
+        "of tokens",
+        pool::of_tokens,
+    ),
     family("GlobalMaxPooling2D", "GlobalMaxPool", NHWC, pool::global),
+    family(
+        "GroupNormalization",
+        "LayerNormalization, Transpose",
+        "last axis",
+        normalization::group,
+    ),
     family(
         "LayerNormalization",
         "LayerNormalization",
@@ -153,6 +172,12 @@ const LAYERS: &[Family] = &[
     family("PReLU", "PRelu", "", activation::prelu),
     family("Permute", "Transpose", "", shape::permute),
     family(
+        "RMSNormalization",
+        "ReduceMean, Div, ScaleShift",
+        "last axis",
+        normalization::root_mean_square,
+    ),
+    family(
         "RandomCrop",
         NO_NODE,
         "of the input's own size",
@@ -180,6 +205,12 @@ const LAYERS: &[Family] = &[
         "ScaleShift",
         "last axis",
         normalization::batch,
+    ),
+    family(
+        "UnitNormalization",
+        "ReduceL2, Div",
+        "last axis",
+        normalization::unit,
     ),
     family(
         "UpSampling2D",

@@ -1,9 +1,10 @@
 //! BatchNormalization, Normalization, Rescaling and LayerScale become `x * scale + shift`, folded in
-//! f64. LayerNormalization takes mean and deviation from each value anew.
+//! f64. The others take mean and deviation from each value anew.
 
 use super::super::attributes::{Attributes, numbers};
 use super::super::call::{Builder, LayerCall};
-use crate::graph::{NodeId, Op};
+use crate::activation::Activation;
+use crate::graph::{BinaryOp, NodeId, Op, ReduceKind};
 use crate::import::affine::Affine;
 use crate::import::axes;
 use crate::import::error::ImportError;
@@ -160,4 +161,150 @@ pub(super) fn layer_scale(builder: &mut Builder, call: &LayerCall) -> Result<Nod
         shift: vec![0.0],
     };
     builder.affine(call, input, &affine)
+}
+
+/// A constant of one number, as `<name>/<part>`.
+fn one(
+    builder: &mut Builder,
+    call: &LayerCall,
+    part: &str,
+    value: f32,
+) -> Result<String, ImportError> {
+    let key = format!("{}/{part}", call.site.constants);
+    let mut list = AlignedF32::zeroed(1);
+    list.as_mut_slice().fill(value);
+    let place = &call.site.place;
+    builder.graph.insert(place, key.clone(), &[1], list)?;
+    Ok(key)
+}
+
+/// Over groups of channels, with all that lies in front of the channels.
+pub(super) fn group(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
+    let input = call.input()?;
+    let shape = builder.shape(input).clone();
+    let channels = shape.channels();
+    let attributes = Attributes::new(call.layer);
+    attributes.last_axis("axis", shape.rank())?;
+    let given = attributes.number("groups")?.unwrap_or(32.0);
+    let divides = |n: &usize| *n > 0 && channels.is_multiple_of(*n);
+    // -1 stands for a group a channel.
+    let groups = if given < 0.0 {
+        Some(channels)
+    } else {
+        attributes.count_or("groups", 32).ok().filter(divides)
+    };
+    let Some(groups) = groups else {
+        let value = attributes.get("groups").cloned().unwrap_or(32.into());
+        let expected = format!("a divisor of {channels} channels");
+        return attributes.refuse("groups", &value, &expected);
+    };
+    let mut read = |name: &str, used: bool, otherwise: f64| {
+        if used {
+            return Ok(widen(builder.read(call, name, &[channels])?.as_slice()));
+        }
+        Ok::<_, ImportError>(vec![otherwise])
+    };
+    let affine = Affine {
+        scale: read("gamma", attributes.flag("scale", true)?, 1.0)?,
+        shift: read("beta", attributes.flag("center", true)?, 0.0)?,
+    };
+    let epsilon = narrow(attributes.number("epsilon")?.unwrap_or(1e-3));
+    attributes.finish()?;
+    let op = Op::LayerNormalization {
+        scale: one(builder, call, "unit/scale", 1.0)?,
+        shift: one(builder, call, "unit/shift", 0.0)?,
+        epsilon,
+    };
+    // A group's elements side by side: all rows and columns of some channels.
+    let (pixels, depth) = (shape.len() / channels, channels / groups);
+    let mut x = input;
+    let turn = |builder: &mut Builder, x, from: [usize; 3]| {
+        let name = if from[0] == pixels {
+            "groups"
+        } else {
+            "pixels"
+        };
+        let apart = (builder.graph).reshape(&call.site, Some(name), x, Shape::new(&from))?;
+        let op = Op::Transpose {
+            permutation: vec![1, 0, 2],
+        };
+        builder.push(call, Some(&format!("{name}/transpose")), op, &[apart])
+    };
+    let is_turned = pixels > 1 && groups > 1;
+    if is_turned {
+        x = turn(builder, x, [pixels, groups, depth])?;
+    }
+    let rows = Shape::new(&[groups, pixels * depth]);
+    let rows = (builder.graph).reshape(&call.site, Some("rows"), x, rows)?;
+    x = builder.push(call, Some("unit"), op, &[rows])?;
+    if is_turned {
+        x = turn(builder, x, [groups, pixels, depth])?;
+    }
+    x = (builder.graph).reshape(&call.site, Some("shape"), x, shape)?;
+    builder.affine(call, x, &affine)
+}
+
+/// Appends a reduction over the last axis, which stays.
+fn over_channels(
+    builder: &mut Builder,
+    call: &LayerCall,
+    name: &str,
+    kind: ReduceKind,
+    input: NodeId,
+) -> Result<NodeId, ImportError> {
+    let op = Op::Reduce {
+        kind,
+        axes: vec![builder.shape(input).rank() - 1],
+        keep_dims: true,
+    };
+    builder.push(call, Some(name), op, &[input])
+}
+
+/// `x / sqrt(mean(x^2) + epsilon) * scale`
+pub(super) fn root_mean_square(
+    builder: &mut Builder,
+    call: &LayerCall,
+) -> Result<NodeId, ImportError> {
+    let input = call.input()?;
+    let shape = builder.shape(input).clone();
+    let channels = shape.channels();
+    let attributes = Attributes::new(call.layer);
+    attributes.last_axis("axis", shape.rank())?;
+    let epsilon = attributes.number("epsilon")?.unwrap_or(1e-6);
+    attributes.finish()?;
+    let scale = widen(builder.read(call, "scale", &[channels])?.as_slice());
+    let binary = |kind| Op::Binary {
+        kind,
+        activation: Activation::Linear,
+    };
+    let square = builder.push(call, Some("square"), binary(BinaryOp::Mul), &[input, input])?;
+    let mean = over_channels(builder, call, "mean", ReduceKind::Mean, square)?;
+    let shifted = Affine::scalar(1.0, epsilon);
+    let mean = (builder.graph).affine(&call.site, Some("shifted"), mean, &shifted)?;
+    let root = Op::Activation(Activation::Sqrt);
+    let root = builder.push(call, Some("root"), root, &[mean])?;
+    let unit = builder.push(call, Some("unit"), binary(BinaryOp::Div), &[input, root])?;
+    let affine = Affine {
+        scale,
+        shift: vec![0.0],
+    };
+    builder.affine(call, unit, &affine)
+}
+
+/// Divided by the length of the vector along the last axis.
+pub(super) fn unit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
+    let input = call.input()?;
+    let rank = builder.shape(input).rank();
+    let attributes = Attributes::new(call.layer);
+    attributes.last_axis("axis", rank)?;
+    attributes.finish()?;
+    let norm = over_channels(builder, call, "norm", ReduceKind::L2, input)?;
+    // A vector of zeros stays that.
+    let positive = Affine::scalar(1.0, 1e-12);
+    let norm = (builder.graph).affine(&call.site, Some("positive"), norm, &positive)?;
+    let op = Op::Binary {
+        kind: BinaryOp::Div,
+        activation: Activation::Linear,
+    };
+    builder.push(call, None, op, &[input, norm])
 }

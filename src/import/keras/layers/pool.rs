@@ -3,7 +3,7 @@
 use super::super::attributes::Attributes;
 use super::super::call::{Builder, LayerCall};
 use super::window;
-use crate::graph::{NodeId, Op, PoolKind};
+use crate::graph::{NodeId, Op, PoolKind, ReduceKind};
 use crate::import::error::ImportError;
 
 fn kind(call: &LayerCall) -> PoolKind {
@@ -39,5 +39,28 @@ pub(super) fn global(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, 
         keep_dims: attributes.flag("keepdims", false)?,
     };
     attributes.finish()?;
+    builder.push(call, None, op, &[input])
+}
+
+/// Of tokens `[S, C]`, what a transformer ends in.
+pub(super) fn of_tokens(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
+    let input = call.input()?;
+    let attributes = Attributes::new(call.layer);
+    attributes.channels_last()?;
+    let keep_dims = attributes.flag("keepdims", false)?;
+    attributes.finish()?;
+    let shape = builder.shape(input);
+    if shape.rank() != 2 {
+        let message = format!("expected tokens [S, C], got {shape}");
+        return Err(call.site.place.invalid(message));
+    }
+    let op = Op::Reduce {
+        kind: match kind(call) {
+            PoolKind::Max => ReduceKind::Max,
+            PoolKind::Average => ReduceKind::Mean,
+        },
+        axes: vec![0],
+        keep_dims,
+    };
     builder.push(call, None, op, &[input])
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::super::call::Call;
-use super::super::constant::Constant;
+use super::super::constant::{Constant, Kind, strides_of};
 use super::super::importer::Importer;
 use super::super::ops::part::coordinates;
 use super::{array, rounded, spend};
@@ -48,6 +48,25 @@ pub(super) fn scatter<'a>(
         }
     }
     Ok(rounded(x.dims, x.kind, x.values))
+}
+
+/// `NonZero`: the coordinates of the elements that are not 0, an axis in each row.
+pub(super) fn non_zero<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Constant<'a>, ImportError> {
+    let x = array(importer, call, 0)?;
+    let found: Vec<usize> = (0..x.values.len())
+        .filter(|&i| x.values[i] != 0.0)
+        .collect();
+    let rank = x.dims.len();
+    spend(importer, call, found.len().checked_mul(rank))?;
+    let strides = strides_of(&x.dims);
+    let mut values = Vec::with_capacity(found.len() * rank);
+    for (stride, extent) in strides.iter().zip(&x.dims) {
+        values.extend(found.iter().map(|at| (at / stride % extent) as f64));
+    }
+    Ok(Constant::new(vec![rank, found.len()], Kind::Int, values))
 }
 
 /// `GatherND`

@@ -268,12 +268,23 @@ fn constant<'a>(
     importer.affine(call, suffix, &x, (constant.dims(), scale, shift))
 }
 
-/// A value to a constant power.
+/// A value to a constant power, or a constant to the power of a value.
 #[expect(clippy::float_cmp, reason = "exponents are exact values")]
 pub(super) fn pow<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
 ) -> Result<Outputs<'a>, ImportError> {
+    if let (Value::Constant(base), Value::View(x)) = (call.input(0)?, call.input(1)?) {
+        let fits = base.dims().len() <= x.rank();
+        let Some(base) = base.single().filter(|&base| base > 0.0 && fits) else {
+            return Err(call
+                .place()
+                .refused("base", "a list", "one positive number"));
+        };
+        let x = importer.scaled(call, Some("scaled"), x, base.ln(), 0.0)?;
+        let y = importer.activation(call, None, &x, Activation::Exp)?;
+        return Ok(vec![y.into()]);
+    }
     let x = call.view(0)?;
     let Some(exponent) = call.constant(1, "exponent")?.single() else {
         return Err(call.place().refused("exponent", "a list", "one number"));

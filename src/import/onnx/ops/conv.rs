@@ -1,8 +1,9 @@
 //! `Conv`.
 
-use super::super::call::{Call, Outputs, Value};
+use super::super::call::{Call, Outputs};
+use super::super::constant::Constant;
 use super::super::importer::Importer;
-use super::window::{pair, window};
+use super::window::{image_of, pair, result_of, window};
 use crate::activation::Activation;
 use crate::graph::{Conv2d, DepthwiseConv2d, Epilogue, Op};
 use crate::import::error::ImportError;
@@ -13,10 +14,10 @@ pub(super) fn conv<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
 ) -> Result<Outputs<'a>, ImportError> {
-    let weights = call.constant(1, "kernel")?.clone();
+    let weights = kernel_of_rows(call)?;
     // A position code that is computed from constants (EdgeNeXt) becomes a value of the graph.
     let x = importer.value(call, 0)?;
-    let (x, [h, w, c]) = importer.image(call, &x)?;
+    let (x, [h, w, c]) = image_of(importer, call, &x)?;
     let &[filters, depth, kh, kw] = weights.dims() else {
         let shown = format!("{:?}", weights.dims());
         return Err(call.place().refused("kernel", shown, "four axes"));
@@ -73,5 +74,16 @@ pub(super) fn conv<'a>(
         })
     };
     let id = importer.push(call, None, op, &[x])?;
-    Ok(vec![Value::View(importer.of_image(id))])
+    result_of(importer, call, id)
+}
+
+/// The kernel `OIHW`; that of a sequence, `OIW`, has one row.
+fn kernel_of_rows<'a>(call: &Call<'_, 'a>) -> Result<Constant<'a>, ImportError> {
+    let weights = call.constant(1, "kernel")?;
+    let rank = call.input(0)?.dims().len();
+    let flat = match weights.dims() {
+        &[o, i, w] if rank == 3 => weights.reshaped(&[o, i, 1, w]),
+        _ => None,
+    };
+    Ok(flat.unwrap_or_else(|| Constant::clone(weights)))
 }

@@ -34,6 +34,32 @@ fn parsed(equation: &str) -> Option<(Vec<Vec<char>>, Vec<char>)> {
     output.iter().all(known).then_some((inputs, output))
 }
 
+/// An equation with letters in place of `...`, which stands for the axes of each input that are not
+/// named. All of them must be the same axes: they are not broadcast.
+fn spelled_out(equation: &str, ranks: &[usize]) -> Option<String> {
+    let plain: String = equation.split_whitespace().collect();
+    if !plain.contains("...") {
+        return Some(plain);
+    }
+    let (left, right) = plain.split_once("->")?;
+    let inputs: Vec<&str> = left.split(',').collect();
+    let mut hidden = None;
+    for (input, rank) in inputs.iter().zip(ranks) {
+        if let Some((before, after)) = input.split_once("...") {
+            let n = rank.checked_sub(before.len() + after.len())?;
+            if hidden.is_some_and(|other| other != n) {
+                return None;
+            }
+            hidden = Some(n);
+        }
+    }
+    let free = ('A'..='Z').filter(|c| !plain.contains(*c));
+    let letters: String = free.take(hidden?).collect();
+    let spell = |part: &str| part.replacen("...", &letters, 1);
+    let inputs: Vec<String> = inputs.into_iter().map(spell).collect();
+    (letters.len() == hidden?).then(|| format!("{}->{}", inputs.join(","), spell(right)))
+}
+
 pub(super) fn einsum<'a>(
     importer: &mut Importer<'a, '_>,
     call: &Call<'_, 'a>,
@@ -43,7 +69,11 @@ pub(super) fn einsum<'a>(
         let expected = "distinct letters for each of one or two values";
         call.place().refused("equation", &equation, expected)
     };
-    let (letters, output) = parsed(&equation).ok_or_else(refused)?;
+    let ranks: Vec<usize> = (0..call.inputs.len())
+        .map(|i| call.input(i).map(|x| x.dims().len()))
+        .collect::<Result<_, _>>()?;
+    let spelled = spelled_out(&equation, &ranks).ok_or_else(refused)?;
+    let (letters, output) = parsed(&spelled).ok_or_else(refused)?;
     if letters.len() != call.inputs.len() || letters.len() > 2 {
         return Err(refused());
     }
@@ -170,6 +200,10 @@ mod tests {
         assert_eq!(text("bhid, bhjd -> bhij"), of(&["bhid", "bhjd"], "bhij"));
         assert_eq!(text("ij,jk"), of(&["ij", "jk"], "ik"));
         assert_eq!(text("ba"), of(&["ba"], "ab"));
+        let of = |equation, ranks: &[usize]| spelled_out(equation, ranks);
+        assert_eq!(of("...w,wd->...d", &[4, 2]).unwrap(), "ABCw,wd->ABCd");
+        assert_eq!(of("ab,bc", &[2, 2]).unwrap(), "ab,bc");
+        assert_eq!(of("...i,...j->...ij", &[2, 3]), None);
         for wrong in ["ii->i", "...ij->ji", "ij->k", "i1->i"] {
             assert!(parsed(wrong).is_none(), "{wrong}");
         }

@@ -1,9 +1,11 @@
 //! Functions of one value, element by element.
 
 use super::super::call::{Call, Outputs, Value};
+use super::super::constant::{Constant, Kind};
 use super::super::importer::{Importer, MAX_SPELLED_OUT};
+use super::arithmetic::two;
 use crate::activation::Activation;
-use crate::graph::Op;
+use crate::graph::{BinaryOp, Op};
 use crate::import::error::ImportError;
 use crate::import::functions;
 use crate::import::view::View;
@@ -48,10 +50,10 @@ pub(super) fn function<'a>(
                     .refused("approximate", other, "`none` or `tanh`"));
             }
         },
-        "Swish" => match attributes.float("alpha", 1.0)? {
-            1.0 => Activation::Silu,
-            other => return Err(call.place().refused("alpha", other, "1")),
-        },
+        "Swish" => {
+            let alpha = attributes.float("alpha", 1.0)?;
+            return Ok(vec![swish(importer, call, call.view(0)?, alpha)?.into()]);
+        }
         _ => return Err(call.place().unsupported()),
     };
     let y = importer.activation(call, None, call.view(0)?, activation)?;
@@ -92,6 +94,63 @@ pub(super) fn celu<'a>(
     let y = importer.activation(call, Some("elu"), &x, Activation::Elu { alpha: 1.0 })?;
     let y = importer.scaled(call, None, &y, alpha, 0.0)?;
     Ok(vec![Value::View(y)])
+}
+
+/// Appends `x * sigmoid(alpha * x)`.
+pub(super) fn swish(
+    importer: &mut Importer,
+    call: &Call,
+    x: &View,
+    alpha: f32,
+) -> Result<View, ImportError> {
+    if alpha.to_bits() == 1.0f32.to_bits() {
+        return importer.activation(call, None, x, Activation::Silu);
+    }
+    let gate = importer.scaled(call, Some("scaled"), x, f64::from(alpha), 0.0)?;
+    let gate = importer.activation(call, Some("gate"), &gate, Activation::Sigmoid)?;
+    two(importer, call, None, BinaryOp::Mul, x, &gate)
+}
+
+/// 0 from `-lambd` to `lambd`; outside the value, moved by `bias` towards 0.
+#[expect(clippy::float_cmp, reason = "attributes are exact values")]
+pub(super) fn shrink<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let bound = call.attributes.float("lambd", 0.5)?;
+    let bias = call.attributes.float("bias", 0.0)?;
+    if bound < 0.0 || (bias != 0.0 && bias != bound) {
+        let expected = "0, or `lambd`, which is not negative";
+        return Err(call.place().refused("bias", bias, expected));
+    }
+    let x = call.view(0)?.clone();
+    // The part above the bound, and that below it turned round.
+    let mut parts = Vec::new();
+    for (name, sign) in [("above", 1.0), ("below", -1.0)] {
+        let name = |part: &str| format!("{name}/{part}");
+        let shift = if bias == 0.0 { 0.0 } else { -f64::from(bound) };
+        let part = importer.scaled(call, Some(&name("moved")), &x, sign, shift)?;
+        let threshold = if bias == 0.0 { bound } else { 0.0 };
+        let function = functions::relu(None, 0.0, threshold);
+        parts.push(importer.activation(call, Some(&name("part")), &part, function)?);
+    }
+    let y = two(importer, call, None, BinaryOp::Sub, &parts[0], &parts[1])?;
+    Ok(vec![y.into()])
+}
+
+/// As the type of the second value: between real numbers the value stays as it is.
+pub(super) fn cast_like<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    call.attributes.ignore(&["saturate", "round_mode"]);
+    match call.input(1)? {
+        Value::Constant(like) if like.kind != Kind::Float => Err(call.refused(
+            "values of the photo become whole numbers",
+            "only real numbers are computed from a photo: rebuild this part of the model",
+        )),
+        _ => identity(importer, call),
+    }
 }
 
 /// `-x`
@@ -179,6 +238,35 @@ pub(super) fn clip<'a>(
     Ok(vec![Value::View(y)])
 }
 
+/// Bounds farther from 0 are compared with: moving a value there and back would round it.
+const FAR: f64 = 8.0;
+
+/// Appends `min(max(x, low), high)` as comparisons with stored numbers.
+fn compared(
+    importer: &mut Importer,
+    call: &Call,
+    x: &View,
+    low: Option<f64>,
+    high: Option<f64>,
+) -> Result<View, ImportError> {
+    // What begins at 0 has a function of its own.
+    if low == Some(0.0)
+        && let Some(function) = functions::clip(low, high)
+    {
+        return importer.activation(call, None, x, function);
+    }
+    let mut y = x.clone();
+    for (name, bound, kind) in [("low", low, BinaryOp::Max), ("high", high, BinaryOp::Min)] {
+        if let Some(bound) = bound {
+            let constant = Constant::scalar(Kind::Float, bound);
+            let constant = importer.stored(call, name, &constant)?;
+            let suffix = (name == "low" && high.is_some()).then_some("bounded");
+            y = two(importer, call, suffix, kind, &y, &constant)?;
+        }
+    }
+    Ok(y)
+}
+
 /// Appends `min(max(x, low), high)`.
 pub(super) fn bounded(
     importer: &mut Importer,
@@ -187,6 +275,9 @@ pub(super) fn bounded(
     low: Option<f64>,
     high: Option<f64>,
 ) -> Result<View, ImportError> {
+    if [low, high].iter().flatten().any(|bound| bound.abs() > FAR) {
+        return compared(importer, call, x, low, high);
+    }
     if let (Some(low), Some(high)) = (low, high)
         && low > high
     {

@@ -10,11 +10,14 @@ use crate::import::error::ImportError;
 use crate::import::ops::SupportedOp;
 
 pub(super) mod arithmetic;
+mod attention;
 mod choose;
+mod classes;
 mod conv;
 mod dense;
 mod einsum;
 mod elementwise;
+mod fused;
 mod normalization;
 mod pad;
 pub(super) mod part;
@@ -60,6 +63,12 @@ const AFTER_DYNAMIC: &str = "after DynamicQuantizeLinear";
 const OPERATORS: &[Operator] = &[
     operator("Abs", ACTIVATION, "", elementwise::function),
     operator("Add", "Add or ScaleShift", "", arithmetic::binary),
+    operator(
+        "Attention",
+        "MatMul, Softmax",
+        "no keys or values of earlier steps",
+        attention::attention,
+    ),
     operator("AveragePool", "AveragePool", TWO_D, pool::pool),
     operator(
         "BatchNormalization",
@@ -68,6 +77,12 @@ const OPERATORS: &[Operator] = &[
         normalization::batch,
     ),
     operator("Cast", "nothing", "between real numbers", elementwise::cast),
+    operator(
+        "CastLike",
+        "nothing",
+        "between real numbers",
+        elementwise::cast_like,
+    ),
     operator("Celu", ACTIVATION, "", elementwise::celu),
     operator("Clip", ACTIVATION, "constant bounds", elementwise::clip),
     operator("Concat", "Concat", "", part::concat),
@@ -152,6 +167,12 @@ const OPERATORS: &[Operator] = &[
         normalization::instance,
     ),
     operator(
+        "LRN",
+        "Gemm, Mul, Activation",
+        "",
+        normalization::local_response,
+    ),
+    operator(
         "LayerNormalization",
         "LayerNormalization",
         "constant scale",
@@ -165,6 +186,12 @@ const OPERATORS: &[Operator] = &[
         "",
         softmax::softmax,
     ),
+    operator(
+        "LpNormalization",
+        "ReduceL2 or ReduceSum, Div",
+        "p of 1 or 2",
+        normalization::by_norm,
+    ),
     operator("MatMul", "Gemm or MatMul", "", dense::mat_mul),
     operator(
         "MatMulInteger",
@@ -175,6 +202,12 @@ const OPERATORS: &[Operator] = &[
     operator("Max", "Max or Activation", "", arithmetic::variadic),
     operator("MaxPool", "MaxPool", "2-D, no indices", pool::pool),
     operator("Mean", "Add, ScaleShift", "", arithmetic::variadic),
+    operator(
+        "MeanVarianceNormalization",
+        "LayerNormalization",
+        "",
+        normalization::mean_variance,
+    ),
     operator("Min", "Min or Activation", "", arithmetic::variadic),
     operator("Mish", ACTIVATION, "", elementwise::function),
     operator("Mul", "Mul or ScaleShift", "", arithmetic::binary),
@@ -189,7 +222,7 @@ const OPERATORS: &[Operator] = &[
     operator(
         "Pow",
         "Mul or Activation",
-        "one constant exponent",
+        "one constant exponent or base",
         arithmetic::pow,
     ),
     operator(
@@ -209,6 +242,12 @@ const OPERATORS: &[Operator] = &[
         "QuantizeLinear",
         "8 bits, one scale",
         quantized::quantize,
+    ),
+    operator(
+        "RMSNormalization",
+        "ReduceMean, Div, ScaleShift",
+        "constant scale",
+        normalization::root_mean_square,
     ),
     operator("Reciprocal", ACTIVATION, "", elementwise::function),
     operator("ReduceL1", "Activation, ReduceSum", "", reduce::reduce),
@@ -233,6 +272,7 @@ const OPERATORS: &[Operator] = &[
         reduce::reduce,
     ),
     operator("ReduceMin", "ReduceMax, ScaleShift", "", reduce::reduce),
+    operator("ReduceProd", "Mul", "64 elements", reduce::reduce),
     operator(
         "ReduceSum",
         "GlobalAveragePool, ScaleShift or ReduceSum",
@@ -249,7 +289,19 @@ const OPERATORS: &[Operator] = &[
         resize::resize,
     ),
     operator("Selu", ACTIVATION, "", elementwise::selu),
+    operator(
+        "Shrink",
+        "Activation, Sub",
+        "bias 0 or lambd",
+        elementwise::shrink,
+    ),
     operator("Sigmoid", ACTIVATION, "", elementwise::function),
+    operator(
+        "SimplifiedLayerNormalization",
+        "ReduceMean, Div, ScaleShift",
+        "constant scale",
+        normalization::root_mean_square,
+    ),
     operator("Sin", ACTIVATION, "", elementwise::function),
     operator(
         "Slice",
@@ -266,7 +318,7 @@ const OPERATORS: &[Operator] = &[
     operator("Squeeze", VIEW, "", shape::squeeze),
     operator("Sub", "Sub or ScaleShift", "", arithmetic::binary),
     operator("Sum", "Add", "", arithmetic::variadic),
-    operator("Swish", ACTIVATION, "alpha 1", elementwise::function),
+    operator("Swish", ACTIVATION, "", elementwise::function),
     operator("Tanh", ACTIVATION, "", elementwise::function),
     operator("ThresholdedRelu", ACTIVATION, "", elementwise::function),
     operator("Tile", "Concat", "", part::tile),
@@ -285,6 +337,19 @@ const OPERATORS: &[Operator] = &[
         choose::choose,
     ),
     operator(
+        "ai.onnx.ml.ZipMap",
+        "nothing; its names are labels",
+        "at the end",
+        classes::zip_map,
+    ),
+    operator(
+        "com.microsoft.Attention",
+        "Gemm, MatMul, Softmax",
+        "without masks",
+        attention::projected,
+    ),
+    operator("com.microsoft.BiasGelu", ACTIVATION, "", fused::gelu),
+    operator(
         "com.microsoft.DequantizeLinear",
         "DequantizeLinear",
         "8 bits",
@@ -295,6 +360,32 @@ const OPERATORS: &[Operator] = &[
         "Gemm with i8 weights",
         "constant weights",
         quantized::dynamic_mat_mul,
+    ),
+    operator("com.microsoft.FastGelu", ACTIVATION, "", fused::gelu),
+    operator(
+        "com.microsoft.FusedConv",
+        "Conv, Add, Activation",
+        "constant weights",
+        fused::conv,
+    ),
+    operator(
+        "com.microsoft.FusedGemm",
+        "Gemm, Activation",
+        "",
+        fused::gemm,
+    ),
+    operator(
+        "com.microsoft.FusedMatMul",
+        "Gemm or MatMul",
+        "",
+        fused::mat_mul,
+    ),
+    operator("com.microsoft.Gelu", ACTIVATION, "", fused::gelu),
+    operator(
+        "com.microsoft.MultiHeadAttention",
+        "MatMul, Softmax",
+        "without masks",
+        attention::multi_head,
     ),
     operator(
         "com.microsoft.QGemm",
@@ -355,6 +446,24 @@ const OPERATORS: &[Operator] = &[
         "QuantizeLinear",
         "8 bits, one scale",
         quantized::quantize,
+    ),
+    operator(
+        "com.microsoft.QuickGelu",
+        "Activation, Mul",
+        "",
+        fused::gelu,
+    ),
+    operator(
+        "com.microsoft.SkipLayerNormalization",
+        "Add, LayerNormalization",
+        "constant scale",
+        fused::skip,
+    ),
+    operator(
+        "com.microsoft.SkipSimplifiedLayerNormalization",
+        "Add, ReduceMean, Div, ScaleShift",
+        "constant scale",
+        fused::skip,
     ),
 ];
 

@@ -1,9 +1,13 @@
 //! Normalizations: by stored statistics, and by those of the photo itself.
 
 use super::super::call::{Call, Outputs, Value};
-use super::super::constant::Constant;
+use super::super::constant::{Constant, Kind};
 use super::super::importer::Importer;
-use crate::graph::Op;
+use super::arithmetic::two;
+use super::dense::product;
+use super::reduce::joined;
+use crate::activation::Activation;
+use crate::graph::{BinaryOp, Op, ReduceKind};
 use crate::import::affine::Affine;
 use crate::import::error::ImportError;
 use crate::import::view::View;
@@ -118,13 +122,22 @@ pub(super) fn layer<'a>(
             "only the normalized value is supported: rebuild this part of the model",
         ));
     }
-    let x = call.view(0)?.clone();
-    let rank = x.rank();
+    let rank = call.view(0)?.rank();
     let axis = call.axis(call.attributes.int("axis", -1)?, rank)?;
     let epsilon = call.attributes.float("epsilon", 1e-5)?;
     // In which precision the statistics are computed; it is f32 here.
     call.attributes.ignore(&["stash_type"]);
-    let over: Vec<usize> = (axis..rank).collect();
+    Ok(vec![along(importer, call, (axis, epsilon))?.into()])
+}
+
+/// Appends the normalization from an axis on: value, scale, shift.
+pub(super) fn along<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+    (axis, epsilon): (usize, f32),
+) -> Result<View, ImportError> {
+    let x = call.view(0)?.clone();
+    let over: Vec<usize> = (axis..x.rank()).collect();
     let n = over.iter().map(|&a| x.extent(a)).product();
     let (id, lies) = importer.innermost(call, &x, &over)?;
     let scale = call.constant(1, "scale")?;
@@ -138,8 +151,152 @@ pub(super) fn layer<'a>(
         shift: list(importer, call, "shift", &shift)?,
         epsilon,
     };
-    let y = lies.of(importer.push(call, None, op, &[id])?);
-    Ok(vec![Value::View(y)])
+    Ok(lies.of(importer.push(call, None, op, &[id])?))
+}
+
+/// `x / sqrt(mean(x^2) + epsilon) * scale` along the last axes.
+pub(super) fn root_mean_square<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let rank = call.view(0)?.rank();
+    let axis = call.axis(call.attributes.int("axis", -1)?, rank)?;
+    let epsilon = call.attributes.float("epsilon", 1e-5)?;
+    call.attributes.ignore(&["stash_type"]);
+    if call.outputs_read > 1 {
+        return Err(call.refused(
+            "its deviation is used",
+            "only the normalized value is supported: rebuild this part of the model",
+        ));
+    }
+    Ok(vec![root(importer, call, (axis, epsilon))?.into()])
+}
+
+/// Appends that: value, scale.
+pub(super) fn root<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+    (axis, epsilon): (usize, f32),
+) -> Result<View, ImportError> {
+    let x = call.view(0)?.clone();
+    let over: Vec<usize> = (axis..x.rank()).collect();
+    let square = two(importer, call, Some("square"), BinaryOp::Mul, &x, &x)?;
+    let mean = joined(
+        importer,
+        call,
+        Some("mean"),
+        &square,
+        &over,
+        ReduceKind::Mean,
+    )?;
+    let mean = importer.scaled(call, Some("shifted"), &mean, 1.0, f64::from(epsilon))?;
+    let root = importer.activation(call, Some("root"), &mean, Activation::Sqrt)?;
+    let y = two(importer, call, Some("unit"), BinaryOp::Div, &x, &root)?;
+    let scale = call.constant(1, "scale")?;
+    let values = Some(scale).filter(|scale| scale.dims().len() <= over.len());
+    let values = values.and_then(|scale| scale.values()).ok_or_else(|| {
+        let shown = format!("{:?}", scale.dims());
+        let expected = format!("a shape that is broadcast to the last {} axes", over.len());
+        call.place().refused("scale", shown, expected)
+    })?;
+    importer.affine(call, None, &y, (scale.dims(), &|at| values[at], &|_| 0.0))
+}
+
+/// Divided by the sum of absolute values along an axis, or by the root of the sum of squares.
+pub(super) fn by_norm<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?.clone();
+    let axis = call.axis(call.attributes.int("axis", -1)?, x.rank())?;
+    let norm = match call.attributes.int("p", 2)? {
+        1 => {
+            let size = importer.activation(call, Some("size"), &x, Activation::Abs)?;
+            joined(
+                importer,
+                call,
+                Some("norm"),
+                &size,
+                &[axis],
+                ReduceKind::Sum,
+            )?
+        }
+        2 => joined(importer, call, Some("norm"), &x, &[axis], ReduceKind::L2)?,
+        other => return Err(call.place().refused("p", other, "1 or 2")),
+    };
+    // Where all elements are 0 the result is 0.
+    let smallest = f64::from(f32::MIN_POSITIVE);
+    let norm = importer.scaled(call, Some("positive"), &norm, 1.0, smallest)?;
+    Ok(vec![
+        two(importer, call, None, BinaryOp::Div, &x, &norm)?.into(),
+    ])
+}
+
+/// Without mean and with deviation 1 along some axes.
+pub(super) fn mean_variance<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?.clone();
+    let axes = call
+        .attributes
+        .ints("axes")?
+        .unwrap_or_else(|| vec![0, 2, 3]);
+    let axes = call.axes(&axes, x.rank())?;
+    // The deviation has 1e-9 added, here its square.
+    let y = unit(importer, call, None, &x, (&axes, 1e-18))?;
+    Ok(vec![y.into()])
+}
+
+/// Most numbers of the matrix that sums neighbouring channels.
+const MAX_NEIGHBOURS: usize = 1 << 22;
+
+/// `x / (bias + alpha / size * sum of x^2 over neighbouring channels) ^ beta`, as in AlexNet.
+pub(super) fn local_response<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+) -> Result<Outputs<'a>, ImportError> {
+    let x = call.view(0)?.clone();
+    let channels = x.extent(1);
+    let given = call.attributes.int("size", 0)?;
+    let size = usize::try_from(given)
+        .ok()
+        .filter(|&n| n > 0 && n < 1 << 20);
+    let fits = x.rank() > 1
+        && channels
+            .checked_mul(channels)
+            .is_some_and(|n| n <= MAX_NEIGHBOURS);
+    let (Some(size), true) = (size, fits) else {
+        return Err(call.place().refused("size", given, "a number of channels"));
+    };
+    let [alpha, beta, bias] = [
+        call.attributes.float("alpha", 1e-4)?,
+        call.attributes.float("beta", 0.75)?,
+        call.attributes.float("bias", 1.0)?,
+    ];
+    let (before, after) = ((size - 1) / 2, size / 2);
+    let near = |i: usize| {
+        let (from, to) = (i / channels, i % channels);
+        f64::from(u8::from(from + before >= to && from <= to + after))
+    };
+    let sums = (0..channels * channels).map(near).collect();
+    let sums = Constant::new(vec![channels, channels], Kind::Float, sums);
+    let square = two(importer, call, Some("square"), BinaryOp::Mul, &x, &x)?;
+    // Channels last, as a product has them.
+    let mut order: Vec<usize> = (0..x.rank()).filter(|&a| a != 1).collect();
+    order.push(1);
+    let mut back: Vec<usize> = (0..x.rank() - 1).collect();
+    back.insert(1, x.rank() - 1);
+    let name = (Some("neighbours"), "neighbours");
+    let turned = square.transposed(&order);
+    let sum = product(importer, call, name, &turned, &sums, (1.0, None))?.transposed(&back);
+    let each = f64::from(alpha) / size as f64;
+    let sum = importer.scaled(call, Some("shifted"), &sum, each, f64::from(bias))?;
+    let exponent = -beta;
+    let power = importer.activation(call, Some("power"), &sum, Activation::Pow { exponent })?;
+    Ok(vec![
+        two(importer, call, None, BinaryOp::Mul, &x, &power)?.into(),
+    ])
 }
 
 /// Along rows and columns, for each channel.

@@ -1,8 +1,8 @@
 //! Pooling by windows, and over all rows and columns.
 
-use super::super::call::{Call, Outputs, Value};
+use super::super::call::{Call, Outputs};
 use super::super::importer::Importer;
-use super::window::{pair, rounded_up, window};
+use super::window::{image_of, pair, result_of, rounded_up, window};
 use crate::graph::{Op, Padding, PoolKind, Window};
 use crate::import::error::ImportError;
 
@@ -17,7 +17,7 @@ pub(super) fn pool<'a>(
             "only the maxima themselves are supported: rebuild this part of the model",
         ));
     }
-    let (mut x, [h, w, _]) = importer.image(call, call.view(0)?)?;
+    let (mut x, [h, w, _]) = image_of(importer, call, call.view(0)?)?;
     let kernel = pair(call, "kernel_shape", None)?;
     let mut window = window(call, kernel, [h, w])?;
     check_padding(call, &window)?;
@@ -49,7 +49,7 @@ pub(super) fn pool<'a>(
         };
     }
     let id = importer.push(call, None, Op::Pool2d { kind, window }, &[x])?;
-    Ok(vec![Value::View(importer.of_image(id))])
+    result_of(importer, call, id)
 }
 
 /// A window that lies in the padding as a whole has no value.
@@ -75,11 +75,11 @@ pub(super) fn global<'a>(
     } else {
         PoolKind::Average
     };
-    let (x, _) = importer.image(call, call.view(0)?)?;
+    let (x, _) = image_of(importer, call, call.view(0)?)?;
     let op = Op::GlobalPool {
         kind,
         keep_dims: true,
     };
     let id = importer.push(call, None, op, &[x])?;
-    Ok(vec![Value::View(importer.of_image(id))])
+    result_of(importer, call, id)
 }

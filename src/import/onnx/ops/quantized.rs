@@ -127,7 +127,12 @@ impl Importer<'_, '_> {
 pub(in super::super) fn reads_integers(op: &str) -> bool {
     matches!(op, "DequantizeLinear" | "ConvInteger" | "MatMulInteger")
         || op.starts_with("QLinear")
-        || op.starts_with("com.microsoft.")
+        || op.strip_prefix("com.microsoft.").is_some_and(|op| {
+            op == "QGemm"
+                || op.starts_with("QLinear")
+                || op.contains("Quantize")
+                || op == "DequantizeLinear"
+        })
 }
 
 /// Whether an operator only says how a value is stored, so that it is no layer of its own.

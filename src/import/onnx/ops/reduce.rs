@@ -3,6 +3,7 @@
 use super::super::call::{Call, Outputs, Value};
 use super::super::importer::Importer;
 use super::arithmetic::two;
+use super::part::cut;
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, Op, PoolKind, ReduceKind};
 use crate::import::error::ImportError;
@@ -64,6 +65,7 @@ pub(super) fn reduce<'a>(
             let sum = joined(importer, call, Some("sum"), &x, &axes, kind)?;
             importer.activation(call, None, &sum, Activation::Log)?
         }
+        "ReduceProd" => multiplied(importer, call, &x, &axes)?,
         "ReduceLogSumExp" => log_sum_exp(importer, call, "joined", &x, &axes)?,
         _ => joined(importer, call, None, &x, &axes, kind)?,
     };
@@ -75,6 +77,38 @@ pub(super) fn reduce<'a>(
         y = importer.reshape(&call.site, &y, &rest)?;
     }
     Ok(vec![Value::View(y)])
+}
+
+/// Most elements that are multiplied with each other, a node each.
+const MAX_FACTORS: usize = 64;
+
+/// Appends the product of the elements along some axes, which stay, with one element.
+fn multiplied(
+    importer: &mut Importer,
+    call: &Call,
+    x: &View,
+    axes: &[usize],
+) -> Result<View, ImportError> {
+    let mut y = x.clone();
+    let count: usize = axes.iter().map(|&a| x.extent(a)).product();
+    if count > MAX_FACTORS {
+        let expected = format!("at most {MAX_FACTORS} elements to multiply");
+        return Err(call.place().refused("axes", count, expected));
+    }
+    for &axis in axes {
+        let all = y.clone();
+        for i in 0..all.extent(axis) {
+            let name = format!("axis{axis}/{i}");
+            let part = cut(importer, call, Some(&name), &all, (axis, i, 1))?;
+            y = if i == 0 {
+                part
+            } else {
+                let name = format!("axis{axis}/product{i}");
+                two(importer, call, Some(&name), BinaryOp::Mul, &y, &part)?
+            };
+        }
+    }
+    Ok(y)
 }
 
 /// Appends the logarithm of the sum of `e^x`; the axes stay, with one element.

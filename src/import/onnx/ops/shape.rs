@@ -19,14 +19,16 @@ pub(super) fn reshape<'a>(
     let allow_zero = call.attributes.flag("allowzero", false)?;
     let asked = call.list("shape", 1)?.unwrap_or_default();
     let from = x.dims();
-    let dims = shape_asked(&from, &asked, allow_zero).or_else(|| {
-        // A batch that was baked in at the export is one photo here.
+    // A batch that was baked in at the export is one photo here, also if `[4, -1]` would fit.
+    let of_one_photo = || {
         let baked = i64::try_from(importer.batch?).ok()?;
         let (first, rest) = asked.split_first()?;
         let mut single = vec![1];
         single.extend_from_slice(rest);
-        (*first == baked).then(|| shape_asked(&from, &single, allow_zero))?
-    });
+        let is_batch = *first == baked && from.first() == Some(&1);
+        is_batch.then(|| shape_asked(&from, &single, allow_zero))?
+    };
+    let dims = of_one_photo().or_else(|| shape_asked(&from, &asked, allow_zero));
     let Some(dims) = dims else {
         let expected = format!("a shape that fits {from:?}");
         return Err(call

@@ -1,11 +1,48 @@
 //! Kernels, strides and paddings of convolutions and poolings.
 
-use super::super::call::Call;
-use crate::graph::{Padding, Window};
+use super::super::call::{Call, Outputs, Value};
+use super::super::importer::Importer;
+use crate::graph::{NodeId, Padding, Window};
 use crate::import::error::ImportError;
+use crate::import::view::View;
 use crate::import::window::same_padding;
 
-/// A list of two positive numbers.
+/// `[1, C, H, W]` of the file as `[H, W, C]` of the graph; a sequence `[1, C, L]` is an image of one
+/// row.
+pub(super) fn image_of<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+    x: &View,
+) -> Result<(NodeId, [usize; 3]), ImportError> {
+    let x = match *x.dims().as_slice() {
+        [n, c, l] => importer.reshape(&call.site, x, &[n, c, 1, l])?,
+        _ => x.clone(),
+    };
+    importer.image(call, &x)
+}
+
+/// Axes behind batch and channels of the first input.
+fn x_spatial(call: &Call) -> usize {
+    let rank = call.input(0).map_or(0, |x| x.dims().len());
+    rank.saturating_sub(2)
+}
+
+/// The image that an operation has made, with as many axes as its input had.
+pub(super) fn result_of<'a>(
+    importer: &mut Importer<'a, '_>,
+    call: &Call<'_, 'a>,
+    id: NodeId,
+) -> Result<Outputs<'a>, ImportError> {
+    let y = importer.of_image(id);
+    let y = match (x_spatial(call), y.dims().as_slice()) {
+        (1, &[n, c, 1, l]) => importer.reshape(&call.site, &y, &[n, c, l])?,
+        _ => y,
+    };
+    Ok(vec![Value::View(y)])
+}
+
+/// A list of as many positive numbers as there are axes with rows and columns; of one axis, that of
+/// the columns.
 pub(super) fn pair(
     call: &Call,
     name: &str,
@@ -17,14 +54,17 @@ pub(super) fn pair(
     let positive = |v: &i64| usize::try_from(*v).ok().filter(|&v| v > 0 && v < 1 << 20);
     let numbers: Option<Vec<usize>> = list.iter().map(positive).collect();
     match numbers.as_deref() {
-        Some([a, b]) => Ok([*a, *b]),
-        _ => Err(call
-            .place()
-            .refused(name, format!("{list:?}"), "two positive numbers")),
+        Some([a, b]) if x_spatial(call) == 2 => Ok([*a, *b]),
+        Some([b]) if x_spatial(call) == 1 => Ok([1, *b]),
+        _ => {
+            Err(call
+                .place()
+                .refused(name, format!("{list:?}"), "a positive number for each axis"))
+        }
     }
 }
 
-/// `[top, left, bottom, right]`
+/// `[top, left, bottom, right]`, or `[left, right]` of a sequence
 fn pads(call: &Call) -> Result<Padding, ImportError> {
     let Some(list) = call.attributes.ints("pads")? else {
         return Ok(Padding::default());
@@ -32,15 +72,22 @@ fn pads(call: &Call) -> Result<Padding, ImportError> {
     let counted = |v: &i64| usize::try_from(*v).ok().filter(|&v| v < 1 << 20);
     let numbers: Option<Vec<usize>> = list.iter().map(counted).collect();
     match numbers.as_deref() {
-        Some([top, left, bottom, right]) => Ok(Padding {
+        Some([top, left, bottom, right]) if x_spatial(call) == 2 => Ok(Padding {
             top: *top,
             left: *left,
             bottom: *bottom,
             right: *right,
         }),
-        _ => Err(call
-            .place()
-            .refused("pads", format!("{list:?}"), "four numbers from 0 up")),
+        Some([left, right]) if x_spatial(call) == 1 => Ok(Padding {
+            left: *left,
+            right: *right,
+            ..Padding::default()
+        }),
+        _ => Err(call.place().refused(
+            "pads",
+            format!("{list:?}"),
+            "two numbers from 0 up for each axis",
+        )),
     }
 }
 
