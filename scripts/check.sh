@@ -97,12 +97,13 @@ deny() {
 }
 
 # Everything is built in the release profile: the tests run the program that people run, dependencies
-# are compiled once for both, and models run at full speed. Clippy and rustdoc use the same profile, so
-# that build scripts and procedural macros are compiled once, too.
-lints() { cargo clippy --release --all-targets -- -D warnings; }
-
-# Clippy checks the examples: nobody runs them here.
-build() { cargo test --release --no-run --test '*'; }
+# are compiled once for both, and models run at full speed.
+#
+# Clippy is the compiler of this package's own code. Apart from that it does what rustc does: its lints
+# come with the compilation, while `cargo clippy` would check all dependencies once more, for minutes.
+# Benches and examples are built for it alone.
+export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings
+build() { cargo test --release --no-run --test '*' --bench '*' --example '*'; }
 
 # All output is captured, so that skipped tests are noticed; from tests that pass, only the lines that
 # say so are shown.
@@ -132,9 +133,7 @@ quick() {
 # small shapes do not need it. Everything below the crate is shared with the other tests.
 unit() { tests --lib --config 'profile.release.package.dermal.opt-level=1'; }
 
-examples() { tests --doc; }
-
-documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps; }
+documentation() { RUSTDOC=scripts/rustdoc.sh tests --doc; }
 
 # The tests have compiled all of it. If something is compiled again, a dev-dependency turns on a
 # feature of a crate that the program uses (`cargo tree -e normal,dev,features -i CRATE`).
@@ -185,8 +184,7 @@ soak() {
 stage "cargo fmt" cargo fmt --check
 start "real models" models
 start "clients of the server" clients
-stage "cargo clippy" lints
-stage "building the tests" build
+stage "building with clippy" build
 stage "README's first command" first_command
 join "real models"
 join "clients of the server"
@@ -197,8 +195,7 @@ stage "hostile files" hostile
 stage "unit tests" unit
 stage "AVX-512 tier" avx512
 stage "compute core" scripts/check-core.sh
-stage "cargo doc" documentation
-stage "examples in the documentation" examples
+stage "documentation and its examples" documentation
 stage "cargo deny" deny
 join "tests on real models"
 join "soak"

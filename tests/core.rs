@@ -11,7 +11,7 @@ use dermal::graph::{Graph, Op, PoolKind};
 use dermal::{Classifier, HeatMaps, Method, Overlay, Photo};
 
 fn photo() -> Photo {
-    Photo::open("fixtures/images/bcc_03.jpg").unwrap()
+    Photo::from_bytes(include_bytes!("../fixtures/images/bcc_03.jpg")).unwrap()
 }
 
 /// The demo model's target layer and answer: the same whatever the features.
