@@ -62,8 +62,9 @@ def numbers(array):
 class Zoo:
     """A model under construction."""
 
-    def __init__(self, name, shape, formats=(".keras",)):
-        self.name, self.formats = name, formats
+    def __init__(self, name, shape, formats=(".keras",), turned=False):
+        # `turned`: the input is written channels last, and Keras gets it channels first.
+        self.name, self.formats, self.turned = name, formats, turned
         self.x = self.input = L.Input(shape, name=f"{name}_in")
         self.branches, self.flat = [], []
 
@@ -82,7 +83,10 @@ class Zoo:
                 continue
             kernel = weight.path.endswith("kernel")
             scale = 1 / np.sqrt(np.prod(shape[:-1])) if kernel else 0.5
-            weight.assign(rng.normal(0.0, scale, shape).astype("float32"))
+            value = rng.normal(0.0, scale, shape)
+            if weight.path.endswith("variance"):
+                value = 0.2 + abs(value)
+            weight.assign(value.astype("float32"))
         # Multiples of 1/64, exact in JSON.
         x = rng.integers(-128, 129, (1, *self.input.shape[1:])).astype("float32") / 64
         expected = np.asarray(model(x, training=False)).reshape(-1)
@@ -105,8 +109,9 @@ class Zoo:
             assert stretch.any(), name
             listed.append({"name": name, "shape": list(shape), "exact": exact, "output": numbers(stretch)})
         assert start == len(expected), self.name
-        inputs = {self.input.name: {"shape": list(x.shape[1:]), "values": numbers(x)}}
-        CASES.append({"files": [f"tokens/{file}" for file in files], "inputs": inputs, "branches": listed})
+        given = x.transpose(0, 2, 3, 1) if self.turned else x
+        inputs = {self.input.name: {"shape": list(given.shape[1:]), "values": numbers(given)}}
+        CASES.append({"files": [f"{OUT.name}/{file}" for file in files], "inputs": inputs, "branches": listed})
 
 
 def normalization():
@@ -202,9 +207,9 @@ def other_norms():
     z.finish(404)
 
 
-def main():
+def main(models):
     OUT.mkdir(parents=True, exist_ok=True)
-    for build in (normalization, attention, convnext, functions, other_norms):
+    for build in models:
         build()
     versions = {
         "python": sys.version.split()[0],
@@ -223,4 +228,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main((normalization, attention, convnext, functions, other_norms))

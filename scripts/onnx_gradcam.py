@@ -1,7 +1,7 @@
 """Compares the Grad-CAM of ONNX imports with one that torch's own gradients make: three architectures
 of torchvision with random weights, 32 images each. Prints a table for docs/explaining.md.
 
-usage: VENV/bin/python scripts/onnx_gradcam.py [DERMAL]     (target/release/dermal)
+usage: VENV/bin/python scripts/onnx_gradcam.py [DERMAL [NETWORK...]]     (target/release/dermal)
 Needs the Python of scripts/onnx_architectures.py, and Pillow. Exit 1 if a correlation is below 0.999.
 """
 
@@ -55,7 +55,8 @@ def main():
     print(f"torch {torch.__version__}; {IMAGES} images of noise, {SIZE} pixels\n")
     print("| model | exporter | layer | lowest correlation | same shape |")
     print("|---|---|---|--:|--:|")
-    for name, layer in NETWORKS.items():
+    for name in sys.argv[2:] or NETWORKS:
+        layer = NETWORKS[name]
         model, size = architectures.made("torchvision", name)
         for exporter in ["legacy", "dynamo"]:
             with tempfile.TemporaryDirectory() as made:

@@ -74,10 +74,10 @@ impl Foreign {
             Self::Empty => "the download or copy failed: fetch the file again",
             Self::GitLfsPointer => "fetch the real file with `git lfs pull`",
             Self::Html => "the download gave a web page: fetch the file again, logged in if needed",
-            Self::Zip | Self::Hdf5 | Self::Onnx => {
+            Self::Zip | Self::Hdf5 | Self::Onnx | Self::TfLite => {
                 "turn it into an artifact first: `dermal import MODEL -o MODEL.safetensors`"
             }
-            Self::Pickle | Self::TfLite => {
+            Self::Pickle => {
                 "import the Keras or ONNX model that belongs to it: `dermal import MODEL.onnx -o \
                  MODEL.safetensors`"
             }

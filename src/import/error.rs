@@ -428,7 +428,8 @@ impl Hint for ImportError {
                  earlier epoch, or train it again with a lower learning rate"
             }
             Self::InputSize { .. } => {
-                "give rows and columns with `--input-size HxW`, as they were in training"
+                "if the file leaves rows and columns open, give them with `--input-size HxW`, as they \
+                 were in training; otherwise leave it out"
             }
             Self::Graph { .. } => "check that the file loads in the program that made it",
         };

@@ -87,7 +87,7 @@ fn foreign(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     } else if is_safetensors(bytes) {
         (
             "a safetensors file",
-            "it is weights without layers, or an artifact that is imported already: give the Keras file",
+            "it is weights without layers, or an artifact that is imported already: give the Keras, ONNX or TFLite file",
         )
     } else if is_saved_model(bytes) {
         ("the graph of a TensorFlow SavedModel", SAVED_MODEL)

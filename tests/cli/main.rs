@@ -20,6 +20,7 @@ mod compare;
 mod dump;
 mod estimate;
 mod fields;
+mod formats;
 mod import;
 mod inspect;
 mod layers;

@@ -203,9 +203,9 @@ fn what_cannot_be_reproduced_is_refused_by_name() {
         ),
         case(
             r#""data_format": "channels_last""#,
-            r#""data_format": "channels_first""#,
+            r#""data_format": "channels_middle""#,
             "unsupported_value",
-            "`data_format` is `channels_first`, expected `channels_last`",
+            "`data_format` is `channels_middle`, expected `channels_last` or `channels_first`",
         ),
         case(
             r#""activation": "tanh""#,

@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::common::head::answer;
 use dermal::Hint;
 use dermal::engine::{Engine, Options};
-use dermal::graph::Graph;
-use dermal::graph::pass;
+use dermal::graph::{Graph, Op, pass};
 use dermal::import::facts::{self, LossKind};
 use dermal::import::{ImportError, ImportOptions, Imported, import, supported_ops};
 use dermal::kernels::Isa;
@@ -81,15 +80,19 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/keras")
 }
 
-/// Files of today's Keras, of TensorFlow 2.13, and layers of transformers.
+/// Beside the files of today's Keras: those of TensorFlow 2.13, layers of transformers, and models with
+/// `channels_first` layers.
+const PARTS: [&str; 3] = ["2_13", "tokens", "channels_first"];
+
 fn golden() -> Golden {
-    let files = ["golden.json", "2_13/golden.json", "tokens/golden.json"];
-    let [mut today, old, tokens]: [Golden; 3] = files.map(|name| {
-        let bytes = std::fs::read(folder().join(name)).unwrap();
+    let read = |folder: PathBuf| -> Golden {
+        let bytes = std::fs::read(folder.join("golden.json")).unwrap();
         serde_json::from_slice(&bytes).unwrap()
-    });
-    today.cases.extend(old.cases);
-    today.cases.extend(tokens.cases);
+    };
+    let mut today = read(folder());
+    for part in PARTS {
+        today.cases.extend(read(folder().join(part)).cases);
+    }
     today
 }
 
@@ -101,7 +104,7 @@ struct Models {
 impl Models {
     fn new() -> Self {
         let unpacked = tempfile::tempdir().unwrap();
-        for part in ["", "2_13", "tokens"] {
+        for part in [""].into_iter().chain(PARTS) {
             let file = std::fs::File::open(folder().join(part).join("h5.zip")).unwrap();
             let mut zip = zip::ZipArchive::new(file).unwrap();
             zip.extract(unpacked.path().join(part)).unwrap();
@@ -233,6 +236,16 @@ fn every_layer_gives_what_keras_gives() {
         found.len(),
         found.join("\n")
     );
+}
+
+#[test]
+fn a_channels_first_classifier_moves_no_element() {
+    let models = Models::new();
+    let imported = models.load("channels_first/first_classifier.keras", None);
+    let graph = pass::optimize(imported.unwrap().graph).unwrap();
+    let moved = |node: &&dermal::graph::Node| matches!(node.op, Op::Transpose { .. });
+    let moved: Vec<_> = graph.nodes().iter().filter(moved).collect();
+    assert!(moved.is_empty(), "{moved:?}");
 }
 
 /// The fixtures contain every class on the list. Functions of TensorFlow have lower-case names

@@ -6,6 +6,7 @@
 mod abuse;
 mod answers;
 mod behaviour;
+mod formats;
 mod inputs;
 mod memory;
 mod page;

@@ -185,6 +185,18 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// Reads `data_format`, in which the input is already, as `order` sees to it.
+    pub(super) fn data_format(&self) -> Result<(), ImportError> {
+        match self.get("data_format") {
+            None => Ok(()),
+            Some(Value::String(s)) if s == "channels_last" || s == "channels_first" => Ok(()),
+            Some(other) => {
+                let expected = "`channels_last` or `channels_first`";
+                self.refuse("data_format", other, expected)
+            }
+        }
+    }
+
     /// Refuses `channels_first`.
     pub(super) fn channels_last(&self) -> Result<(), ImportError> {
         match self.get("data_format") {

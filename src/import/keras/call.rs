@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::config::LayerConfig;
 use super::hdf5::Hdf5Weights;
+use super::order::{Order, Orders};
 use super::variables::variables;
 use super::weights::WeightMap;
 use crate::graph::{NodeId, Op};
@@ -20,6 +21,9 @@ pub(super) struct Builder<'a> {
     pub(super) graph: GraphBuilder<'a>,
     /// Keras 2 and 3 differ in a few formulas.
     pub(super) keras2: bool,
+    /// Whether a layer is `channels_first`.
+    pub(super) channels_first: bool,
+    pub(super) orders: Orders,
     source: &'a Hdf5Weights,
     weights: &'a WeightMap,
     /// Values that are one channel of another value.
@@ -47,6 +51,19 @@ impl Operand {
 }
 
 impl Operand {
+    /// The operand with other nodes, which are given in its order.
+    pub(super) fn with(&self, ids: &mut impl Iterator<Item = NodeId>) -> Self {
+        match self {
+            Self::Node(id) => Self::Node(ids.next().unwrap_or(*id)),
+            Self::List(items) => Self::List(items.iter().map(|item| item.with(ids)).collect()),
+            Self::Map(items) => {
+                let item = |(key, item): &(String, Self)| (key.clone(), item.with(ids));
+                Self::Map(items.iter().map(item).collect())
+            }
+            Self::Value(value) => Self::Value(value.clone()),
+        }
+    }
+
     /// Null, false, or a structure of those: the `mask` of a model with several inputs.
     pub(super) fn is_off(&self) -> bool {
         fn off(value: &Value) -> bool {
@@ -157,6 +174,8 @@ impl<'a> Builder<'a> {
         Self {
             graph,
             keras2,
+            channels_first: false,
+            orders: Orders::default(),
             source,
             weights,
             channels: HashMap::new(),
@@ -165,6 +184,50 @@ impl<'a> Builder<'a> {
 
     pub(super) fn shape(&self, id: NodeId) -> &Shape {
         self.graph.shape(id)
+    }
+
+    pub(super) fn order(&self, id: NodeId) -> Order {
+        self.orders.order(id)
+    }
+
+    pub(super) fn set_order(&mut self, id: NodeId, order: Order) {
+        self.orders.set(id, order);
+    }
+
+    pub(super) fn is_map(&self, id: NodeId) -> bool {
+        self.order(id) == Order::Map
+    }
+
+    /// See [`Orders::in_file_order`].
+    pub(super) fn in_file_order(&mut self, site: &Site, id: NodeId) -> Result<NodeId, ImportError> {
+        self.orders.in_file_order(&mut self.graph, site, id)
+    }
+
+    /// See [`Orders::as_map`].
+    pub(super) fn as_map(&mut self, site: &Site, id: NodeId) -> Result<NodeId, ImportError> {
+        self.orders.as_map(&mut self.graph, site, id)
+    }
+
+    /// See [`Orders::in_one_order`].
+    pub(super) fn in_one_order(
+        &mut self,
+        call: &LayerCall,
+        ids: &[NodeId],
+    ) -> Result<Vec<NodeId>, ImportError> {
+        self.orders.in_one_order(&mut self.graph, &call.site, ids)
+    }
+
+    /// The same elements as another value of the file.
+    pub(super) fn renamed(
+        &mut self,
+        call: &LayerCall,
+        id: NodeId,
+        order: Order,
+    ) -> Result<NodeId, ImportError> {
+        let shape = self.shape(id).clone();
+        let made = self.push(call, None, Op::Reshape { shape }, &[id])?;
+        self.set_order(made, order);
+        Ok(made)
     }
 
     /// Appends a node of the call: named after it, or `<name>/<suffix>`.
@@ -202,6 +265,25 @@ impl<'a> Builder<'a> {
             let buffer = self.read(call, variable, stored)?;
             self.graph
                 .insert(&call.site.place, key.clone(), shape, buffer)?;
+        }
+        Ok(key)
+    }
+
+    /// Stores numbers that were made of a variable, under a key of their own, once.
+    pub(super) fn made_of(
+        &mut self,
+        call: &LayerCall,
+        key: &str,
+        shape: &[usize],
+        make: impl FnOnce(&mut Self) -> Result<Vec<f32>, ImportError>,
+    ) -> Result<String, ImportError> {
+        let key = format!("{}/{key}", call.layer.path);
+        if !self.graph.has_tensor(&key) {
+            let values = make(self)?;
+            let place = &call.site.place;
+            let mut buffer = AlignedF32::zeroed(values.len());
+            buffer.as_mut_slice().copy_from_slice(&values);
+            self.graph.insert(place, key.clone(), shape, buffer)?;
         }
         Ok(key)
     }

@@ -65,7 +65,10 @@ impl Hdf5Weights {
         // Hard links can make a group its own ancestor; the walk would then never end.
         let mut seen = BTreeSet::new();
         while let Some((path, stored, group, depth)) = open.pop() {
-            let place = format!("HDF5 group `{path}`");
+            let place = match path.as_str() {
+                "" => "the HDF5 root group".to_owned(),
+                path => format!("HDF5 group `{path}`"),
+            };
             if depth > MAX_DEPTH {
                 return Err(refuse(
                     &place,

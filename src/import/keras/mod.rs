@@ -8,9 +8,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::archive::{self, Archive};
-use super::builder::GraphBuilder;
+use super::builder::{GraphBuilder, Site};
 use super::bytes::SourceBytes;
-use super::error::{ImportError, UnsupportedOperator, invalid};
+use super::error::{ImportError, Place, UnsupportedOperator, invalid};
 use super::input_size::InputSizes;
 use super::options::{ImportOptions, Imported, LabelsFile, Progress};
 use super::sniff::KerasFile;
@@ -23,6 +23,7 @@ mod config;
 mod functional;
 mod hdf5;
 mod layers;
+mod order;
 mod variables;
 mod weights;
 
@@ -32,6 +33,7 @@ use call::Builder;
 use config::{LayerConfig, ModelConfig, Root};
 use functional::Walker;
 use hdf5::Hdf5Weights;
+use order::Order;
 use weights::Layout;
 
 /// Most bytes of a file of class names.
@@ -78,6 +80,7 @@ pub(super) fn import(
     let mut loaded = |bytes: u64| report(checked + bytes);
     let graph = GraphBuilder::new(&parts.root.name, &options.limits, &mut loaded);
     let mut builder = Builder::new(graph, keras2, &parts.source, &weights);
+    builder.channels_first = order::has_channels_first(&parts.root.model);
     let outputs = build(&mut builder, &parts.root.model, options)?;
     let asked = options.output.as_deref();
     let (graph, chosen) = builder.graph.finish(&outputs, asked, "the model")?;
@@ -368,14 +371,26 @@ fn build<'a>(
                     format!("its input `{}` is not an InputLayer", input.layer),
                 )
             })?;
-        let shape = sizes.shape(&layer.name, input_shape(layer).as_deref())?;
-        let id = builder
-            .graph
-            .push_input(&layer.place(), &layer.name, shape)?;
-        inputs.push(id);
+        let shape = input_shape(layer);
+        inputs.push(push_input(
+            builder,
+            model,
+            (&layer.place(), &layer.name),
+            (&layer.name, shape.as_deref()),
+            &mut sizes,
+        )?);
     }
     sizes.check_used(inputs.first().map(|&id| builder.graph.node(id)))?;
-    let values = Walker::new(builder).model(model, "", &inputs, "the model")?;
+    let mut values = Walker::new(builder).model(model, "", &inputs, "the model")?;
+    for id in &mut values {
+        let name = builder.graph.node(*id).name.clone();
+        let site = Site {
+            place: config::place(&name, "InputLayer"),
+            constants: name.clone(),
+            name,
+        };
+        *id = builder.in_file_order(&site, *id)?;
+    }
     let mut names: Vec<String> = Vec::with_capacity(values.len());
     for (i, &id) in values.iter().enumerate() {
         let named = model.outputs.get(i);
@@ -423,9 +438,31 @@ fn implied_input(
         return Err(invalid("the model", "it has no layers".into()));
     };
     let shape = shape.or_else(|| model.built_for.clone());
-    let shape = sizes.shape(&first.name, shape.as_deref())?;
     // The name that Keras 2 gives to such an input.
     let name = format!("{}_input", first.name);
     let place = config::place(&name, "InputLayer");
-    builder.graph.push_input(&place, &name, shape)
+    push_input(
+        builder,
+        model,
+        (&place, &name),
+        (&first.name, shape.as_deref()),
+        sizes,
+    )
+}
+
+/// Appends an input, named in the graph and in errors. Photos are stored channels last.
+fn push_input(
+    builder: &mut Builder,
+    model: &ModelConfig,
+    (place, name): (&Place, &str),
+    (shown, shape): (&str, Option<&[Option<usize>]>),
+    sizes: &mut InputSizes,
+) -> Result<NodeId, ImportError> {
+    let turned = shape.and_then(|shape| order::photo_with_channels_last(model, shape));
+    let shape = sizes.shape(shown, turned.as_deref().or(shape))?;
+    let id = builder.graph.push_input(place, name, shape)?;
+    if turned.is_some() {
+        builder.set_order(id, Order::Map);
+    }
+    Ok(id)
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::super::attributes::Attributes;
 use super::super::call::{Builder, LayerCall};
 use super::super::config::{LayerConfig, is_keras_module};
+use super::super::order::{Order, in_map_order, is_channels_first};
 use crate::activation::Activation;
 use crate::graph::{NodeId, Op};
 use crate::import::error::{ImportError, LAMBDA};
@@ -77,6 +78,14 @@ pub(super) fn of_layer(
         return Ok(input);
     };
     let function = parse(value, attributes, call.layer, builder.keras2)?;
+    if function == Function::Softmax && is_channels_first(call.layer) {
+        // It would run along the columns.
+        return attributes.refuse(
+            "activation",
+            value,
+            "none along an axis of a channels_first map",
+        );
+    }
     push(builder, call, Some("activation"), function, input)
 }
 
@@ -170,6 +179,12 @@ fn layer_function(
     Ok(Some(Function::Elementwise(activation)))
 }
 
+/// Whether an `Activation` could be a softmax, which runs along an axis.
+pub(super) fn is_softmax(layer: &LayerConfig) -> bool {
+    let value = layer.attributes.get("activation");
+    value.is_some_and(|value| value.to_string().to_lowercase().contains("softmax"))
+}
+
 pub(super) fn named(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
     let attributes = Attributes::new(call.layer);
@@ -252,8 +267,16 @@ pub(super) fn softmax(builder: &mut Builder, call: &LayerCall) -> Result<NodeId,
 /// Alpha has the shape of the input, with 1 for each axis in `shared_axes`.
 pub(super) fn prelu(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
+    // A vector that was a map has its slopes in the file's order.
+    let input = match builder.order(input) {
+        Order::Flat(_) => builder.in_file_order(&call.site, input)?,
+        _ => input,
+    };
     let attributes = Attributes::new(call.layer);
     let mut shape = builder.shape(input).dims().to_vec();
+    if builder.is_map(input) {
+        shape.rotate_right(1);
+    }
     if let Some(value) = attributes.get("shared_axes") {
         for shared in value.as_array().into_iter().flatten() {
             // Counted with the batch axis.
@@ -265,8 +288,16 @@ pub(super) fn prelu(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, I
         }
     }
     attributes.finish()?;
-    let alpha = builder.weight(call, "alpha", &shape, &shape)?;
-    builder.push(call, None, Op::PRelu { alpha }, &[input])
+    let alpha = match (builder.is_map(input), <[usize; 3]>::try_from(&shape[..])) {
+        (true, Ok([c, h, w])) => builder.made_of(call, "alpha_hwc", &[h, w, c], |builder| {
+            let stored = builder.read(call, "alpha", &shape)?;
+            Ok(in_map_order(stored.as_slice(), [c, h, w], 1))
+        })?,
+        _ => builder.weight(call, "alpha", &shape, &shape)?,
+    };
+    let id = builder.push(call, None, Op::PRelu { alpha }, &[input])?;
+    builder.set_order(id, builder.order(input));
+    Ok(id)
 }
 
 #[cfg(test)]

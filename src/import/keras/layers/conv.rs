@@ -2,6 +2,7 @@
 
 use super::super::attributes::Attributes;
 use super::super::call::{Builder, LayerCall};
+use super::super::order::{Order, in_map_order};
 use super::activation;
 use super::window::window;
 use crate::activation::Activation;
@@ -29,7 +30,7 @@ pub(super) fn conv2d(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, 
     let input = call.input()?;
     let [h, w, c] = hwc(builder, input);
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     let filters = attributes.count("filters")?;
     let groups = attributes.count_or("groups", 1)?;
     let kernel = attributes.pair("kernel_size", None)?;
@@ -74,7 +75,7 @@ fn depthwise_op(
     input: NodeId,
 ) -> Result<DepthwiseConv2d, ImportError> {
     let [h, w, c] = hwc(builder, input);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     let multiplier = attributes.count_or("depth_multiplier", 1)?;
     let kernel = attributes.pair("kernel_size", None)?;
     let strides = attributes.pair("strides", Some([1, 1]))?;
@@ -146,11 +147,23 @@ pub(super) fn separable(builder: &mut Builder, call: &LayerCall) -> Result<NodeI
 
 pub(super) fn dense(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
+    // Along the last axis of the file; a map has its channels there only in the graph.
+    let input = match builder.order(input) {
+        Order::Map => builder.in_file_order(&call.site, input)?,
+        Order::File | Order::Flat(_) => input,
+    };
     let channels = builder.shape(input).channels();
     let attributes = Attributes::new(call.layer);
     let units = attributes.count("units")?;
     let shape = [channels, units];
-    let kernel = builder.weight(call, "kernel", &shape, &shape)?;
+    let kernel = match builder.order(input) {
+        // A map that was flattened in the file's order: the rows move instead.
+        Order::Flat([h, w, c]) => builder.made_of(call, "kernel_hwc", &shape, |builder| {
+            let stored = builder.read(call, "kernel", &shape)?;
+            Ok(in_map_order(stored.as_slice(), [c, h, w], units))
+        })?,
+        _ => builder.weight(call, "kernel", &shape, &shape)?,
+    };
     let op = Op::Dense(Dense {
         units,
         kernel: Kernel::plain(kernel),

@@ -2,6 +2,7 @@
 
 use super::super::attributes::Attributes;
 use super::super::call::{Builder, LayerCall};
+use super::super::order::Order;
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, NodeId, Op};
 use crate::import::affine::Affine;
@@ -64,10 +65,19 @@ pub(super) fn average(builder: &mut Builder, call: &LayerCall) -> Result<NodeId,
 }
 
 pub(super) fn concatenate(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
-    let inputs = call.inputs();
+    let inputs = builder.in_one_order(call, &call.inputs())?;
     let Some(&first) = inputs.first() else {
         return Err(too_few(call, 0));
     };
+    // Positions in vectors are the file's.
+    let inputs = match builder.order(first) {
+        Order::Flat(_) => inputs
+            .iter()
+            .map(|&id| builder.in_file_order(&call.site, id))
+            .collect::<Result<Vec<_>, _>>()?,
+        _ => inputs,
+    };
+    let first = inputs[0];
     let attributes = Attributes::new(call.layer);
     let rank = builder.shape(first).rank();
     let axis = match attributes.get("axis") {
@@ -75,5 +85,12 @@ pub(super) fn concatenate(builder: &mut Builder, call: &LayerCall) -> Result<Nod
         Some(_) => attributes.axis("axis", rank)?,
     };
     attributes.finish()?;
-    builder.push(call, None, Op::Concat { axis }, &inputs)
+    // The file's axes of a map are the channels, the rows and the columns.
+    let axis = match builder.is_map(first) {
+        true => (axis + 2) % 3,
+        false => axis,
+    };
+    let id = builder.push(call, None, Op::Concat { axis }, &inputs)?;
+    builder.set_order(id, builder.order(first));
+    Ok(id)
 }

@@ -4,6 +4,7 @@
 
 use super::call::{Builder, LayerCall};
 use super::config::{LayerConfig, is_fixed_dropout, place};
+use super::order::{Order, is_channels_first, names_first_axis};
 use crate::graph::NodeId;
 use crate::import::error::ImportError;
 use crate::import::ops::SupportedOp;
@@ -46,7 +47,8 @@ const fn family(
     }
 }
 
-const NHWC: &str = "channels_last";
+/// Layers that read `data_format`.
+const NHWC: &str = "channels_last or channels_first";
 /// A layer that is called with several tensors by name.
 const ATTENTION: &str = "MultiHeadAttention";
 const NO_NODE: &str = "nothing (training only)";
@@ -263,13 +265,129 @@ pub(super) fn check_class(layer: &LayerConfig) -> Result<(), ImportError> {
     Err(place(&layer.path, &operation::shown_class(layer)).unsupported())
 }
 
+/// In which order a layer wants its inputs, in a model with `channels_first` layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    /// As they are in the file.
+    FileOrder,
+    /// Any, if all have the same: its function does not know axes.
+    AnyOrder,
+    /// A map in the order of its `data_format`.
+    Format,
+    /// A map if `axis` names the first one.
+    ChannelAxis,
+    /// It sees to that itself.
+    Own,
+}
+
+/// A layer that is not named here gets what the file says, which is always right.
+fn wants(layer: &LayerConfig) -> Wants {
+    let class = layer.class.as_str();
+    if layer.operation || operation::is_function(class) {
+        return Wants::FileOrder;
+    }
+    match class {
+        "AveragePooling2D"
+        | "CenterCrop"
+        | "Conv2D"
+        | "Cropping2D"
+        | "DepthwiseConv2D"
+        | "GlobalAveragePooling2D"
+        | "GlobalMaxPooling2D"
+        | "MaxPooling2D"
+        | "RandomCrop"
+        | "Resizing"
+        | "SeparableConv2D"
+        | "UpSampling2D"
+        | "ZeroPadding2D" => Wants::Format,
+        "BatchNormalization"
+        | "LayerNormalization"
+        | "Normalization"
+        | "SyncBatchNormalization" => Wants::ChannelAxis,
+        "Concatenate" | "Dense" | "Flatten" | "PReLU" | "Permute" => Wants::Own,
+        "Activation" if !activation::is_softmax(layer) => Wants::AnyOrder,
+        "Rescaling" if normalization::is_scalar(layer) => Wants::AnyOrder,
+        "Add" | "Average" | "ELU" | "LeakyReLU" | "Maximum" | "Minimum" | "Multiply" | "ReLU"
+        | "Subtract" => Wants::AnyOrder,
+        _ if IDENTITIES.contains(&class) || is_fixed_dropout(class, &layer.attributes) => {
+            Wants::AnyOrder
+        }
+        _ => Wants::FileOrder,
+    }
+}
+
 /// Whether the layer reads the keyword arguments of its calls.
 pub(super) fn takes_call_arguments(layer: &LayerConfig) -> bool {
     layer.operation || operation::is_function(&layer.class) || layer.class == ATTENTION
 }
 
-/// Appends the layer's nodes; returns the one with its output.
+/// Appends the layer's nodes, with its inputs in the order that it wants; returns the one with its
+/// output.
 pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
+    if !builder.channels_first {
+        return emit_as_given(builder, call);
+    }
+    let site = &call.site;
+    let given = call.inputs();
+    let first = is_channels_first(call.layer);
+    let wants = wants(call.layer);
+    let ids = match wants {
+        Wants::Own => given,
+        Wants::AnyOrder => builder.in_one_order(call, &given)?,
+        Wants::FileOrder | Wants::Format | Wants::ChannelAxis => {
+            let mut ids = Vec::with_capacity(given.len());
+            for id in given {
+                let rank = builder.shape(id).rank();
+                let map = match wants {
+                    Wants::Format => first,
+                    Wants::ChannelAxis => rank == 3 && names_first_axis(call.layer, rank),
+                    _ => false,
+                };
+                ids.push(match map {
+                    true => builder.as_map(site, id)?,
+                    false => builder.in_file_order(site, id)?,
+                });
+            }
+            ids
+        }
+    };
+    let mut ids = ids.into_iter();
+    let args = call.args.iter().map(|arg| arg.with(&mut ids)).collect();
+    let mut kwargs = Vec::with_capacity(call.kwargs.len());
+    for (key, operand) in &call.kwargs {
+        let mut nodes = Vec::new();
+        operand.nodes(&mut nodes);
+        for id in &mut nodes {
+            *id = builder.in_file_order(site, *id)?;
+        }
+        kwargs.push((key.clone(), operand.with(&mut nodes.into_iter())));
+    }
+    let call = LayerCall {
+        layer: call.layer,
+        site: site.clone(),
+        args,
+        kwargs,
+    };
+    let inputs = call.inputs();
+    let made = emit_as_given(builder, &call)?;
+    if inputs.contains(&made) || builder.orders.knows(made) {
+        return Ok(made);
+    }
+    let order = match wants {
+        Wants::AnyOrder | Wants::ChannelAxis => {
+            inputs.first().map_or(Order::File, |&id| builder.order(id))
+        }
+        Wants::Format if first => Order::Map,
+        _ => Order::File,
+    };
+    // A pool over all rows and columns leaves a vector.
+    if order != Order::Map || builder.shape(made).rank() == 3 {
+        builder.set_order(made, order);
+    }
+    Ok(made)
+}
+
+fn emit_as_given(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let class = call.layer.class.as_str();
     if call.layer.operation || operation::is_function(class) {
         return operation::emit(builder, call);

@@ -3,6 +3,8 @@
 
 use super::super::attributes::{Attributes, numbers};
 use super::super::call::{Builder, LayerCall};
+use super::super::config::LayerConfig;
+use super::super::order::names_first_axis;
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, NodeId, Op, ReduceKind};
 use crate::import::affine::Affine;
@@ -18,13 +20,37 @@ fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }
 
+/// Checks that `axis` names the channels: the last axis, or the first one of a `channels_first` map.
+fn channel_axis(
+    builder: &Builder,
+    call: &LayerCall,
+    attributes: &Attributes,
+    input: NodeId,
+) -> Result<(), ImportError> {
+    let rank = builder.shape(input).rank();
+    if builder.is_map(input) && names_first_axis(call.layer, rank) {
+        attributes.ignore(&["axis"]);
+        return Ok(());
+    }
+    attributes.last_axis("axis", rank)
+}
+
+/// Whether a `Rescaling` does the same to every element.
+pub(super) fn is_scalar(layer: &LayerConfig) -> bool {
+    let one = |name: &str| match layer.attributes.get(name) {
+        None => true,
+        Some(value) => numbers(value).is_some_and(|list| list.len() == 1),
+    };
+    one("scale") && one("offset")
+}
+
 /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta`
 pub(super) fn batch(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
     let shape = builder.shape(input).clone();
     let c = shape.channels();
     let attributes = Attributes::new(call.layer);
-    attributes.last_axis("axis", shape.rank())?;
+    channel_axis(builder, call, &attributes, input)?;
     let epsilon = attributes.number("epsilon")?.unwrap_or(1e-3);
     let mut read = |name: &str| builder.read(call, name, &[c]);
     let gamma = attributes.flag("scale", true)?.then(|| read("gamma"));
@@ -56,7 +82,7 @@ pub(super) fn normalization(
     let c = shape.channels();
     let attributes = Attributes::new(call.layer);
     // A null axis means one mean for everything.
-    attributes.last_axis("axis", shape.rank())?;
+    channel_axis(builder, call, &attributes, input)?;
     let [mean, variance] = if attributes.get("mean").is_some() {
         let read = |name: &str| {
             let value = attributes.get(name);
@@ -110,7 +136,11 @@ pub(super) fn layer(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, I
         serde_json::Value::Array(items) => items.iter().map(serde_json::Value::as_i64).collect(),
         one => one.as_i64().map(|axis| vec![axis]),
     };
-    let axes = listed.and_then(|listed| axes::axes(&listed, rank));
+    let mut axes = listed.and_then(|listed| axes::axes(&listed, rank));
+    if builder.is_map(input) && axes.as_deref() == Some(&[0]) {
+        // The channels of a channels_first map, which are last in the graph.
+        axes = Some(vec![rank - 1]);
+    }
     let last = |axes: &Vec<usize>| axes.iter().copied().eq(rank - axes.len()..rank);
     let Some(axes) = axes.filter(last) else {
         return attributes.refuse("axis", &given, "the last axis, or the last ones");

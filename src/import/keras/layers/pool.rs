@@ -18,7 +18,7 @@ pub(super) fn window(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, 
     let input = call.input()?;
     let [h, w, _] = builder.shape(input).hwc().unwrap_or([1, 1, 1]);
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     let pool = attributes.pair("pool_size", None)?;
     let strides = attributes.pair("strides", Some(pool))?;
     let window = window::window(&attributes, pool, strides, [1, 1], [h, w])?;
@@ -33,7 +33,7 @@ pub(super) fn window(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, 
 pub(super) fn global(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     let op = Op::GlobalPool {
         kind: kind(call),
         keep_dims: attributes.flag("keepdims", false)?,

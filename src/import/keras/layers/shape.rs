@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::attributes::Attributes;
 use super::super::call::{Builder, LayerCall};
+use super::super::order::{Order, is_channels_first};
 use crate::graph::{NodeId, Op, Padding, ResizeKind};
 use crate::import::error::ImportError;
 use crate::tensor::Shape;
@@ -20,7 +21,7 @@ fn padding([[top, bottom], [left, right]]: [[usize; 2]; 2]) -> Padding {
 pub(super) fn pad(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     let op = Op::Pad(padding(attributes.border("padding")?));
     attributes.finish()?;
     builder.push(call, None, op, &[input])
@@ -29,7 +30,7 @@ pub(super) fn pad(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Imp
 pub(super) fn crop(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     let op = Op::Crop(padding(attributes.border("cropping")?));
     attributes.finish()?;
     builder.push(call, None, op, &[input])
@@ -40,7 +41,7 @@ pub(super) fn center_crop(builder: &mut Builder, call: &LayerCall) -> Result<Nod
     let input = call.input()?;
     let [h, w, _] = builder.shape(input).hwc().unwrap_or([1, 1, 1]);
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     let cut = |name: &str, len: usize| match len.checked_sub(attributes.count(name)?) {
         Some(cut) => Ok([cut / 2, cut - cut / 2]),
         None => attributes.refuse(
@@ -60,7 +61,7 @@ pub(super) fn random_crop(builder: &mut Builder, call: &LayerCall) -> Result<Nod
     let input = call.input()?;
     let [h, w, _] = builder.shape(input).hwc().unwrap_or([1, 1, 1]);
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     for (name, extent) in [("height", h), ("width", w)] {
         if attributes.count(name)? != extent {
             let given = attributes.get(name).unwrap_or(&Value::Null);
@@ -76,10 +77,31 @@ pub(super) fn random_crop(builder: &mut Builder, call: &LayerCall) -> Result<Nod
 pub(super) fn flatten(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     attributes.finish()?;
     let len = builder.shape(input).len();
-    builder.graph.reshape(&call.site, None, input, [len].into())
+    // Keras moves the channels of a channels_first map to its end before it flattens.
+    let first = builder.channels_first && is_channels_first(call.layer);
+    let input = match (first, builder.shape(input).rank()) {
+        (true, 3) => builder.as_map(&call.site, input)?,
+        (true, rank) if rank != 1 => {
+            let format = Value::from("channels_first");
+            return attributes.refuse("data_format", &format, "`channels_last`, unless of a map");
+        }
+        _ => input,
+    };
+    let flat = builder
+        .graph
+        .reshape(&call.site, None, input, [len].into())?;
+    if !first
+        && builder.is_map(input)
+        && let Some([h, w, c]) = builder.shape(input).hwc()
+        && c > 1
+        && h * w > 1
+    {
+        builder.set_order(flat, Order::Flat([h, w, c]));
+    }
+    Ok(flat)
 }
 
 /// Fills in the one `-1` of a target shape.
@@ -132,6 +154,16 @@ pub(super) fn permute(builder: &mut Builder, call: &LayerCall) -> Result<NodeId,
         return attributes.refuse("dims", dims, "axes counted from 1");
     };
     attributes.finish()?;
+    if builder.channels_first {
+        match (builder.order(input), permutation.as_slice()) {
+            (Order::Map, [1, 2, 0]) => return builder.renamed(call, input, Order::File),
+            (Order::File, [2, 0, 1]) if builder.shape(input).rank() == 3 => {
+                return builder.renamed(call, input, Order::Map);
+            }
+            _ => {}
+        }
+    }
+    let input = builder.in_file_order(&call.site, input)?;
     builder.push(call, None, Op::Transpose { permutation }, &[input])
 }
 
@@ -148,7 +180,7 @@ pub(super) fn up_sampling(builder: &mut Builder, call: &LayerCall) -> Result<Nod
     let input = call.input()?;
     let [h, w, _] = builder.shape(input).hwc().unwrap_or([1, 1, 1]);
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     let [v, u] = attributes.pair("size", Some([2, 2]))?;
     let kind = match attributes.get("interpolation") {
         // Unlike Resizing, UpSampling2D repeats by default.
@@ -163,7 +195,7 @@ pub(super) fn up_sampling(builder: &mut Builder, call: &LayerCall) -> Result<Nod
 pub(super) fn resizing(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, ImportError> {
     let input = call.input()?;
     let attributes = Attributes::new(call.layer);
-    attributes.channels_last()?;
+    attributes.data_format()?;
     let size = [attributes.count("height")?, attributes.count("width")?];
     let kind = resize_kind(&attributes)?;
     for option in ["crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"] {
