@@ -364,7 +364,8 @@ fn cast<'a>(
         return Err(call.place().refused("to", to, "a type of numbers"));
     };
     let x = call.constant(0, "input")?;
-    let narrows = kind == Kind::Int && !matches!(to, 0 | 7 | 13);
+    // Numbers that do not fit stand in lists of positions ("to the end"), not in weights.
+    let narrows = kind == Kind::Int && !matches!(to, 0 | 7 | 13) && x.len() <= 4096;
     if (kind == x.kind && !narrows)
         || (kind == Kind::Float && x.kind != Kind::Float && x.len() > MAX_FOLDED)
     {
