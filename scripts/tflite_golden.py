@@ -887,7 +887,7 @@ def more_integers():
     n.done(n.q(n.op("STRIDED_SLICE", n.start, *lists, options="StridedSliceOptions"), *n.of_start), on_bytes="")
     n = Bytes("j_transpose")
     x = n.q(n.transpose(n.start, 0, 2, 1, 3), *n.of_start)
-    n.done(n.conv_in_bytes(x, 3, 4), on_bytes="")
+    n.done(n.conv_in_bytes(x, 3, 4), on_bytes="Conv")
     n = Bytes("j_bilinear")
     y = n.op("RESIZE_BILINEAR", n.start, n.ints(16, 18), options="ResizeBilinearOptions", halfPixelCenters=True)
     n.done(n.q(y, *n.of_start), on_bytes="")
