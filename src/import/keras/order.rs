@@ -31,23 +31,23 @@ pub(super) enum Order {
 /// The values that do not lie as in the file, and what was made of them.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    orders: HashMap<NodeId, Order>,
+    known: HashMap<NodeId, Order>,
     in_file_order: HashMap<NodeId, NodeId>,
     as_map: HashMap<NodeId, NodeId>,
 }
 
 impl Orders {
     pub(super) fn order(&self, id: NodeId) -> Order {
-        self.orders.get(&id).copied().unwrap_or_default()
+        self.known.get(&id).copied().unwrap_or_default()
     }
 
     pub(super) fn set(&mut self, id: NodeId, order: Order) {
-        self.orders.insert(id, order);
+        self.known.insert(id, order);
     }
 
     /// Whether it is known how the value lies.
     pub(super) fn knows(&self, id: NodeId) -> bool {
-        self.orders.contains_key(&id)
+        self.known.contains_key(&id)
     }
 
     /// The value as it is in the file.
@@ -58,9 +58,8 @@ impl Orders {
         id: NodeId,
     ) -> Result<NodeId, ImportError> {
         let (order, shape) = (self.order(id), graph.shape(id).clone());
-        let hwc = match (order, shape.hwc()) {
-            (Order::Flat(hwc), _) | (Order::Map, Some(hwc)) => hwc,
-            _ => return Ok(id),
+        let ((Order::Flat(hwc), _) | (Order::Map, Some(hwc))) = (order, shape.hwc()) else {
+            return Ok(id);
         };
         if let Some(&made) = self.in_file_order.get(&id) {
             return Ok(made);
@@ -112,9 +111,12 @@ impl Orders {
         let maps = ids.iter().any(|&id| self.order(id) == Order::Map)
             && ids.iter().all(|&id| graph.shape(id).rank() == 3);
         ids.iter()
-            .map(|&id| match maps {
-                true => self.as_map(graph, site, id),
-                false => self.in_file_order(graph, site, id),
+            .map(|&id| {
+                if maps {
+                    self.as_map(graph, site, id)
+                } else {
+                    self.in_file_order(graph, site, id)
+                }
             })
             .collect()
     }

@@ -86,9 +86,10 @@ pub(super) fn concatenate(builder: &mut Builder, call: &LayerCall) -> Result<Nod
     };
     attributes.finish()?;
     // The file's axes of a map are the channels, the rows and the columns.
-    let axis = match builder.is_map(first) {
-        true => (axis + 2) % 3,
-        false => axis,
+    let axis = if builder.is_map(first) {
+        (axis + 2) % 3
+    } else {
+        axis
     };
     let id = builder.push(call, None, Op::Concat { axis }, &inputs)?;
     builder.set_order(id, builder.order(first));

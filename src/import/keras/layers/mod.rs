@@ -343,9 +343,10 @@ pub(super) fn emit(builder: &mut Builder, call: &LayerCall) -> Result<NodeId, Im
                     Wants::ChannelAxis => rank == 3 && names_first_axis(call.layer, rank),
                     _ => false,
                 };
-                ids.push(match map {
-                    true => builder.as_map(site, id)?,
-                    false => builder.in_file_order(site, id)?,
+                ids.push(if map {
+                    builder.as_map(site, id)?
+                } else {
+                    builder.in_file_order(site, id)?
                 });
             }
             ids
