@@ -308,7 +308,6 @@ fn cast<'a>(
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    clippy::cast_possible_wrap,
     reason = "what a cast between integers does"
 )]
 fn wrapped(value: f64, to: i64) -> f64 {

@@ -105,7 +105,7 @@ pub(super) fn import(
         source_format: metadata::source_format(&model, opset),
         source_bytes,
         loss: None,
-        labels: metadata::labels(&model).or_else(|| labels.map(of_node)),
+        labels: metadata::labels(&model).or_else(|| labels.as_deref().map(of_node)),
         preset: metadata::preset(&model),
         recipe: metadata::recipe(&model),
         likely_preset: None,
@@ -115,10 +115,10 @@ pub(super) fn import(
 }
 
 /// Class names that a node at the end holds.
-fn of_node(names: Vec<String>) -> LabelsFile {
+fn of_node(names: &[String]) -> LabelsFile {
     LabelsFile {
         name: "node `ZipMap`".into(),
-        bytes: serde_json::to_vec(&names).unwrap_or_default(),
+        bytes: serde_json::to_vec(names).unwrap_or_default(),
     }
 }
 
@@ -410,12 +410,11 @@ impl<'a, 'b> Reader<'a, 'b> {
         let first = node.outputs.first().copied().unwrap_or_default();
         let is_answer =
             block.is_answer && block.outputs.first() == Some(&first) && !reads.contains_key(first);
-        let made = match self.nested(node, &place, &inputs, is_answer)? {
-            Some(made) => made,
-            None => {
-                let outputs_read = node.outputs.iter().rposition(read).map_or(0, |i| i + 1);
-                self.operator(node, &place, inputs, (outputs_read, is_answer))?
-            }
+        let made = if let Some(made) = self.nested(node, &place, &inputs, is_answer)? {
+            made
+        } else {
+            let outputs_read = node.outputs.iter().rposition(read).map_or(0, |i| i + 1);
+            self.operator(node, &place, inputs, (outputs_read, is_answer))?
         };
         let mut made = made.into_iter();
         for &output in node.outputs.iter().filter(|name| !name.is_empty()) {

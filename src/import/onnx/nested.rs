@@ -47,15 +47,14 @@ impl<'a> Reader<'a, '_> {
             return Err(place.invalid(message));
         }
         self.depth += 1;
-        let made = match function {
-            Some(function) => self.called(function, node, place, inputs, is_answer),
-            None => {
-                let attributes = Attributes::new(place.clone(), &node.attributes);
-                let [yes, no] = ["then_branch", "else_branch"].map(|name| attributes.graph(name));
-                attributes.finish()?;
-                let body = if condition == Some(0.0) { no? } else { yes? };
-                self.branch(body, place, is_answer)
-            }
+        let made = if let Some(function) = function {
+            self.called(function, node, place, inputs, is_answer)
+        } else {
+            let attributes = Attributes::new(place.clone(), &node.attributes);
+            let [yes, no] = ["then_branch", "else_branch"].map(|name| attributes.graph(name));
+            attributes.finish()?;
+            let body = if condition == Some(0.0) { no? } else { yes? };
+            self.branch(body, place, is_answer)
         };
         self.depth -= 1;
         made.map(Some)
@@ -107,9 +106,7 @@ impl<'a> Reader<'a, '_> {
             nodes.push(inner);
         }
         let outputs = &function.outputs[..node.outputs.len()];
-        let order = order::sorted(&nodes, outputs, &|name| {
-            function.inputs.iter().any(|input| *input == name)
-        })?;
+        let order = order::sorted(&nodes, outputs, &|name| function.inputs.contains(&name))?;
         if let Some(&index) = order
             .iter()
             .find(|&&i| nodes[i].op == "DynamicQuantizeLinear")

@@ -268,13 +268,16 @@ fn repeated(
     importer.reshape(&call.site, &all, &[n, count, s, d])
 }
 
-/// What is added to scores of the shape `dims`, and its own shape.
+/// A shape, and the values of it.
+type Mask = (Vec<usize>, Vec<f64>);
+
+/// What is added to scores of the shape `dims`.
 fn spelled_out(
     call: &Call,
     mask: Option<&Constant>,
     is_causal: bool,
     dims: &[usize],
-) -> Result<Option<(Vec<usize>, Vec<f64>)>, ImportError> {
+) -> Result<Option<Mask>, ImportError> {
     let wrong = |shown: String| {
         let expected = format!("a mask that is broadcast to {dims:?} and leaves something to see");
         call.place().refused("mask", shown, expected)

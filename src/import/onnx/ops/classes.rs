@@ -13,13 +13,9 @@ pub(super) fn zip_map<'a>(
     if !call.is_answer {
         return Err(call.place().unsupported());
     }
-    let names = match call.attributes.texts("classlabels_strings")? {
-        Some(names) => Some(names),
-        None => {
-            let numbers = call.attributes.ints("classlabels_int64s")?;
-            numbers.map(|list| list.iter().map(ToString::to_string).collect())
-        }
-    };
-    importer.labels = names;
+    let names = call.attributes.texts("classlabels_strings")?;
+    let numbers = call.attributes.ints("classlabels_int64s")?;
+    importer.labels =
+        names.or_else(|| numbers.map(|list| list.iter().map(ToString::to_string).collect()));
     Ok(vec![Value::View(call.view(0)?.clone())])
 }
