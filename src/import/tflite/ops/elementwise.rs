@@ -1,12 +1,10 @@
 //! Functions of one value, element by element.
 
 use super::super::call::{Call, Outputs, Value};
-use super::super::constant::{Constant, Element};
+use super::super::constant::Element;
 use super::super::importer::{Importer, lying};
-use super::arithmetic::two;
-use super::part::reduced;
 use crate::activation::Activation;
-use crate::graph::{BinaryOp, Op, ReduceKind};
+use crate::graph::Op;
 use crate::import::arrange::MAX_SPELLED_OUT;
 use crate::import::error::ImportError;
 use crate::import::functions;
@@ -143,35 +141,6 @@ pub(super) fn prelu<'a>(
     })?;
     let id = importer.push(call, None, Op::PRelu { alpha }, &[id])?;
     Ok(vec![Value::View(x.of(id))])
-}
-
-/// The smallest length by which LiteRT divides.
-const LEAST_LENGTH: f64 = 1e-6;
-
-/// Each list of channels divided by its length.
-pub(super) fn l2_normalization<'a>(
-    importer: &mut Importer<'a, '_>,
-    call: &Call<'a>,
-) -> Result<Outputs<'a>, ImportError> {
-    let x = call.view(0)?.clone();
-    let last = x.rank().saturating_sub(1);
-    let square = two(importer, call, Some("square"), BinaryOp::Mul, [&x, &x])?;
-    let kind = ReduceKind::Sum;
-    let sum = reduced(importer, call, Some("sum"), &square, (kind, &[last]))?;
-    let least = Constant::new(vec![], Element::F32, &[LEAST_LENGTH * LEAST_LENGTH]);
-    let least = importer.stored(call, &least)?;
-    let sum = two(
-        importer,
-        call,
-        Some("bounded"),
-        BinaryOp::Max,
-        [&sum, &least],
-    )?;
-    let inverse = Activation::Pow { exponent: -0.5 };
-    let inverse = importer.activation(call, Some("inverse"), &sum, inverse)?;
-    let y = two(importer, call, None, BinaryOp::Mul, [&x, &inverse])?;
-    let y = importer.fused(call, &y, call.fused(0)?)?;
-    Ok(vec![Value::View(y)])
 }
 
 /// Over the last axis.

@@ -95,7 +95,7 @@ const OPERATORS: &[Operator] = &[
     operator((61, "GREATER"), "part of SELECT", "than 0", (44, TWO), select::greater),
     operator((62, "GREATER_EQUAL"), "part of SELECT", "than 0", (45, TWO), select::greater),
     operator((117, "HARD_SWISH"), ACTIVATION, "", (91, ONE), function),
-    operator((11, "L2_NORMALIZATION"), "Mul, ReduceSum, Pow", "", (12, ONE), elementwise::l2_normalization),
+    operator((11, "L2_NORMALIZATION"), "Mul, ReduceSum, Pow", "", (12, ONE), arithmetic::l2_normalization),
     operator((98, "LEAKY_RELU"), ACTIVATION, "", (75, ONE), elementwise::leaky_relu),
     operator((73, "LOG"), ACTIVATION, "", (0, ONE), function),
     operator((50, "LOG_SOFTMAX"), "Softmax", "at the end", (36, ONE), softmax),
