@@ -18,8 +18,11 @@ use dermal::predict::selftest;
 use dermal::text::{self, Aliases};
 use dermal::{Hint, Limits, export};
 
+/// A name, and what is done with an input.
+type Target = (&'static str, fn(&[u8]));
+
 /// All targets, by name.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [Target; 7] = [
     ("photo", photo),
     ("keras", keras),
     ("h5", h5),
