@@ -924,7 +924,6 @@ def refused():
     layer("activation_log_softmax", "`log_softmax`", L.Activation("log_softmax"))
     layer("random_crop", "`height` is `4`", L.RandomCrop(4, 4))
     layer("auto_contrast", "(AutoContrast)", L.AutoContrast(value_range=(0, 1)), "unsupported_layer")
-    layer("group_normalization", "(GroupNormalization)", L.GroupNormalization(3), "unsupported_layer")
     layer("transposed", "(Conv2DTranspose)", L.Conv2DTranspose(2, 3), "unsupported_layer")
     layer("sorted", "Sort", lambda x: ops.sort(x, axis=-1), "unsupported_layer")
     layer("clip_negative", "`x_min`", lambda x: ops.clip(x, -1.0, 1.0))

@@ -32,6 +32,11 @@ pub fn json(text: &str) -> Result<Located, SyntaxError> {
     reader.value(raw, 0)
 }
 
+/// A JSON array of texts.
+pub fn json_list(texts: &[String]) -> String {
+    serde_json::Value::from(texts).to_string()
+}
+
 /// The parser's message without its own "at line 1 column 2".
 fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();

@@ -22,7 +22,7 @@ mod yaml;
 
 pub use crate::hint::{MAX_ECHO, shorten, shorten_to};
 
-pub use json::json;
+pub use json::{json, json_list};
 pub use read::{TextError, decode, read};
 pub use suggest::{edit_distance, nearest, suggest};
 pub use toml::toml;

@@ -184,10 +184,6 @@ fn keras_files_that_are_of_no_use_are_refused_by_name() {
             &["a Python lambda", "never run"],
         ),
         (
-            refused("group_normalization.keras"),
-            &["BatchNormalization"],
-        ),
-        (
             refused("two_outputs.keras"),
             &["the model has 2 outputs", "`--output-name NAME`", "[192]"],
         ),

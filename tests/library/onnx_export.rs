@@ -367,6 +367,8 @@ const OTHERS_IN_INTEGERS: &[&str] = &[
     "r_l1_map_18.onnx",
     // Two moves are one.
     "s_patches_merged.onnx",
+    // Two rectifiers in a row, around a change of type, are one.
+    "y_if_true.onnx",
 ];
 
 #[test]

@@ -357,8 +357,9 @@ impl Parser<'_> {
         }
         let module = layer.get("module").and_then(Value::as_str);
         // Keras 3 leaves modules out of an `.h5` (and then cannot load its own operations). Every
-        // layer has `trainable`, and no operation has.
+        // layer but the spatial dropouts has `trainable`, and no operation has.
         let unmarked_operation = module.is_none()
+            && !class.starts_with("SpatialDropout")
             && config.get("trainable").is_none()
             && layer
                 .get("inbound_nodes")

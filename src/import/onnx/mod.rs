@@ -27,7 +27,7 @@ use super::input_size::InputSizes;
 use super::options::{ImportOptions, Imported, LabelsFile, Progress};
 use super::view::View;
 use crate::graph::NodeId;
-use crate::text::shorten;
+use crate::text::{json_list, shorten};
 
 mod call;
 mod constant;
@@ -118,7 +118,7 @@ pub(super) fn import(
 fn of_node(names: &[String]) -> LabelsFile {
     LabelsFile {
         name: "node `ZipMap`".into(),
-        bytes: serde_json::to_vec(names).unwrap_or_default(),
+        bytes: json_list(names).into_bytes(),
     }
 }
 
@@ -417,8 +417,9 @@ impl<'a, 'b> Reader<'a, 'b> {
             self.operator(node, &place, inputs, (outputs_read, is_answer))?
         };
         let mut made = made.into_iter();
-        for &output in node.outputs.iter().filter(|name| !name.is_empty()) {
+        for &output in &node.outputs {
             match made.next() {
+                _ if output.is_empty() => {}
                 Some(value) => {
                     self.importer.values.insert(output, value);
                 }

@@ -81,6 +81,16 @@ impl<'a> Reader<'a, '_> {
             let message = format!("the operators of its function are of opset {opset}");
             return Err(place.invalid(message));
         }
+        if let Some(redefined) = (function.nodes.iter())
+            .filter(|node| default(node.domain))
+            .find_map(|node| redefined(node.op, opset, self.importer.opset))
+        {
+            let message = format!(
+                "`{redefined}` is not the same in opset {opset} of its function and in opset {} of the model",
+                self.importer.opset
+            );
+            return Err(place.invalid(message));
+        }
         // Names of inputs that the call leaves out stand for nothing.
         let given = |name: &str| {
             let at = function.inputs.iter().position(|input| *input == name);
@@ -220,4 +230,15 @@ fn bound<'a>(inner: &Node<'a>, function: &Function<'a>, call: &Node<'a>) -> Vec<
             .map(|found| found.named(attribute.name)),
     };
     inner.attributes.iter().filter_map(value).collect()
+}
+
+/// An operator if a new version gave it another meaning between two opsets. ONNX wants the operators
+/// of functions to have one version in both, and ONNX Runtime takes the model's.
+fn redefined(op: &str, one: i64, other: i64) -> Option<&str> {
+    let since = match op {
+        "Softmax" | "LogSoftmax" => 13,
+        "Resize" => 11,
+        _ => return None,
+    };
+    ((one < since) != (other < since)).then_some(op)
 }

@@ -85,6 +85,9 @@ pub(super) fn concatenate(builder: &mut Builder, call: &LayerCall) -> Result<Nod
         Some(_) => attributes.axis("axis", rank)?,
     };
     attributes.finish()?;
+    if inputs.len() == 1 {
+        return Ok(first);
+    }
     // The file's axes of a map are the channels, the rows and the columns.
     let axis = if builder.is_map(first) {
         (axis + 2) % 3

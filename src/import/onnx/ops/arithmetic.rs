@@ -3,9 +3,8 @@
 use std::rc::Rc;
 
 use super::super::call::{Call, Outputs, Value};
-use super::super::constant::Constant;
+use super::super::constant::{Constant, Kind};
 use super::super::importer::Importer;
-use super::elementwise::bounded;
 use crate::activation::Activation;
 use crate::graph::{BinaryOp, NodeId, Op};
 use crate::import::error::ImportError;
@@ -266,6 +265,71 @@ fn constant<'a>(
         }
     };
     importer.affine(call, suffix, &x, (constant.dims(), scale, shift))
+}
+
+/// Bounds farther from 0 are compared with: moving a value there and back would round it.
+const FAR: f64 = 8.0;
+
+/// Appends `min(max(x, low), high)` as comparisons with stored numbers.
+fn compared(
+    importer: &mut Importer,
+    call: &Call,
+    x: &View,
+    low: Option<f64>,
+    high: Option<f64>,
+) -> Result<View, ImportError> {
+    // What begins at 0 has a function of its own.
+    if low == Some(0.0)
+        && let Some(function) = functions::clip(low, high)
+    {
+        return importer.activation(call, None, x, function);
+    }
+    let mut y = x.clone();
+    for (name, bound, kind) in [("low", low, BinaryOp::Max), ("high", high, BinaryOp::Min)] {
+        if let Some(bound) = bound {
+            let constant = Constant::scalar(Kind::Float, bound);
+            let constant = importer.stored(call, name, &constant)?;
+            let suffix = (name == "low" && high.is_some()).then_some("bounded");
+            y = two(importer, call, suffix, kind, &y, &constant)?;
+        }
+    }
+    Ok(y)
+}
+
+/// Appends `min(max(x, low), high)`.
+pub(super) fn bounded(
+    importer: &mut Importer,
+    call: &Call,
+    x: &View,
+    low: Option<f64>,
+    high: Option<f64>,
+) -> Result<View, ImportError> {
+    if [low, high].iter().flatten().any(|bound| bound.abs() > FAR) {
+        return compared(importer, call, x, low, high);
+    }
+    if let (Some(low), Some(high)) = (low, high)
+        && low > high
+    {
+        let shown = format!("{low} to {high}");
+        return Err(call.place().refused("bounds", shown, "the lower one first"));
+    }
+    match (low, high) {
+        (None, None) => Ok(x.clone()),
+        (Some(low), high) => {
+            let shifted = importer.scaled(call, Some("from_low"), x, 1.0, -low)?;
+            let width = high.map(|high| high - low);
+            let function = functions::clip(Some(0.0), width)
+                .ok_or_else(|| call.place().refused("bounds", low, "a range"))?;
+            let suffix = (low != 0.0).then_some("bounded");
+            let y = importer.activation(call, suffix, &shifted, function)?;
+            importer.scaled(call, None, &y, 1.0, low)
+        }
+        (None, Some(high)) => {
+            let below = importer.scaled(call, Some("below_high"), x, -1.0, high)?;
+            let y = importer.activation(call, Some("bounded"), &below, Activation::Relu)?;
+            importer.scaled(call, None, &y, -1.0, high)
+        }
+    }
 }
 
 /// A value to a constant power, or a constant to the power of a value.

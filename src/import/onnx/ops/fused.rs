@@ -72,7 +72,7 @@ fn activated(
         ("Clip", &[low, high]) => {
             let [low, high] = [low, high].map(f64::from);
             let bounds = (Some(low), Some(high));
-            return elementwise::bounded(importer, call, x, bounds.0, bounds.1);
+            return arithmetic::bounded(importer, call, x, bounds.0, bounds.1);
         }
         _ => {
             let shown = format!("{name} {numbers:?}");
