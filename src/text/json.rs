@@ -33,6 +33,7 @@ pub fn json(text: &str) -> Result<Located, SyntaxError> {
 }
 
 /// A JSON array of texts.
+#[must_use]
 pub fn json_list(texts: &[String]) -> String {
     serde_json::Value::from(texts).to_string()
 }
