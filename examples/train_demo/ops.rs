@@ -579,7 +579,9 @@ mod tests {
             });
         }
         let x = var(wave(2 * 3 * 3 * 4, 0.37), &[2, 3, 3, 4]);
-        check_gradients(&[x.clone()], |v| v[0].apply_op1(GlobalMean).unwrap());
+        check_gradients(std::slice::from_ref(&x), |v| {
+            v[0].apply_op1(GlobalMean).unwrap()
+        });
         let gate = var(wave(8, 1.9), &[2, 4]);
         check_gradients(&[x, gate], |v| v[0].apply_op2(&v[1], Gate).unwrap());
     }
