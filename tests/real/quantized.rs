@@ -13,7 +13,8 @@ use crate::common::real::{cached_model, shared};
 use crate::common::{self, repo};
 use serde_json::Value;
 
-/// The JSON document of a run that ends with 0 or 1.
+/// The JSON document of a run that ends with 0, 1, or 3: with this few photos `compare` may not be
+/// able to tell.
 fn answer(args: &[&str]) -> Value {
     let mut command = common::dermal();
     // Two passes over hundreds of photos, on a machine that may be busy.
@@ -24,7 +25,7 @@ fn answer(args: &[&str]) -> Value {
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(matches!(output.status.code(), Some(0 | 1)), "{errors}");
+    assert!(matches!(output.status.code(), Some(0 | 1 | 3)), "{errors}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -106,15 +107,16 @@ fn sklesion_in_int8_is_a_quarter_and_keeps_its_answers() {
             evaluation(0, what),
             evaluation(1, what)
         );
-        assert!(lost <= 0.01, "{what}: {lost}");
+        // Two of 193 photos: which way a photo near the border goes is chance, as `compare` says.
+        assert!(lost <= 2.5 / 193.0, "{what}: {lost}");
     }
     let comparison = &seen["comparison"];
     let agreement = number(&comparison["agreement"]["value"]);
     let moved = number(&comparison["drift"]["mean_abs_dp"]);
     let maps = number(&seen["heat_maps"]["median_correlation"]);
     eprintln!("agreement {agreement:.4}, mean |dp| {moved:.5}, heat maps {maps:.4}");
-    assert!(agreement >= 0.975, "{agreement}");
-    assert!(moved <= 0.006, "{moved}");
+    assert!(agreement >= 0.98, "{agreement}");
+    assert!(moved <= 0.005, "{moved}");
     assert!(maps >= 0.97, "{maps}");
     let peak = seen["models"][1]["peak_rss_bytes"].as_u64().unwrap();
     eprintln!("predict: peak RSS {:.1} MB", peak as f64 / 1e6);
