@@ -220,9 +220,10 @@ mod tests {
     fn model(formats: &[&str]) -> ModelConfig {
         let layers: Vec<Value> = formats
             .iter()
-            .map(|format| {
+            .enumerate()
+            .map(|(i, format)| {
                 json!({"class_name": "MaxPooling2D",
-                    "config": {"name": "p", "data_format": format}})
+                    "config": {"name": format!("pool_{i}"), "data_format": format}})
             })
             .collect();
         let text = json!({"class_name": "Sequential", "config": {"name": "m", "layers": layers}});
