@@ -50,7 +50,9 @@ name = "core-tests"
 edition = "2024"
 [workspace]
 [features]
-all = ["dermal/mmap", "dermal/threads", "dermal/gradients"]
+mmap = ["dermal/mmap"]
+threads = ["dermal/threads"]
+gradients = ["dermal/gradients"]
 [dependencies]
 dermal = { path = "$here", default-features = false }
 tempfile = "3"
@@ -62,5 +64,5 @@ opt-level = 0
 debug = false
 END
 core() { cargo "$@" --manifest-path "$program/Cargo.toml" --test core; }
-core check --features all
+core check --features mmap,threads,gradients
 core test
