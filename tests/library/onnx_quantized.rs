@@ -282,7 +282,9 @@ fn best_two(values: &[f32]) -> (usize, f32, f32) {
 fn real_models_answer_as_onnxruntime() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/onnx_quantized");
     let Ok(golden) = std::fs::read(folder.join("golden.json")) else {
-        println!("skipped: scripts/onnx_quantized_models.py has not been run");
+        eprintln!(
+            "SKIPPED: real quantized models: no .cache/onnx_quantized (scripts/onnx_quantized_models.py)"
+        );
         return;
     };
     let golden: Real = serde_json::from_slice(&golden).unwrap();

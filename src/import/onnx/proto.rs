@@ -594,25 +594,27 @@ fn tensor(body: Slice<'_>) -> Result<Tensor<'_>, ImportError> {
 mod tests {
     use super::*;
 
+    /// A field that is a message: tag, length, bytes.
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = vec![tag];
+        let mut n = body.len();
+        while n >= 0x80 {
+            out.push(u8::try_from(n & 0x7f).unwrap() | 0x80);
+            n >>= 7;
+        }
+        out.push(u8::try_from(n).unwrap());
+        out.extend_from_slice(body);
+        out
+    }
+
     #[test]
     fn nested_graphs_are_passed_over() {
         // GraphProto.node (1) > NodeProto.attribute (5) > AttributeProto.g (6), innermost first.
         let mut graph: Vec<u8> = Vec::new();
-        let wrap = |tag: u8, body: &[u8]| {
-            let mut out = vec![tag];
-            let mut n = body.len();
-            while n >= 0x80 {
-                out.push(u8::try_from(n & 0x7f).unwrap() | 0x80);
-                n >>= 7;
-            }
-            out.push(u8::try_from(n).unwrap());
-            out.extend_from_slice(body);
-            out
-        };
         for _ in 0..3000 {
-            graph = wrap(0x0a, &wrap(0x2a, &wrap(0x32, &graph)));
+            graph = message(0x0a, &message(0x2a, &message(0x32, &graph)));
         }
-        let file = wrap(0x3a, &graph);
+        let file = message(0x3a, &graph);
         let model = model(&file).unwrap();
         assert_eq!(model.graph.nodes.len(), 1);
         let value = model.graph.nodes[0].attributes[0].value().unwrap();
@@ -621,17 +623,6 @@ mod tests {
 
     #[test]
     fn branches_of_if_are_opened_but_not_without_end() {
-        let message = |tag: u8, body: &[u8]| {
-            let mut out = vec![tag];
-            let mut n = body.len();
-            while n >= 0x80 {
-                out.push(u8::try_from(n & 0x7f).unwrap() | 0x80);
-                n >>= 7;
-            }
-            out.push(u8::try_from(n).unwrap());
-            out.extend_from_slice(body);
-            out
-        };
         // An `If` that reads `c`, around the graph; its attribute `then_branch` is of type 5.
         let around = |graph: &[u8]| {
             let mut attribute = message(0x0a, b"then_branch");

@@ -9,37 +9,19 @@ use std::collections::HashMap;
 
 use super::call::Call;
 use super::constant::{Kind, kind_of};
-use super::ops::quantized::reads_integers;
+use super::ops::quantized::{MOVING, reads_integers};
 use super::proto::{Node, ValueInfo};
 use crate::import::error::ImportError;
 
-/// Operators that move or compare elements.
-const MOVING: &[&str] = &[
+/// Operators that compare elements, and give some of them back.
+const COMPARING: &[&str] = &[
     "Clip",
-    "Concat",
-    "DepthToSpace",
-    "Dropout",
-    "Expand",
-    "Flatten",
-    "Gather",
-    "GlobalMaxPool",
-    "Identity",
     "Max",
-    "MaxPool",
     "Min",
-    "Pad",
     "ReduceMax",
     "ReduceMin",
     "Relu",
-    "Reshape",
     "Resize",
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
     "Where",
 ];
 
@@ -114,7 +96,9 @@ impl<'a> Integers<'a> {
             ("CastLike", _) => return Ok(Result::Real),
             ("Cast", Some(to)) if kind_of(to) == Some(Kind::Float) => return Ok(Result::Real),
             ("Cast", Some(to)) if wider(element, to) => (Result::Retyped, to),
-            (op, _) if MOVING.contains(&op) && !averages(call)? => (Result::Integers, element),
+            (op, _) if (MOVING.contains(&op) || COMPARING.contains(&op)) && !averages(call)? => {
+                (Result::Integers, element)
+            }
             (op, _) if EXACT.contains(&op) && bits(element) >= 31 => (Result::Integers, element),
             _ => {
                 return Err(call.refused(

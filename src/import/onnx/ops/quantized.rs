@@ -25,7 +25,7 @@ type Emit = for<'a> fn(&mut Importer<'a, '_>, &Call<'_, 'a>) -> Result<Outputs<'
 
 /// Operators that only move or compare their elements, so that integers may go through them as they
 /// are.
-const MOVING: &[&str] = &[
+pub(in crate::import::onnx) const MOVING: &[&str] = &[
     "Concat",
     "DepthToSpace",
     "Dropout",
